@@ -1,0 +1,440 @@
+"""A network -> MODEL, an autoencoder -> VAE, a T5 -> CLIP: ComfyUI's own objects, and sampling with them.
+
+The only room that knows ComfyUI's internals and where its versions (0.3.75 and newer) differ.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import comfy.conds
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_management as memory
+import comfy.model_patcher
+import comfy.ops
+import comfy.patcher_extension
+import comfy.sample
+import comfy.samplers
+import comfy.sd
+import comfy.sd1_clip
+import comfy.supported_models_base
+import comfy.text_encoders.genmo
+import comfy.text_encoders.sd3_clip
+import comfy.utils
+import latent_preview
+import torch
+from comfy.model_base import ModelType
+
+from .family import Family, Grid, Shape, State, Variant
+from .files import CheckpointError
+
+FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+
+# ------------------------------------------------------------------------------------------------ MODEL
+
+
+class VideoModel(comfy.model_base.BaseModel):
+    """A family's network as ComfyUI's model: what conditioning it takes and how known frames reach it.
+
+    Nodes read `family` and `variant` from here.
+    """
+
+    def __init__(self, family: Family, variant: Variant, network: torch.nn.Module, dtype: torch.dtype) -> None:
+        super().__init__(_model_config(variant), ModelType.FLOW)
+        self.family, self.variant, self.diffusion_model = family, variant, network
+        self._dtype = dtype
+
+    def get_dtype(self) -> torch.dtype:
+        """The dtype the network computes in (its weights may be stored smaller)."""
+        return self._dtype
+
+    def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
+        """What a step hands the network besides the latent: text, its mask, the frame rate, the mask of known frames."""
+        self._check(kwargs["noise"], kwargs.get("cross_attn"))
+        conds = super().extra_conds(**kwargs)
+        conds["frame_rate"] = comfy.conds.CONDConstant(kwargs.get("frame_rate", self.variant.recipe.fps))
+        if kwargs.get("cross_attn") is not None:
+            conds["c_crossattn"] = comfy.conds.CONDRegular(kwargs["cross_attn"])
+        if kwargs.get("attention_mask") is not None:
+            conds["attention_mask"] = comfy.conds.CONDRegular(kwargs["attention_mask"])
+        if self.family.knowns.clean and kwargs.get("denoise_mask") is not None:
+            conds["denoise_mask"] = comfy.conds.CONDRegular(kwargs["denoise_mask"])
+        return conds
+
+    def process_timestep(self, timestep: torch.Tensor, denoise_mask: torch.Tensor | None = None, **_: Any) -> torch.Tensor:
+        return self.family.knowns.timestep(timestep, denoise_mask)
+
+    def scale_latent_inpaint(self, *, sigma: torch.Tensor, noise: torch.Tensor, latent_image: torch.Tensor, **kwargs: Any):
+        """What stands in place of known content at a step of level sigma."""
+        if self.family.knowns.clean:
+            return latent_image
+        return super().scale_latent_inpaint(sigma=sigma, noise=noise, latent_image=latent_image, **kwargs)
+
+    def _check(self, noise: torch.Tensor, text: torch.Tensor | None) -> None:
+        """Say in words what would otherwise be a shape error deep in the network."""
+        channels, width = self.variant.grid.channels, self.variant.text_channels
+        if noise.ndim != 5 or noise.shape[1] != channels:
+            raise ValueError(
+                f"This latent has shape {list(noise.shape)}, but {self.variant.name} samples video latents with {channels} "
+                "channels [batch, channels, frames, height, width]. It belongs to another model: make it with Empty "
+                "Video Latent from this model, or encode with this model's VAE."
+            )
+        if text is not None and text.shape[-1] != width:
+            raise ValueError(
+                f"This conditioning is {text.shape[-1]} wide, but {self.variant.name} reads text {width} wide. It comes "
+                "from another model's text encoder: encode the prompt with the CLIP of the same Load Video Model node."
+            )
+
+
+def _model_config(variant: Variant) -> comfy.supported_models_base.BASE:
+    recipe, grid = variant.recipe, variant.grid
+    shift = variant.scheduler.get("shift", 1.0)
+    if variant.scheduler.get("use_dynamic_shifting"):
+        # For ComfyUI's own schedulers, which know no token count: the shift at the recommended size.
+        shift = math.exp(shift_of_tokens(variant.scheduler, math.prod(grid.latent_shape(recipe.width, recipe.height, recipe.frames)[2:])))
+    width = variant.network.get("num_attention_heads", 32) * variant.network.get("attention_head_dim", 64)
+
+    class Config(comfy.supported_models_base.BASE):
+        unet_config = {"disable_unet_model_creation": True}
+        sampling_settings = {"shift": shift, "multiplier": 1000.0}
+        latent_format = _latent_format(grid.channels)
+        # ComfyUI's figure for its own LTXV network, which is 2048 wide.
+        memory_usage_factor = 5.5 * width / 2048
+
+    return Config(Config.unet_config)
+
+
+def _latent_format(channels: int) -> type[comfy.latent_formats.LatentFormat]:
+    if channels == comfy.latent_formats.LTXV.latent_channels:
+        return comfy.latent_formats.LTXV
+
+    class VideoLatent(comfy.latent_formats.LatentFormat):
+        latent_channels = channels
+        latent_dimensions = 3
+
+    return VideoLatent
+
+
+def shift_of_tokens(scheduler: Any, tokens: int) -> float:
+    """Flow matching's mu for a sequence of `tokens` tokens: linear between the scheduler's two reference lengths."""
+    low, high = scheduler["base_image_seq_len"], scheduler["max_image_seq_len"]
+    slope = (scheduler["max_shift"] - scheduler["base_shift"]) / (high - low)
+    return scheduler["base_shift"] + slope * (tokens - low)
+
+
+def choose_dtypes(choice: str, weights: State, supported: tuple[torch.dtype, ...]) -> tuple[torch.dtype, torch.dtype]:
+    """(storage, compute) dtypes for weights on this machine.
+
+    choice: "default" lets ComfyUI decide from the device and its memory, otherwise a torch dtype's name.
+    """
+    device, found = memory.get_torch_device(), comfy.utils.weight_dtype(weights)
+    if choice == "default":
+        params = sum(w.numel() for w in weights.values())
+        storage = memory.unet_dtype(device=device, model_params=params, supported_dtypes=list(supported), weight_dtype=found)
+    else:
+        storage = getattr(torch, choice)
+    return storage, memory.unet_manual_cast(storage, device, list(supported)) or storage
+
+
+def load_weights(network: torch.nn.Module, weights: State, storage: torch.dtype, compute: torch.dtype) -> None:
+    """Fill a network made on the meta device; weights already in the right dtype are not copied.
+
+    `weights` is emptied on the way, so that a conversion never holds both copies. Only matrices are stored in float8;
+    the rest stays in the computing dtype. Raises CheckpointError when keys are missing or left over.
+    """
+    matrices = {f"{name}.weight" for name, module in network.named_modules() if type(module) is torch.nn.Linear}
+    rest = compute if storage in FLOAT8 else storage
+    ready = {}
+    for key in list(weights):
+        weight = weights.pop(key)
+        ready[key] = weight.to(storage if key in matrices else rest) if weight.is_floating_point() else weight
+    missing, unexpected = _names(network) - ready.keys(), ready.keys() - _names(network)
+    if missing or unexpected:
+        raise CheckpointError(
+            f"The weights do not fit {type(network).__name__}: {_some(missing)} missing, {_some(unexpected)} not known. "
+            "The file is incomplete or of a variant that is not supported."
+        )
+    network.load_state_dict(ready, assign=True)
+    network.requires_grad_(False).eval()
+    _make_castable(network, comfy.ops.manual_cast if storage != compute else comfy.ops.disable_weight_init)
+
+
+def _names(network: torch.nn.Module) -> set[str]:
+    return set(network.state_dict())
+
+
+def _some(keys: set[str]) -> str:
+    shown = ", ".join(sorted(keys)[:3])
+    return f"{len(keys)} ({shown}{', ...' if len(keys) > 3 else ''})" if keys else "none"
+
+
+def _make_castable(network: torch.nn.Module, ops: Any) -> None:
+    """Turn plain torch layers into ComfyUI's twins of them: offloaded one by one, cast when used.
+
+    Only exact types: a subclass with a forward of its own would lose it.
+    """
+    layers = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.LayerNorm, torch.nn.GroupNorm)
+    for module in network.modules():
+        if type(module) in (*layers, torch.nn.Embedding, torch.nn.RMSNorm):
+            if type(module) is torch.nn.RMSNorm:
+                module.bias = None  # the twin asks for one
+            module.__class__ = getattr(ops, type(module).__name__)
+
+
+def call_network(network: torch.nn.Module, forward: Callable, *args: Any, transformer_options: dict, **kwargs: Any) -> torch.Tensor:
+    """Run a network's forward inside the wrappers that other nodes hang there (EasyCache, LazyCache, ...)."""
+    wrappers = comfy.patcher_extension.get_all_wrappers(
+        comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, transformer_options
+    )
+    executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(forward, network, wrappers)
+    return executor.execute(*args, transformer_options=transformer_options, **kwargs)
+
+
+def make_model(
+    family: Family, variant: Variant, network: torch.nn.Module, dtype: torch.dtype, reload: tuple[Callable, tuple]
+) -> comfy.model_patcher.ModelPatcher:
+    """The MODEL. `reload` is (factory, arguments) with which newer ComfyUI makes it again for hooks, compile, multi-GPU."""
+    model = VideoModel(family, variant, network, dtype)
+    if hasattr(memory, "archive_model_dtypes"):
+        memory.archive_model_dtypes(network)
+    patcher = _patcher_class()(model, load_device=memory.get_torch_device(), offload_device=memory.unet_offload_device())
+    patcher.cached_patcher_init = reload
+    return patcher
+
+
+def make_static(patcher: comfy.model_patcher.ModelPatcher) -> comfy.model_patcher.ModelPatcher:
+    """The same MODEL under the patcher that loads weights whole, for newer ComfyUI's `disable_dynamic`."""
+    return comfy.model_patcher.ModelPatcher(patcher.model, patcher.load_device, patcher.offload_device)
+
+
+def _patcher_class() -> type:
+    # Looked up when called: newer ComfyUI sets CoreModelPatcher to its dynamic-VRAM patcher at start-up.
+    return getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+
+
+# ------------------------------------------------------------------------------------------------ VAE
+
+
+def make_vae(autoencoder: torch.nn.Module) -> comfy.sd.VAE:
+    """The VAE over a family's autoencoder (see Family.autoencoder), usable by every core VAE node."""
+    grid = autoencoder.grid
+    with _without_warning("No VAE weights detected"):
+        vae = comfy.sd.VAE(sd={})  # gets every attribute the running version has; ours are set on top
+    vae.first_stage_model = _FirstStage(autoencoder).eval().requires_grad_(False)
+    vae.latent_channels, vae.latent_dim, vae.output_channels = grid.channels, 3, 3
+    vae.upscale_ratio = (lambda t: max(0, grid.frames(t)), grid.spatial, grid.spatial)
+    vae.upscale_index_formula = (grid.temporal, grid.spatial, grid.spatial)
+    vae.downscale_ratio = (lambda f: max(0, (f + grid.temporal - 1) // grid.temporal), grid.spatial, grid.spatial)
+    vae.downscale_index_formula = (grid.temporal, grid.spatial, grid.spatial)
+    vae.process_output = lambda pixels: pixels.add_(1.0).div_(2.0).clamp_(0.0, 1.0)  # in place and returned: see DESIGN
+    per_pixel = grid.temporal * grid.spatial**2
+    # ComfyUI's figures for LTX's autoencoder, per latent pixel that decodes to 8 x 32 x 32 pixels.
+    vae.memory_used_decode = lambda shape, dtype: 900 * math.prod(shape[2:]) * 512 * (per_pixel / 8192) * memory.dtype_size(dtype)
+    vae.memory_used_encode = lambda shape, dtype: 70 * max(shape[2], 7) * shape[3] * shape[4] * memory.dtype_size(dtype)
+    vae.working_dtypes = [torch.bfloat16, torch.float32]
+    vae.device, offload = memory.vae_device(), memory.vae_offload_device()
+    vae.vae_dtype = memory.vae_dtype(vae.device, vae.working_dtypes)
+    vae.first_stage_model.to(vae.vae_dtype)
+    vae.output_device = memory.intermediate_device()
+    vae.patcher = _patcher_class()(vae.first_stage_model, load_device=vae.device, offload_device=offload)
+    vae.size = memory.module_size(vae.first_stage_model)
+    return vae
+
+
+def vae_grid(vae: comfy.sd.VAE) -> Grid:
+    """The grid of a VAE made here. Raises ValueError for another loader's."""
+    if not isinstance(vae.first_stage_model, _FirstStage):
+        raise ValueError("This VAE was not loaded by Load Video Model. Use the VAE output of the same Load Video Model node.")
+    return vae.first_stage_model.autoencoder.grid
+
+
+def resized(images: torch.Tensor, width: int, height: int) -> torch.Tensor:
+    """Images [N, H, W, C] scaled to cover width x height and cropped in the middle, as [N, height, width, 3]."""
+    pixels = images[..., :3].movedim(-1, 1)
+    return comfy.utils.common_upscale(pixels, width, height, "lanczos", "center").movedim(1, -1)
+
+
+def decode(vae: comfy.sd.VAE, samples: torch.Tensor) -> torch.Tensor:
+    """Latents [B, C, T, h, w] -> frames [B * F, H, W, 3] in 0..1, the clips of a batch one after the other."""
+    images = vae.decode(samples)
+    return images.reshape(-1, *images.shape[-3:])
+
+
+class _FirstStage(torch.nn.Module):
+    """An autoencoder under the two calls ComfyUI makes, with shapes checked where a person can still understand them."""
+
+    def __init__(self, autoencoder: torch.nn.Module) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Pixels [B, 3, F, H, W] in -1..1 -> latents [B, C, T, h, w]. A few frames too many are left out."""
+        grid, frames = self.autoencoder.grid, pixels.shape[2]
+        legal = (frames - 1) // grid.temporal * grid.temporal + 1
+        if legal != frames:
+            logging.warning("Atelier: this VAE takes 1, %d, %d, ... frames; of %d the first %d are encoded.", 1 + grid.temporal, 1 + 2 * grid.temporal, frames, legal)
+        return self.autoencoder.encode(pixels[:, :, :legal])
+
+    def decode(self, latents: torch.Tensor, **_: Any) -> torch.Tensor:
+        """Latents [B, C, T, h, w] -> pixels [B, 3, F, H, W] in -1..1."""
+        channels = self.autoencoder.grid.channels
+        if latents.ndim != 5 or latents.shape[1] != channels:
+            raise ValueError(
+                f"This latent has shape {list(latents.shape)}, but this VAE decodes video latents with {channels} channels "
+                "[batch, channels, frames, height, width]. It was made by another model: decode it with that model's VAE."
+            )
+        return self.autoencoder.decode(latents)
+
+
+@contextmanager
+def _without_warning(text: str):
+    def keep(record: logging.LogRecord) -> bool:
+        return text not in record.getMessage()
+
+    logger = logging.getLogger()
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
+
+
+# ------------------------------------------------------------------------------------------------ CLIP
+
+def make_t5_clip(weights: State, tokenizer: Path | None, tokens: int) -> comfy.sd.CLIP:
+    """The CLIP over a T5 encoder of any size, as diffusers' video pipelines use it.
+
+    The prompt is padded to `tokens` tokens (cut there when longer), the encoder attends the padding, and the mask
+    [1, tokens] goes with the embedding [1, tokens, width]. tokenizer: a folder, or None for T5's own, which ComfyUI
+    carries. Raises CheckpointError when the weights are no T5 encoder.
+    """
+    config = t5_config({key: tuple(weight.shape) for key, weight in weights.items()})
+    if hasattr(comfy.utils, "convert_old_quants"):  # newer ComfyUI describes scaled fp8 in metadata
+        weights, _ = comfy.utils.convert_old_quants(weights, model_prefix="", metadata={})
+    target = SimpleNamespace(
+        params={},
+        clip=comfy.text_encoders.genmo.mochi_te(**comfy.text_encoders.sd3_clip.t5_xxl_detect(weights)),
+        tokenizer=_t5_tokenizer(tokenizer, config["d_model"], tokens),
+    )
+    # Newer ComfyUI loads a CLIP's weights while making it and moves it to its device; 0.3.75 lets us do it afterwards.
+    takes_weights = "state_dict" in inspect.signature(comfy.sd.CLIP.__init__).parameters
+    clip = comfy.sd.CLIP(
+        target,
+        parameters=sum(w.numel() for w in weights.values()),
+        model_options={"t5xxl_model_config": config},
+        **({"state_dict": [weights]} if takes_weights else {}),
+    )
+    if not takes_weights:
+        clip.load_sd(weights)
+    encoder = clip.cond_stage_model.t5xxl
+    encoder.enable_attention_masks, encoder.return_attention_masks = False, True
+    return clip
+
+
+def t5_config(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    """A T5 encoder's dimensions, read from its weights' shapes, in the names ComfyUI's T5 uses.
+
+    Raises CheckpointError when these are not the weights of a T5 encoder, or not all of them.
+    """
+    block, attention, feed_forward = "encoder.block.{}.", "layer.0.SelfAttention.", "layer.1.DenseReluDense."
+    bias, first = block.format(0) + attention + "relative_attention_bias.weight", block.format(0)
+    if bias not in shapes or "shared.weight" not in shapes:
+        raise CheckpointError(
+            "This text encoder is no T5 encoder in the layout of transformers (found "
+            f"{', '.join(list(shapes)[:3])}, ...). Expected: T5-XXL, for example t5xxl_fp16.safetensors or "
+            "t5xxl_fp8_e4m3fn_scaled.safetensors in models/text_encoders."
+        )
+    gated = first + feed_forward + "wi_0.weight" in shapes
+    layers = sum(f"{block.format(n)}layer.0.layer_norm.weight" in shapes for n in range(256))
+    parts = [attention + part for part in "qkvo"] + [feed_forward + part for part in (("wi_0", "wi_1", "wo") if gated else ("wi", "wo"))]
+    expected = {f"{block.format(n)}{part}.weight" for n in range(layers) for part in [*parts, "layer.1.layer_norm"]}
+    missing = (expected | {"encoder.final_layer_norm.weight"}) - shapes.keys()
+    if missing:
+        raise CheckpointError(f"The text encoder's file is incomplete: {_some(missing)} missing. Download it again.")
+    heads = shapes[bias][1]
+    return {
+        "d_model": shapes["shared.weight"][1],
+        "vocab_size": shapes["shared.weight"][0],
+        "num_layers": layers,
+        "num_heads": heads,
+        "d_kv": shapes[first + attention + "q.weight"][0] // heads,
+        "d_ff": shapes[first + feed_forward + ("wi_0" if gated else "wi") + ".weight"][0],
+        "is_gated_act": gated,
+        "dense_act_fn": "gelu_pytorch_tanh" if gated else "relu",
+        "model_type": "t5",
+    }
+
+
+def _t5_tokenizer(folder: Path | None, width: int, tokens: int) -> type:
+    from transformers import AutoTokenizer, T5TokenizerFast
+
+    path = folder or Path(comfy.text_encoders.sd3_clip.__file__).with_name("t5_tokenizer")
+
+    class Tokenizer(comfy.sd1_clip.SDTokenizer):
+        def __init__(self, embedding_directory: str | None = None, tokenizer_data: dict | None = None) -> None:
+            super().__init__(
+                str(path), embedding_directory=embedding_directory, embedding_size=width, embedding_key="t5xxl",
+                tokenizer_class=AutoTokenizer if folder else T5TokenizerFast, tokenizer_data=tokenizer_data or {},
+                pad_with_end=False, has_start_token=False, pad_to_max_length=False, max_length=99999999, min_length=tokens,
+            )  # fmt: skip
+
+        def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **kwargs: Any) -> list:
+            (batch,) = super().tokenize_with_weights(text, return_word_ids, **kwargs)
+            self.unread = max(0, len(batch) - tokens)
+            return [batch[: tokens - 1] + batch[-1:] if self.unread else batch]
+
+    class Tokenizers(comfy.sd1_clip.SD1Tokenizer):
+        def __init__(self, embedding_directory: str | None = None, tokenizer_data: dict | None = None) -> None:
+            super().__init__(embedding_directory, tokenizer_data or {}, name="t5xxl", tokenizer=Tokenizer)
+
+    return Tokenizers
+
+
+def encode_text(clip: comfy.sd.CLIP, text: str) -> tuple[list, int]:
+    """CONDITIONING of a prompt, and how many of its tokens were past what the model reads."""
+    tokens = clip.tokenize(text)
+    unread = getattr(getattr(clip.tokenizer, "t5xxl", None), "unread", 0)
+    return clip.encode_from_tokens_scheduled(tokens), unread
+
+
+# ------------------------------------------------------------------------------------------------ sampling
+
+
+def empty_latent(shape: Shape, frame_rate: float) -> dict:
+    """A LATENT of which nothing is known; its frame rate travels with it to the sampler and the decoder."""
+    return {"samples": torch.zeros(shape, device=memory.intermediate_device()), "frame_rate": frame_rate}
+
+
+def with_frame_rate(conditioning: list, latent: dict) -> list:
+    """CONDITIONING that tells the network the latent's frame rate, where the latent has one."""
+    rate = {"frame_rate": float(latent["frame_rate"])} if "frame_rate" in latent else {}
+    return [[text, {**options, **rate}] for text, options in conditioning]
+
+
+def sample(
+    model: comfy.model_patcher.ModelPatcher,
+    latent: dict,
+    positive: list,
+    negative: list,
+    *,
+    seed: int,
+    sigmas: torch.Tensor,
+    guidance: float,
+) -> dict:
+    """Sample a LATENT with Euler steps over `sigmas`; progress, preview and interrupt are ComfyUI's. A new LATENT."""
+    samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
+    made = comfy.sample.sample_custom(
+        model, noise, guidance, comfy.samplers.sampler_object("euler"), sigmas, positive, negative, samples,
+        noise_mask=latent.get("noise_mask"), callback=latent_preview.prepare_callback(model, sigmas.shape[-1] - 1),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
+    )  # fmt: skip
+    return {**latent, "samples": made}

@@ -1,0 +1,117 @@
+"""From a path to MODEL, CLIP and VAE: which family is this, where are its parts, and do they fit together?"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import bridge
+from .family import Family, Variant
+from .files import Checkpoint, CheckpointError, Component, dequantised, open_checkpoint, open_component
+from .registry import families
+
+# LTX overflows in float16 (ComfyUI's own LTXV leaves it out, too); storing it so is fine, computing is not.
+COMPUTE = (torch.bfloat16, torch.float32)
+
+
+def identify(checkpoint: Checkpoint) -> tuple[Family, Variant]:
+    """The family and variant of a checkpoint. Raises CheckpointError when no family knows it."""
+    for family in families():
+        variant = family.recognise(checkpoint)
+        if variant is not None:
+            return family, variant
+    known = ", ".join(family.name for family in families())
+    kind = checkpoint.network.config.get("_class_name") or "its first tensors are " + ", ".join(list(checkpoint.network.shapes)[:3])
+    raise CheckpointError(
+        f"{checkpoint.path.name} is no model of a family this pack knows ({known}): {kind}. Image models load with "
+        "ComfyUI's own Load Checkpoint."
+    )
+
+
+def load_model(path: Path, weight_dtype: str = "default", disable_dynamic: bool = False) -> Any:
+    """The MODEL of a checkpoint. weight_dtype: one of family.WEIGHT_DTYPES. Raises CheckpointError."""
+    checkpoint = open_checkpoint(path)
+    family, variant = identify(checkpoint)
+    network = family.network(variant)
+    state = family.network_state(dequantised(checkpoint.network.state_dict()))
+    storage, compute = bridge.choose_dtypes(weight_dtype, state, COMPUTE)
+    bridge.load_weights(network, state, storage, compute)
+    logging.info("Atelier: %s from %s, stored as %s, computed in %s", variant.name, path.name, storage, compute)
+    model = bridge.make_model(family, variant, network, compute, reload=(load_model, (path, weight_dtype)))
+    return bridge.make_static(model) if disable_dynamic else model
+
+
+def load_vae(path: Path, candidates: Callable[[], Iterable[Path]] = tuple, chosen: Path | None = None) -> Any:
+    """The VAE for the model at `path`: `chosen` if given, else its own, else the first of `candidates` that fits."""
+    checkpoint = open_checkpoint(path)
+    family, variant = identify(checkpoint)
+    if chosen is not None:
+        autoencoder = family.autoencoder(open_component(chosen, "VAE", ("vae.", "")))
+        if autoencoder is None:
+            raise CheckpointError(f"{chosen.name} is no {family.name} VAE. Choose another, or 'automatic'.")
+        return bridge.make_vae(_fitting(autoencoder, variant, chosen.name))
+    if checkpoint.vae is not None:
+        autoencoder = family.autoencoder(checkpoint.vae)
+        if autoencoder is None:
+            raise CheckpointError(f"{path.name} holds a VAE, but not a {family.name} VAE: choose a file for 'vae'.")
+        return bridge.make_vae(_fitting(autoencoder, variant, path.name))
+    looked = []
+    for candidate in candidates():
+        autoencoder = _try_autoencoder(family, candidate)
+        if autoencoder is not None and autoencoder.grid == variant.grid:
+            return bridge.make_vae(autoencoder)
+        looked.append(candidate.name)
+    raise CheckpointError(
+        f"{path.name} has no VAE inside, and no file in models/vae is a {family.name} VAE (looked at: "
+        f"{', '.join(looked) or 'none, the folder is empty'}). Put it there, or choose a checkpoint that has one."
+    )
+
+
+def load_clip(path: Path, candidates: Callable[[], Iterable[Path]] = tuple, chosen: Path | None = None) -> Any:
+    """The CLIP for the model at `path`: `chosen` if given, else its own, else the best-named of `candidates`."""
+    checkpoint = open_checkpoint(path)
+    family, variant = identify(checkpoint)
+    component, tokenizer = None, None
+    if chosen is not None:
+        component = open_component(chosen, "text encoder")
+    elif checkpoint.text_encoder is not None:
+        component, tokenizer = checkpoint.text_encoder, checkpoint.tokenizer
+    else:
+        available = list(candidates())
+        best = next((c for word in family.text_encoders for c in available if word in c.name.lower()), None)
+        if best is None:
+            raise CheckpointError(
+                f"{path.name} has no text encoder inside, and models/text_encoders holds none that {family.name} could "
+                f"use (found: {', '.join(c.name for c in available) or 'nothing'}). Expected: T5-XXL, for example "
+                "t5xxl_fp16.safetensors. Put it there, or choose a file for 'text_encoder'."
+            )
+        component = open_component(best, "text encoder")
+    width = bridge.t5_config(component.shapes)["d_model"]
+    if width != variant.text_channels:
+        raise CheckpointError(
+            f"The text encoder {component.files[0].name} gives text {width} wide; {variant.name} was trained on "
+            f"{variant.text_channels} (T5-XXL: 4096). Choose another file for 'text_encoder'."
+        )
+    return bridge.make_t5_clip(component.state_dict(), tokenizer, variant.text_tokens)
+
+
+def _fitting(autoencoder: torch.nn.Module, variant: Variant, name: str) -> torch.nn.Module:
+    if autoencoder.grid.channels != variant.grid.channels:
+        raise CheckpointError(
+            f"The VAE of {name} has {autoencoder.grid.channels} latent channels, {variant.name} has "
+            f"{variant.grid.channels}: they do not belong together."
+        )
+    return autoencoder
+
+
+def _try_autoencoder(family: Family, path: Path) -> torch.nn.Module | None:
+    """Somebody else's file in models/vae is no error while we look for ours."""
+    try:
+        return family.autoencoder(open_component(path, "VAE", ("vae.", "")))
+    except CheckpointError as error:
+        logging.info("Atelier: passed over %s: %s", path.name, error)
+        return None

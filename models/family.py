@@ -1,0 +1,106 @@
+"""The contract every model family fulfils: its grid, recipe, text, schedule, parts and its way with known frames.
+
+No family is named here and nothing heavy is imported. Whoever holds a MODEL asks `model.model.family` and
+`model.model.variant` these questions instead of asking which model it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from .files import Checkpoint, Component
+    from .knowns import Knowns
+
+WEIGHT_DTYPES = ("default", "float32", "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2")
+
+Shape = tuple[int, ...]
+State = dict[str, "torch.Tensor"]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How pixels map to latents: `channels` latent channels, one latent frame per `temporal` frames after the first.
+
+    A clip of F frames, W x H pixels, has latents [channels, (F - 1) / temporal + 1, H / spatial, W / spatial], so F
+    must be temporal * n + 1 and both sides multiples of `spatial`.
+    """
+
+    channels: int
+    temporal: int
+    spatial: int
+
+    def legal_frames(self, frames: float) -> int:
+        """The legal frame count nearest to `frames`; at least one."""
+        return max(0, round((frames - 1) / self.temporal)) * self.temporal + 1
+
+    def legal_side(self, pixels: float) -> int:
+        """The legal width or height nearest to `pixels`; at least one latent pixel."""
+        return max(1, round(pixels / self.spatial)) * self.spatial
+
+    def latent_shape(self, width: int, height: int, frames: int, batch: int = 1) -> Shape:
+        """Shape [B, C, T, H, W] of the latents of a clip whose size is legal."""
+        time = (frames - 1) // self.temporal + 1
+        return (batch, self.channels, time, height // self.spatial, width // self.spatial)
+
+    def frames(self, latent_frames: int) -> int:
+        """How many frames `latent_frames` decode to."""
+        return (latent_frames - 1) * self.temporal + 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the model's authors recommend: pixels, frames, frames per second, steps, guidance (CFG), negative prompt."""
+
+    width: int
+    height: int
+    frames: int
+    fps: float
+    steps: int
+    guidance: float
+    negative_prompt: str = ""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One checkpoint of a family: what it is called, how big its clips are and how it wants to be run.
+
+    `network` holds the arguments of the family's network class. `text_channels` is the width of the conditioning it
+    was trained on, `text_tokens` how many tokens of a prompt it reads. `scheduler` configures the family's schedule.
+    """
+
+    name: str
+    grid: Grid
+    recipe: Recipe
+    network: Mapping[str, Any]
+    text_channels: int
+    text_tokens: int
+    scheduler: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Family:
+    """What differs between families, as one record of facts and functions.
+
+    recognise(checkpoint): the variant, or None when the checkpoint's network is not this family's.
+    network(variant): the network with ComfyUI's calling convention, its weights not yet there (meta device).
+    network_state(state): a state dict in any published layout -> the network's own key names.
+    autoencoder(component): a VAE component in any published layout -> the loaded autoencoder (below), or None when
+        it is not this family's. The autoencoder has `grid`, `encode(pixels [B, 3, F, H, W] in -1..1) -> latents` and
+        `decode(latents) -> pixels`, both with latents as the network sees them: [B, C, T, h, w], about unit variance.
+    schedule(variant, steps, latent_shape): the sigmas [steps + 1] the reference pipeline would use, last one 0.
+    text_encoders: the words a text encoder's file name usually has, best first, for finding one unasked.
+    """
+
+    name: str
+    recognise: Callable[[Checkpoint], Variant | None]
+    network: Callable[[Variant], torch.nn.Module]
+    network_state: Callable[[State], State]
+    autoencoder: Callable[[Component], torch.nn.Module | None]
+    schedule: Callable[[Variant, int, Shape], torch.Tensor]
+    knowns: Knowns
+    text_encoders: tuple[str, ...] = ("t5xxl", "t5-xxl", "t5_xxl", "t5")

@@ -1,0 +1,181 @@
+"""Checkpoint files as their parts (network, VAE, text encoder) without reading more than headers until asked.
+
+Only safetensors is read. Pickles are refused unopened: a pickle can run any code when it is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+
+class CheckpointError(ValueError):
+    """A model file or folder that cannot be used; the message says what was found, what was expected, what to do."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """The weights of one part: `files` in safetensors, of which the keys under `prefix` belong to it.
+
+    `config` is the part's config.json ({} for single files); `shapes` maps key (prefix removed) -> shape.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    shapes: dict[str, tuple[int, ...]]
+    prefix: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Key (prefix removed) -> tensor, memory-mapped: nothing is copied until it is used or converted."""
+        state = {}
+        for file in self.files:
+            with _opened(file) as tensors:
+                for key in tensors.keys():
+                    if key.startswith(self.prefix) and key[len(self.prefix) :] in self.shapes:
+                        state[key[len(self.prefix) :]] = tensors.get_tensor(key)
+        return state
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model on disk: a diffusers folder or a single file, as its parts. Parts that are not there are None."""
+
+    path: Path
+    network: Component
+    vae: Component | None = None
+    text_encoder: Component | None = None
+    tokenizer: Path | None = None
+    scheduler: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Look at a diffusers folder or a safetensors file. Raises CheckpointError when it is neither."""
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist. Check the name, or choose another model in the loader.")
+    return _open_folder(path) if path.is_dir() else _open_file(path)
+
+
+def open_component(path: Path, name: str, prefixes: tuple[str, ...] = ("",)) -> Component:
+    """One part from a file of its own, or from a checkpoint that holds it under one of `prefixes`."""
+    shapes = _shapes(path)
+    for prefix in prefixes:
+        inside = {key[len(prefix) :]: shape for key, shape in shapes.items() if key.startswith(prefix)}
+        if inside:
+            return Component(name, (path,), inside, prefix)
+    raise CheckpointError(f"{path.name} holds no {name}: none of its {len(shapes)} tensors starts with {prefixes}.")
+
+
+def dequantised(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Fold the scales of "scaled fp8" files (`x.weight` with `x.scale_weight` or `x.weight_scale`) into bfloat16 weights.
+
+    Plain fp8 files have no scales and stay as they are. Text encoders keep theirs: ComfyUI's own loader reads them.
+    """
+    for key in [k for k in state if k.endswith((".scale_weight", ".weight_scale"))]:
+        scale, weight = state.pop(key), key.rsplit(".", 1)[0] + ".weight"
+        state[weight] = (state[weight].float() * scale.float()).to(torch.bfloat16)
+    unused = (".scale_input", ".input_scale", ".comfy_quant")
+    return {k: v for k, v in state.items() if not k.endswith(unused) and k != "scaled_fp8"}
+
+
+def _open_file(path: Path) -> Checkpoint:
+    shapes = _shapes(path)
+    prefix = next((p for p in ("model.diffusion_model.", "transformer.") if any(k.startswith(p) for k in shapes)), "")
+    inside = {k[len(prefix) :]: s for k, s in shapes.items() if k.startswith(prefix) and (prefix or k[:4] != "vae.")}
+    vae = {k[4:]: s for k, s in shapes.items() if k.startswith("vae.")}
+    with _opened(path) as tensors:
+        metadata = tensors.metadata() or {}
+    return Checkpoint(
+        path=path,
+        network=Component("network", (path,), inside, prefix),
+        vae=Component("VAE", (path,), vae, "vae.") if vae else None,
+        metadata=_json(metadata["config"], f"the metadata of {path.name}") if "config" in metadata else {},
+    )
+
+
+def _open_folder(path: Path) -> Checkpoint:
+    if not (path / "model_index.json").is_file():
+        raise CheckpointError(
+            f"{path} is no diffusers model: it has no model_index.json. Download the whole repository into the folder "
+            f"(found: {', '.join(sorted(p.name for p in path.iterdir())[:8]) or 'nothing'})."
+        )
+    network = _folder_component(path, "transformer", "network")
+    if network is None:
+        raise CheckpointError(f"{path} has no folder 'transformer': it is no video model in diffusers' layout.")
+    return Checkpoint(
+        path=path,
+        network=network,
+        vae=_folder_component(path, "vae", "VAE"),
+        text_encoder=_folder_component(path, "text_encoder", "text encoder"),
+        tokenizer=path / "tokenizer" if (path / "tokenizer").is_dir() else None,
+        scheduler=_json_file(path / "scheduler" / "scheduler_config.json"),
+        recipe=_json_file(path / "recipe.json"),
+    )
+
+
+def _folder_component(root: Path, folder: str, name: str) -> Component | None:
+    where = root / folder
+    if not where.is_dir():
+        return None
+    files = tuple(sorted(where.glob("*.safetensors")))
+    if not files:
+        found = ", ".join(sorted(p.name for p in where.iterdir())) or "nothing"
+        raise CheckpointError(f"{where} has no .safetensors file (found: {found}). Download the missing weights.")
+    # A repository may carry the same weights twice (model.safetensors and model.fp16.safetensors): take one set.
+    plain = tuple(f for f in files if ".fp16" not in f.name and ".bf16" not in f.name)
+    files = plain or files
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in files:
+        shapes |= _shapes(file)
+    for index in where.glob("*.safetensors.index.json"):
+        missing = set(_json_file(index).get("weight_map", {}).values()) - {f.name for f in where.iterdir()}
+        if missing:
+            raise CheckpointError(f"{where} lacks {', '.join(sorted(missing))}, which {index.name} names. Download them.")
+    return Component(name, files, shapes, config=_json_file(where / "config.json"), folder=where)
+
+
+def _json_file(path: Path) -> dict[str, Any]:
+    return _json(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else {}
+
+
+def _json(text: str, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{where} is not valid JSON ({error}). Download it again.") from error
+    return value if isinstance(value, dict) else {}
+
+
+def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    with _opened(path) as tensors:
+        return {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}
+
+
+def _opened(path: Path) -> Any:
+    """`safe_open`, with errors that tell what the file really is."""
+    with path.open("rb") as file:
+        head = file.read(10)
+    wrong = None
+    if head[:4] == b"GGUF":
+        wrong = "a GGUF file, which this version does not read"
+    elif head[:2] == b"PK" or head[:1] == b"\x80":
+        wrong = "a pickle (.pt, .ckpt), which is never opened because loading one can run any code"
+    elif head[8:9] != b"{":
+        wrong = "no safetensors file (its header is missing)"
+    if wrong:
+        raise CheckpointError(f"{path.name} is {wrong}. Expected: a .safetensors file. Download the model in that format.")
+    try:
+        return safe_open(str(path), framework="pt", device="cpu")
+    except SafetensorError as error:
+        size = path.stat().st_size / 1e6
+        raise CheckpointError(
+            f"{path.name} ({size:.1f} MB) is a damaged or incomplete safetensors file ({error}). Download it again."
+        ) from error

@@ -1,0 +1,106 @@
+"""A shot is a latent with holes: known content plus a mask that says what is still to be made (1 = make, 0 = keep).
+
+Here is that idea in tensors: placing content into a latent, and the ways in which what is known reaches a network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from .family import Grid
+
+DEFAULT_FPS = 25.0
+
+
+@dataclass(frozen=True)
+class Knowns:
+    """Known content for a network that was never told of it: ComfyUI re-noises it to each step's level. The default.
+
+    `clean` says whether the network sees known content as it is instead, and learns of it in another way.
+    """
+
+    clean: bool = False
+
+    def timestep(self, timestep: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Timesteps [B] -> what the network is given, with mask [B, C, T, H, W] or None."""
+        return timestep
+
+
+@dataclass(frozen=True)
+class PerToken(Knowns):
+    """Known content for a network trained with one timestep per token (LTX Video): known tokens are clean, at time 0.
+
+    A mask value m between 0 and 1 is consistent: the token is mixed to m * x_sigma + (1 - m) * clean, which is the
+    clean latent noised to level m * sigma, and the network is told m * sigma.
+    """
+
+    clean: bool = True
+
+    def timestep(self, timestep: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Timesteps [B] and mask [B, C, T, H, W] -> timesteps [B, T * H * W], one per token."""
+        if mask is None:
+            return timestep
+        return (mask[:, :1] * timestep.view(-1, 1, 1, 1, 1)).flatten(1)
+
+
+def mask_of(latent: dict) -> torch.Tensor:
+    """The mask [B, 1, T, H, W] of a LATENT; all ones (everything is to be made) where it has none.
+
+    Masks of other nodes come as [H, W], [B, H, W] or [B, 1, 1, H, W] at any size; they are spread over time and resized.
+    """
+    samples = latent["samples"]
+    batch, _, *size = samples.shape
+    mask = latent.get("noise_mask")
+    if mask is None:
+        return torch.ones(batch, 1, *size)
+    mask = mask.float()
+    if mask.ndim < 5:
+        mask = mask.reshape(1, 1, -1, *mask.shape[-2:])
+    mask = torch.nn.functional.interpolate(mask[:, :1], size=tuple(size), mode="trilinear")
+    return mask.expand(batch, -1, -1, -1, -1).clone()
+
+
+def place(latent: dict, content: torch.Tensor, start: int, strength: float) -> dict:
+    """Write known content [1 or B, C, t, H, W] into a LATENT from latent frame `start` on; returns a new LATENT.
+
+    strength 1 keeps the content as it is, 0 leaves the model free; between, it is noised that much less. What runs
+    past the end is dropped. Raises ValueError when channels or size do not fit.
+    """
+    samples = latent["samples"].clone()
+    if content.shape[1] != samples.shape[1] or content.shape[3:] != samples.shape[3:]:
+        raise ValueError(
+            f"The encoded images have latents {tuple(content.shape[1:])} (channels, frames, height, width), but the "
+            f"latent they go into has {tuple(samples.shape[1:])}: use the VAE that was loaded together with the model."
+        )
+    count = min(content.shape[2], samples.shape[2] - start)
+    where = slice(start, start + count)
+    samples[:, :, where] = content[:, :, :count].to(samples)
+    mask = mask_of(latent)
+    mask[:, :, where] = 1.0 - strength
+    return {**latent, "samples": samples, "noise_mask": mask}
+
+
+def start_of(position: str, time: float, count: int, latent: dict, grid: Grid) -> int:
+    """The latent frame where `count` images begin: position is "first", "last" or "at time" (seconds from the start)."""
+    end = latent["samples"].shape[2]
+    if position == "first":
+        return 0
+    if position == "last":
+        return max(0, end - max(1, count // grid.temporal))
+    frame = round(time * latent.get("frame_rate", DEFAULT_FPS))
+    return min(-(-frame // grid.temporal), end - 1)
+
+
+def clip_for(count: int, start: int, grid: Grid) -> list[int]:
+    """Which of `count` images, in which order, to encode for placing them from latent frame `start` on.
+
+    The first latent frame of a clip is one frame long, every other `temporal` frames. At the start, images that do not
+    fill a latent frame are left out. Elsewhere the clip gets one frame in front, whose latent frame is thrown away, and
+    images that are too few for one latent frame are held for its length.
+    """
+    step = grid.temporal
+    if start == 0:
+        return list(range((count - 1) // step * step + 1))
+    return [0, *(min(n, count - 1) for n in range(max(1, count // step) * step))]

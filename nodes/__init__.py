@@ -1,0 +1,26 @@
+"""What an artist wires: one file per step of a graph. A node is a schema and one call into models/."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .decode import DecodeVideo
+from .latent import EmptyVideoLatent, PlaceFrames
+from .load import LoadVideoModel
+from .sample import SampleVideo, VideoSchedule
+from .text import EncodeVideoPrompt
+
+
+class Atelier(ComfyExtension):
+    """The pack's nodes, in the order of a graph."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            LoadVideoModel,
+            EncodeVideoPrompt,
+            EmptyVideoLatent,
+            PlaceFrames,
+            VideoSchedule,
+            SampleVideo,
+            DecodeVideo,
+        ]

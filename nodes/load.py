@@ -1,0 +1,102 @@
+"""Load Video Model: from the artist's files to MODEL, CLIP and VAE."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..models import checkpoint
+from ..models.family import WEIGHT_DTYPES
+from .notice import show
+
+POCKET = "pocket (built in)"
+AUTOMATIC = "automatic"
+
+
+def model_choices() -> list[str]:
+    """`folder kind/name` of everything that could be a model; the kind keeps names apart that exist twice."""
+    folders = [
+        f"diffusers/{entry.name}"
+        for root in folder_paths.get_folder_paths("diffusers")
+        if Path(root).is_dir()
+        for entry in sorted(Path(root).iterdir())
+        if entry.is_dir() and not entry.name.startswith(".")
+    ]
+    files = [f"{kind}/{name}" for kind in ("diffusion_models", "checkpoints") for name in folder_paths.get_filename_list(kind)]
+    return [POCKET, *dict.fromkeys(folders), *files]
+
+
+def model_path(choice: str) -> Path:
+    """Where a choice of `model_choices` lies."""
+    if choice == POCKET:
+        return Path(__file__).parent.parent / "models" / "pocket"
+    kind, name = choice.split("/", 1)
+    if kind == "diffusers":
+        found = [Path(root) / name for root in folder_paths.get_folder_paths(kind) if (Path(root) / name).is_dir()]
+        return found[0] if found else Path(folder_paths.get_folder_paths(kind)[0]) / name
+    return Path(folder_paths.get_full_path_or_raise(kind, name))
+
+
+def _files(kind: str) -> list[Path]:
+    return [Path(folder_paths.get_full_path_or_raise(kind, name)) for name in folder_paths.get_filename_list(kind)]
+
+
+def _chosen(kind: str, name: str) -> Path | None:
+    return None if name == AUTOMATIC else Path(folder_paths.get_full_path_or_raise(kind, name))
+
+
+class LoadVideoModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AtelierLoadVideoModel",
+            display_name="Load Video Model",
+            category="Atelier",
+            description="Loads an open text-to-video model and recognises its family (LTX Video) by itself.",
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=model_choices(),
+                    default=POCKET,
+                    tooltip="'pocket (built in)' is a tiny model of coloured shapes for first steps. Your own models: "
+                    "folders in models/diffusers, files in models/checkpoints and models/diffusion_models.",
+                ),
+                io.Combo.Input(
+                    "weight_dtype",
+                    options=list(WEIGHT_DTYPES),
+                    default="default",
+                    tooltip="How the weights are kept in memory. 'default' follows your hardware; float8 needs about "
+                    "half the memory of 16 bits and costs a little quality.",
+                ),
+                io.Combo.Input(
+                    "text_encoder",
+                    options=[AUTOMATIC, *folder_paths.get_filename_list("text_encoders")],
+                    default=AUTOMATIC,
+                    tooltip="'automatic' takes the model's own, else a T5-XXL file from models/text_encoders.",
+                ),
+                io.Combo.Input(
+                    "vae",
+                    options=[AUTOMATIC, *folder_paths.get_filename_list("vae")],
+                    default=AUTOMATIC,
+                    tooltip="'automatic' takes the model's own, else the first file in models/vae that fits.",
+                ),
+            ],
+            outputs=[io.Model.Output(), io.Clip.Output(), io.Vae.Output()],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, model: str, weight_dtype: str, text_encoder: str, vae: str) -> io.NodeOutput:
+        path = model_path(model)
+        clip = checkpoint.load_clip(path, lambda: _files("text_encoders"), _chosen("text_encoders", text_encoder))
+        decoder = checkpoint.load_vae(path, lambda: _files("vae"), _chosen("vae", vae))
+        network = checkpoint.load_model(path, weight_dtype)
+        variant, recipe = network.model.variant, network.model.variant.recipe
+        show(
+            cls,
+            f"{variant.name}: recommended {recipe.width} x {recipe.height}, {recipe.frames} frames at {recipe.fps:g} fps, "
+            f"{recipe.steps} steps, guidance {recipe.guidance:g}",
+        )
+        return io.NodeOutput(network, clip, decoder)

@@ -1,0 +1,104 @@
+"""Sample Video and Video Schedule: filling the holes of a shot."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from ..models import bridge
+from .latent import video_model
+
+
+def schedule(model, steps: int, denoise: float, latent: dict) -> torch.Tensor:
+    """The family's sigmas for a latent; with denoise below 1, the last `steps` of a longer schedule."""
+    inner = video_model(model)
+    steps = steps or inner.variant.recipe.steps
+    if denoise <= 0.0:
+        return torch.zeros(0)
+    total = max(steps, int(steps / denoise))
+    sigmas = inner.family.schedule(inner.variant, total, tuple(latent["samples"].shape))
+    kept = round((len(sigmas) - 1) * denoise) if len(sigmas) <= steps else steps
+    return sigmas[-(max(1, kept) + 1) :]
+
+
+class VideoSchedule(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AtelierVideoSchedule",
+            display_name="Video Schedule",
+            category="Atelier",
+            description="The noise levels the model's own pipeline would use, for SamplerCustomAdvanced.",
+            inputs=[
+                io.Model.Input("model", tooltip="The MODEL of Load Video Model."),
+                io.Latent.Input("latent", tooltip="The latent to be sampled: some schedules depend on its size."),
+                io.Int.Input("steps", default=0, min=0, max=1000, tooltip="Sampling steps. 0 = what the model recommends."),
+                io.Float.Input(
+                    "denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="Below 1, only the last part of the schedule: for changing an existing clip."
+                ),
+            ],
+            outputs=[io.Sigmas.Output()],
+        )
+
+    @classmethod
+    def execute(cls, model, latent: dict, steps: int, denoise: float) -> io.NodeOutput:
+        return io.NodeOutput(schedule(model, steps, denoise, latent))
+
+
+class SampleVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AtelierSampleVideo",
+            display_name="Sample Video",
+            category="Atelier",
+            description="Makes the video in latent form: the model's own schedule, Euler steps, what is known kept.",
+            inputs=[
+                io.Model.Input("model", tooltip="The MODEL of Load Video Model."),
+                io.Conditioning.Input("positive", tooltip="What should be seen."),
+                io.Conditioning.Input("negative", tooltip="What should not be seen. Only used where guidance is above 1."),
+                io.Latent.Input("latent", tooltip="The shot: Empty Video Latent, with or without Place Frames, or an encoded clip."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Another number makes another video of the same prompt.",
+                ),
+                io.Int.Input("steps", default=0, min=0, max=1000, tooltip="More steps are slower and finer. 0 = what the model recommends."),
+                io.Float.Input(
+                    "guidance",
+                    default=0.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    tooltip="How strictly the prompt is followed (CFG). 0 = what the model recommends, 1 = off and twice as fast.",
+                ),
+                io.Float.Input(
+                    "denoise",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="1 makes everything anew. Below 1, the latent given is changed only that much (video to video).",
+                ),
+            ],
+            outputs=[io.Latent.Output()],
+        )
+
+    @classmethod
+    def execute(
+        cls, model, positive, negative, latent: dict, seed: int, steps: int, guidance: float, denoise: float
+    ) -> io.NodeOutput:
+        sigmas = schedule(model, steps, denoise, latent)
+        made = bridge.sample(
+            model,
+            latent,
+            bridge.with_frame_rate(positive, latent),
+            bridge.with_frame_rate(negative, latent),
+            seed=seed,
+            sigmas=sigmas,
+            guidance=guidance or video_model(model).variant.recipe.guidance,
+        )
+        return io.NodeOutput(made)

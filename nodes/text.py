@@ -1,0 +1,89 @@
+"""Encode Video Prompt: words, with a style around them, to CONDITIONING."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..models import bridge
+from .notice import show
+
+NO_STYLE = "none"
+BUILT_IN = Path(__file__).parent.parent / "styles.json"
+
+
+def own_styles_file() -> Path:
+    """Where an artist's own styles lie: atelier_styles.json in ComfyUI's user folder."""
+    return Path(folder_paths.get_user_directory()) / "atelier_styles.json"
+
+
+def styles() -> dict[str, dict[str, str]]:
+    """Name -> {"prompt": text with {prompt} in it, "negative": text}. The artist's own file adds to and replaces ours."""
+    found: dict[str, dict[str, str]] = {NO_STYLE: {}}
+    for file in (BUILT_IN, own_styles_file()):
+        if not file.is_file():
+            continue
+        try:
+            entries = json.loads(file.read_text(encoding="utf-8"))
+            found |= {str(name): dict(entry) for name, entry in entries.items()}
+        except (ValueError, AttributeError, TypeError) as error:
+            logging.warning(
+                'Atelier: %s is not used: %s. Expected: {"name": {"prompt": "... {prompt} ...", "negative": "..."}}.', file, error
+            )
+    return found
+
+
+def styled(prompt: str, negative: str, style: str) -> tuple[str, str]:
+    """The prompt and negative prompt with a style's words around them."""
+    entry = styles().get(style, {})
+    around = str(entry.get("prompt", "{prompt}"))
+    positive = around.replace("{prompt}", prompt) if "{prompt}" in around else f"{prompt}, {around}"
+    return positive, ", ".join(filter(None, (negative.strip(), str(entry.get("negative", "")))))
+
+
+class EncodeVideoPrompt(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AtelierEncodeVideoPrompt",
+            display_name="Encode Video Prompt",
+            category="Atelier",
+            description="Encodes what should be seen, and what should not, in the way the loaded model was trained.",
+            inputs=[
+                io.Clip.Input("clip", tooltip="The CLIP of Load Video Model."),
+                io.String.Input(
+                    "prompt",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    default="a red circle moving left",
+                    tooltip="What should be seen. (word:1.2) makes a word count more.",
+                ),
+                io.String.Input(
+                    "negative_prompt",
+                    multiline=True,
+                    default="",
+                    tooltip="What should not be seen. Only used where guidance is above 1.",
+                ),
+                io.Combo.Input(
+                    "style",
+                    options=list(styles()),
+                    default=NO_STYLE,
+                    tooltip="Words put around the prompt. Add your own in atelier_styles.json in ComfyUI's user folder.",
+                ),
+            ],
+            outputs=[io.Conditioning.Output(display_name="positive"), io.Conditioning.Output(display_name="negative")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, clip, prompt: str, negative_prompt: str, style: str) -> io.NodeOutput:
+        positive_text, negative_text = styled(prompt, negative_prompt, style)
+        positive, unread = bridge.encode_text(clip, positive_text)
+        negative, _ = bridge.encode_text(clip, negative_text)
+        if unread:
+            show(cls, f"The prompt is longer than the model reads: its last {unread} tokens (about {unread * 3 // 4} words) were left out.")
+        return io.NodeOutput(positive, negative)
