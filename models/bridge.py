@@ -57,7 +57,7 @@ class VideoModel(comfy.model_base.BaseModel):
         return self._dtype
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
-        """What a step hands the network besides the latent: text, its mask, the frame rate, the mask of known frames."""
+        """What a step hands the network besides the latent: text, its mask, frame rate, the mask of known frames."""
         self._check(kwargs["noise"], kwargs.get("cross_attn"))
         conds = super().extra_conds(**kwargs)
         conds["frame_rate"] = comfy.conds.CONDConstant(kwargs.get("frame_rate", self.variant.recipe.fps))
@@ -69,10 +69,14 @@ class VideoModel(comfy.model_base.BaseModel):
             conds["denoise_mask"] = comfy.conds.CONDRegular(kwargs["denoise_mask"])
         return conds
 
-    def process_timestep(self, timestep: torch.Tensor, denoise_mask: torch.Tensor | None = None, **_: Any) -> torch.Tensor:
+    def process_timestep(
+        self, timestep: torch.Tensor, denoise_mask: torch.Tensor | None = None, **_: Any
+    ) -> torch.Tensor:
         return self.family.knowns.timestep(timestep, denoise_mask)
 
-    def scale_latent_inpaint(self, *, sigma: torch.Tensor, noise: torch.Tensor, latent_image: torch.Tensor, **kwargs: Any):
+    def scale_latent_inpaint(
+        self, *, sigma: torch.Tensor, noise: torch.Tensor, latent_image: torch.Tensor, **kwargs: Any
+    ):
         """What stands in place of known content at a step of level sigma."""
         if self.family.knowns.clean:
             return latent_image
@@ -83,14 +87,15 @@ class VideoModel(comfy.model_base.BaseModel):
         channels, width = self.variant.grid.channels, self.variant.text_channels
         if noise.ndim != 5 or noise.shape[1] != channels:
             raise ValueError(
-                f"This latent has shape {list(noise.shape)}, but {self.variant.name} samples video latents with {channels} "
-                "channels [batch, channels, frames, height, width]. It belongs to another model: make it with Empty "
-                "Video Latent from this model, or encode with this model's VAE."
+                f"This latent has shape {list(noise.shape)}, but {self.variant.name} samples video latents with "
+                f"{channels} channels [batch, channels, frames, height, width]. It belongs to another model: make it "
+                "with Empty Video Latent from this model, or encode with this model's VAE."
             )
         if text is not None and text.shape[-1] != width:
             raise ValueError(
-                f"This conditioning is {text.shape[-1]} wide, but {self.variant.name} reads text {width} wide. It comes "
-                "from another model's text encoder: encode the prompt with the CLIP of the same Load Video Model node."
+                f"This conditioning is {text.shape[-1]} wide, but {self.variant.name} reads text {width} wide. It "
+                "comes from another model's text encoder: encode the prompt with the CLIP of the same Load Video Model "
+                "node."
             )
 
 
@@ -99,7 +104,11 @@ def _model_config(variant: Variant) -> comfy.supported_models_base.BASE:
     shift = variant.scheduler.get("shift", 1.0)
     if variant.scheduler.get("use_dynamic_shifting"):
         # For ComfyUI's own schedulers, which know no token count: the shift at the recommended size.
-        shift = math.exp(shift_of_tokens(variant.scheduler, math.prod(grid.latent_shape(recipe.width, recipe.height, recipe.frames)[2:])))
+        shift = math.exp(
+            shift_of_tokens(
+                variant.scheduler, math.prod(grid.latent_shape(recipe.width, recipe.height, recipe.frames)[2:])
+            )
+        )
     width = variant.network.get("num_attention_heads", 32) * variant.network.get("attention_head_dim", 64)
 
     class Config(comfy.supported_models_base.BASE):
@@ -138,7 +147,9 @@ def choose_dtypes(choice: str, weights: State, supported: tuple[torch.dtype, ...
     device, found = memory.get_torch_device(), comfy.utils.weight_dtype(weights)
     if choice == "default":
         params = sum(w.numel() for w in weights.values())
-        storage = memory.unet_dtype(device=device, model_params=params, supported_dtypes=list(supported), weight_dtype=found)
+        storage = memory.unet_dtype(
+            device=device, model_params=params, supported_dtypes=list(supported), weight_dtype=found
+        )
     else:
         storage = getattr(torch, choice)
     return storage, memory.unet_manual_cast(storage, device, list(supported)) or storage
@@ -159,8 +170,8 @@ def load_weights(network: torch.nn.Module, weights: State, storage: torch.dtype,
     missing, unexpected = _names(network) - ready.keys(), ready.keys() - _names(network)
     if missing or unexpected:
         raise CheckpointError(
-            f"The weights do not fit {type(network).__name__}: {_some(missing)} missing, {_some(unexpected)} not known. "
-            "The file is incomplete or of a variant that is not supported."
+            f"The weights do not fit {type(network).__name__}: {_some(missing)} missing, {_some(unexpected)} not known."
+            " The file is incomplete or of a variant that is not supported."
         )
     network.load_state_dict(ready, assign=True)
     network.requires_grad_(False).eval()
@@ -181,7 +192,14 @@ def _make_castable(network: torch.nn.Module, ops: Any) -> None:
 
     Only exact types: a subclass with a forward of its own would lose it.
     """
-    layers = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.LayerNorm, torch.nn.GroupNorm)
+    layers = (
+        torch.nn.Linear,
+        torch.nn.Conv1d,
+        torch.nn.Conv2d,
+        torch.nn.Conv3d,
+        torch.nn.LayerNorm,
+        torch.nn.GroupNorm,
+    )
     for module in network.modules():
         if type(module) in (*layers, torch.nn.Embedding, torch.nn.RMSNorm):
             if type(module) is torch.nn.RMSNorm:
@@ -189,7 +207,9 @@ def _make_castable(network: torch.nn.Module, ops: Any) -> None:
             module.__class__ = getattr(ops, type(module).__name__)
 
 
-def call_network(network: torch.nn.Module, forward: Callable, *args: Any, transformer_options: dict, **kwargs: Any) -> torch.Tensor:
+def call_network(
+    network: torch.nn.Module, forward: Callable, *args: Any, transformer_options: dict, **kwargs: Any
+) -> torch.Tensor:
     """Run a network's forward inside the wrappers that other nodes hang there (EasyCache, LazyCache, ...)."""
     wrappers = comfy.patcher_extension.get_all_wrappers(
         comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, transformer_options
@@ -201,11 +221,13 @@ def call_network(network: torch.nn.Module, forward: Callable, *args: Any, transf
 def make_model(
     family: Family, variant: Variant, network: torch.nn.Module, dtype: torch.dtype, reload: tuple[Callable, tuple]
 ) -> comfy.model_patcher.ModelPatcher:
-    """The MODEL. `reload` is (factory, arguments) with which newer ComfyUI makes it again for hooks, compile, multi-GPU."""
+    """The MODEL. `reload`: (factory, arguments) with which newer ComfyUI makes it again (hooks, compile, multi-GPU)."""
     model = VideoModel(family, variant, network, dtype)
     if hasattr(memory, "archive_model_dtypes"):
         memory.archive_model_dtypes(network)
-    patcher = _patcher_class()(model, load_device=memory.get_torch_device(), offload_device=memory.unet_offload_device())
+    patcher = _patcher_class()(
+        model, load_device=memory.get_torch_device(), offload_device=memory.unet_offload_device()
+    )
     patcher.cached_patcher_init = reload
     return patcher
 
@@ -237,7 +259,9 @@ def make_vae(autoencoder: torch.nn.Module) -> comfy.sd.VAE:
     vae.process_output = lambda pixels: pixels.add_(1.0).div_(2.0).clamp_(0.0, 1.0)  # in place and returned: see DESIGN
     per_pixel = grid.temporal * grid.spatial**2
     # ComfyUI's figures for LTX's autoencoder, per latent pixel that decodes to 8 x 32 x 32 pixels.
-    vae.memory_used_decode = lambda shape, dtype: 900 * math.prod(shape[2:]) * 512 * (per_pixel / 8192) * memory.dtype_size(dtype)
+    vae.memory_used_decode = lambda shape, dtype: (
+        900 * math.prod(shape[2:]) * 512 * (per_pixel / 8192) * memory.dtype_size(dtype)
+    )
     vae.memory_used_encode = lambda shape, dtype: 70 * max(shape[2], 7) * shape[3] * shape[4] * memory.dtype_size(dtype)
     vae.working_dtypes = [torch.bfloat16, torch.float32]
     vae.device, offload = memory.vae_device(), memory.vae_offload_device()
@@ -252,7 +276,9 @@ def make_vae(autoencoder: torch.nn.Module) -> comfy.sd.VAE:
 def vae_grid(vae: comfy.sd.VAE) -> Grid:
     """The grid of a VAE made here. Raises ValueError for another loader's."""
     if not isinstance(vae.first_stage_model, _FirstStage):
-        raise ValueError("This VAE was not loaded by Load Video Model. Use the VAE output of the same Load Video Model node.")
+        raise ValueError(
+            "This VAE was not loaded by Load Video Model. Use the VAE output of the same Load Video Model node."
+        )
     return vae.first_stage_model.autoencoder.grid
 
 
@@ -269,7 +295,7 @@ def decode(vae: comfy.sd.VAE, samples: torch.Tensor) -> torch.Tensor:
 
 
 class _FirstStage(torch.nn.Module):
-    """An autoencoder under the two calls ComfyUI makes, with shapes checked where a person can still understand them."""
+    """An autoencoder under the two calls ComfyUI makes; shapes are checked where a person still understands them."""
 
     def __init__(self, autoencoder: torch.nn.Module) -> None:
         super().__init__()
@@ -280,7 +306,13 @@ class _FirstStage(torch.nn.Module):
         grid, frames = self.autoencoder.grid, pixels.shape[2]
         legal = (frames - 1) // grid.temporal * grid.temporal + 1
         if legal != frames:
-            logging.warning("Atelier: this VAE takes 1, %d, %d, ... frames; of %d the first %d are encoded.", 1 + grid.temporal, 1 + 2 * grid.temporal, frames, legal)
+            logging.warning(
+                "Atelier: this VAE takes 1, %d, %d, ... frames; of %d the first %d are encoded.",
+                1 + grid.temporal,
+                1 + 2 * grid.temporal,
+                frames,
+                legal,
+            )
         return self.autoencoder.encode(pixels[:, :, :legal])
 
     def decode(self, latents: torch.Tensor, **_: Any) -> torch.Tensor:
@@ -288,8 +320,9 @@ class _FirstStage(torch.nn.Module):
         channels = self.autoencoder.grid.channels
         if latents.ndim != 5 or latents.shape[1] != channels:
             raise ValueError(
-                f"This latent has shape {list(latents.shape)}, but this VAE decodes video latents with {channels} channels "
-                "[batch, channels, frames, height, width]. It was made by another model: decode it with that model's VAE."
+                f"This latent has shape {list(latents.shape)}, but this VAE decodes video latents with {channels} "
+                "channels [batch, channels, frames, height, width]. It was made by another model: decode it with that "
+                "model's VAE."
             )
         return self.autoencoder.decode(latents)
 
@@ -308,6 +341,7 @@ def _without_warning(text: str):
 
 
 # ------------------------------------------------------------------------------------------------ CLIP
+
 
 def make_t5_clip(weights: State, tokenizer: Path | None, tokens: int) -> comfy.sd.CLIP:
     """The CLIP over a T5 encoder of any size, as diffusers' video pipelines use it.
@@ -354,7 +388,9 @@ def t5_config(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
         )
     gated = first + feed_forward + "wi_0.weight" in shapes
     layers = sum(f"{block.format(n)}layer.0.layer_norm.weight" in shapes for n in range(256))
-    parts = [attention + part for part in "qkvo"] + [feed_forward + part for part in (("wi_0", "wi_1", "wo") if gated else ("wi", "wo"))]
+    parts = [attention + part for part in "qkvo"] + [
+        feed_forward + part for part in (("wi_0", "wi_1", "wo") if gated else ("wi", "wo"))
+    ]
     expected = {f"{block.format(n)}{part}.weight" for n in range(layers) for part in [*parts, "layer.1.layer_norm"]}
     missing = (expected | {"encoder.final_layer_norm.weight"}) - shapes.keys()
     if missing:
@@ -381,10 +417,18 @@ def _t5_tokenizer(folder: Path | None, width: int, tokens: int) -> type:
     class Tokenizer(comfy.sd1_clip.SDTokenizer):
         def __init__(self, embedding_directory: str | None = None, tokenizer_data: dict | None = None) -> None:
             super().__init__(
-                str(path), embedding_directory=embedding_directory, embedding_size=width, embedding_key="t5xxl",
-                tokenizer_class=AutoTokenizer if folder else T5TokenizerFast, tokenizer_data=tokenizer_data or {},
-                pad_with_end=False, has_start_token=False, pad_to_max_length=False, max_length=99999999, min_length=tokens,
-            )  # fmt: skip
+                str(path),
+                embedding_directory=embedding_directory,
+                embedding_size=width,
+                embedding_key="t5xxl",
+                tokenizer_class=AutoTokenizer if folder else T5TokenizerFast,
+                tokenizer_data=tokenizer_data or {},
+                pad_with_end=False,
+                has_start_token=False,
+                pad_to_max_length=False,
+                max_length=99999999,
+                min_length=tokens,
+            )
 
         def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **kwargs: Any) -> list:
             (batch,) = super().tokenize_with_weights(text, return_word_ids, **kwargs)
@@ -433,8 +477,17 @@ def sample(
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
     made = comfy.sample.sample_custom(
-        model, noise, guidance, comfy.samplers.sampler_object("euler"), sigmas, positive, negative, samples,
-        noise_mask=latent.get("noise_mask"), callback=latent_preview.prepare_callback(model, sigmas.shape[-1] - 1),
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
-    )  # fmt: skip
+        model,
+        noise,
+        guidance,
+        comfy.samplers.sampler_object("euler"),
+        sigmas,
+        positive,
+        negative,
+        samples,
+        noise_mask=latent.get("noise_mask"),
+        callback=latent_preview.prepare_callback(model, sigmas.shape[-1] - 1),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    )
     return {**latent, "samples": made}

@@ -11,7 +11,7 @@ import torch
 
 from . import bridge
 from .family import Family, Variant
-from .files import Checkpoint, CheckpointError, Component, dequantised, open_checkpoint, open_component
+from .files import Checkpoint, CheckpointError, dequantised, open_checkpoint, open_component
 from .registry import families
 
 # LTX overflows in float16 (ComfyUI's own LTXV leaves it out, too); storing it so is fine, computing is not.
@@ -25,7 +25,9 @@ def identify(checkpoint: Checkpoint) -> tuple[Family, Variant]:
         if variant is not None:
             return family, variant
     known = ", ".join(family.name for family in families())
-    kind = checkpoint.network.config.get("_class_name") or "its first tensors are " + ", ".join(list(checkpoint.network.shapes)[:3])
+    kind = checkpoint.network.config.get("_class_name") or "its first tensors are " + ", ".join(
+        list(checkpoint.network.shapes)[:3]
+    )
     raise CheckpointError(
         f"{checkpoint.path.name} is no model of a family this pack knows ({known}): {kind}. Image models load with "
         "ComfyUI's own Load Checkpoint."

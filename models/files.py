@@ -75,7 +75,7 @@ def open_component(path: Path, name: str, prefixes: tuple[str, ...] = ("",)) -> 
 
 
 def dequantised(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Fold the scales of "scaled fp8" files (`x.weight` with `x.scale_weight` or `x.weight_scale`) into bfloat16 weights.
+    """Fold the scales of "scaled fp8" files (`x.weight`, `x.scale_weight` or `x.weight_scale`) into bfloat16 weights.
 
     Plain fp8 files have no scales and stay as they are. Text encoders keep theirs: ComfyUI's own loader reads them.
     """
@@ -138,7 +138,9 @@ def _folder_component(root: Path, folder: str, name: str) -> Component | None:
     for index in where.glob("*.safetensors.index.json"):
         missing = set(_json_file(index).get("weight_map", {}).values()) - {f.name for f in where.iterdir()}
         if missing:
-            raise CheckpointError(f"{where} lacks {', '.join(sorted(missing))}, which {index.name} names. Download them.")
+            raise CheckpointError(
+                f"{where} lacks {', '.join(sorted(missing))}, which {index.name} names. Download them."
+            )
     return Component(name, files, shapes, config=_json_file(where / "config.json"), folder=where)
 
 
@@ -171,7 +173,9 @@ def _opened(path: Path) -> Any:
     elif head[8:9] != b"{":
         wrong = "no safetensors file (its header is missing)"
     if wrong:
-        raise CheckpointError(f"{path.name} is {wrong}. Expected: a .safetensors file. Download the model in that format.")
+        raise CheckpointError(
+            f"{path.name} is {wrong}. Expected: a .safetensors file. Download the model in that format."
+        )
     try:
         return safe_open(str(path), framework="pt", device="cpu")
     except SafetensorError as error:

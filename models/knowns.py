@@ -48,7 +48,7 @@ class PerToken(Knowns):
 def mask_of(latent: dict) -> torch.Tensor:
     """The mask [B, 1, T, H, W] of a LATENT; all ones (everything is to be made) where it has none.
 
-    Masks of other nodes come as [H, W], [B, H, W] or [B, 1, 1, H, W] at any size; they are spread over time and resized.
+    Masks of other nodes ([H, W], [B, H, W], any size) are spread over time and resized.
     """
     samples = latent["samples"]
     batch, _, *size = samples.shape
@@ -83,7 +83,7 @@ def place(latent: dict, content: torch.Tensor, start: int, strength: float) -> d
 
 
 def start_of(position: str, time: float, count: int, latent: dict, grid: Grid) -> int:
-    """The latent frame where `count` images begin: position is "first", "last" or "at time" (seconds from the start)."""
+    """The latent frame where `count` images begin: position is "first", "last" or "at time" (seconds)."""
     end = latent["samples"].shape[2]
     if position == "first":
         return 0

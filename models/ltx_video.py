@@ -1,6 +1,7 @@
-"""LTX Video (Lightricks), 0.9.0 to 0.9.8, 2B and 13B, dev and distilled: the network, autoencoder and schedule of diffusers.
+"""LTX Video (Lightricks) 0.9.0 to 0.9.8, 2B and 13B, dev and distilled: diffusers' network, autoencoder, schedule.
 
-Sources: arXiv 2501.00103; the model cards Lightricks/LTX-Video, -0.9.5, -0.9.7-dev, -0.9.7-distilled, -0.9.8-13B-distilled.
+Sources: arXiv 2501.00103; the model cards of Lightricks/LTX-Video, -0.9.5, -0.9.7-dev, -0.9.7-distilled and
+-0.9.8-13B-distilled.
 """
 
 from __future__ import annotations
@@ -61,8 +62,15 @@ class LTXVideoNetwork(LTXVideoTransformer3DModel):
         attention_mask [B, tokens] marks (1) what is prompt. frame_rate: frames per second, which scales positions.
         """
         return call_network(
-            self, self.denoise, x, timestep, context, attention_mask, frame_rate, transformer_options=transformer_options or {}
-        )  # fmt: skip
+            self,
+            self.denoise,
+            x,
+            timestep,
+            context,
+            attention_mask,
+            frame_rate,
+            transformer_options=transformer_options or {},
+        )
 
     def denoise(
         self,
@@ -99,7 +107,12 @@ def build_network(variant: Variant) -> LTXVideoNetwork:
 
 def network_state(state: State) -> State:
     """Original (Lightricks) or diffusers key names -> diffusers key names."""
-    names = {"patchify_proj.": "proj_in.", "adaln_single.": "time_embed.", ".q_norm.": ".norm_q.", ".k_norm.": ".norm_k."}
+    names = {
+        "patchify_proj.": "proj_in.",
+        "adaln_single.": "time_embed.",
+        ".q_norm.": ".norm_q.",
+        ".k_norm.": ".norm_k.",
+    }
     pattern = re.compile("|".join(map(re.escape, names)))
     return {pattern.sub(lambda found: names[found[0]], key): weight for key, weight in state.items()}
 
@@ -189,7 +202,7 @@ def _grid(config: dict[str, Any]) -> Grid:
 
 
 def schedule(variant: Variant, steps: int, latent_shape: Shape) -> torch.Tensor:
-    """Sigmas [steps + 1] as LTXPipeline uses them: shifted by the token count, tail stretched; distilled: the fixed list.
+    """Sigmas [steps + 1] as LTXPipeline has them: shifted by the token count, tail stretched; distilled: a fixed list.
 
     latent_shape: [B, C, T, H, W]. Distilled models take at most 8 steps, spread over the list they were trained on.
     """
@@ -261,7 +274,9 @@ class VaeLayout:
     128 wide at its input.
     """
 
-    def __init__(self, marks: tuple[str, ...], encoder: str, decoder: str, widths: tuple, decoder_widths: tuple, **config: Any):
+    def __init__(
+        self, marks: tuple[str, ...], encoder: str, decoder: str, widths: tuple, decoder_widths: tuple, **config: Any
+    ):
         self.marks, self.fixed = marks, config
         self.encoder, self.decoder = encoder.split(), decoder.split()
         self.widths, self.decoder_widths = widths, decoder_widths
@@ -289,7 +304,11 @@ class VaeLayout:
         """Weights under the original names -> under diffusers' names; statistics nobody reads are left out."""
         out = {}
         for key, weight in state.items():
-            name = _numbered(key, "encoder.down_blocks", self.encoder) or _numbered(key, "decoder.up_blocks", self.decoder) or key
+            name = (
+                _numbered(key, "encoder.down_blocks", self.encoder)
+                or _numbered(key, "decoder.up_blocks", self.decoder)
+                or key
+            )
             for old, new in RENAMED:
                 name = re.sub(old, new, name)
             if name in ("latents_mean", "latents_std") or name.startswith(("encoder.", "decoder.")):
@@ -328,8 +347,9 @@ def _noisy(shapes: dict[str, Shape], blocks: list[str]) -> tuple[bool, ...]:
     return tuple(f"{p}.0.per_channel_scale1" in shapes for p in _resnet_blocks("decoder.up_blocks", blocks))
 
 
-ENCODER_090 = """down_blocks.0 down_blocks.0.downsamplers.0 down_blocks.0.conv_out down_blocks.1 down_blocks.1.downsamplers.0
-    down_blocks.1.conv_out down_blocks.2 down_blocks.2.downsamplers.0 down_blocks.3 mid_block"""
+ENCODER_090 = """down_blocks.0 down_blocks.0.downsamplers.0 down_blocks.0.conv_out down_blocks.1
+    down_blocks.1.downsamplers.0 down_blocks.1.conv_out down_blocks.2 down_blocks.2.downsamplers.0 down_blocks.3
+    mid_block"""
 DECODER_090 = """mid_block up_blocks.0 up_blocks.1.upsamplers.0 up_blocks.1 up_blocks.2.conv_in up_blocks.2.upsamplers.0
     up_blocks.2 up_blocks.3.conv_in up_blocks.3.upsamplers.0 up_blocks.3"""
 ENCODER_095 = """down_blocks.0 down_blocks.0.downsamplers.0 down_blocks.1 down_blocks.1.downsamplers.0 down_blocks.2
@@ -340,24 +360,40 @@ DECODER_091 = """mid_block up_blocks.0.upsamplers.0 up_blocks.0 up_blocks.1.upsa
 LAYOUTS = (
     VaeLayout(  # 0.9.5 and later
         ("encoder.down_blocks.1.conv.conv.weight", "decoder.up_blocks.1.conv.conv.weight"),
-        ENCODER_095, DECODER_091, (128, 256, 512, 1024, 2048), (256, 512, 1024),
-        down_block_types=("LTXVideo095DownBlock3D",) * 4, spatio_temporal_scaling=(True,) * 4,
+        ENCODER_095,
+        DECODER_091,
+        (128, 256, 512, 1024, 2048),
+        (256, 512, 1024),
+        down_block_types=("LTXVideo095DownBlock3D",) * 4,
+        spatio_temporal_scaling=(True,) * 4,
         downsample_type=("spatial", "temporal", "spatiotemporal", "spatiotemporal"),
-        decoder_spatio_temporal_scaling=(True,) * 3, upsample_residual=(True,) * 3, upsample_factor=(2,) * 3,
-        spatial_compression_ratio=32, temporal_compression_ratio=8,
+        decoder_spatio_temporal_scaling=(True,) * 3,
+        upsample_residual=(True,) * 3,
+        upsample_factor=(2,) * 3,
+        spatial_compression_ratio=32,
+        temporal_compression_ratio=8,
     ),
     VaeLayout(  # 0.9.1
         ("encoder.down_blocks.9.res_blocks.0.conv1.conv.weight", "decoder.last_scale_shift_table"),
-        ENCODER_090, DECODER_091, (128, 256, 512, 512), (256, 512, 1024),
-        spatio_temporal_scaling=(True, True, True, False), decoder_spatio_temporal_scaling=(True,) * 3,
-        upsample_residual=(True,) * 3, upsample_factor=(2,) * 3,
+        ENCODER_090,
+        DECODER_091,
+        (128, 256, 512, 512),
+        (256, 512, 1024),
+        spatio_temporal_scaling=(True, True, True, False),
+        decoder_spatio_temporal_scaling=(True,) * 3,
+        upsample_residual=(True,) * 3,
+        upsample_factor=(2,) * 3,
     ),
     VaeLayout(  # 0.9.0
         ("encoder.down_blocks.9.res_blocks.0.conv1.conv.weight", "decoder.up_blocks.9.res_blocks.0.conv1.conv.weight"),
-        ENCODER_090, DECODER_090, (128, 256, 512, 512), (128, 256, 512, 512),
-        spatio_temporal_scaling=(True, True, True, False), decoder_spatio_temporal_scaling=(True, True, True, False),
+        ENCODER_090,
+        DECODER_090,
+        (128, 256, 512, 512),
+        (128, 256, 512, 512),
+        spatio_temporal_scaling=(True, True, True, False),
+        decoder_spatio_temporal_scaling=(True, True, True, False),
     ),
-)  # fmt: skip
+)
 
 FAMILY = Family(
     name="LTX Video",

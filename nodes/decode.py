@@ -23,7 +23,12 @@ class DecodeVideo(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="The VAE of Load Video Model."),
                 io.Latent.Input("latent", tooltip="The sampled latent."),
                 io.Float.Input(
-                    "fps", default=0.0, min=0.0, max=240.0, step=0.01, tooltip="Frames per second of the video. 0 = the latent's own."
+                    "fps",
+                    default=0.0,
+                    min=0.0,
+                    max=240.0,
+                    step=0.01,
+                    tooltip="Frames per second of the video. 0 = the latent's own.",
                 ),
             ],
             outputs=[io.Video.Output(), io.Image.Output()],

@@ -18,11 +18,15 @@ class EmptyVideoLatent(io.ComfyNode):
             node_id="AtelierEmptyVideoLatent",
             display_name="Empty Video Latent",
             category="Atelier",
-            description="A shot of which nothing is known yet. Sizes a model cannot make are moved to the nearest it can.",
+            description="A shot of which nothing is known yet. Sizes a model cannot make move to the nearest it can.",
             inputs=[
                 io.Model.Input("model", tooltip="The MODEL of Load Video Model: it knows which sizes are legal."),
-                io.Int.Input("width", default=0, min=0, max=MAX_SIDE, step=8, tooltip="Pixels. 0 = what the model recommends."),
-                io.Int.Input("height", default=0, min=0, max=MAX_SIDE, step=8, tooltip="Pixels. 0 = what the model recommends."),
+                io.Int.Input(
+                    "width", default=0, min=0, max=MAX_SIDE, step=8, tooltip="Pixels. 0 = what the model recommends."
+                ),
+                io.Int.Input(
+                    "height", default=0, min=0, max=MAX_SIDE, step=8, tooltip="Pixels. 0 = what the model recommends."
+                ),
                 io.Float.Input(
                     "seconds",
                     default=0.0,
@@ -31,8 +35,21 @@ class EmptyVideoLatent(io.ComfyNode):
                     step=0.1,
                     tooltip="Length of the clip. 0 = what the model recommends. Not used where 'frames' is above 0.",
                 ),
-                io.Int.Input("frames", default=0, min=0, max=100_000, tooltip="Length in frames, instead of seconds. 0 = use seconds."),
-                io.Float.Input("fps", default=0.0, min=0.0, max=240.0, step=0.01, tooltip="Frames per second. 0 = what the model recommends."),
+                io.Int.Input(
+                    "frames",
+                    default=0,
+                    min=0,
+                    max=100_000,
+                    tooltip="Length in frames instead of seconds. 0 = use seconds.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=0.0,
+                    min=0.0,
+                    max=240.0,
+                    step=0.01,
+                    tooltip="Frames per second. 0 = what the model recommends.",
+                ),
                 io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="How many clips to make at once."),
             ],
             outputs=[io.Latent.Output()],
@@ -40,12 +57,18 @@ class EmptyVideoLatent(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, width: int, height: int, seconds: float, frames: int, fps: float, batch_size: int) -> io.NodeOutput:
+    def execute(
+        cls, model, width: int, height: int, seconds: float, frames: int, fps: float, batch_size: int
+    ) -> io.NodeOutput:
         variant = video_model(model).variant
         grid, recipe = variant.grid, variant.recipe
         rate = fps or recipe.fps
         asked = frames or (round(seconds * rate) if seconds else recipe.frames)
-        size = grid.legal_side(width or recipe.width), grid.legal_side(height or recipe.height), grid.legal_frames(asked)
+        size = (
+            grid.legal_side(width or recipe.width),
+            grid.legal_side(height or recipe.height),
+            grid.legal_frames(asked),
+        )
         moved = [
             f"{name} {was} -> {now}"
             for name, was, now in zip(("width", "height", "frames"), (width, height, frames), size, strict=True)
@@ -63,12 +86,17 @@ class PlaceFrames(io.ComfyNode):
             node_id="AtelierPlaceFrames",
             display_name="Place Frames",
             category="Atelier",
-            description="Puts an image or a piece of video into the shot. What is placed is kept; the sampler makes the "
-            "rest. An image at the start is image-to-video; chain several nodes for several images.",
+            description="Puts an image or a piece of video into the shot. What is placed is kept; the sampler makes "
+            "the rest. An image at the start is image-to-video; chain several nodes for several images.",
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE of Load Video Model."),
-                io.Latent.Input("latent", tooltip="The shot: an Empty Video Latent, or the output of another Place Frames."),
-                io.Image.Input("images", tooltip="One image or the frames of a clip. They are scaled and cropped to the shot's size."),
+                io.Latent.Input(
+                    "latent", tooltip="The shot: an Empty Video Latent, or the output of another Place Frames."
+                ),
+                io.Image.Input(
+                    "images",
+                    tooltip="One image or the frames of a clip. They are scaled and cropped to the shot's size.",
+                ),
                 io.Combo.Input(
                     "position",
                     options=["first", "last", "at time"],
@@ -76,7 +104,12 @@ class PlaceFrames(io.ComfyNode):
                     tooltip="Where in the shot the images go.",
                 ),
                 io.Float.Input(
-                    "time", default=0.0, min=0.0, max=3600.0, step=0.01, tooltip="Seconds from the start, for position 'at time'."
+                    "time",
+                    default=0.0,
+                    min=0.0,
+                    max=3600.0,
+                    step=0.01,
+                    tooltip="Seconds from the start, for position 'at time'.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -84,7 +117,7 @@ class PlaceFrames(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="1 keeps the images as they are, 0 ignores them; between, the model may change them that much.",
+                    tooltip="1 keeps the images as they are, 0 ignores them; between, the model may change them.",
                 ),
             ],
             outputs=[io.Latent.Output()],
@@ -92,7 +125,9 @@ class PlaceFrames(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, vae, latent: dict, images: torch.Tensor, position: str, time: float, strength: float) -> io.NodeOutput:
+    def execute(
+        cls, vae, latent: dict, images: torch.Tensor, position: str, time: float, strength: float
+    ) -> io.NodeOutput:
         grid, time_frames = bridge.vae_grid(vae), latent["samples"].shape[2]
         start = knowns.start_of(position, time, len(images), latent, grid)
         clip = images[knowns.clip_for(len(images), start, grid)]
@@ -100,7 +135,9 @@ class PlaceFrames(io.ComfyNode):
         content = vae.encode(bridge.resized(clip, width, height))[:, :, min(start, 1) :]
         placed = knowns.place(latent, content, start, strength)
         first, end = (grid.frames(start) + 1 if start else 1), min(start + content.shape[2], time_frames)
-        show(cls, f"frames {first} to {grid.frames(end)} of {grid.frames(time_frames)} are given, the rest is to be made")
+        show(
+            cls, f"frames {first} to {grid.frames(end)} of {grid.frames(time_frames)} are given, the rest is to be made"
+        )
         return io.NodeOutput(placed)
 
 
@@ -109,7 +146,7 @@ def video_model(model):
     inner = model.model
     if not hasattr(inner, "variant"):
         raise ValueError(
-            f"This MODEL ({type(inner).__name__}) was not loaded by Load Video Model, so its legal sizes and schedule are "
-            "not known here. Load it with Load Video Model, or use ComfyUI's own nodes for it."
+            f"This MODEL ({type(inner).__name__}) was not loaded by Load Video Model, so its legal sizes and schedule "
+            "are not known here. Load it with Load Video Model, or use ComfyUI's own nodes for it."
         )
     return inner

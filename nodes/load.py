@@ -24,7 +24,11 @@ def model_choices() -> list[str]:
         for entry in sorted(Path(root).iterdir())
         if entry.is_dir() and not entry.name.startswith(".")
     ]
-    files = [f"{kind}/{name}" for kind in ("diffusion_models", "checkpoints") for name in folder_paths.get_filename_list(kind)]
+    files = [
+        f"{kind}/{name}"
+        for kind in ("diffusion_models", "checkpoints")
+        for name in folder_paths.get_filename_list(kind)
+    ]
     return [POCKET, *dict.fromkeys(folders), *files]
 
 
@@ -96,7 +100,7 @@ class LoadVideoModel(io.ComfyNode):
         variant, recipe = network.model.variant, network.model.variant.recipe
         show(
             cls,
-            f"{variant.name}: recommended {recipe.width} x {recipe.height}, {recipe.frames} frames at {recipe.fps:g} fps, "
-            f"{recipe.steps} steps, guidance {recipe.guidance:g}",
+            f"{variant.name}: recommended {recipe.width} x {recipe.height}, {recipe.frames} frames at "
+            f"{recipe.fps:g} fps, {recipe.steps} steps, guidance {recipe.guidance:g}",
         )
         return io.NodeOutput(network, clip, decoder)

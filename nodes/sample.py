@@ -32,9 +32,16 @@ class VideoSchedule(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The MODEL of Load Video Model."),
                 io.Latent.Input("latent", tooltip="The latent to be sampled: some schedules depend on its size."),
-                io.Int.Input("steps", default=0, min=0, max=1000, tooltip="Sampling steps. 0 = what the model recommends."),
+                io.Int.Input(
+                    "steps", default=0, min=0, max=1000, tooltip="Sampling steps. 0 = what the model recommends."
+                ),
                 io.Float.Input(
-                    "denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="Below 1, only the last part of the schedule: for changing an existing clip."
+                    "denoise",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Below 1, only the last part of the schedule: for changing an existing clip.",
                 ),
             ],
             outputs=[io.Sigmas.Output()],
@@ -56,8 +63,12 @@ class SampleVideo(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The MODEL of Load Video Model."),
                 io.Conditioning.Input("positive", tooltip="What should be seen."),
-                io.Conditioning.Input("negative", tooltip="What should not be seen. Only used where guidance is above 1."),
-                io.Latent.Input("latent", tooltip="The shot: Empty Video Latent, with or without Place Frames, or an encoded clip."),
+                io.Conditioning.Input(
+                    "negative", tooltip="What should not be seen. Only used where guidance is above 1."
+                ),
+                io.Latent.Input(
+                    "latent", tooltip="The shot: Empty Video Latent, with or without Place Frames, or an encoded clip."
+                ),
                 io.Int.Input(
                     "seed",
                     default=0,
@@ -66,14 +77,21 @@ class SampleVideo(io.ComfyNode):
                     control_after_generate=True,
                     tooltip="Another number makes another video of the same prompt.",
                 ),
-                io.Int.Input("steps", default=0, min=0, max=1000, tooltip="More steps are slower and finer. 0 = what the model recommends."),
+                io.Int.Input(
+                    "steps",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    tooltip="More steps are slower and finer. 0 = what the model recommends.",
+                ),
                 io.Float.Input(
                     "guidance",
                     default=0.0,
                     min=0.0,
                     max=100.0,
                     step=0.1,
-                    tooltip="How strictly the prompt is followed (CFG). 0 = what the model recommends, 1 = off and twice as fast.",
+                    tooltip="How strictly the prompt is followed (CFG). 0 = what the model recommends, 1 = off, and "
+                    "twice as fast.",
                 ),
                 io.Float.Input(
                     "denoise",
@@ -81,7 +99,8 @@ class SampleVideo(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="1 makes everything anew. Below 1, the latent given is changed only that much (video to video).",
+                    tooltip="1 makes everything anew. Below 1, the latent given is only changed that much (video to "
+                    "video).",
                 ),
             ],
             outputs=[io.Latent.Output()],

@@ -22,7 +22,7 @@ def own_styles_file() -> Path:
 
 
 def styles() -> dict[str, dict[str, str]]:
-    """Name -> {"prompt": text with {prompt} in it, "negative": text}. The artist's own file adds to and replaces ours."""
+    """Name -> {"prompt": text with {prompt} in it, "negative": text}. The artist's own file adds to ours."""
     found: dict[str, dict[str, str]] = {NO_STYLE: {}}
     for file in (BUILT_IN, own_styles_file()):
         if not file.is_file():
@@ -32,7 +32,9 @@ def styles() -> dict[str, dict[str, str]]:
             found |= {str(name): dict(entry) for name, entry in entries.items()}
         except (ValueError, AttributeError, TypeError) as error:
             logging.warning(
-                'Atelier: %s is not used: %s. Expected: {"name": {"prompt": "... {prompt} ...", "negative": "..."}}.', file, error
+                'Atelier: %s is not used: %s. Expected: {"name": {"prompt": "... {prompt} ...", "negative": "..."}}.',
+                file,
+                error,
             )
     return found
 
@@ -72,7 +74,7 @@ class EncodeVideoPrompt(io.ComfyNode):
                     "style",
                     options=list(styles()),
                     default=NO_STYLE,
-                    tooltip="Words put around the prompt. Add your own in atelier_styles.json in ComfyUI's user folder.",
+                    tooltip="Words around the prompt. Add your own in atelier_styles.json in ComfyUI's user folder.",
                 ),
             ],
             outputs=[io.Conditioning.Output(display_name="positive"), io.Conditioning.Output(display_name="negative")],
@@ -85,5 +87,9 @@ class EncodeVideoPrompt(io.ComfyNode):
         positive, unread = bridge.encode_text(clip, positive_text)
         negative, _ = bridge.encode_text(clip, negative_text)
         if unread:
-            show(cls, f"The prompt is longer than the model reads: its last {unread} tokens (about {unread * 3 // 4} words) were left out.")
+            show(
+                cls,
+                f"The prompt is longer than the model reads: its last {unread} tokens (about {unread * 3 // 4} words) "
+                "were left out.",
+            )
         return io.NodeOutput(positive, negative)

@@ -1,0 +1,127 @@
+"""LTX Video from the files artists have: original keys, with and without VAE, float8, T5 in several forms."""
+
+from __future__ import annotations
+
+import comfy.ldm.lightricks.vae.causal_video_autoencoder as core_vae
+import comfy.ops
+import pytest
+import tiny
+import torch
+from atelier.models import bridge, checkpoint, ltx_video
+from atelier.models.files import CheckpointError, Component, dequantised, open_checkpoint
+from diffusers import AutoencoderKLLTXVideo, LTXVideoTransformer3DModel
+from safetensors.torch import load_file, save_file
+
+VERSIONS = list(tiny.VERSIONS)
+
+
+def relative(a: torch.Tensor, b: torch.Tensor) -> float:
+    return ((a - b).norm() / b.norm()).item()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_published_autoencoders_map_key_for_key(version):
+    """At the published widths, on the meta device: every original key has its place, in the right shape."""
+    with torch.device("meta"):
+        original = core_vae.VideoVAE(version=tiny.VERSIONS[version]).state_dict()
+    component = Component("VAE", (), {key: tuple(weight.shape) for key, weight in original.items()})
+    layout = next(layout for layout in ltx_video.LAYOUTS if layout.recognises(component))
+    with torch.device("meta"):
+        expected = AutoencoderKLLTXVideo(**layout.config(component)).state_dict()
+    mapped = layout.renamed(original)
+    assert {k: v.shape for k, v in mapped.items()} == {k: v.shape for k, v in expected.items()}
+
+
+@pytest.mark.parametrize("width,heads,layers", [(2048, 32, 28), (4096, 32, 48)], ids=["2B", "13B"])
+def test_published_networks_map_key_for_key(width, heads, layers):
+    sizes = dict(
+        cross_attention_dim=width, attention_head_dim=width // heads, num_attention_heads=heads, num_layers=layers
+    )
+    with torch.device("meta"):
+        original = tiny.LTXVModel(**sizes, operations=comfy.ops.disable_weight_init).state_dict()
+    component = Component("network", (), {key: tuple(weight.shape) for key, weight in original.items()})
+    config = ltx_video._network_config(component, {})
+    with torch.device("meta"):
+        expected = LTXVideoTransformer3DModel(**config).state_dict()
+    mapped = ltx_video.network_state(original)
+    assert {k: v.shape for k, v in mapped.items()} == {k: v.shape for k, v in expected.items()}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_single_file_autoencoder_equals_comfyuis_own(tmp_path, version):
+    """Another implementation of the same weights: ComfyUI's LTX VAE, both ways."""
+    path = tiny.single_file(tmp_path / "ltx.safetensors", version)
+    vae, core = checkpoint.load_vae(path), tiny.core_autoencoder(version)
+    pixels = torch.rand(9, 64, 96, 3, generator=torch.Generator().manual_seed(0))
+    latents = core.encode(pixels.movedim(-1, 0)[None] * 2 - 1)
+    assert relative(vae.encode(pixels), latents) <= 1e-5
+    if version == "0.9.0":  # later decoders add noise, which ComfyUI draws without a seed
+        frames = core.decode(latents)[0].movedim(0, -1).add(1).div(2).clamp(0, 1)
+        assert relative(bridge.decode(vae, latents), frames) <= 1e-5
+
+
+@pytest.mark.parametrize("prefix", ["model.diffusion_model.", ""], ids=["checkpoint", "diffusion model"])
+def test_single_file_network_equals_comfyuis_own(tmp_path, prefix):
+    path = tiny.single_file(tmp_path / "ltx.safetensors", None, prefix)
+    network, core = checkpoint.load_model(path).model.diffusion_model, tiny.core_network()
+    generator = torch.Generator().manual_seed(0)
+    x, text = (
+        torch.randn(1, 128, 3, 2, 4, generator=generator),
+        torch.randn(1, 16, tiny.TEXT_WIDTH, generator=generator),
+    )
+    mask, time = torch.tensor([[1] * 9 + [0] * 7]), torch.tensor([700.0])
+    ours = network(x, time, text, attention_mask=mask, frame_rate=25)
+    theirs = core(x, time / 1000, text, mask, frame_rate=25)  # ComfyUI's network takes sigma
+    # ComfyUI rounds the position tables differently.
+    assert relative(ours, theirs) <= 1e-4
+
+
+def test_float8_file_computes_wider(tmp_path):
+    path = tiny.single_file(tmp_path / "ltx-fp8.safetensors", "0.9.1", dtype=torch.float8_e4m3fn)
+    plain = tiny.single_file(tmp_path / "ltx.safetensors", "0.9.1")
+    stored = checkpoint.load_model(path, "float8_e4m3fn").model
+    assert stored.diffusion_model.proj_in.weight.dtype == torch.float8_e4m3fn
+    assert stored.diffusion_model.scale_shift_table.dtype == stored.get_dtype() == torch.float32
+    x, text = torch.randn(1, 128, 2, 2, 2), torch.randn(1, 8, tiny.TEXT_WIDTH)
+    whole = checkpoint.load_model(plain).model
+    outputs = [m.diffusion_model(x, torch.tensor([500.0]), text) for m in (stored, whole)]
+    assert 0 < relative(*outputs) < 0.2
+    unpacked = checkpoint.load_model(path).model.diffusion_model  # "default": a CPU computes in float32
+    assert unpacked.proj_in.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "form",
+    [dict(dtype=torch.float16), dict(dtype=torch.float8_e4m3fn), dict(scaled=True)],
+    ids=["fp16", "fp8", "scaled fp8"],
+)
+def test_text_encoder_from_the_artists_file(tmp_path, form):
+    """Equal to transformers' T5 on the numbers that are stored."""
+    model = tiny.single_file(tmp_path / "ltx.safetensors", "0.9.1")
+    encoder = tiny.t5_file(tmp_path / "t5xxl.safetensors", **form)
+    clip = checkpoint.load_clip(model, lambda: [tmp_path / "clip_l.safetensors", encoder])
+    ((embeds, options),), _ = bridge.encode_text(clip, "a red circle")
+    ids = tiny.tokenizer()("a red circle", padding="max_length", max_length=128, return_tensors="pt")
+    assert torch.equal(options["attention_mask"], ids.attention_mask)
+    reference = tiny.t5()
+    reference.load_state_dict(dequantised(load_file(encoder)), strict=False)
+    assert relative(embeds, reference(ids.input_ids)[0]) <= 1e-2
+
+
+def test_vae_from_a_file_of_its_own(tmp_path):
+    model = tiny.single_file(tmp_path / "ltx.safetensors", None)
+    other = tiny.t5_file(tmp_path / "something_else.safetensors")
+    with pytest.raises(CheckpointError, match="no VAE inside.*something_else"):
+        checkpoint.load_vae(model, lambda: [other])
+    save_file(tiny.core_autoencoder("0.9.5").state_dict(), tmp_path / "vae.safetensors")
+    assert checkpoint.load_vae(model, lambda: [other, tmp_path / "vae.safetensors"]).latent_channels == 128
+
+
+def test_distilled_is_told_by_name_and_by_metadata(tmp_path):
+    by_name = ltx_video.recognise(open_checkpoint(tiny.single_file(tmp_path / "ltxv-2b-0.9.8-distilled.safetensors")))
+    assert by_name.recipe.guidance == 1.0 and by_name.recipe.steps == 8
+    sigmas = ltx_video.schedule(by_name, 8, (1, 128, 3, 16, 16))
+    assert sigmas.tolist() == pytest.approx([*ltx_video.DISTILLED_SIGMAS, 0.0])
+    assert len(ltx_video.schedule(by_name, 4, (1, 128, 3, 16, 16))) == 5
+    plain = ltx_video.recognise(open_checkpoint(tiny.single_file(tmp_path / "ltxv.safetensors")))
+    assert plain.recipe.guidance == 3.0
