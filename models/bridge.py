@@ -291,6 +291,11 @@ def resized(images: torch.Tensor, width: int, height: int) -> torch.Tensor:
 def decode(vae: comfy.sd.VAE, samples: torch.Tensor) -> torch.Tensor:
     """Latents [B, C, T, h, w] -> frames [B * F, H, W, 3] in 0..1, the clips of a batch one after the other."""
     images = vae.decode(samples)
+    _check_finite(
+        images,
+        "The VAE decoded frames that are not numbers (NaN). Its weights are damaged (download them again), or its 16-bit "
+        "format overflowed: start ComfyUI with --fp32-vae.",
+    )
     return images.reshape(-1, *images.shape[-3:])
 
 
@@ -490,4 +495,14 @@ def sample(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
+    _check_finite(
+        made,
+        "Sampling gave values that are not numbers (NaN). Either the model's file is damaged (download it again), or its "
+        "number format overflows here: choose weight_dtype 'bfloat16' or 'float32' in Load Video Model.",
+    )
     return {**latent, "samples": made}
+
+
+def _check_finite(values: torch.Tensor, complaint: str) -> None:
+    if not torch.isfinite(values).all():
+        raise ValueError(complaint)

@@ -6,6 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from ..models import bridge, knowns
+from .choices import check
 from .notice import show
 
 MAX_SIDE = 16384

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..models import checkpoint
 from ..models.family import WEIGHT_DTYPES
+from .choices import check
 from .notice import show
 
 POCKET = "pocket (built in)"
@@ -90,6 +91,10 @@ class LoadVideoModel(io.ComfyNode):
             outputs=[io.Model.Output(), io.Clip.Output(), io.Vae.Output()],
             hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def validate_inputs(cls, model=None, weight_dtype=None, text_encoder=None, vae=None) -> bool | str:
+        return check(cls, model=model, weight_dtype=weight_dtype, text_encoder=text_encoder, vae=vae)
 
     @classmethod
     def execute(cls, model: str, weight_dtype: str, text_encoder: str, vae: str) -> io.NodeOutput:

@@ -10,6 +10,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..models import bridge
+from .choices import check
 from .notice import show
 
 NO_STYLE = "none"
@@ -80,6 +81,10 @@ class EncodeVideoPrompt(io.ComfyNode):
             outputs=[io.Conditioning.Output(display_name="positive"), io.Conditioning.Output(display_name="negative")],
             hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def validate_inputs(cls, style=None) -> bool | str:
+        return check(cls, style=style)
 
     @classmethod
     def execute(cls, clip, prompt: str, negative_prompt: str, style: str) -> io.NodeOutput:

@@ -1,0 +1,245 @@
+"""Everything an artist can get wrong, through the running server: a clear error, and the server still makes a video."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import graphs
+import pytest
+import tiny
+import torch
+from client import GraphRejected, JobFailed, JobInterrupted
+from safetensors.torch import load_file, save_file
+
+POCKET = Path(__file__).parents[2] / "models" / "pocket"
+
+
+@pytest.fixture(autouse=True)
+def still_makes_a_video(server):
+    """Whatever a test did, the next graph runs."""
+    yield
+    assert len(graphs.frames(server.client, server.client.run(graphs.text_to_video(steps=1)))) == 17
+
+
+@pytest.fixture
+def models(server):
+    """The server's models folder; what a test puts there is gone afterwards."""
+    root = server.base / "models"
+    before = set(root.rglob("*"))
+    yield root
+    for path in sorted(set(root.rglob("*")) - before, reverse=True):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def put(folder: Path, name: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / name
+
+
+def error(server, **changes) -> str:
+    with pytest.raises(JobFailed) as raised:
+        server.client.run(graphs.text_to_video(**changes))
+    return raised.value.details["exception_message"]
+
+
+def test_a_model_that_is_not_there_is_rejected_before_anything_runs(server):
+    with pytest.raises(GraphRejected, match="model"):
+        server.client.queue(graphs.text_to_video(model="checkpoints/gone.safetensors"))
+
+
+def test_truncated_file(server, models):
+    whole = tiny.single_file(put(models / "checkpoints", "cut.safetensors"))
+    with whole.open("r+b") as file:
+        file.truncate(whole.stat().st_size // 2)
+    assert "incomplete" in error(server, model="checkpoints/cut.safetensors")
+
+
+def test_text_file_with_a_models_name(server, models):
+    put(models / "checkpoints", "words.safetensors").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
+    )
+    assert "no safetensors file" in error(server, model="checkpoints/words.safetensors")
+
+
+def test_empty_file(server, models):
+    put(models / "checkpoints", "nothing.safetensors").touch()
+    assert "no safetensors file" in error(server, model="checkpoints/nothing.safetensors")
+
+
+def test_pickle_is_refused_and_never_run(server, models):
+    trace = server.base / "the-pickle-ran"
+    file = put(models / "checkpoints", "model.ckpt")
+    file.write_bytes(pickle.dumps(_Touch(str(trace))))
+    assert "pickle" in error(server, model="checkpoints/model.ckpt")
+    assert not trace.exists()
+
+
+class _Touch:
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_model_of_another_kind(server, models):
+    keys = ["model.diffusion_model.input_blocks.0.0.weight", "first_stage_model.encoder.conv_in.weight"]
+    save_file({key: torch.zeros(4, 4) for key in keys}, put(models / "checkpoints", "sd15.safetensors"))
+    message = error(server, model="checkpoints/sd15.safetensors")
+    assert "sd15.safetensors" in message and "LTX Video" in message
+
+
+def test_folder_without_an_index(server, models):
+    put(models / "diffusers" / "half", "README.md").touch()
+    message = error(server, model="diffusers/half")
+    assert "model_index.json" in message and "README.md" in message
+
+
+def test_folder_with_a_missing_shard(server, models):
+    folder = tiny.folder(models / "diffusers" / "ltx")
+    next(folder.glob("transformer/*00002-of*")).unlink()
+    assert "00002-of" in error(server, model="diffusers/ltx")
+
+
+def test_weights_that_do_not_fit(server, models):
+    file = tiny.single_file(put(models / "checkpoints", "ltx.safetensors"))
+    state = load_file(file)
+    del state["model.diffusion_model.proj_out.bias"]
+    save_file(state, file)
+    tiny.t5_file(put(models / "text_encoders", "t5xxl.safetensors"))
+    assert "proj_out.bias" in error(server, model="checkpoints/ltx.safetensors")
+
+
+def test_no_text_encoder(server, models):
+    tiny.single_file(put(models / "checkpoints", "ltx.safetensors"))
+    message = error(server, model="checkpoints/ltx.safetensors")
+    assert "T5-XXL" in message and "models/text_encoders" in message
+
+
+def test_text_encoder_of_another_kind(server, models):
+    save_file(
+        {"text_model.embeddings.token_embedding.weight": torch.zeros(4, 4)},
+        put(models / "text_encoders", "clip_l.safetensors"),
+    )
+    assert "no T5 encoder" in error(server, text_encoder="clip_l.safetensors")
+
+
+def test_text_encoder_of_another_size(server, models):
+    tiny.t5_file(put(models / "text_encoders", "t5.safetensors"))
+    assert "trained on" in error(server, text_encoder="t5.safetensors")
+
+
+def test_vae_of_another_model(server, models):
+    save_file({"decoder.conv_in.weight": torch.zeros(4, 4)}, put(models / "vae", "sd.safetensors"))
+    assert "no LTX Video VAE" in error(server, vae="sd.safetensors")
+
+
+@pytest.mark.parametrize(
+    "width,height,frames,expected", [(70, 90, 12, (13, 96, 64)), (1, 1, 1, (1, 16, 16)), (64, 64, 2, (1, 64, 64))]
+)
+def test_illegal_sizes_move_to_the_nearest_legal(server, width, height, frames, expected):
+    graph = graphs.text_to_video(width=width, height=height, frames=frames)
+    made = graphs.frames(server.client, server.client.run(graph))
+    assert made.shape == (*expected, 3)
+
+
+@pytest.mark.parametrize("changes", [dict(frames=-1), dict(width=10**6), dict(steps=-3), dict(fps="fast")])
+def test_numbers_out_of_range_are_rejected(server, changes):
+    with pytest.raises(GraphRejected, match=next(iter(changes))):
+        server.client.queue(graphs.text_to_video(**changes))
+
+
+@pytest.mark.parametrize("prompt", ["", "   ", "red " * 10_000, "🔴⬅️ 赤い円", "((((", "a \\(circle\\) (moving:1.3)"])
+def test_any_prompt_makes_a_video(server, prompt):
+    assert len(graphs.frames(server.client, server.client.run(graphs.text_to_video(prompt=prompt)))) == 17
+
+
+def test_latent_of_another_model_in_the_decoder(server):
+    graph = graphs.text_to_video()
+    graph["other"] = {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}}
+    graph["decode"]["inputs"]["latent"] = ["other", 0]
+    with pytest.raises(JobFailed) as raised:
+        server.client.run(graph)
+    assert "another model" in raised.value.details["exception_message"]
+
+
+@pytest.mark.parametrize("sampler", ["AtelierSampleVideo", "KSampler"])
+def test_latent_of_another_model_in_the_sampler(server, sampler):
+    put(server.base / "input", "")
+    save_file(
+        {"latent_tensor": torch.randn(1, 4, 8, 8), "latent_format_version_0": torch.tensor([])},
+        server.base / "input" / "sd.latent",
+    )
+    graph = graphs.text_to_video()
+    graph["other"] = {"class_type": "LoadLatent", "inputs": {"latent": "sd.latent"}}
+    graph["sample"]["inputs"]["latent"] = ["other", 0]
+    if sampler == "KSampler":
+        graph["sample"] = _ksampler(latent=["other", 0])
+    with pytest.raises(JobFailed) as raised:
+        server.client.run(graph)
+    assert "belongs to another model" in raised.value.details["exception_message"]
+
+
+def _ksampler(latent):
+    inputs = dict(
+        model=["load", 0], positive=["text", 0], negative=["text", 1], latent_image=latent, seed=1, steps=2, cfg=3.0
+    )
+    return {"class_type": "KSampler", "inputs": inputs | dict(sampler_name="euler", scheduler="simple", denoise=1.0)}
+
+
+def test_text_of_another_model(server, models):
+    tiny.folder(models / "diffusers" / "ltx")
+    graph = graphs.text_to_video()
+    graph["text"]["inputs"]["clip"] = ["other", 1]
+    graph["other"] = {
+        "class_type": "AtelierLoadVideoModel",
+        "inputs": graph["load"]["inputs"] | {"model": "diffusers/ltx"},
+    }
+    with pytest.raises(JobFailed) as raised:
+        server.client.run(graph)
+    assert "another model's text encoder" in raised.value.details["exception_message"]
+
+
+@pytest.mark.parametrize("part,word", [("transformer", "Sampling"), ("vae", "VAE")])
+def test_not_a_number_in_the_weights(server, models, part, word):
+    folder = shutil.copytree(POCKET, models / "diffusers" / "broken")
+    (file,) = (folder / part).glob("*.safetensors")
+    state = load_file(file)
+    key = next(
+        key
+        for key in state
+        if key.endswith("proj_out.weight" if part == "transformer" else "decoder.conv_out.conv.weight")
+    )
+    state[key][:] = torch.nan
+    save_file(state, file)
+    message = error(server, model="diffusers/broken")
+    assert (
+        message.startswith(("Sampling" if part == "transformer" else "The VAE"))
+        and word in message
+        and "NaN" in message
+    )
+
+
+def test_interrupted_half_way_and_queued_again(server):
+    steps = []
+
+    def stop_half_way(kind, data):
+        if kind == "progress" and data["value"] >= 5 and not steps:
+            steps.append(data["value"])
+            server.client.interrupt()
+
+    graph = graphs.text_to_video(steps=400, seed=77)
+    with pytest.raises(JobInterrupted):
+        server.client.run(graph, stop_half_way)
+    assert steps and steps[0] < 400
+    graph["sample"]["inputs"]["steps"] = 2
+    assert len(graphs.frames(server.client, server.client.run(graph))) == 17
+
+
+def test_two_jobs_at_once_both_finish(server):
+    jobs = [server.client.queue(graphs.text_to_video(seed=seed, steps=3)) for seed in (5, 6)]
+    first, second = (graphs.frames(server.client, server.client.wait(job)) for job in jobs)
+    assert first.shape == second.shape and not torch.equal(first, second)

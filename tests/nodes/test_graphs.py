@@ -1,0 +1,167 @@
+"""Graphs in a real ComfyUI: the saved ones, every way of loading a model, and core's own nodes on our sockets."""
+
+from __future__ import annotations
+
+import graph as saved_graph
+import graphs
+import pytest
+import tiny
+import torch
+from safetensors.torch import load
+
+SAVED = ("text_to_video", "image_to_video")
+
+
+def node(class_type: str, **inputs) -> dict:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def latents(server, prompt: dict, source: str = "sample") -> torch.Tensor:
+    """What node `source` of a graph gives, saved by core's Save Latent."""
+    prompt = {k: v for k, v in prompt.items() if k not in ("decode", "save")}
+    prompt["keep"] = node("SaveLatent", samples=[source, 0], filename_prefix="kept")
+    (item,) = server.client.run(prompt)["keep"]["latents"]
+    return load(server.client.view(item))["latent_tensor"]
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_saved_graph_runs_as_it_is(server, workflow, name):
+    graph = workflow(name)
+    prompt = saved_graph.to_api(graph, server.client.object_info(saved_graph.node_types(graph)))
+    made = graphs.frames(server.client, server.client.run(prompt))
+    assert made.shape == (17, 64, 64, 3)
+
+
+@pytest.mark.parametrize("name", SAVED)
+@pytest.mark.parametrize("layout", ["folder", "single file"])
+def test_saved_graph_runs_another_model_by_changing_only_the_loader(server, workflow, name, layout):
+    models, graph = server.base / "models", workflow(name)
+    if layout == "folder":
+        tiny.folder(models / "diffusers" / "tiny-ltx", "0.9.5")
+        choice = "diffusers/tiny-ltx"
+    else:
+        for folder in ("checkpoints", "text_encoders"):
+            (models / folder).mkdir(parents=True, exist_ok=True)
+        tiny.single_file(models / "checkpoints" / "tiny-ltx-distilled.safetensors", "0.9.5")
+        tiny.t5_file(models / "text_encoders" / "t5xxl_tiny.safetensors")
+        choice = "checkpoints/tiny-ltx-distilled.safetensors"
+    prompt = saved_graph.to_api(graph, server.client.object_info(saved_graph.node_types(graph)))
+    (loader,) = [n for n in prompt.values() if n["class_type"] == "AtelierLoadVideoModel"]
+    (empty,) = [n for n in prompt.values() if n["class_type"] == "AtelierEmptyVideoLatent"]
+    (sampler,) = [n for n in prompt.values() if n["class_type"] == "AtelierSampleVideo"]
+    loader["inputs"]["model"] = choice
+    empty["inputs"] |= dict(width=96, height=64, frames=9)  # the recommended size would take an hour here
+    sampler["inputs"]["steps"] = 2
+    assert graphs.frames(server.client, server.client.run(prompt)).shape == (9, 64, 96, 3)
+
+
+def test_sampler_custom_advanced_equals_sample_video(server):
+    ours = graphs.text_to_video(steps=4, guidance=3.0, seed=9)
+    theirs = graphs.text_to_video(steps=4)
+    theirs["frame rate"] = node("LTXVConditioning", positive=["text", 0], negative=["text", 1], frame_rate=8.0)
+    guided = dict(positive=["frame rate", 0], negative=["frame rate", 1])
+    theirs |= {
+        "noise": node("RandomNoise", noise_seed=9),
+        "guider": node("CFGGuider", model=["load", 0], cfg=3.0, **guided),
+        "sampler": node("KSamplerSelect", sampler_name="euler"),
+        "sigmas": node("AtelierVideoSchedule", model=["load", 0], latent=["empty", 0], steps=4, denoise=1.0),
+    }
+    parts = dict(noise=["noise", 0], guider=["guider", 0], sampler=["sampler", 0], sigmas=["sigmas", 0])
+    theirs["sample"] = node("SamplerCustomAdvanced", **parts, latent_image=["empty", 0])
+    assert torch.allclose(latents(server, ours), latents(server, theirs), atol=1e-5)
+
+
+@pytest.mark.parametrize("scheduler", ["simple", "normal", "beta"])
+def test_ksampler_and_vae_decode(server, scheduler):
+    graph = graphs.text_to_video()
+    inputs = dict(model=["load", 0], positive=["text", 0], negative=["text", 1], latent_image=["empty", 0])
+    settings = dict(seed=3, steps=3, cfg=3.0, sampler_name="dpmpp_2m", scheduler=scheduler, denoise=1.0)
+    graph["sample"] = node("KSampler", **inputs, **settings)
+    graph["frames"] = node("VAEDecode", vae=["load", 2], samples=["sample", 0])
+    graph["decode"] = node("CreateVideo", images=["frames", 0], fps=8.0)
+    assert graphs.frames(server.client, server.client.run(graph)).shape == (17, 64, 64, 3)
+
+
+def test_tiled_decode_is_close_to_whole(server):
+    whole = graphs.text_to_video(width=192, height=128, steps=1)
+    tiled = graphs.text_to_video(width=192, height=128, steps=1)
+    tiles = dict(tile_size=128, overlap=64, temporal_size=16, temporal_overlap=8)
+    tiled["frames"] = node("VAEDecodeTiled", vae=["load", 2], samples=["sample", 0], **tiles)
+    tiled["decode"] = node("CreateVideo", images=["frames", 0], fps=8.0)
+    one, other = (graphs.frames(server.client, server.client.run(graph)) for graph in (whole, tiled))
+    assert one.shape == other.shape == (17, 128, 192, 3)
+    assert (one - other).abs().mean() < 0.05
+
+
+def test_encoding_and_denoising_a_little_keeps_the_clip(server):
+    """Video to video: VAE Encode of our own clip, then denoise 0.3 stays nearer to it than denoise 1."""
+
+    def again(denoise: float) -> torch.Tensor:
+        graph = graphs.text_to_video(steps=6, seed=2)
+        graph["encoded"] = node("VAEEncode", pixels=["decode", 1], vae=["load", 2])
+        settings = dict(seed=5, steps=6, guidance=0, denoise=denoise)
+        inputs = dict(model=["load", 0], positive=["text", 0], negative=["text", 1], latent=["encoded", 0])
+        graph["again"] = node("AtelierSampleVideo", **inputs, **settings)
+        graph["second"] = node("AtelierDecodeVideo", vae=["load", 2], latent=["again", 0], fps=8)
+        graph["save"]["inputs"]["video"] = ["second", 0]
+        return graphs.frames(server.client, server.client.run(graph))
+
+    first = graphs.frames(server.client, server.client.run(graphs.text_to_video(steps=6, seed=2)))
+    little, whole = ((again(denoise) - first).abs().mean() for denoise in (0.3, 1.0))
+    assert little < 0.6 * whole
+
+
+@pytest.mark.parametrize("position,where", [("first", 0), ("last", -1)])
+def test_placed_image_is_there_at_its_time(server, position, where):
+    graph = graphs.text_to_video(steps=4)
+    graph["image"] = node("EmptyImage", width=100, height=80, batch_size=1, color=0xF5F5F5)
+    inputs = dict(vae=["load", 2], latent=["empty", 0], images=["image", 0])
+    graph["place"] = node("AtelierPlaceFrames", **inputs, position=position, time=0.0, strength=1.0)
+    graph["sample"]["inputs"]["latent"] = ["place", 0]
+    placed, made = latents(server, graph, "place"), latents(server, graph)
+    assert placed[:, :, where].abs().mean() > 0.1
+    assert torch.allclose(made[:, :, where], placed[:, :, where], atol=1e-5)
+    assert not torch.allclose(made[:, :, 2], placed[:, :, 2], atol=1e-1)
+
+
+def test_set_latent_noise_mask_keeps_what_it_covers(server):
+    """Core's mask node on our latents: the unmasked half of an encoded clip comes back as it was."""
+    graph = graphs.text_to_video(steps=3)
+    graph |= {
+        "image": node("EmptyImage", width=64, height=64, batch_size=17, color=0xC04020),
+        "known": node("VAEEncode", pixels=["image", 0], vae=["load", 2]),
+        "whole": node("SolidMask", value=1.0, width=64, height=64),
+        "half": node("SolidMask", value=0.0, width=32, height=64),
+        "mask": node("MaskComposite", destination=["whole", 0], source=["half", 0], x=0, y=0, operation="multiply"),
+        "masked": node("SetLatentNoiseMask", samples=["known", 0], mask=["mask", 0]),
+    }
+    graph["sample"]["inputs"]["latent"] = ["masked", 0]
+    known, made = latents(server, graph, "known"), latents(server, graph)
+    assert torch.allclose(made[..., :1], known[..., :1], atol=1e-4)
+    assert not torch.allclose(made[..., 3:], known[..., 3:], atol=1e-2)
+
+
+def test_batch_gives_different_clips_one_after_the_other(server):
+    made = graphs.frames(server.client, server.client.run(graphs.text_to_video(batch_size=2, frames=9)))
+    assert made.shape == (18, 64, 64, 3) and not torch.equal(made[:9], made[9:])
+
+
+def test_frame_rate_travels_from_the_empty_latent_to_the_video(server):
+    import io
+
+    import av
+
+    outputs = server.client.run(graphs.text_to_video(seconds=2.0) | {})
+    (item,) = outputs["save"]["images"]
+    with av.open(io.BytesIO(server.client.view(item))) as container:
+        assert container.streams.video[0].average_rate == 8
+
+
+@pytest.mark.parametrize("extra", ["EasyCache", "LazyCache"])
+def test_step_caches_hang_on_our_network(server, extra):
+    graph = graphs.text_to_video(steps=8)
+    settings = dict(reuse_threshold=3.0, start_percent=0.0, end_percent=1.0, verbose=False)
+    graph["cached"] = node(extra, model=["load", 0], **settings)
+    graph["sample"]["inputs"]["model"] = ["cached", 0]
+    cached, plain = latents(server, graph), latents(server, graphs.text_to_video(steps=8))
+    assert cached.isfinite().all() and not torch.equal(cached, plain)

@@ -1,0 +1,46 @@
+"""Graphs in ComfyUI's API form for tests: the text-to-video graph with changes, and what comes out of it as frames."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import av
+import torch
+
+Prompt = dict[str, dict[str, Any]]
+
+
+def text_to_video(**changes: Any) -> Prompt:
+    """Load -> prompt -> empty latent -> sample -> decode -> save, with `changes` set wherever a widget has that name."""
+    graph = {
+        "load": _node("AtelierLoadVideoModel", model="pocket (built in)", weight_dtype="default", text_encoder="automatic", vae="automatic"),
+        "text": _node("AtelierEncodeVideoPrompt", clip=["load", 1], prompt="a red circle moving left", negative_prompt="", style="none"),
+        "empty": _node("AtelierEmptyVideoLatent", model=["load", 0], width=0, height=0, seconds=0, frames=0, fps=0, batch_size=1),
+        "sample": _node(
+            "AtelierSampleVideo", model=["load", 0], positive=["text", 0], negative=["text", 1], latent=["empty", 0],
+            seed=1, steps=2, guidance=0, denoise=1,
+        ),
+        "decode": _node("AtelierDecodeVideo", vae=["load", 2], latent=["sample", 0], fps=0),
+        "save": _node("SaveVideo", video=["decode", 0], filename_prefix="test", format="auto", codec="auto"),
+    }  # fmt: skip
+    for name, value in changes.items():
+        found = [node for node in graph.values() if not isinstance(node["inputs"].get(name, []), list)]
+        assert found, f"no node has an input {name}"
+        for node in found:
+            node["inputs"][name] = value
+    return graph
+
+
+def _node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def frames(client: Any, outputs: dict) -> torch.Tensor:
+    """The frames [T, H, W, 3] in 0..1 of the one video among a job's outputs."""
+    (item,) = [
+        item for node in outputs.values() for item in node.get("images", []) if item["filename"].endswith(".mp4")
+    ]
+    with av.open(io.BytesIO(client.view(item))) as container:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    return torch.stack([torch.from_numpy(picture) for picture in pictures]).float() / 255
