@@ -1,0 +1,80 @@
+"""What every test stands on: ComfyUI importable, this pack loaded the way ComfyUI loads it, and a real server.
+
+``nodes`` and ``server`` are folders of this pack and also ComfyUI's own modules, so the repository's root must never be
+on ``sys.path``; tests write ``from atelier.models import knowns``.
+"""
+
+import atexit
+import importlib.util
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "support")]
+
+import comfyui
+from client import Client
+from comfy_server import running
+
+sys.path.insert(0, str(comfyui.located()))
+
+from comfy.cli_args import args
+
+# Before anything of ComfyUI looks at devices or folders: the processor, and an empty folder instead of the user's.
+_BASE = tempfile.mkdtemp(prefix="atelier-tests-")
+atexit.register(shutil.rmtree, _BASE, ignore_errors=True)
+args.cpu = True
+args.base_directory = _BASE
+torch.set_num_threads(2)
+
+import utils.extra_config  # as main.py does, before nodes.py makes comfy/utils.py the first `utils` to be found
+
+
+def _load_pack() -> None:
+    """Import the root ``__init__.py`` by path, as ComfyUI does, under the name ``atelier``."""
+    spec = importlib.util.spec_from_file_location(
+        "atelier", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["atelier"] = module
+    spec.loader.exec_module(module)
+
+
+_load_pack()
+
+
+@dataclass(frozen=True)
+class Server:
+    """A real ComfyUI with this pack. Tests may drop model files into ``base / "models" / ...``."""
+
+    url: str
+    base: Path
+    client: Client
+    log: Path
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One ComfyUI process for the whole session, on a base directory of its own."""
+    base = tmp_path_factory.mktemp("comfyui")
+    with running(base, "comfyui") as process, Client(process.url) as client:
+        yield Server(process.url, base, client, process.log)
+
+
+@pytest.fixture
+def workflow() -> Callable[[str], dict]:
+    """``workflow("text_to_video")`` reads that saved graph."""
+
+    def load(name: str) -> dict:
+        return json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+
+    return load

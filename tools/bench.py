@@ -1,0 +1,108 @@
+"""The benchmarks: what they measure stands in docs/benchmarks.md, how in tools/benchmarks/.
+
+A missed target is said, not punished: the exit code is 0 when all benchmarks ran, whatever the figures.
+"""
+
+import argparse
+import importlib
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import re
+import sys
+import tempfile
+import traceback
+from datetime import datetime, timezone
+from pathlib import Path
+
+import comfyui
+import pack
+from console import Problem, guard, say
+
+BENCHMARKS = {
+    "step": "a sampler step against LTXPipeline's, ratio",
+    "step_core": "a sampler step against ComfyUI core's own LTXV, ratio",
+    "parity": "difference from diffusers' pipelines, relative",
+    "startup": "what the pack adds to ComfyUI's start-up",
+    "load": "loading a 2 GB checkpoint: memory over its size, time over diffusers'",
+    "demo": "from command to MP4",
+    "pocket": "what share of the built-in model's clips shows what was asked for",
+}
+IN_STEP = ("step", "step_core")
+"""Two benchmarks live in benchmarks/step.py; every other one in a file of its own name."""
+
+
+def parser() -> argparse.ArgumentParser:
+    listed = "\n".join(f"  {name:<12}{what}" for name, what in BENCHMARKS.items())
+    options = argparse.ArgumentParser(
+        prog="run.py bench",
+        description=f"Measures Atelier and says which targets are met:\n\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_argument("names", nargs="*", metavar="NAME", help="which benchmarks (default: all)")
+    options.add_argument("--json", type=Path, metavar="FILE", help="also write figures and samples to this file")
+    return options
+
+
+def main() -> int:
+    options = parser().parse_args()
+    unknown = [name for name in options.names if name not in BENCHMARKS]
+    if unknown:
+        raise Problem(f"there is no benchmark '{unknown[0]}'. Known: {', '.join(BENCHMARKS)}.")
+    with tempfile.TemporaryDirectory(prefix="atelier-bench-") as base:
+        pack.prepare_comfyui(Path(base))
+        logging.getLogger().setLevel(logging.ERROR)
+        pack.load()
+        about = machine()
+        say("  ".join(f"{key}: {value}" for key, value in about.items()))
+        figures, failed = measure(options.names or list(BENCHMARKS))
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        record = {"machine": about, "figures": [figure.record() for figure in figures], "failed": failed}
+        options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    missed = [figure.name for figure in figures if figure.met is False]
+    say(f"Missed targets: {', '.join(missed)}" if missed else "All targets that were measured are met.")
+    if failed:
+        say(f"Did not run: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+def measure(names: list[str]) -> tuple[list, dict[str, str]]:
+    """The figures of these benchmarks, and for each that could not run the reason."""
+    figures, failed = [], {}
+    for name in names:
+        try:
+            made = getattr(importlib.import_module(f"benchmarks.{'step' if name in IN_STEP else name}"), name)()
+        except Problem as problem:
+            failed[name] = str(problem)
+            say(f"{name}: could not run: {problem}")
+            continue
+        except Exception as error:
+            failed[name] = f"{type(error).__name__}: {error}"
+            traceback.print_exc()
+            continue
+        for figure in made:
+            say(figure.line())
+        figures += made
+    return figures, failed
+
+
+def machine() -> dict[str, str]:
+    """What the figures depend on, in words."""
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "diffusers", "transformers")}
+    version_file = comfyui.located() / "comfyui_version.py"
+    found = re.search(r'"([\d.]+)"', version_file.read_text()) if version_file.is_file() else None
+    return {
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "load": f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown",
+        "python": platform.python_version(),
+        "comfyui": found[1] if found else "unknown",
+        **versions,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(guard(main))

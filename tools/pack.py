@@ -1,0 +1,32 @@
+"""This pack in this very process, without a server: for tests and benchmarks.
+
+``nodes`` and ``server`` are folders of this pack and also ComfyUI's own modules, so the repository's root must not be
+on ``sys.path``; the pack is loaded by path, as ComfyUI does, under the name ``atelier``.
+"""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+
+import comfyui
+
+
+def prepare_comfyui(base: Path) -> None:
+    """Make ComfyUI importable, on the processor, with its models, inputs and outputs under the folder ``base``."""
+    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != comfyui.ROOT]
+    sys.path.insert(0, str(comfyui.located()))
+    args = importlib.import_module("comfy.cli_args").args
+    args.cpu, args.base_directory = True, str(base)  # before anything of ComfyUI looks at devices or folders
+    # As main.py does, before nodes.py makes comfy/utils.py the first `utils` to be found.
+    importlib.import_module("utils.extra_config")
+
+
+def load() -> None:
+    """Import the root ``__init__.py`` as ``atelier``; from then on ``from atelier.models import ...`` works."""
+    spec = importlib.util.spec_from_file_location(
+        "atelier", comfyui.ROOT / "__init__.py", submodule_search_locations=[str(comfyui.ROOT)]
+    )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["atelier"] = module
+    spec.loader.exec_module(module)

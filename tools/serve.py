@@ -1,0 +1,55 @@
+"""ComfyUI with this pack in it, kept up for working in the browser until Ctrl-C."""
+
+import argparse
+import sys
+
+from console import Problem, guard, say
+from demo import BASE
+
+DEFAULT_PORT = 8188
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(prog="run.py serve", description="Start ComfyUI with this pack and keep it up.")
+    options.add_argument(
+        "--port", type=int, metavar="N", help=f"default: {DEFAULT_PORT}, or a free one when that is taken"
+    )
+    options.add_argument("--listen", default="127.0.0.1", metavar="ADDR", help="default: 127.0.0.1, this machine only")
+    return options
+
+
+def choose_port(wanted: int | None, listen: str) -> int:
+    """The port asked for; without a wish the usual one, or any free one when that is taken."""
+    from comfy_server import free_port
+
+    try:
+        return free_port(wanted if wanted is not None else DEFAULT_PORT, listen)
+    except OSError as error:
+        if wanted is None:
+            return free_port(0, listen)
+        raise Problem(
+            f"{listen}:{wanted} cannot be used ({error.strerror}). Choose another --port or --listen."
+        ) from None
+
+
+def main() -> int:
+    from comfy_server import running
+
+    options = parser().parse_args()
+    port = choose_port(options.port, options.listen)
+    say("Starting ComfyUI ...")
+    with running(BASE, "serve", port=port, listen=options.listen, options=("--preview-method", "auto")) as server:
+        say(f"ComfyUI with Atelier: {server.url}")
+        say(f"  your models go into {server.base / 'models'}, results into {server.base / 'output'}")
+        say(f"  log: {server.log}")
+        say("Ctrl-C stops it.")
+        try:
+            code = server.process.wait()
+        except KeyboardInterrupt:
+            say("\nStopping ...")
+            return 0
+        raise Problem(f"ComfyUI ended by itself (exit code {code}). The end of {server.log}:\n{server.last_lines()}")
+
+
+if __name__ == "__main__":
+    sys.exit(guard(main))
