@@ -1,0 +1,77 @@
+"""The pack as ComfyUI sees it: what a saved graph may rely on, and what start-up costs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import atelier
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# A saved graph is a promise: names and order of a landed node never change. New inputs go at the end, with a default.
+PROMISED = {
+    "AtelierLoadVideoModel": ["model", "weight_dtype", "text_encoder", "vae"],
+    "AtelierEncodeVideoPrompt": ["clip", "prompt", "negative_prompt", "style"],
+    "AtelierEmptyVideoLatent": ["model", "width", "height", "seconds", "frames", "fps", "batch_size"],
+    "AtelierPlaceFrames": ["vae", "latent", "images", "position", "time", "strength"],
+    "AtelierVideoSchedule": ["model", "latent", "steps", "denoise"],
+    "AtelierSampleVideo": ["model", "positive", "negative", "latent", "seed", "steps", "guidance", "denoise"],
+    "AtelierDecodeVideo": ["vae", "latent", "fps"],
+}
+PROMISED_OUTPUTS = {
+    "AtelierLoadVideoModel": ["MODEL", "CLIP", "VAE"],
+    "AtelierEncodeVideoPrompt": ["CONDITIONING", "CONDITIONING"],
+    "AtelierEmptyVideoLatent": ["LATENT"],
+    "AtelierPlaceFrames": ["LATENT"],
+    "AtelierVideoSchedule": ["SIGMAS"],
+    "AtelierSampleVideo": ["LATENT"],
+    "AtelierDecodeVideo": ["VIDEO", "IMAGE"],
+}
+
+
+@pytest.fixture(scope="module")
+def schemas():
+    import utils.extra_config  # noqa: F401  before `server`: ComfyUI's `utils` must win over the one inside `comfy`
+
+    nodes = asyncio.run(asyncio.run(atelier.comfy_entrypoint()).get_node_list())
+    return {schema.node_id: schema for schema in (node.define_schema() for node in nodes)}
+
+
+def test_nodes_keep_their_promise(schemas):
+    assert {name: [i.id for i in s.inputs][: len(PROMISED[name])] for name, s in schemas.items()} == PROMISED
+    assert {name: [o.io_type for o in s.outputs] for name, s in schemas.items()} == PROMISED_OUTPUTS
+
+
+def test_every_input_explains_itself(schemas):
+    silent = [f"{name}.{i.id}" for name, s in schemas.items() for i in s.inputs if not i.tooltip]
+    assert not silent
+    assert all(s.display_name and s.description and s.category == "Atelier" for s in schemas.values())
+
+
+def test_every_node_has_a_help_page(schemas):
+    for name, schema in schemas.items():
+        page = (ROOT / "web" / "docs" / f"{name}.md").read_text(encoding="utf-8")
+        assert page.startswith(f"# {schema.display_name}\n")
+        missing = [i.id for i in schema.inputs if i.id not in page]
+        assert not missing
+
+
+def test_start_up_is_light():
+    """In a fresh process, after ComfyUI's own modules: neither diffusers nor anything else that takes its time."""
+    script = (
+        "import sys, json, runpy; sys.argv = ['x']\n"
+        "import conftest, utils.extra_config, nodes, server\n"
+        "before = set(sys.modules)\n"
+        "import asyncio, atelier\n"
+        "asyncio.run(asyncio.run(atelier.comfy_entrypoint()).get_node_list())\n"
+        "print(json.dumps(sorted(set(sys.modules) - before)))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], cwd=ROOT / "tests", capture_output=True, text=True, check=True)
+    new = json.loads(run.stdout.splitlines()[-1])
+    assert [name for name in new if not name.startswith("atelier")] == []
+    assert "atelier.models.ltx_video" not in new
