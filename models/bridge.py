@@ -99,6 +99,16 @@ class VideoModel(comfy.model_base.BaseModel):
             )
 
 
+def video_model(model: comfy.model_patcher.ModelPatcher) -> VideoModel:
+    """The VideoModel inside a MODEL. Raises ValueError when another loader made it."""
+    if not isinstance(model.model, VideoModel):
+        raise ValueError(
+            f"This MODEL ({type(model.model).__name__}) was not loaded by Load Video Model, so its legal sizes and "
+            "schedule are not known here. Load it with Load Video Model, or use ComfyUI's own nodes for it."
+        )
+    return model.model
+
+
 def _model_config(variant: Variant) -> comfy.supported_models_base.BASE:
     recipe, grid = variant.recipe, variant.grid
     shift = variant.scheduler.get("shift", 1.0)
@@ -293,8 +303,8 @@ def decode(vae: comfy.sd.VAE, samples: torch.Tensor) -> torch.Tensor:
     images = vae.decode(samples)
     _check_finite(
         images,
-        "The VAE decoded frames that are not numbers (NaN). Its weights are damaged (download them again), or its 16-bit "
-        "format overflowed: start ComfyUI with --fp32-vae.",
+        "The VAE decoded frames that are not numbers (NaN). Its weights are damaged (download them again), or its "
+        "16-bit format overflowed: start ComfyUI with --fp32-vae.",
     )
     return images.reshape(-1, *images.shape[-3:])
 
@@ -497,8 +507,8 @@ def sample(
     )
     _check_finite(
         made,
-        "Sampling gave values that are not numbers (NaN). Either the model's file is damaged (download it again), or its "
-        "number format overflows here: choose weight_dtype 'bfloat16' or 'float32' in Load Video Model.",
+        "Sampling gave values that are not numbers (NaN). Either the model's file is damaged (download it again), or "
+        "its number format overflows here: choose weight_dtype 'bfloat16' or 'float32' in Load Video Model.",
     )
     return {**latent, "samples": made}
 

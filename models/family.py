@@ -104,3 +104,15 @@ class Family:
     schedule: Callable[[Variant, int, Shape], torch.Tensor]
     knowns: Knowns
     text_encoders: tuple[str, ...] = ("t5xxl", "t5-xxl", "t5_xxl", "t5")
+
+
+def sigmas_for(family: Family, variant: Variant, steps: int, denoise: float, latent_shape: Shape) -> torch.Tensor:
+    """The sigmas of `steps` steps (0 = the recipe's), with denoise below 1 only the end of a longer schedule.
+
+    A family may know fewer levels than asked for (distilled models); then that share of what it has is used.
+    """
+    steps = steps or variant.recipe.steps
+    total = int(steps / max(denoise, 1e-3))
+    sigmas = family.schedule(variant, total, latent_shape)
+    known = len(sigmas) - 1
+    return sigmas[known - (steps if known == total else max(1, round(known * denoise))) :]

@@ -123,6 +123,8 @@ def network_state(state: State) -> State:
 def recognise(checkpoint: Checkpoint) -> Variant | None:
     """The LTX variant of a folder or file, from config and keys; None when it is another model."""
     network = checkpoint.network
+    if "audio_patchify_proj.weight" in network.shapes:
+        return None  # LTX-2: the same names, another network
     if network.config:
         if network.config.get("_class_name") != "LTXVideoTransformer3DModel":
             return None

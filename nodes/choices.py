@@ -11,5 +11,5 @@ def check(node: type[io.ComfyNode], **chosen: str | None) -> bool | str:
     for name, value in chosen.items():
         if value is not None and value not in options[name]:
             shown = ", ".join(map(str, options[name][:12])) + (", ..." if len(options[name]) > 12 else "")
-            return f"{name}: there is no '{value}' here. Choose one of: {shown}. (Press R in the browser after adding files.)"
+            return f"there is no '{value}' here. Choose one of: {shown}. (Press R in the browser after adding files.)"
     return True

@@ -61,7 +61,7 @@ class EmptyVideoLatent(io.ComfyNode):
     def execute(
         cls, model, width: int, height: int, seconds: float, frames: int, fps: float, batch_size: int
     ) -> io.NodeOutput:
-        variant = video_model(model).variant
+        variant = bridge.video_model(model).variant
         grid, recipe = variant.grid, variant.recipe
         rate = fps or recipe.fps
         asked = frames or (round(seconds * rate) if seconds else recipe.frames)
@@ -126,6 +126,10 @@ class PlaceFrames(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, position=None) -> bool | str:
+        return check(cls, position=position)
+
+    @classmethod
     def execute(
         cls, vae, latent: dict, images: torch.Tensor, position: str, time: float, strength: float
     ) -> io.NodeOutput:
@@ -140,14 +144,3 @@ class PlaceFrames(io.ComfyNode):
             cls, f"frames {first} to {grid.frames(end)} of {grid.frames(time_frames)} are given, the rest is to be made"
         )
         return io.NodeOutput(placed)
-
-
-def video_model(model):
-    """The VideoModel inside a MODEL. Raises ValueError when another loader made it."""
-    inner = model.model
-    if not hasattr(inner, "variant"):
-        raise ValueError(
-            f"This MODEL ({type(inner).__name__}) was not loaded by Load Video Model, so its legal sizes and schedule "
-            "are not known here. Load it with Load Video Model, or use ComfyUI's own nodes for it."
-        )
-    return inner

@@ -6,19 +6,12 @@ import torch
 from comfy_api.latest import io
 
 from ..models import bridge
-from .latent import video_model
+from ..models.family import sigmas_for
 
 
 def schedule(model, steps: int, denoise: float, latent: dict) -> torch.Tensor:
-    """The family's sigmas for a latent; with denoise below 1, the last `steps` of a longer schedule."""
-    inner = video_model(model)
-    steps = steps or inner.variant.recipe.steps
-    if denoise <= 0.0:
-        return torch.zeros(0)
-    total = max(steps, int(steps / denoise))
-    sigmas = inner.family.schedule(inner.variant, total, tuple(latent["samples"].shape))
-    kept = round((len(sigmas) - 1) * denoise) if len(sigmas) <= steps else steps
-    return sigmas[-(max(1, kept) + 1) :]
+    inner = bridge.video_model(model)
+    return sigmas_for(inner.family, inner.variant, steps, denoise, tuple(latent["samples"].shape))
 
 
 class VideoSchedule(io.ComfyNode):
@@ -38,7 +31,7 @@ class VideoSchedule(io.ComfyNode):
                 io.Float.Input(
                     "denoise",
                     default=1.0,
-                    min=0.0,
+                    min=0.01,
                     max=1.0,
                     step=0.01,
                     tooltip="Below 1, only the last part of the schedule: for changing an existing clip.",
@@ -96,7 +89,7 @@ class SampleVideo(io.ComfyNode):
                 io.Float.Input(
                     "denoise",
                     default=1.0,
-                    min=0.0,
+                    min=0.01,
                     max=1.0,
                     step=0.01,
                     tooltip="1 makes everything anew. Below 1, the latent given is only changed that much (video to "
@@ -118,6 +111,6 @@ class SampleVideo(io.ComfyNode):
             bridge.with_frame_rate(negative, latent),
             seed=seed,
             sigmas=sigmas,
-            guidance=guidance or video_model(model).variant.recipe.guidance,
+            guidance=guidance or bridge.video_model(model).variant.recipe.guidance,
         )
         return io.NodeOutput(made)

@@ -146,7 +146,7 @@ def test_illegal_sizes_move_to_the_nearest_legal(server, width, height, frames, 
     assert made.shape == (*expected, 3)
 
 
-@pytest.mark.parametrize("changes", [dict(frames=-1), dict(width=10**6), dict(steps=-3), dict(fps="fast")])
+@pytest.mark.parametrize("changes", [dict(frames=-1), dict(width=10**6), dict(steps=-3), dict(fps="fast"), dict(style="nice")])
 def test_numbers_out_of_range_are_rejected(server, changes):
     with pytest.raises(GraphRejected, match=next(iter(changes))):
         server.client.queue(graphs.text_to_video(**changes))
@@ -203,7 +203,7 @@ def test_text_of_another_model(server, models):
     assert "another model's text encoder" in raised.value.details["exception_message"]
 
 
-@pytest.mark.parametrize("part,word", [("transformer", "Sampling"), ("vae", "VAE")])
+@pytest.mark.parametrize("part,word", [("transformer", "Sampling gave"), ("vae", "The VAE decoded")])
 def test_not_a_number_in_the_weights(server, models, part, word):
     folder = shutil.copytree(POCKET, models / "diffusers" / "broken")
     (file,) = (folder / part).glob("*.safetensors")
@@ -216,11 +216,7 @@ def test_not_a_number_in_the_weights(server, models, part, word):
     state[key][:] = torch.nan
     save_file(state, file)
     message = error(server, model="diffusers/broken")
-    assert (
-        message.startswith(("Sampling" if part == "transformer" else "The VAE"))
-        and word in message
-        and "NaN" in message
-    )
+    assert word in message and "NaN" in message
 
 
 def test_interrupted_half_way_and_queued_again(server):

@@ -12,18 +12,19 @@ Prompt = dict[str, dict[str, Any]]
 
 
 def text_to_video(**changes: Any) -> Prompt:
-    """Load -> prompt -> empty latent -> sample -> decode -> save, with `changes` set wherever a widget has that name."""
+    """Load, prompt, empty latent, sample, decode, save; `changes` are set wherever a widget has that name."""
+    load = dict(model="pocket (built in)", weight_dtype="default", text_encoder="automatic", vae="automatic")
+    size = dict(width=0, height=0, seconds=0, frames=0, fps=0, batch_size=1)
+    inputs = dict(model=["load", 0], positive=["text", 0], negative=["text", 1], latent=["empty", 0])
+    words = dict(prompt="a red circle moving left", negative_prompt="", style="none")
     graph = {
-        "load": _node("AtelierLoadVideoModel", model="pocket (built in)", weight_dtype="default", text_encoder="automatic", vae="automatic"),
-        "text": _node("AtelierEncodeVideoPrompt", clip=["load", 1], prompt="a red circle moving left", negative_prompt="", style="none"),
-        "empty": _node("AtelierEmptyVideoLatent", model=["load", 0], width=0, height=0, seconds=0, frames=0, fps=0, batch_size=1),
-        "sample": _node(
-            "AtelierSampleVideo", model=["load", 0], positive=["text", 0], negative=["text", 1], latent=["empty", 0],
-            seed=1, steps=2, guidance=0, denoise=1,
-        ),
+        "load": _node("AtelierLoadVideoModel", **load),
+        "text": _node("AtelierEncodeVideoPrompt", clip=["load", 1], **words),
+        "empty": _node("AtelierEmptyVideoLatent", model=["load", 0], **size),
+        "sample": _node("AtelierSampleVideo", **inputs, seed=1, steps=2, guidance=0, denoise=1),
         "decode": _node("AtelierDecodeVideo", vae=["load", 2], latent=["sample", 0], fps=0),
         "save": _node("SaveVideo", video=["decode", 0], filename_prefix="test", format="auto", codec="auto"),
-    }  # fmt: skip
+    }
     for name, value in changes.items():
         found = [node for node in graph.values() if not isinstance(node["inputs"].get(name, []), list)]
         assert found, f"no node has an input {name}"

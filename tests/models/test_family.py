@@ -1,0 +1,56 @@
+"""The contract's own arithmetic: legal sizes, latent shapes, and schedules cut for denoising a little."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from atelier.models.family import Grid, Recipe, sigmas_for
+
+LTX = Grid(channels=128, temporal=8, spatial=32)
+
+
+@pytest.mark.parametrize(
+    "asked,legal", [(-5, 1), (0, 1), (1, 1), (4, 1), (6, 9), (9, 9), (120, 121), (121, 121), (125.9, 129)]
+)
+def test_frames_move_to_the_nearest_legal(asked, legal):
+    assert LTX.legal_frames(asked) == legal
+
+
+@pytest.mark.parametrize("asked,legal", [(0, 32), (1, 32), (47, 32), (49, 64), (704, 704), (720, 704)])
+def test_sides_move_to_the_nearest_legal(asked, legal):
+    assert LTX.legal_side(asked) == legal
+
+
+def test_latent_shape_and_back():
+    shape = LTX.latent_shape(704, 480, 161, batch=2)
+    assert shape == (2, 128, 21, 15, 22)
+    assert LTX.frames(shape[2]) == 161
+
+
+def _family(levels: int | None):
+    """A family whose schedule is n, n-1, ... 0; `levels` is the most it knows."""
+
+    def schedule(variant, steps, shape):
+        return torch.arange(min(steps, levels or steps), -1.0, -1.0)
+
+    return SimpleNamespace(schedule=schedule)
+
+
+@pytest.mark.parametrize(
+    "levels,steps,denoise,expected",
+    [
+        (None, 4, 1.0, [4, 3, 2, 1, 0]),
+        (None, 0, 1.0, [3, 2, 1, 0]),  # 0 = the recipe's three
+        (None, 4, 0.5, [4, 3, 2, 1, 0]),  # of eight, the last four
+        (8, 8, 0.5, [4, 3, 2, 1, 0]),  # a distilled model has no sixteen: half of its eight
+        (8, 20, 1.0, [8, 7, 6, 5, 4, 3, 2, 1, 0]),
+        (None, 2, 0.01, [2, 1, 0]),
+    ],
+)
+def test_schedule_is_cut_for_denoise(levels, steps, denoise, expected):
+    recipe = Recipe(64, 64, 17, fps=8, steps=3, guidance=3.0)
+    variant = SimpleNamespace(recipe=replace(recipe))
+    assert sigmas_for(_family(levels), variant, steps, denoise, (1, 1, 1, 1, 1)).tolist() == expected

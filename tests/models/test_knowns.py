@@ -1,0 +1,81 @@
+"""Known content and its mask: where images land in time, and what the network is told."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from atelier.models.family import Grid
+from atelier.models.knowns import Knowns, PerToken, clip_for, mask_of, place, start_of
+
+GRID = Grid(channels=2, temporal=4, spatial=8)
+
+
+def latent(frames: int = 5, **extra) -> dict:
+    return {"samples": torch.zeros(1, 2, frames, 3, 4), **extra}
+
+
+@pytest.mark.parametrize(
+    "count,start,expected",
+    [
+        (1, 0, [0]),
+        (4, 0, [0]),  # three images do not fill the second latent frame
+        (5, 0, [0, 1, 2, 3, 4]),
+        (1, 2, [0, 0, 0, 0, 0]),  # one in front that is thrown away, then held for a latent frame
+        (5, 2, [0, 0, 1, 2, 3]),
+        (8, 1, [0, 0, 1, 2, 3, 4, 5, 6, 7]),
+    ],
+)
+def test_clip_to_encode(count, start, expected):
+    assert clip_for(count, start, GRID) == expected
+
+
+@pytest.mark.parametrize(
+    "position,time,count,expected",
+    [
+        ("first", 9.0, 1, 0),
+        ("last", 0.0, 1, 4),
+        ("last", 0.0, 8, 3),
+        ("last", 0.0, 999, 0),
+        ("at time", 0.0, 1, 0),
+        ("at time", 0.5, 1, 1),  # frame 4 of 8 per second: the end of latent frame 1
+        ("at time", 0.6, 1, 2),
+        ("at time", 99.0, 1, 4),
+    ],
+)
+def test_where_images_begin(position, time, count, expected):
+    assert start_of(position, time, count, latent(frame_rate=8.0), GRID) == expected
+
+
+def test_placing_keeps_the_rest_and_does_not_touch_the_input():
+    before = latent(frame_rate=8.0)
+    placed = place(before, torch.ones(1, 2, 1, 3, 4), start=4, strength=0.75)
+    assert before["samples"].abs().sum() == 0 and "noise_mask" not in before
+    assert placed["frame_rate"] == 8.0
+    assert placed["samples"][:, :, 4].eq(1).all() and placed["samples"][:, :, :4].eq(0).all()
+    assert placed["noise_mask"][0, 0, :, 0, 0].tolist() == [1, 1, 1, 1, 0.25]
+    both = place(placed, torch.ones(1, 2, 1, 3, 4), start=0, strength=1.0)
+    assert both["noise_mask"][0, 0, :, 0, 0].tolist() == [0, 1, 1, 1, 0.25]
+
+
+def test_what_runs_past_the_end_is_dropped():
+    placed = place(latent(), torch.ones(1, 2, 3, 3, 4), start=4, strength=1.0)
+    assert placed["samples"].shape == (1, 2, 5, 3, 4) and placed["samples"].sum() == 2 * 3 * 4
+
+
+def test_content_of_another_model_is_refused():
+    with pytest.raises(ValueError, match="VAE that was loaded together"):
+        place(latent(), torch.ones(1, 16, 1, 3, 4), start=0, strength=1.0)
+
+
+@pytest.mark.parametrize("shape", [(24, 32), (1, 24, 32), (1, 1, 24, 32), (1, 1, 1, 3, 4)])
+def test_masks_of_other_nodes_are_spread_over_time(shape):
+    mask = mask_of(latent(noise_mask=torch.zeros(shape)))
+    assert mask.shape == (1, 1, 5, 3, 4) and mask.eq(0).all()
+
+
+def test_network_is_told_time_zero_where_content_is_known():
+    mask = torch.ones(1, 2, 5, 3, 4)
+    mask[:, :, 0], mask[:, :, 1] = 0.0, 0.5
+    times = PerToken().timestep(torch.tensor([800.0]), mask).view(5, 12)
+    assert times[0].eq(0).all() and times[1].eq(400).all() and times[2:].eq(800).all()
+    assert Knowns().timestep(torch.tensor([800.0]), mask).tolist() == [800.0]
