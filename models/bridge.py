@@ -36,8 +36,6 @@ from comfy.model_base import ModelType
 from .family import Family, Grid, Shape, State, Variant
 from .files import CheckpointError
 
-FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
-
 # ------------------------------------------------------------------------------------------------ MODEL
 
 
@@ -168,15 +166,16 @@ def choose_dtypes(choice: str, weights: State, supported: tuple[torch.dtype, ...
 def load_weights(network: torch.nn.Module, weights: State, storage: torch.dtype, compute: torch.dtype) -> None:
     """Fill a network made on the meta device; weights already in the right dtype are not copied.
 
-    `weights` is emptied on the way, so that a conversion never holds both copies. Only matrices are stored in float8;
-    the rest stays in the computing dtype. Raises CheckpointError when keys are missing or left over.
+    `weights` is emptied on the way, so that a conversion never holds both copies. Only matrices are stored in
+    `storage`: they are nearly all of the memory, and their layers cast them when used. Norms, biases and tables are
+    kept in `compute`, because networks mix them with activations directly. Raises CheckpointError when keys are
+    missing or left over.
     """
     matrices = {f"{name}.weight" for name, module in network.named_modules() if type(module) is torch.nn.Linear}
-    rest = compute if storage in FLOAT8 else storage
     ready = {}
     for key in list(weights):
         weight = weights.pop(key)
-        ready[key] = weight.to(storage if key in matrices else rest) if weight.is_floating_point() else weight
+        ready[key] = weight.to(storage if key in matrices else compute) if weight.is_floating_point() else weight
     missing, unexpected = _names(network) - ready.keys(), ready.keys() - _names(network)
     if missing or unexpected:
         raise CheckpointError(
