@@ -52,6 +52,10 @@ def _chosen(kind: str, name: str) -> Path | None:
     return None if name == AUTOMATIC else Path(folder_paths.get_full_path_or_raise(kind, name))
 
 
+def _weights(path: Path) -> list[Path]:
+    return sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
+
+
 class LoadVideoModel(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -95,6 +99,12 @@ class LoadVideoModel(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, model=None, weight_dtype=None, text_encoder=None, vae=None) -> bool | str:
         return check(cls, model=model, weight_dtype=weight_dtype, text_encoder=text_encoder, vae=vae)
+
+    @classmethod
+    def fingerprint_inputs(cls, model: str, text_encoder: str, vae: str, **_: str) -> list:
+        """A file that was replaced under the same name is loaded again."""
+        chosen = [model_path(model), _chosen("text_encoders", text_encoder), _chosen("vae", vae)]
+        return [(str(file), file.stat().st_mtime_ns) for path in filter(None, chosen) for file in _weights(path)]
 
     @classmethod
     def execute(cls, model: str, weight_dtype: str, text_encoder: str, vae: str) -> io.NodeOutput:

@@ -7,7 +7,7 @@ import graphs
 import pytest
 import tiny
 import torch
-from safetensors.torch import load
+from safetensors.torch import load, save_file
 
 SAVED = ("text_to_video", "image_to_video")
 
@@ -139,6 +139,17 @@ def test_set_latent_noise_mask_keeps_what_it_covers(server):
     known, made = latents(server, graph, "known"), latents(server, graph)
     assert torch.allclose(made[..., :1], known[..., :1], atol=1e-4)
     assert not torch.allclose(made[..., 3:], known[..., 3:], atol=1e-2)
+
+
+def test_a_file_replaced_under_its_name_is_loaded_again(server):
+    models = server.base / "models"
+    tiny.folder(models / "diffusers" / "changing", "0.9.0")
+    graph = graphs.text_to_video(model="diffusers/changing", width=64, height=64, frames=9)
+    first = latents(server, graph)
+    (file,) = (models / "diffusers" / "changing" / "transformer").glob("*00001-of*")
+    state = load(file.read_bytes())
+    save_file({key: weight * 1.5 for key, weight in state.items()}, file)
+    assert not torch.allclose(first, latents(server, graph))
 
 
 def test_batch_gives_different_clips_one_after_the_other(server):
