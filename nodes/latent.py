@@ -75,7 +75,7 @@ class EmptyVideoLatent(io.ComfyNode):
             for name, was, now in zip(("width", "height", "frames"), (width, height, frames), size, strict=True)
             if was and was != now
         ]
-        note = f" ({', '.join(moved)}: the nearest that {variant.name} can make)" if moved else ""
+        note = f"\n({', '.join(moved)}: the nearest that {variant.name} can make)" if moved else ""
         show(cls, f"{size[0]} x {size[1]}, {size[2]} frames at {rate:g} fps = {size[2] / rate:.2f} s{note}")
         return io.NodeOutput(bridge.empty_latent(grid.latent_shape(*size, batch=batch_size), rate))
 
@@ -140,7 +140,7 @@ class PlaceFrames(io.ComfyNode):
         content = vae.encode(bridge.resized(clip, width, height))[:, :, min(start, 1) :]
         placed = knowns.place(latent, content, start, strength)
         first, end = (grid.frames(start) + 1 if start else 1), min(start + content.shape[2], time_frames)
-        show(
-            cls, f"frames {first} to {grid.frames(end)} of {grid.frames(time_frames)} are given, the rest is to be made"
-        )
+        last, total = grid.frames(end), grid.frames(time_frames)
+        given = f"frame {first} of {total} is" if first == last else f"frames {first} to {last} of {total} are"
+        show(cls, f"{given} given,\nthe rest is to be made")
         return io.NodeOutput(placed)

@@ -113,10 +113,10 @@ class LoadVideoModel(io.ComfyNode):
         decoder = checkpoint.load_vae(path, lambda: _files("vae"), _chosen("vae", vae))
         network = checkpoint.load_model(path, weight_dtype)
         variant, recipe = network.model.variant, network.model.variant.recipe
-        advice = f", negative prompt '{recipe.negative_prompt}'" if recipe.negative_prompt else ""
+        advice = f",\nnegative prompt '{recipe.negative_prompt}'" if recipe.negative_prompt else ""
         show(
             cls,
-            f"{variant.name}: recommended {recipe.width} x {recipe.height}, {recipe.frames} frames at "
-            f"{recipe.fps:g} fps, {recipe.steps} steps, guidance {recipe.guidance:g}{advice}",
+            f"{variant.name} recommends {recipe.width} x {recipe.height},\n"
+            f"{recipe.frames} frames at {recipe.fps:g} fps, {recipe.steps} steps, guidance {recipe.guidance:g}{advice}",
         )
         return io.NodeOutput(network, clip, decoder)

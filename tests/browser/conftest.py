@@ -1,0 +1,39 @@
+"""A ComfyUI for each front end: the one that the pinned release brings, and the newest that the registry has.
+
+The servers cache nothing, so that in every test every node runs and says what it has to say.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import editor
+import front_end
+import pytest
+from comfy_server import running
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """``address("pinned")`` or ``address("newest")``: where the ComfyUI with that front end is, started when asked."""
+    started: dict[str, str] = {}
+    with ExitStack() as servers:
+
+        def start(version: str) -> str:
+            if version not in started:
+                served = ("--front-end-root", str(front_end.fetch())) if version == "newest" else ()
+                base = tmp_path_factory.mktemp(f"front-end-{version}")
+                server = servers.enter_context(running(base, "comfyui", options=("--cache-none", *served)))
+                started[version] = server.url
+            return started[version]
+
+        yield start
+
+
+@pytest.fixture(params=["pinned", "newest", "newest, Nodes 2.0"])
+def view(request: pytest.FixtureRequest, address: Callable[[str], str]) -> Iterator[editor.Editor]:
+    """The editor, open in a browser of this test's own."""
+    if reason := editor.unavailable():
+        pytest.skip(reason)
+    version, _, nodes_2 = request.param.partition(", ")
+    with editor.opened(address(version), {"Comfy.VueNodes.Enabled": bool(nodes_2)}) as opened:
+        yield opened

@@ -1,0 +1,113 @@
+"""Every saved graph in ComfyUI's own front end, as an artist meets it: opened, queued, and the video seen."""
+
+import itertools
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+GRAPHS = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
+NODES = sorted(path.stem for path in (ROOT / "web" / "docs").glob("*.md"))
+
+NOTICES = {
+    "AtelierLoadVideoModel": r"Atelier pocket recommends 64 x 64",
+    "AtelierEmptyVideoLatent": r"64 x 64, \d+ frames at \d+ fps",
+    "AtelierPlaceFrames": r"frame 1 of \d+ is given",
+}
+
+
+@pytest.fixture
+def keep(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where this test's screenshot goes: ATELIER_KEEP names a folder that outlives the test."""
+    folder = os.environ.get("ATELIER_KEEP")
+    name = re.sub(r"\W+", "-", request.node.name).strip("-")
+    return (Path(folder) if folder else tmp_path) / f"{name}.png"
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_saved_graph_opens_runs_and_shows_its_video(view, workflow, name, keep):
+    saved = workflow(name)
+    view.open_template(name)
+    opened_as_saved(view, saved)
+
+    ended = view.run()
+    assert ended["kind"] == "execution_success", ended
+    assert not [node["type"] for node in view.nodes() if node["error"]]
+    said_on_the_nodes(view, saved)
+
+    videos = view.play()
+    view.screenshot(keep)
+    shown_in_the_save_node(view, saved, videos)
+    nothing_overlaps(view, saved)
+    assert view.errors == []
+
+
+@pytest.mark.parametrize("view", ["pinned", "newest"], indirect=True)
+def test_help_pages_are_served(view):
+    fetch = "async path => { const answer = await fetch(path); return [answer.status, await answer.text()] }"
+    assert NODES
+    for node in NODES:
+        status, text = view.page.evaluate(fetch, f"/extensions/atelier/docs/{node}.md")
+        assert status == 200
+        assert text == (ROOT / "web" / "docs" / f"{node}.md").read_text(encoding="utf-8")
+
+
+def opened_as_saved(view, saved: dict) -> None:
+    """No node is missing or wrong; values and links on the canvas are those of the file."""
+    nodes = {node["id"]: node for node in view.nodes()}
+    assert set(nodes) == {str(node["id"]) for node in saved["nodes"]}
+    assert not [node["type"] for node in nodes.values() if node["error"] or not node["known"]]
+    for node in saved["nodes"]:
+        widgets = nodes[str(node["id"])]["widgets"]
+        assert [widget["value"] for widget in widgets] == node["widgets_values"], node["type"]
+        assert not [w["name"] for w in widgets if w["choices"] and w["value"] not in w["choices"]], node["type"]
+    texts = view.page.locator("textarea").evaluate_all("areas => areas.map(area => area.value)")
+    assert [node["widgets_values"][0] in texts for node in saved["nodes"] if "Prompt" in node["type"]] == [True]
+
+    by_id = {node["id"]: node for node in saved["nodes"]}
+    links = {
+        (str(start), by_id[start]["outputs"][output]["name"], str(end), by_id[end]["inputs"][place]["name"])
+        for _, start, output, end, place, _ in saved["links"]
+    }
+    assert view.links() == links
+
+
+def said_on_the_nodes(view, saved: dict) -> None:
+    """What a node decided was to be read on it while the graph ran."""
+    types = {str(node["id"]): node["type"] for node in saved["nodes"]}
+    said = {types[node]: text for node, text in view.notices().items()}
+    assert set(said) == set(NOTICES) & set(types.values())
+    for node, text in said.items():
+        assert re.match(NOTICES[node], text), text
+
+
+def shown_in_the_save_node(view, saved: dict, videos: list[dict]) -> None:
+    """There is one video; it is the file this graph saves, it has played, and it stands inside the Save Video node."""
+    save = next(node for node in saved["nodes"] if node["type"] == "SaveVideo")
+    folder, prefix = save["widgets_values"][0].split("/")
+    (video,) = videos
+    assert f"filename={prefix}_" in video["source"] and f"subfolder={folder}" in video["source"]
+    assert video["error"] is None and video["time"] > 0
+    assert (video["width"], video["height"]) == (64, 64)
+    assert video["area"][2] > 100 and video["area"][3] > 100
+    assert inside(video["area"], view.areas()[str(save["id"])])
+
+
+def nothing_overlaps(view, saved: dict) -> None:
+    """After the run, with notices and previews on the nodes, every node still stands clear of every other."""
+    titles = {str(node["id"]): node.get("title", node["type"]) for node in saved["nodes"]}
+    areas = view.areas()
+    overlaps = [(titles[a], titles[b]) for a, b in itertools.combinations(areas, 2) if overlap(areas[a], areas[b])]
+    assert overlaps == []
+
+
+def inside(inner: list[float], outer: list[float], slack: float = 2.0) -> bool:
+    return all(
+        outer[i] - slack <= inner[i] and inner[i] + inner[i + 2] <= outer[i] + outer[i + 2] + slack for i in (0, 1)
+    )
+
+
+def overlap(one: list[float], other: list[float]) -> bool:
+    return all(one[i] < other[i] + other[i + 2] and other[i] < one[i] + one[i + 2] for i in (0, 1))

@@ -1,0 +1,222 @@
+"""ComfyUI's own front end in headless Chromium: open it, load a saved graph, queue it, see what a person would see.
+
+The browser tests and screenshot.py drive it from here. It draws in software, so all waiting is for conditions.
+"""
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from client import Client
+from console import Problem
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page, Response
+
+Json = dict[str, Any]
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+]
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,  # else the template browser opens over the canvas of a new user
+    "Comfy.Minimap.Visible": False,
+    "Comfy.Graph.CanvasInfo": False,
+}
+NO_BANNERS = (
+    "for (const name of ['vueNodesBannerDismissed', 'comfy.vueNodesMigration.dismissed']) localStorage[name] = 'true'"
+)
+LOAD_TIMEOUT, RUN_TIMEOUT, DRAW_TIMEOUT = 120.0, 240.0, 60.0
+
+READY = """() => window.app?.vueAppReady && window.app.graph
+    && window.app.extensionManager && !window.app.extensionManager.spinner"""
+
+OPEN_TEMPLATE = """async ([pack, name]) => {
+    const listed = (await (await app.api.fetchApi('/workflow_templates')).json())[pack] ?? []
+    if (!listed.includes(name)) throw new Error(`templates of ${pack}: ${listed}`)
+    const graph = await (await app.api.fetchApi(`/workflow_templates/${pack}/${name}.json`)).json()
+    await app.loadGraphData(graph, true, true, name)
+}"""
+
+NODES = """() => app.graph._nodes.map(node => ({
+    id: String(node.id), type: node.type, known: node.type in LiteGraph.registered_node_types,
+    error: Boolean(node.has_errors),
+    widgets: (node.widgets ?? []).filter(widget => widget.serialize !== false).map(widget => {
+        const choices = typeof widget.options?.values === 'function' ? widget.options.values() : widget.options?.values
+        return {name: widget.name, value: widget.value, choices: Array.isArray(choices) ? choices : null}
+    }),
+}))"""
+
+LINKS = """() => app.graph._nodes.flatMap(node => (node.inputs ?? []).map(input => [node, input]))
+    .filter(([node, input]) => input.link != null)
+    .map(([node, input]) => {
+        const link = app.graph.getLink ? app.graph.getLink(input.link) : app.graph.links[input.link]
+        const origin = app.graph.getNodeById(link.origin_id)
+        return [String(origin.id), origin.outputs[link.origin_slot].name, String(node.id), input.name]
+    })"""
+
+# What a node says is taken from its screen area, while the job runs: newer front ends clear it away at the end.
+RECORD = """() => {
+    const record = window.atelierRecord = {ended: null, said: {}, shown: {}}
+    for (const kind of ['execution_success', 'execution_error', 'execution_interrupted'])
+        app.api.addEventListener(kind, event => { record.ended = {kind, ...event.detail} })
+    app.api.addEventListener('progress_text', ({detail}) => { record.said[detail.nodeId] = detail.text })
+    setInterval(() => {
+        for (const [id, text] of Object.entries(record.said)) {
+            const node = app.graph.getNodeById(id) ?? app.graph.getNodeById(Number(id))
+            const onNode = node?.widgets?.some(widget => widget.value === text)
+            const words = text.replace(/\\s+/g, ' ')
+            if (!(id in record.shown) && onNode && document.body.innerText.replace(/\\s+/g, ' ').includes(words))
+                record.shown[id] = text
+        }
+    }, 100)
+}"""
+
+AREAS = """() => {
+    const {scale, offset} = app.canvas.ds, canvas = app.canvas.canvas.getBoundingClientRect()
+    const title = LiteGraph.NODE_TITLE_HEIGHT
+    const drawn = ({pos: [x, y], size: [width, height]}) => [
+        (x + offset[0]) * scale + canvas.x, (y - title + offset[1]) * scale + canvas.y,
+        width * scale, (height + title) * scale]
+    const element = ({x, y, width, height}) => [x, y, width, height]
+    return Object.fromEntries(app.graph._nodes.map(node => {
+        const own = document.querySelector(`[data-node-id="${node.id}"]`)  // Nodes 2.0
+        return [String(node.id), own ? element(own.getBoundingClientRect()) : drawn(node)]
+    }))
+}"""
+
+VIDEOS = """() => [...document.querySelectorAll('video')].map(video => {
+    const {x, y, width, height} = video.getBoundingClientRect()
+    return {source: video.currentSrc, time: video.currentTime, error: video.error?.message ?? null,
+            width: video.videoWidth, height: video.videoHeight, area: [x, y, width, height]}
+})"""
+
+PLAYABLE = "() => [...document.querySelectorAll('video')].some(video => video.readyState >= 2 && video.videoWidth)"
+PLAY = "() => { for (const video of document.querySelectorAll('video')) { video.muted = true; video.play() } }"
+PLAYED = "() => [...document.querySelectorAll('video')].every(video => video.currentTime > 0.25)"
+SEEK = """async seconds => { for (const video of document.querySelectorAll('video')) {
+    video.pause(); video.controls = false
+    await new Promise(done => { video.onseeked = done; video.currentTime = seconds })
+} }"""
+
+FIT = """([left, top, right, bottom]) => {
+    const edges = ({pos: [x, y], size: [width, height]}, title) => [x, y - title, x + width, y + height]
+    const boxes = [...app.graph._nodes.map(node => edges(node, LiteGraph.NODE_TITLE_HEIGHT)),
+                   ...app.graph._groups.map(group => edges(group, 0))]
+    const low = [0, 1].map(i => Math.min(...boxes.map(box => box[i])))
+    const high = [2, 3].map(i => Math.max(...boxes.map(box => box[i])))
+    const ds = app.canvas.ds
+    ds.scale = Math.min((right - left) / (high[0] - low[0]), (bottom - top) / (high[1] - low[1]), 1)
+    ds.offset[0] = (left + right) / 2 / ds.scale - (low[0] + high[0]) / 2
+    ds.offset[1] = (top + bottom) / 2 / ds.scale - (low[1] + high[1]) / 2
+    app.canvas.setDirty(true, true)
+}"""
+
+
+def unavailable() -> str | None:
+    """Why no browser can be driven here, or None."""
+    if importlib.util.find_spec("playwright") is None:
+        return "playwright is not installed (python run.py test installs it)"
+    if _chromium() is None:
+        return f"no Chromium on this machine (looked for {', '.join(CHROMIUM)}; on Debian: apt install chromium)"
+    return None
+
+
+def _is_queueing(response: "Response") -> bool:
+    return response.request.method == "POST" and response.url.endswith("/prompt")
+
+
+def _chromium() -> str | None:
+    return next((path for name in CHROMIUM if (path := shutil.which(name))), None)
+
+
+@dataclass
+class Editor:
+    """One browser page with ComfyUI's editor in it. ``errors`` are the exceptions that reached the page."""
+
+    page: "Page"
+    errors: list[str] = field(default_factory=list)
+
+    def open_template(self, name: str, pack: str = "atelier") -> None:
+        """Load a saved graph as the template browser does: from the list and the file that the server gives out."""
+        self.page.evaluate(OPEN_TEMPLATE, [pack, name])
+
+    def nodes(self) -> list[Json]:
+        """Each node: id, type, known, error, widgets (name, value, choices)."""
+        return self.page.evaluate(NODES)
+
+    def links(self) -> set[tuple[str, str, str, str]]:
+        """(from node, its output, to node, its input)."""
+        return {tuple(link) for link in self.page.evaluate(LINKS)}
+
+    def areas(self) -> dict[str, list[float]]:
+        """Node id -> x, y, width, height on the screen, title included."""
+        return self.page.evaluate(AREAS)
+
+    def run(self) -> Json:
+        """Queue the graph with the editor's own function and wait for the end: ``kind``, and what the server said."""
+        self.page.evaluate(RECORD)
+        with self.page.expect_response(_is_queueing) as answer:
+            self.page.evaluate("async () => { await app.queuePrompt(0) }")
+        if not answer.value.ok:
+            return {"kind": "rejected", "exception_message": answer.value.text()}
+        self._wait("() => atelierRecord.ended", RUN_TIMEOUT)
+        return self.page.evaluate("() => atelierRecord.ended")
+
+    def notices(self) -> dict[str, str]:
+        """Node id -> the text that was to be read on the node during the run."""
+        return self.page.evaluate("() => atelierRecord.shown")
+
+    def play(self) -> list[Json]:
+        """Play every video on the page until each has moved on; returns their state."""
+        self._wait(PLAYABLE, DRAW_TIMEOUT)
+        self.page.evaluate(PLAY)
+        self._wait(PLAYED, DRAW_TIMEOUT)
+        return self.page.evaluate(VIDEOS)
+
+    def hold(self, seconds: float) -> None:
+        """Stop every video at one moment, with its controls put away."""
+        self.page.evaluate(SEEK, seconds)
+
+    def fit(self, left: int = 80, top: int = 140, margin: int = 20) -> None:
+        """Zoom so that the whole graph stands in the free part of the window, beside and below the bars."""
+        size = self.page.viewport_size
+        self.page.evaluate(FIT, [left, top, size["width"] - margin, size["height"] - margin])
+
+    def screenshot(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.page.screenshot(path=path)
+
+    def _wait(self, condition: str, seconds: float) -> None:
+        self.page.wait_for_function(condition, timeout=seconds * 1000)
+
+
+@contextmanager
+def opened(url: str, settings: Json | None = None, width: int = 1600, height: int = 900) -> Iterator[Editor]:
+    """The editor of the ComfyUI at ``url``, on a fresh browser profile, ready to be used."""
+    reason = unavailable()
+    if reason is not None:
+        raise Problem(f"The browser cannot be driven: {reason}.")
+    from playwright.sync_api import sync_playwright
+
+    with Client(url) as client:
+        client.post("/settings", SETTINGS | (settings or {}))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=_chromium(), args=FLAGS)
+        try:
+            page = browser.new_page(viewport={"width": width, "height": height})
+            page.add_init_script(NO_BANNERS)
+            editor = Editor(page)
+            page.on("pageerror", lambda error: editor.errors.append(str(error)))
+            page.goto(url, timeout=LOAD_TIMEOUT * 1000)
+            editor._wait(READY, LOAD_TIMEOUT)
+            yield editor
+        finally:
+            browser.close()
