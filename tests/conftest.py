@@ -5,7 +5,6 @@ on ``sys.path``; tests write ``from atelier.models import knowns``.
 """
 
 import atexit
-import importlib.util
 import json
 import shutil
 import sys
@@ -18,38 +17,18 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "support")]
 
-import comfyui
-from client import Client
-from comfy_server import running
+import pack  # noqa: E402
+from client import Client  # noqa: E402
+from comfy_server import running  # noqa: E402
 
-sys.path.insert(0, str(comfyui.located()))
-
-from comfy.cli_args import args
-
-# Before anything of ComfyUI looks at devices or folders: the processor, and an empty folder instead of the user's.
-_BASE = tempfile.mkdtemp(prefix="atelier-tests-")
+# An empty folder instead of the user's.
+_BASE = Path(tempfile.mkdtemp(prefix="atelier-tests-"))
 atexit.register(shutil.rmtree, _BASE, ignore_errors=True)
-args.cpu = True
-args.base_directory = _BASE
+pack.prepare_comfyui(_BASE)
+pack.load()
 torch.set_num_threads(2)
-
-import utils.extra_config  # as main.py does, before nodes.py makes comfy/utils.py the first `utils` to be found
-
-
-def _load_pack() -> None:
-    """Import the root ``__init__.py`` by path, as ComfyUI does, under the name ``atelier``."""
-    spec = importlib.util.spec_from_file_location(
-        "atelier", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["atelier"] = module
-    spec.loader.exec_module(module)
-
-
-_load_pack()
 
 
 @dataclass(frozen=True)

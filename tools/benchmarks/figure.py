@@ -1,0 +1,89 @@
+"""A measured figure with its target, and how two or more things are timed against each other fairly."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One result: the median of `samples`, against `target`, which it may not exceed (or, with `at_least`, not miss).
+
+    A figure without a target is there for comparison only. `note` says what else the reader should know.
+    """
+
+    name: str
+    samples: tuple[float, ...]
+    target: float | None = None
+    unit: str = ""
+    at_least: bool = False
+    note: str = ""
+
+    @property
+    def value(self) -> float:
+        return statistics.median(self.samples)
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met; None where there is none."""
+        if self.target is None:
+            return None
+        return self.value >= self.target if self.at_least else self.value <= self.target
+
+    def line(self) -> str:
+        """The figure as a person reads it: value, target, verdict, spread, note."""
+        verdict = {True: "met", False: "MISSED", None: ""}[self.met]
+        target = "" if self.target is None else f"{'>=' if self.at_least else '<='} {self.target:g}{self.unit}"
+        spread = f"{short(min(self.samples))} .. {short(max(self.samples))} of {len(self.samples)}"
+        parts = [spread if len(self.samples) > 1 else "", self.note]
+        value = short(self.value) + self.unit
+        return f"{self.name:<24}{value:>10}  {target:<10}{verdict:<7} {'; '.join(filter(None, parts))}".rstrip()
+
+    def record(self) -> dict:
+        """The figure for the JSON file."""
+        return {
+            "name": self.name,
+            "value": self.value,
+            "unit": self.unit,
+            "target": self.target,
+            "at_least": self.at_least,
+            "met": self.met,
+            "samples": list(self.samples),
+            "note": self.note,
+        }
+
+
+def short(value: float) -> str:
+    """Three decimals; counts without them, and an exponent for what is very small."""
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.3f}" if abs(value) >= 0.001 else f"{value:.1e}"
+
+
+def interleaved(
+    rounds: int, contenders: dict[str, Callable[[], object]], clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
+    """Seconds by `clock` of each contender in each round, after one round to warm up.
+
+    Each round runs all of them, every other round in reverse order, so that what else the machine does, and who runs
+    first, falls on all alike.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(rounds + 1):
+        for name in list(contenders)[:: -1 if number % 2 else 1]:
+            started = clock()
+            contenders[name]()
+            if number:
+                seconds[name].append(clock() - started)
+    return seconds
+
+
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, ...]:
+    """Round by round, ours over theirs."""
+    return tuple(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def seconds_of(seconds: dict[str, Sequence[float]]) -> str:
+    """Medians and, in brackets, the fastest, in words, for a note."""
+    return ", ".join(f"{name} {statistics.median(times):.2f} ({min(times):.2f}) s" for name, times in seconds.items())

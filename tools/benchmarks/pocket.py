@@ -1,0 +1,34 @@
+"""Does the built-in model show what it is asked for? The scorer of tools/pocket reads it from the pixels."""
+
+import comfyui
+from console import Problem
+
+from benchmarks.figure import Figure
+
+PROMPTS, SEEDS = 100, (1,)
+"""Prompts that training never saw; seeds other than the one (0) that the model's own report uses."""
+TARGETS = {"color": 0.9, "background": 0.95, "left_right": 0.8}
+
+
+def pocket() -> list[Figure]:
+    """The share of right clips per attribute, beside the scorer's own accuracy on freshly rendered clips."""
+    folder = comfyui.ROOT / "models" / "pocket"
+    if not (folder / "model_index.json").is_file():
+        raise Problem(f"there is no trained model in {folder} yet (run.py pocket makes it).")
+    from diffusers.utils import logging
+    from pocket.score import FIGURES, load, reconstruction, text_to_video
+
+    logging.disable_progress_bar()
+    pipeline, recipe = load(folder)
+    real = reconstruction(pipeline.vae, PROMPTS)["real clips"]
+    sampled = text_to_video(pipeline, recipe["guidance"], recipe["steps"], PROMPTS, SEEDS)
+    return [
+        Figure(
+            f"pocket, {name}",
+            (sampled[name],),
+            TARGETS.get(name),
+            at_least=True,
+            note=f"on real clips the scorer reads {real[name]:.2f}",
+        )
+        for name in sorted(FIGURES, key=lambda name: name not in TARGETS)
+    ]
