@@ -146,7 +146,10 @@ def test_illegal_sizes_move_to_the_nearest_legal(server, width, height, frames, 
     assert made.shape == (*expected, 3)
 
 
-@pytest.mark.parametrize("changes", [dict(frames=-1), dict(width=10**6), dict(steps=-3), dict(fps="fast"), dict(style="nice")])
+WRONG = [dict(frames=-1), dict(width=10**6), dict(steps=-3), dict(fps="fast"), dict(style="nice")]
+
+
+@pytest.mark.parametrize("changes", WRONG)
 def test_numbers_out_of_range_are_rejected(server, changes):
     with pytest.raises(GraphRejected, match=next(iter(changes))):
         server.client.queue(graphs.text_to_video(**changes))
