@@ -8,8 +8,9 @@ from __future__ import annotations
 import inspect
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,7 +34,7 @@ import latent_preview
 import torch
 from comfy.model_base import ModelType
 
-from .family import Family, Grid, Shape, State, Variant
+from .family import Family, Grid, Shape, State, Text, Variant
 from .files import CheckpointError
 
 # ------------------------------------------------------------------------------------------------ MODEL
@@ -46,7 +47,9 @@ class VideoModel(comfy.model_base.BaseModel):
     """
 
     def __init__(self, family: Family, variant: Variant, network: torch.nn.Module, dtype: torch.dtype) -> None:
-        super().__init__(_model_config(variant), ModelType.FLOW)
+        super().__init__(_model_config(family, variant), ModelType.V_PREDICTION if family.levels else ModelType.FLOW)
+        if family.levels:
+            self.model_sampling.set_sigmas(family.levels(variant))
         self.family, self.variant, self.diffusion_model = family, variant, network
         self._dtype = dtype
 
@@ -63,31 +66,43 @@ class VideoModel(comfy.model_base.BaseModel):
             conds["c_crossattn"] = comfy.conds.CONDRegular(kwargs["cross_attn"])
         if kwargs.get("attention_mask") is not None:
             conds["attention_mask"] = comfy.conds.CONDRegular(kwargs["attention_mask"])
-        if self.family.knowns.clean and kwargs.get("denoise_mask") is not None:
+        if self.variant.knowns.clean and kwargs.get("denoise_mask") is not None:
             conds["denoise_mask"] = comfy.conds.CONDRegular(kwargs["denoise_mask"])
         return conds
+
+    def concat_cond(self, **kwargs: Any) -> torch.Tensor | None:
+        """Known content as further channels, for the networks that take it so."""
+        noise, latent = kwargs["noise"], kwargs.get("latent_image")
+        known = torch.zeros_like(noise) if latent is None else latent.expand_as(noise)
+        given = self.variant.knowns.channels(known, kwargs.get("denoise_mask"))
+        return None if given is None else given.to(kwargs["device"])
 
     def process_timestep(
         self, timestep: torch.Tensor, denoise_mask: torch.Tensor | None = None, **_: Any
     ) -> torch.Tensor:
-        return self.family.knowns.timestep(timestep, denoise_mask)
+        return self.variant.knowns.timestep(timestep, denoise_mask)
 
     def scale_latent_inpaint(
         self, *, sigma: torch.Tensor, noise: torch.Tensor, latent_image: torch.Tensor, **kwargs: Any
     ):
         """What stands in place of known content at a step of level sigma."""
-        if self.family.knowns.clean:
+        if self.variant.knowns.clean:
             return latent_image
         return super().scale_latent_inpaint(sigma=sigma, noise=noise, latent_image=latent_image, **kwargs)
 
     def _check(self, noise: torch.Tensor, text: torch.Tensor | None) -> None:
         """Say in words what would otherwise be a shape error deep in the network."""
-        channels, width = self.variant.grid.channels, self.variant.text_channels
+        channels, width = self.variant.grid.channels, self.variant.text.channels
         if noise.ndim != 5 or noise.shape[1] != channels:
             raise ValueError(
                 f"This latent has shape {list(noise.shape)}, but {self.variant.name} samples video latents with "
                 f"{channels} channels [batch, channels, frames, height, width]. It belongs to another model: make it "
                 "with Empty Video Latent from this model, or encode with this model's VAE."
+            )
+        if any(side % self.variant.grid.patch[1] for side in noise.shape[3:]):
+            raise ValueError(
+                f"This latent is {noise.shape[4]} x {noise.shape[3]} latent pixels, but {self.variant.name} needs even "
+                f"numbers: clips whose width and height are multiples of {self.variant.grid.legal_side(1)} pixels."
             )
         if text is not None and text.shape[-1] != width:
             raise ValueError(
@@ -107,7 +122,7 @@ def video_model(model: comfy.model_patcher.ModelPatcher) -> VideoModel:
     return model.model
 
 
-def _model_config(variant: Variant) -> comfy.supported_models_base.BASE:
+def _model_config(family: Family, variant: Variant) -> comfy.supported_models_base.BASE:
     recipe, grid = variant.recipe, variant.grid
     shift = variant.scheduler.get("shift", 1.0)
     if variant.scheduler.get("use_dynamic_shifting"):
@@ -122,22 +137,30 @@ def _model_config(variant: Variant) -> comfy.supported_models_base.BASE:
     class Config(comfy.supported_models_base.BASE):
         unet_config = {"disable_unet_model_creation": True}
         sampling_settings = {"shift": shift, "multiplier": 1000.0}
-        latent_format = _latent_format(grid.channels)
-        # ComfyUI's figure for its own LTXV network, which is 2048 wide.
-        memory_usage_factor = 5.5 * width / 2048
+        latent_format = _latent_format(family.preview, grid)
+        # ComfyUI's figure for its own LTXV network, which is 2048 wide, has a token for each latent pixel.
+        memory_usage_factor = 5.5 * width / 2048 / (grid.patch[0] * grid.patch[1] ** 2)
 
     return Config(Config.unet_config)
 
 
-def _latent_format(channels: int) -> type[comfy.latent_formats.LatentFormat]:
-    if channels == comfy.latent_formats.LTXV.latent_channels:
-        return comfy.latent_formats.LTXV
-
-    class VideoLatent(comfy.latent_formats.LatentFormat):
-        latent_channels = channels
-        latent_dimensions = 3
-
-    return VideoLatent
+def _latent_format(preview: str, grid: Grid) -> type[comfy.latent_formats.LatentFormat]:
+    """Latents of a grid, left as they are, with the preview colours of one of ComfyUI's own formats."""
+    core = getattr(comfy.latent_formats, preview, comfy.latent_formats.LatentFormat)()
+    colours = {name: getattr(core, name, None) for name in ("latent_rgb_factors", "latent_rgb_factors_bias")}
+    if core.latent_channels != grid.channels:
+        colours = {}
+    return type(
+        "VideoLatent",
+        (comfy.latent_formats.LatentFormat,),
+        {
+            "latent_channels": grid.channels,
+            "latent_dimensions": 3,
+            "temporal_downscale_ratio": grid.temporal,
+            "spacial_downscale_ratio": grid.spatial,
+            **colours,
+        },
+    )
 
 
 def shift_of_tokens(scheduler: Any, tokens: int) -> float:
@@ -147,20 +170,36 @@ def shift_of_tokens(scheduler: Any, tokens: int) -> float:
     return scheduler["base_shift"] + slope * (tokens - low)
 
 
-def choose_dtypes(choice: str, weights: State, supported: tuple[torch.dtype, ...]) -> tuple[torch.dtype, torch.dtype]:
-    """(storage, compute) dtypes for weights on this machine.
+def choose_dtypes(choice: str, weights: State, dtypes: tuple[str, ...]) -> tuple[torch.dtype, torch.dtype]:
+    """(storage, compute) dtypes for weights on this machine, computing in one of `dtypes` (best first).
 
     choice: "default" lets ComfyUI decide from the device and its memory, otherwise a torch dtype's name.
     """
+    supported = [getattr(torch, name) for name in dtypes]
     device, found = memory.get_torch_device(), comfy.utils.weight_dtype(weights)
     if choice == "default":
         params = sum(w.numel() for w in weights.values())
-        storage = memory.unet_dtype(
-            device=device, model_params=params, supported_dtypes=list(supported), weight_dtype=found
-        )
+        storage = memory.unet_dtype(device=device, model_params=params, supported_dtypes=supported, weight_dtype=found)
     else:
         storage = getattr(torch, choice)
-    return storage, memory.unet_manual_cast(storage, device, list(supported)) or storage
+    return storage, memory.unet_manual_cast(storage, device, supported) or storage
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Networks made inside have shapes only (meta device), and no time goes into their initial values."""
+    with torch.device("meta"), _WithoutInitialValues():
+        yield
+
+
+class _WithoutInitialValues(torch.overrides.TorchFunctionMode):
+    """Makes the functions of torch.nn.init return the tensor as it is, in this thread only."""
+
+    def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return function(*args, **kwargs)
 
 
 def load_weights(network: torch.nn.Module, weights: State, storage: torch.dtype, compute: torch.dtype) -> None:
@@ -176,7 +215,8 @@ def load_weights(network: torch.nn.Module, weights: State, storage: torch.dtype,
     for key in list(weights):
         weight = weights.pop(key)
         ready[key] = weight.to(storage if key in matrices else compute) if weight.is_floating_point() else weight
-    missing, unexpected = _names(network) - ready.keys(), ready.keys() - _names(network)
+    names = set(network.state_dict())
+    missing, unexpected = names - ready.keys(), ready.keys() - names
     if missing or unexpected:
         raise CheckpointError(
             f"The weights do not fit {type(network).__name__}: {_some(missing)} missing, {_some(unexpected)} not known."
@@ -185,10 +225,6 @@ def load_weights(network: torch.nn.Module, weights: State, storage: torch.dtype,
     network.load_state_dict(ready, assign=True)
     network.requires_grad_(False).eval()
     _make_castable(network, comfy.ops.manual_cast if storage != compute else comfy.ops.disable_weight_init)
-
-
-def _names(network: torch.nn.Module) -> set[str]:
-    return set(network.state_dict())
 
 
 def _some(keys: set[str]) -> str:
@@ -234,16 +270,86 @@ def make_model(
     model = VideoModel(family, variant, network, dtype)
     if hasattr(memory, "archive_model_dtypes"):
         memory.archive_model_dtypes(network)
-    patcher = _patcher_class()(
-        model, load_device=memory.get_torch_device(), offload_device=memory.unet_offload_device()
-    )
+    patcher = _patched(_patcher_class(), model, memory.get_torch_device(), memory.unet_offload_device())
     patcher.cached_patcher_init = reload
     return patcher
 
 
+def _patched(kind: type, model: VideoModel, device: Any, offload: Any) -> comfy.model_patcher.ModelPatcher:
+    patcher = kind(model, load_device=device, offload_device=offload)
+    patcher.add_wrapper(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, _with_whole_tokens)
+    patcher.add_wrapper(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, _with_enforced_mask)
+    return patcher
+
+
+def _with_whole_tokens(
+    sample: Callable,
+    noise: torch.Tensor,
+    latent: torch.Tensor,
+    sampler: Any,
+    sigmas: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    callback: Callable | None = None,
+    disable_pbar: bool = False,
+    seed: int | None = None,
+    **options: Any,
+) -> torch.Tensor:
+    """Sample with latent frames added in front, where the network's tokens span several and they do not come out even.
+
+    As the reference pipeline does: known content begins with its first frame again, and what was made there is dropped.
+    """
+    span = sample.class_obj.model_patcher.model.variant.grid.patch[0]
+    lead = -noise.shape[2] % span if noise.ndim == 5 else 0
+    if not lead:
+        return sample(noise, latent, sampler, sigmas, mask, callback, disable_pbar, seed, **options)
+
+    def begun_again(clip: torch.Tensor) -> torch.Tensor:
+        return torch.cat([clip[:, :, :1]] * lead + [clip], dim=2)
+
+    def report(step: int, denoised: torch.Tensor, x: torch.Tensor, steps: int) -> None:
+        callback(step, denoised[:, :, lead:], x[:, :, lead:], steps)
+
+    noise, latent = torch.cat([noise_in_front(noise, lead, seed), noise], dim=2), begun_again(latent)
+    if mask is not None and mask.ndim == 5:
+        mask = begun_again(mask)
+    if "latent_shapes" in options:
+        options["latent_shapes"] = [latent.shape]
+    made = sample(noise, latent, sampler, sigmas, mask, callback and report, disable_pbar, seed, **options)
+    return made[:, :, lead:]
+
+
+def noise_in_front(noise: torch.Tensor, frames: int, seed: int | None) -> torch.Tensor:
+    """Noise [B, C, frames, H, W] to go before that of a clip; none where the clip gets none."""
+    batch, channels, _, *size = noise.shape
+    # Another seed than the clip's own: the same would repeat its first values.
+    generator = torch.Generator().manual_seed((seed or 0) ^ 1)
+    drawn = torch.randn(batch, channels, frames, *size, generator=generator, dtype=noise.dtype)
+    return drawn.to(noise.device) * bool(noise.any())
+
+
+def _with_enforced_mask(
+    sample: Callable,
+    guider: Any,
+    sigmas: torch.Tensor,
+    extra_args: dict,
+    callback: Callable | None,
+    noise: torch.Tensor,
+    latent: torch.Tensor | None = None,
+    mask: torch.Tensor | None = None,
+    *others: Any,
+) -> torch.Tensor:
+    """Run a sampler with only the part of the mask that it has to keep: some networks keep known frames themselves."""
+    model = guider.inner_model
+    mask = model.variant.knowns.enforced(mask)
+    if model.family.levels and sigmas[0] >= model.model_sampling.sigma_max:
+        # This sigma stands for an infinite one: pure noise has no trace of the latent it replaces.
+        latent = torch.zeros_like(latent) if mask is None else latent * (mask < 1)
+    return sample(guider, sigmas, extra_args, callback, noise, latent, mask, *others)
+
+
 def make_static(patcher: comfy.model_patcher.ModelPatcher) -> comfy.model_patcher.ModelPatcher:
     """The same MODEL under the patcher that loads weights whole, for newer ComfyUI's `disable_dynamic`."""
-    return comfy.model_patcher.ModelPatcher(patcher.model, patcher.load_device, patcher.offload_device)
+    return _patched(comfy.model_patcher.ModelPatcher, patcher.model, patcher.load_device, patcher.offload_device)
 
 
 def _patcher_class() -> type:
@@ -266,12 +372,16 @@ def make_vae(autoencoder: torch.nn.Module) -> comfy.sd.VAE:
     vae.downscale_ratio = (lambda f: max(0, (f + grid.temporal - 1) // grid.temporal), grid.spatial, grid.spatial)
     vae.downscale_index_formula = (grid.temporal, grid.spatial, grid.spatial)
     vae.process_output = lambda pixels: pixels.add_(1.0).div_(2.0).clamp_(0.0, 1.0)  # in place and returned: see DESIGN
-    per_pixel = grid.temporal * grid.spatial**2
-    # ComfyUI's figures for LTX's autoencoder, per latent pixel that decodes to 8 x 32 x 32 pixels.
     vae.memory_used_decode = lambda shape, dtype: (
-        900 * math.prod(shape[2:]) * 512 * (per_pixel / 8192) * memory.dtype_size(dtype)
+        autoencoder.decode_values
+        * min(shape[2] * grid.temporal, autoencoder.frames_at_once)
+        * (shape[3] * shape[4] * grid.spatial**2 * memory.dtype_size(dtype))
     )
-    vae.memory_used_encode = lambda shape, dtype: 70 * max(shape[2], 7) * shape[3] * shape[4] * memory.dtype_size(dtype)
+    vae.memory_used_encode = lambda shape, dtype: (
+        autoencoder.encode_values
+        * min(max(shape[2], 7), autoencoder.frames_at_once)
+        * (shape[3] * shape[4] * memory.dtype_size(dtype))
+    )
     vae.working_dtypes = [torch.bfloat16, torch.float32]
     vae.device, offload = memory.vae_device(), memory.vae_offload_device()
     vae.vae_dtype = memory.vae_dtype(vae.device, vae.working_dtypes)
@@ -356,13 +466,15 @@ def _without_warning(text: str):
 
 # ------------------------------------------------------------------------------------------------ CLIP
 
+PADDING = 0  # T5's token for it
 
-def make_t5_clip(weights: State, tokenizer: Path | None, tokens: int) -> comfy.sd.CLIP:
+
+def make_t5_clip(weights: State, tokenizer: Path | None, text: Text) -> comfy.sd.CLIP:
     """The CLIP over a T5 encoder of any size, as diffusers' video pipelines use it.
 
-    The prompt is padded to `tokens` tokens (cut there when longer), the encoder attends the padding, and the mask
-    [1, tokens] goes with the embedding [1, tokens, width]. tokenizer: a folder, or None for T5's own, which ComfyUI
-    carries. Raises CheckpointError when the weights are no T5 encoder.
+    The prompt is padded to `text.tokens` tokens (cut there when longer); where the network does not see the padding,
+    the mask [1, tokens] goes with the embedding [1, tokens, width]. tokenizer: a folder, or None for T5's own, which
+    ComfyUI carries. Raises CheckpointError when the weights are no T5 encoder.
     """
     config = t5_config({key: tuple(weight.shape) for key, weight in weights.items()})
     if hasattr(comfy.utils, "convert_old_quants"):  # newer ComfyUI describes scaled fp8 in metadata
@@ -370,7 +482,7 @@ def make_t5_clip(weights: State, tokenizer: Path | None, tokens: int) -> comfy.s
     target = SimpleNamespace(
         params={},
         clip=comfy.text_encoders.genmo.mochi_te(**comfy.text_encoders.sd3_clip.t5_xxl_detect(weights)),
-        tokenizer=_t5_tokenizer(tokenizer, config["d_model"], tokens),
+        tokenizer=_t5_tokenizer(tokenizer, text),
     )
     # Newer ComfyUI loads a CLIP's weights while making it and moves it to its device; 0.3.75 lets us do it afterwards.
     takes_weights = "state_dict" in inspect.signature(comfy.sd.CLIP.__init__).parameters
@@ -383,8 +495,20 @@ def make_t5_clip(weights: State, tokenizer: Path | None, tokens: int) -> comfy.s
     if not takes_weights:
         clip.load_sd(weights)
     encoder = clip.cond_stage_model.t5xxl
-    encoder.enable_attention_masks, encoder.return_attention_masks = False, True
+    encoder.enable_attention_masks = not text.encoder_sees_padding
+    encoder.return_attention_masks = not text.network_sees_padding
+    if text.empty_is_nothing:
+        encoder.process_tokens = partial(_process_tokens, encoder.process_tokens)
     return clip
+
+
+def _process_tokens(process: Callable, tokens: list[list], device: torch.device) -> tuple:
+    """ComfyUI's T5 marks everything up to the end token as prompt: with no end token in it, nothing is."""
+    embeds, mask, *rest = process(tokens, device)
+    for row, ids in enumerate(tokens):
+        if all(isinstance(token, int) and token == PADDING for token in ids):
+            mask[row] = 0
+    return embeds, mask, *rest
 
 
 def t5_config(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
@@ -423,7 +547,7 @@ def t5_config(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
     }
 
 
-def _t5_tokenizer(folder: Path | None, width: int, tokens: int) -> type:
+def _t5_tokenizer(folder: Path | None, expected: Text) -> type:
     from transformers import AutoTokenizer, T5TokenizerFast
 
     path = folder or Path(comfy.text_encoders.sd3_clip.__file__).with_name("t5_tokenizer")
@@ -433,7 +557,7 @@ def _t5_tokenizer(folder: Path | None, width: int, tokens: int) -> type:
             super().__init__(
                 str(path),
                 embedding_directory=embedding_directory,
-                embedding_size=width,
+                embedding_size=expected.channels,
                 embedding_key="t5xxl",
                 tokenizer_class=AutoTokenizer if folder else T5TokenizerFast,
                 tokenizer_data=tokenizer_data or {},
@@ -441,13 +565,15 @@ def _t5_tokenizer(folder: Path | None, width: int, tokens: int) -> type:
                 has_start_token=False,
                 pad_to_max_length=False,
                 max_length=99999999,
-                min_length=tokens,
+                min_length=expected.tokens,
             )
 
         def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **kwargs: Any) -> list:
             (batch,) = super().tokenize_with_weights(text, return_word_ids, **kwargs)
-            self.unread = max(0, len(batch) - tokens)
-            return [batch[: tokens - 1] + batch[-1:] if self.unread else batch]
+            self.unread = max(0, len(batch) - expected.tokens)
+            if expected.empty_is_nothing and not text:
+                return [[(PADDING, *others) for _, *others in batch]]
+            return [batch[: expected.tokens - 1] + batch[-1:] if self.unread else batch]
 
     class Tokenizers(comfy.sd1_clip.SD1Tokenizer):
         def __init__(self, embedding_directory: str | None = None, tokenizer_data: dict | None = None) -> None:

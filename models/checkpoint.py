@@ -14,14 +14,17 @@ from .family import Family, Variant
 from .files import Checkpoint, CheckpointError, dequantised, open_checkpoint, open_component
 from .registry import families
 
-# LTX overflows in float16 (ComfyUI's own LTXV leaves it out, too); storing it so is fine, computing is not.
-COMPUTE = (torch.bfloat16, torch.float32)
-
 
 def identify(checkpoint: Checkpoint) -> tuple[Family, Variant]:
     """The family and variant of a checkpoint. Raises CheckpointError when no family knows it."""
     for family in families():
-        variant = family.recognise(checkpoint)
+        try:
+            variant = family.recognise(checkpoint)
+        except KeyError as missing:
+            raise CheckpointError(
+                f"{checkpoint.path.name} looks like {family.name}, but has no {missing}: it is incomplete. Download it "
+                "again."
+            ) from missing
         if variant is not None:
             return family, variant
     known = ", ".join(family.name for family in families())
@@ -40,7 +43,7 @@ def load_model(path: Path, weight_dtype: str = "default", disable_dynamic: bool 
     family, variant = identify(checkpoint)
     network = family.network(variant)
     state = family.network_state(dequantised(checkpoint.network.state_dict()))
-    storage, compute = bridge.choose_dtypes(weight_dtype, state, COMPUTE)
+    storage, compute = bridge.choose_dtypes(weight_dtype, state, variant.dtypes)
     bridge.load_weights(network, state, storage, compute)
     logging.info("Atelier: %s from %s, stored as %s, computed in %s", variant.name, path.name, storage, compute)
     model = bridge.make_model(family, variant, network, compute, reload=(load_model, (path, weight_dtype)))
@@ -52,18 +55,18 @@ def load_vae(path: Path, candidates: Callable[[], Iterable[Path]] = tuple, chose
     checkpoint = open_checkpoint(path)
     family, variant = identify(checkpoint)
     if chosen is not None:
-        autoencoder = family.autoencoder(open_component(chosen, "VAE", ("vae.", "")))
+        autoencoder = family.autoencoder(open_component(chosen, "VAE", ("vae.", "")), variant)
         if autoencoder is None:
             raise CheckpointError(f"{chosen.name} is no {family.name} VAE. Choose another, or 'automatic'.")
         return bridge.make_vae(_fitting(autoencoder, variant, chosen.name))
     if checkpoint.vae is not None:
-        autoencoder = family.autoencoder(checkpoint.vae)
+        autoencoder = family.autoencoder(checkpoint.vae, variant)
         if autoencoder is None:
             raise CheckpointError(f"{path.name} holds a VAE, but not a {family.name} VAE: choose a file for 'vae'.")
         return bridge.make_vae(_fitting(autoencoder, variant, path.name))
     looked = []
     for candidate in candidates():
-        autoencoder = _try_autoencoder(family, candidate)
+        autoencoder = _try_autoencoder(family, variant, candidate)
         if autoencoder is not None and autoencoder.grid == variant.grid:
             return bridge.make_vae(autoencoder)
         looked.append(candidate.name)
@@ -93,12 +96,12 @@ def load_clip(path: Path, candidates: Callable[[], Iterable[Path]] = tuple, chos
             )
         component = open_component(best, "text encoder")
     width = bridge.t5_config(component.shapes)["d_model"]
-    if width != variant.text_channels:
+    if width != variant.text.channels:
         raise CheckpointError(
             f"The text encoder {component.files[0].name} gives text {width} wide; {variant.name} was trained on "
-            f"{variant.text_channels} (T5-XXL: 4096). Choose another file for 'text_encoder'."
+            f"{variant.text.channels} (T5-XXL: 4096). Choose another file for 'text_encoder'."
         )
-    return bridge.make_t5_clip(component.state_dict(), tokenizer, variant.text_tokens)
+    return bridge.make_t5_clip(component.state_dict(), tokenizer, variant.text)
 
 
 def _fitting(autoencoder: torch.nn.Module, variant: Variant, name: str) -> torch.nn.Module:
@@ -110,10 +113,10 @@ def _fitting(autoencoder: torch.nn.Module, variant: Variant, name: str) -> torch
     return autoencoder
 
 
-def _try_autoencoder(family: Family, path: Path) -> torch.nn.Module | None:
+def _try_autoencoder(family: Family, variant: Variant, path: Path) -> torch.nn.Module | None:
     """Somebody else's file in models/vae is no error while we look for ours."""
     try:
-        return family.autoencoder(open_component(path, "VAE", ("vae.", "")))
+        return family.autoencoder(open_component(path, "VAE", ("vae.", "")), variant)
     except CheckpointError as error:
         logging.info("Atelier: passed over %s: %s", path.name, error)
         return None

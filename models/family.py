@@ -26,21 +26,26 @@ State = dict[str, "torch.Tensor"]
 class Grid:
     """How pixels map to latents: `channels` latent channels, one latent frame per `temporal` frames after the first.
 
-    A clip of F frames, W x H pixels, has latents [channels, (F - 1) / temporal + 1, H / spatial, W / spatial], so F
-    must be temporal * n + 1 and both sides multiples of `spatial`.
+    A clip of F frames, W x H pixels, has latents [channels, (F - 1) / temporal + 1, H / spatial, W / spatial]. The
+    autoencoder takes the latent frames after the first in groups of `group`. The network takes `patch` latent frames
+    and latent pixels (a side) as one token; that is no part of what an autoencoder is, so it is not compared.
     """
 
     channels: int
     temporal: int
     spatial: int
+    group: int = 1
+    patch: tuple[int, int] = field(default=(1, 1), compare=False)
 
     def legal_frames(self, frames: float) -> int:
         """The legal frame count nearest to `frames`; at least one."""
-        return max(0, round((frames - 1) / self.temporal)) * self.temporal + 1
+        step = self.temporal * self.group
+        return max(0, round((frames - 1) / step)) * step + 1
 
     def legal_side(self, pixels: float) -> int:
-        """The legal width or height nearest to `pixels`; at least one latent pixel."""
-        return max(1, round(pixels / self.spatial)) * self.spatial
+        """The legal width or height nearest to `pixels`; at least one token."""
+        step = self.spatial * self.patch[1]
+        return max(1, round(pixels / step)) * step
 
     def latent_shape(self, width: int, height: int, frames: int, batch: int = 1) -> Shape:
         """Shape [B, C, T, H, W] of the latents of a clip whose size is legal."""
@@ -66,20 +71,36 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Text:
+    """How a model reads its prompt: padded to `tokens` tokens, each embedded in `channels` numbers.
+
+    `encoder_sees_padding`: the text encoder attends the padding. `network_sees_padding`: the network does, so no mask
+    goes with the text. `empty_is_nothing`: of an empty prompt not even its end token counts.
+    """
+
+    tokens: int
+    channels: int = 4096
+    encoder_sees_padding: bool = True
+    network_sees_padding: bool = False
+    empty_is_nothing: bool = False
+
+
+@dataclass(frozen=True)
 class Variant:
     """One checkpoint of a family: what it is called, how big its clips are and how it wants to be run.
 
-    `network` holds the arguments of the family's network class. `text_channels` is the width of the conditioning it
-    was trained on, `text_tokens` how many tokens of a prompt it reads. `scheduler` configures the family's schedule.
+    `network` holds the arguments of the family's network class, `scheduler` configures the family's schedule.
+    `knowns` is how known frames reach the network; `dtypes` are the formats it can compute in, best first.
     """
 
     name: str
     grid: Grid
     recipe: Recipe
     network: Mapping[str, Any]
-    text_channels: int
-    text_tokens: int
+    text: Text
+    knowns: Knowns
     scheduler: Mapping[str, Any] = field(default_factory=dict)
+    dtypes: tuple[str, ...] = ("bfloat16", "float32")
 
 
 @dataclass(frozen=True)
@@ -89,21 +110,26 @@ class Family:
     recognise(checkpoint): the variant, or None when the checkpoint's network is not this family's.
     network(variant): the network with ComfyUI's calling convention, its weights not yet there (meta device).
     network_state(state): a state dict in any published layout -> the network's own key names.
-    autoencoder(component): a VAE component in any published layout -> the loaded autoencoder (below), or None when
-        it is not this family's. The autoencoder has `grid`, `encode(pixels [B, 3, F, H, W] in -1..1) -> latents` and
-        `decode(latents) -> pixels`, both with latents as the network sees them: [B, C, T, h, w], about unit variance.
+    autoencoder(component, variant): a VAE in any published layout -> the loaded autoencoder (below), or None when it
+        is not this family's. What its file does not tell is the variant's. The autoencoder has `grid`,
+        `encode(pixels [B, 3, F, H, W] in -1..1) -> latents` and `decode(latents) -> pixels`, both with latents as the
+        network sees them: [B, C, T, h, w], about unit variance; and `encode_values`, `decode_values`: about how many
+        numbers it holds per pixel while it does that, of at most `frames_at_once` frames.
     schedule(variant, steps, latent_shape): the sigmas [steps + 1] the reference pipeline would use, last one 0.
+    levels(variant): the sigmas of a v-prediction network's training timesteps, rising. None: flow matching.
     text_encoders: the words a text encoder's file name usually has, best first, for finding one unasked.
+    preview: the latent format of ComfyUI's whose preview colours fit these latents, where there is one.
     """
 
     name: str
     recognise: Callable[[Checkpoint], Variant | None]
     network: Callable[[Variant], torch.nn.Module]
     network_state: Callable[[State], State]
-    autoencoder: Callable[[Component], torch.nn.Module | None]
+    autoencoder: Callable[[Component, Variant], torch.nn.Module | None]
     schedule: Callable[[Variant, int, Shape], torch.Tensor]
-    knowns: Knowns
+    levels: Callable[[Variant], torch.Tensor] | None = None
     text_encoders: tuple[str, ...] = ("t5xxl", "t5-xxl", "t5_xxl", "t5")
+    preview: str = ""
 
 
 def sigmas_for(family: Family, variant: Variant, steps: int, denoise: float, latent_shape: Shape) -> torch.Tensor:

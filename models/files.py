@@ -6,12 +6,16 @@ Only safetensors is read. Pickles are refused unopened: a pickle can run any cod
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+
+# Where ComfyUI's all-in-one files keep their text encoder.
+T5_PREFIX = "text_encoders.t5xxl.transformer."
 
 
 class CheckpointError(ValueError):
@@ -91,12 +95,14 @@ def _open_file(path: Path) -> Checkpoint:
     prefix = next((p for p in ("model.diffusion_model.", "transformer.") if any(k.startswith(p) for k in shapes)), "")
     inside = {k[len(prefix) :]: s for k, s in shapes.items() if k.startswith(prefix) and (prefix or k[:4] != "vae.")}
     vae = {k[4:]: s for k, s in shapes.items() if k.startswith("vae.")}
+    t5 = {k[len(T5_PREFIX) :]: s for k, s in shapes.items() if k.startswith(T5_PREFIX)}
     with _opened(path) as tensors:
         metadata = tensors.metadata() or {}
     return Checkpoint(
         path=path,
         network=Component("network", (path,), inside, prefix),
         vae=Component("VAE", (path,), vae, "vae.") if vae else None,
+        text_encoder=Component("text encoder", (path,), t5, T5_PREFIX) if t5 else None,
         metadata=_json(metadata["config"], f"the metadata of {path.name}") if "config" in metadata else {},
     )
 
@@ -183,3 +189,10 @@ def _opened(path: Path) -> Any:
         raise CheckpointError(
             f"{path.name} ({size:.1f} MB) is a damaged or incomplete safetensors file ({error}). Download it again."
         ) from error
+
+
+def renamed(key: str, rules: tuple[tuple[str, str], ...]) -> str:
+    """A weight's name after every (pattern, replacement) in turn: from one published layout's names to another's."""
+    for pattern, replacement in rules:
+        key = re.sub(pattern, replacement, key)
+    return key

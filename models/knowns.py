@@ -27,6 +27,14 @@ class Knowns:
         """Timesteps [B] -> what the network is given, with mask [B, C, T, H, W] or None."""
         return timestep
 
+    def channels(self, latent: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
+        """What stands beside the noisy latent as further channels, from the known one [B, C, T, H, W]."""
+        return None
+
+    def enforced(self, mask: torch.Tensor | None) -> torch.Tensor | None:
+        """What of the mask [B, C, T, H, W] the sampler keeps in place; the network keeps the rest by itself."""
+        return mask
+
 
 @dataclass(frozen=True)
 class PerToken(Knowns):
@@ -43,6 +51,33 @@ class PerToken(Knowns):
         if mask is None:
             return timestep
         return (mask[:, :1] * timestep.view(-1, 1, 1, 1, 1)).flatten(1)
+
+
+@dataclass(frozen=True)
+class Concatenated(Knowns):
+    """Known content for a network that was given the first latent frame as further channels (CogVideoX I2V).
+
+    It keeps that by itself, so the sampler lets it make the first `frames` latent frames. What is known elsewhere the
+    network was never told of: that is re-noised. scale: what the given latents were multiplied with.
+    """
+
+    frames: int = 1
+    scale: float = 1.0
+
+    def channels(self, latent: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """The known first latent frame in [B, C, T, H, W], zeros elsewhere."""
+        given = torch.zeros_like(latent)
+        if mask is not None:
+            given[:, :, :1] = self.scale * ((1 - mask) * latent)[:, :, :1]
+        return given
+
+    def enforced(self, mask: torch.Tensor | None) -> torch.Tensor | None:
+        """The mask without the first frames; None where nothing else is known."""
+        if mask is None:
+            return None
+        rest = mask.clone()
+        rest[:, :, : self.frames] = 1.0
+        return None if rest.eq(1).all() else rest
 
 
 def mask_of(latent: dict) -> torch.Tensor:

@@ -6,6 +6,7 @@ Sources: arXiv 2501.00103; the model cards of Lightricks/LTX-Video, -0.9.5, -0.9
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -14,9 +15,9 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLLTXVideo, FlowMatchEulerDiscreteScheduler, LTXVideoTransformer3DModel
 
-from .bridge import call_network, load_weights, shift_of_tokens
-from .family import Family, Grid, Recipe, Shape, State, Variant
-from .files import Checkpoint, Component, dequantised
+from .bridge import call_network, load_weights, shift_of_tokens, without_weights
+from .family import Family, Grid, Recipe, Shape, State, Text, Variant
+from .files import Checkpoint, Component, dequantised, renamed
 from .knowns import PerToken
 
 GRID = Grid(channels=128, temporal=8, spatial=32)
@@ -99,7 +100,7 @@ class LTXVideoNetwork(LTXVideoTransformer3DModel):
 
 
 def build_network(variant: Variant) -> LTXVideoNetwork:
-    with torch.device("meta"):
+    with without_weights():
         network = LTXVideoNetwork(**variant.network)
     network.grid = variant.grid
     return network
@@ -173,8 +174,8 @@ def _variant(checkpoint: Checkpoint, config: dict[str, Any]) -> Variant:
         grid=_grid_of(checkpoint, config.get("in_channels", 128)),
         recipe=recipe,
         network=config,
-        text_channels=config.get("caption_channels", 4096),
-        text_tokens=128,
+        text=Text(tokens=128, channels=config.get("caption_channels", 4096)),
+        knowns=PerToken(),
         scheduler=scheduler,
     )
 
@@ -223,6 +224,9 @@ def schedule(variant: Variant, steps: int, latent_shape: Shape) -> torch.Tensor:
 class LTXVideoAutoencoder(torch.nn.Module):
     """diffusers' LTX autoencoder between pixels and the normalised latents the network sees."""
 
+    # ComfyUI's figures for its own LTX autoencoder.
+    encode_values, decode_values, frames_at_once = 70.0, 56.25, math.inf
+
     def __init__(self, vae: AutoencoderKLLTXVideo) -> None:
         super().__init__()
         self.vae, self.grid = vae, _grid(vae.config)
@@ -251,7 +255,7 @@ class LTXVideoAutoencoder(torch.nn.Module):
         return self.vae.latents_mean.to(like).view(shape), self.vae.latents_std.to(like).view(shape)
 
 
-def build_autoencoder(component: Component) -> LTXVideoAutoencoder | None:
+def build_autoencoder(component: Component, variant: Variant) -> LTXVideoAutoencoder | None:
     """A VAE of any LTX version, in diffusers' or the original layout, with its weights; None when it is another's."""
     config = {k: v for k, v in component.config.items() if not k.startswith("_")}
     state = None
@@ -262,7 +266,7 @@ def build_autoencoder(component: Component) -> LTXVideoAutoencoder | None:
         config, state = layout.config(component), layout.renamed(dequantised(component.state_dict()))
     elif component.config.get("_class_name") != "AutoencoderKLLTXVideo":
         return None
-    with torch.device("meta"):
+    with without_weights():
         vae = AutoencoderKLLTXVideo(**config)
     load_weights(vae, state or dequantised(component.state_dict()), torch.float32, torch.float32)
     return LTXVideoAutoencoder(vae)
@@ -306,13 +310,10 @@ class VaeLayout:
         """Weights under the original names -> under diffusers' names; statistics nobody reads are left out."""
         out = {}
         for key, weight in state.items():
-            name = (
-                _numbered(key, "encoder.down_blocks", self.encoder)
-                or _numbered(key, "decoder.up_blocks", self.decoder)
-                or key
+            block = _numbered(key, "encoder.down_blocks", self.encoder) or _numbered(
+                key, "decoder.up_blocks", self.decoder
             )
-            for old, new in RENAMED:
-                name = re.sub(old, new, name)
+            name = renamed(block or key, RENAMED)
             if name in ("latents_mean", "latents_std") or name.startswith(("encoder.", "decoder.")):
                 out[name] = weight
         return out
@@ -404,5 +405,5 @@ FAMILY = Family(
     network_state=network_state,
     autoencoder=build_autoencoder,
     schedule=schedule,
-    knowns=PerToken(),
+    preview="LTXV",
 )

@@ -7,6 +7,6 @@ from .family import Family
 
 def families() -> tuple[Family, ...]:
     """All families, most specific first. Imported when called: this is what loads diffusers."""
-    from . import ltx_video
+    from . import cogvideox, ltx_video, mochi
 
-    return (ltx_video.FAMILY,)
+    return ltx_video.FAMILY, cogvideox.FAMILY, mochi.FAMILY

@@ -63,7 +63,7 @@ class LoadVideoModel(io.ComfyNode):
             node_id="AtelierLoadVideoModel",
             display_name="Load Video Model",
             category="Atelier",
-            description="Loads an open text-to-video model and recognises its family (LTX Video) by itself.",
+            description="Loads an open text-to-video model (LTX Video, CogVideoX, Mochi 1) and recognises which it is.",
             inputs=[
                 io.Combo.Input(
                     "model",

@@ -30,6 +30,13 @@ def test_latent_shape_and_back():
     assert LTX.frames(shape[2]) == 161
 
 
+def test_sizes_are_whole_tokens_and_whole_groups():
+    grid = Grid(channels=16, temporal=4, spatial=8, group=2, patch=(2, 2))
+    assert [grid.legal_side(side) for side in (1, 23, 25, 720)] == [16, 16, 32, 720]
+    assert [grid.legal_frames(frames) for frames in (1, 4, 6, 16, 49)] == [1, 1, 9, 17, 49]
+    assert grid == Grid(channels=16, temporal=4, spatial=8, group=2)  # an autoencoder knows of no tokens
+
+
 def _family(levels: int | None):
     """A family whose schedule is n, n-1, ... 0; `levels` is the most it knows."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from atelier.models.family import Grid
-from atelier.models.knowns import Knowns, PerToken, clip_for, mask_of, place, start_of
+from atelier.models.knowns import Concatenated, Knowns, PerToken, clip_for, mask_of, place, start_of
 
 GRID = Grid(channels=2, temporal=4, spatial=8)
 
@@ -79,3 +79,15 @@ def test_network_is_told_time_zero_where_content_is_known():
     times = PerToken().timestep(torch.tensor([800.0]), mask).view(5, 12)
     assert times[0].eq(0).all() and times[1].eq(400).all() and times[2:].eq(800).all()
     assert Knowns().timestep(torch.tensor([800.0]), mask).tolist() == [800.0]
+
+
+def test_first_frame_goes_beside_the_clip_and_the_rest_is_enforced():
+    known, mask = torch.ones(1, 2, 5, 3, 4), torch.ones(1, 2, 5, 3, 4)
+    mask[:, :, 0], mask[:, :, 4] = 0.5, 0.0
+    beside = Concatenated(scale=3.0).channels(known, mask)
+    assert beside[:, :, 0].eq(1.5).all() and beside[:, :, 1:].eq(0).all()
+    assert Concatenated().enforced(mask)[0, 0, :, 0, 0].tolist() == [1, 1, 1, 1, 0]
+    assert Concatenated().channels(known, None).eq(0).all()
+    mask[:, :, 4] = 1.0
+    assert Concatenated().enforced(mask) is None and Concatenated().enforced(None) is None
+    assert Knowns().enforced(mask) is mask and Knowns().channels(known, mask) is None

@@ -1,0 +1,178 @@
+"""Mochi 1 against diffusers' pipeline, from folders and from the files with original keys."""
+
+from __future__ import annotations
+
+import pytest
+import tiny
+import tiny_mochi
+import torch
+from atelier.models import bridge, checkpoint, knowns, mochi
+from atelier.models.files import CheckpointError, Component, open_checkpoint, open_component
+from diffusers import AutoencoderKLMochi, MochiTransformer3DModel
+from diffusers.loaders.single_file_utils import convert_mochi_transformer_checkpoint_to_diffusers
+
+WIDTH, HEIGHT, FRAMES, STEPS, GUIDANCE = 64, 48, 13, 5, 4.5
+PROMPT = "a red circle moving left"
+
+
+def relative(a: torch.Tensor, b: torch.Tensor) -> float:
+    return ((a - b).norm() / b.norm()).item()
+
+
+def shapes(state: dict) -> dict:
+    return {key: tuple(weight.shape) for key, weight in state.items()}
+
+
+class Loaded:
+    """A folder loaded by us, and the pipeline it was saved from."""
+
+    def __init__(self, path):
+        self.model, self.clip, self.vae = (
+            load(path) for load in (checkpoint.load_model, checkpoint.load_clip, checkpoint.load_vae)
+        )
+        self.pipe = tiny_mochi.pipeline()
+
+    def text(self, prompt: str) -> list:
+        return bridge.encode_text(self.clip, prompt)[0]
+
+    def sampled(self, latent: dict, seed: int) -> torch.Tensor:
+        inner = self.model.model
+        sigmas = inner.family.schedule(inner.variant, STEPS, tuple(latent["samples"].shape))
+        texts = self.text(PROMPT), self.text("")
+        return bridge.sample(self.model, latent, *texts, seed=seed, sigmas=sigmas, guidance=GUIDANCE)["samples"]
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    return Loaded(tiny_mochi.folder(tmp_path_factory.mktemp("diffusers") / "mochi"))
+
+
+def empty() -> dict:
+    return bridge.empty_latent(mochi.GRID.latent_shape(WIDTH, HEIGHT, FRAMES), 30.0)
+
+
+def test_text_to_video(loaded):
+    made = loaded.sampled(empty(), seed=7)
+    noise = torch.randn(made.shape, generator=torch.manual_seed(7))
+    size = dict(width=WIDTH, height=HEIGHT, num_frames=FRAMES)
+    common = dict(size, num_inference_steps=STEPS, guidance_scale=GUIDANCE, prompt=PROMPT, negative_prompt="")
+    latents = loaded.pipe(**common, latents=noise.clone(), output_type="latent").frames
+    assert relative(made, latents) <= 1e-5
+    pixels = loaded.pipe(**common, latents=noise.clone(), output_type="pt").frames[0].movedim(1, -1)
+    assert pixels.shape == (FRAMES, HEIGHT, WIDTH, 3)
+    assert relative(bridge.decode(loaded.vae, made), pixels) <= 1e-4
+
+
+@pytest.mark.parametrize("text", ["", PROMPT, "a " * 500])
+def test_text_equals_the_pipelines(loaded, text):
+    ((embeds, options),) = loaded.text(text)
+    theirs, mask, _, _ = loaded.pipe.encode_prompt(text, do_classifier_free_guidance=False)
+    assert torch.equal(options["attention_mask"].bool(), mask)
+    assert relative(embeds, theirs) <= 1e-5
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 64])
+def test_schedule_ends_at_zero_and_falls(steps):
+    sigmas = mochi.schedule(None, steps, ())
+    assert len(sigmas) == steps + 1 and sigmas[0] == 1 and sigmas[-1] == pytest.approx(0, abs=1e-6)
+    assert (sigmas.diff() < 0).all()
+
+
+def test_known_first_frame_is_kept(loaded):
+    """Mochi was trained on text alone: ComfyUI re-noises what is known to each step's level."""
+    image = torch.rand(1, HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(1))
+    known = loaded.vae.encode(image)
+    made = loaded.sampled(knowns.place(empty(), known, start=0, strength=1.0), seed=8)
+    assert torch.allclose(made[:, :, :1], known, atol=1e-5)
+    assert not torch.allclose(made[:, :, 1:], loaded.sampled(empty(), seed=8)[:, :, 1:], atol=1e-3)
+
+
+def test_encoding_equals_the_reference(loaded):
+    clip = torch.rand(FRAMES, HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(2))
+    vae = loaded.pipe.vae
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
+    theirs = (vae.encode(clip.movedim(-1, 0)[None] * 2 - 1).latent_dist.mode() - mean) / std
+    assert relative(loaded.vae.encode(clip), theirs) <= 1e-5
+
+
+def test_published_network_maps_key_for_key():
+    original = tiny_mochi.core_network()
+    config = mochi._network_config(shapes(original))
+    with torch.device("meta"):
+        expected = MochiTransformer3DModel(**config).state_dict()
+    assert config["num_layers"] == 48
+    assert shapes(mochi.network_state(dict(original))) == shapes(expected)
+
+
+def test_original_network_maps_as_diffusers_maps_it():
+    """Value for value, with every matrix shrunk to a few rows."""
+    generator = torch.Generator().manual_seed(0)
+    original = {key: torch.randn(12, 2, generator=generator) for key in tiny_mochi.core_network()}
+    theirs = convert_mochi_transformer_checkpoint_to_diffusers(dict(original))
+    ours = mochi.network_state(dict(original))
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_published_autoencoder_maps_key_for_key():
+    original = tiny_mochi.core_autoencoder()
+    mapped = mochi.vae_state(original)
+    with torch.device("meta"):
+        expected = AutoencoderKLMochi().state_dict()
+        read = AutoencoderKLMochi(**mochi.vae_config(shapes(mapped))).state_dict()
+    assert shapes(mapped) == shapes(expected) == shapes(read)
+
+
+@pytest.mark.parametrize("prefix", [tiny_mochi.PREFIX, ""], ids=["checkpoint", "diffusion model"])
+def test_original_file_gives_the_same_network(tmp_path, prefix):
+    path = tiny_mochi.network_file(tmp_path / "mochi.safetensors", prefix)
+    state, expected = checkpoint.load_model(path).model.diffusion_model.state_dict(), tiny_mochi.network().state_dict()
+    assert state.keys() == expected.keys() and all(torch.equal(state[key], expected[key]) for key in state)
+
+
+def test_float8_file_computes_wider(tmp_path):
+    path = tiny_mochi.network_file(tmp_path / "mochi_fp8.safetensors", dtype=torch.float8_e4m3fn)
+    network = checkpoint.load_model(path, "float8_e4m3fn").model.diffusion_model
+    assert network.transformer_blocks[0].ff.net[0].proj.weight.dtype == torch.float8_e4m3fn
+    x, text = torch.randn(1, 12, 2, 4, 4), torch.randn(1, 8, tiny.TEXT_WIDTH)
+    whole = checkpoint.load_model(tiny_mochi.network_file(tmp_path / "mochi.safetensors")).model.diffusion_model
+    assert 0 < relative(network(x, torch.tensor([500.0]), text), whole(x, torch.tensor([500.0]), text)) < 0.2
+
+
+def test_autoencoder_from_its_two_original_files(tmp_path):
+    model = tiny_mochi.network_file(tmp_path / "mochi.safetensors")
+    encoder, decoder = tiny_mochi.halves(tmp_path / "vae")
+    core, _ = tiny_mochi.core_halves()
+    # One frame: ComfyUI's own encoder attends frames to come, and its decoder begins a clip in another way.
+    clip = torch.rand(1, HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(3))
+    for chosen in (encoder, decoder):
+        vae = checkpoint.load_vae(model, chosen=chosen)
+        statistics = vae.first_stage_model.autoencoder._statistics(clip)
+        theirs = (core(clip.movedim(-1, 0)[None] * 2 - 1).mode() - statistics[0]) / statistics[1]
+        assert relative(vae.encode(clip), theirs) <= 1e-5
+        assert bridge.decode(vae, theirs).shape == (1, HEIGHT, WIDTH, 3)
+    encoder.unlink()
+    vae = checkpoint.load_vae(model, lambda: [decoder])
+    with pytest.raises(CheckpointError, match="decoder alone"):
+        vae.encode(clip)
+
+
+def test_file_that_holds_everything(tmp_path):
+    """As ComfyUI's repackaged checkpoint: network, autoencoder and text encoder under prefixes."""
+    path = tiny_mochi.everything(tmp_path / "mochi_preview.safetensors")
+    assert checkpoint.load_vae(path).latent_channels == 12
+    ((embeds, _),), _ = bridge.encode_text(checkpoint.load_clip(path), PROMPT)
+    assert embeds.shape == (1, 256, tiny.TEXT_WIDTH)
+    assert checkpoint.load_model(path).model.variant.name == "Mochi 1"
+
+
+def test_other_autoencoders_are_passed_over(tmp_path):
+    path = tiny.single_file(tmp_path / "ltx.safetensors")
+    assert mochi.build_autoencoder(open_component(path, "VAE", ("vae.", "")), None) is None
+    assert mochi.recognise(open_checkpoint(path)) is None
+    assert mochi.build_autoencoder(Component("VAE", (), {"blocks.0.0.weight": (1,)}), None) is None
+
+
+def test_latent_that_splits_a_token_is_refused(loaded):
+    odd = {"samples": torch.zeros(1, 12, 2, 5, 8)}
+    with pytest.raises(ValueError, match="multiples of 16"):
+        loaded.sampled(odd, seed=0)

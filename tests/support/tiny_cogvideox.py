@@ -1,0 +1,128 @@
+"""Tiny random CogVideoX checkpoints in the real layouts: diffusers folders, single files with diffusers or SAT keys."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import tiny
+import torch
+from diffusers import (
+    AutoencoderKLCogVideoX,
+    CogVideoXDDIMScheduler,
+    CogVideoXImageToVideoPipeline,
+    CogVideoXPipeline,
+    CogVideoXTransformer3DModel,
+)
+from safetensors.torch import save_file
+
+State = dict[str, torch.Tensor]
+WIDTH, HEIGHT, FRAMES = 64, 48, 9
+_SIZE = dict(num_attention_heads=1, attention_head_dim=64, num_layers=2, time_embed_dim=8)
+_TEXT = dict(text_embed_dim=tiny.TEXT_WIDTH, sample_width=WIDTH // 8, sample_height=HEIGHT // 8, sample_frames=FRAMES)
+_ROTARY = dict(use_rotary_positional_embeddings=True)
+_LATER = dict(patch_size_t=2, patch_bias=False, sample_width=300, sample_height=300)
+_IMAGE = dict(in_channels=32, out_channels=16)
+VARIANTS = {
+    "2B": {},
+    "5B": _ROTARY,
+    "1.5 5B": {**_ROTARY, **_LATER},
+    "5B I2V": {**_ROTARY, **_IMAGE, "use_learned_positional_embeddings": True},
+    "1.5 5B I2V": {**_ROTARY, **_IMAGE, **_LATER, "ofs_embed_dim": 8},
+}
+
+
+def network(variant: str) -> CogVideoXTransformer3DModel:
+    model = CogVideoXTransformer3DModel(**{**_SIZE, **_TEXT, **VARIANTS[variant]})
+    return tiny.randomised(model, seed=1, std=0.05)
+
+
+def vae(variant: str) -> AutoencoderKLCogVideoX:
+    scale = dict(scaling_factor=1.15258426 if variant == "2B" else 0.7, invert_scale_latents=variant == "1.5 5B I2V")
+    model = AutoencoderKLCogVideoX(block_out_channels=(32,) * 4, layers_per_block=1, **scale)
+    model = tiny.randomised(model, seed=2, std=0.05)
+    last = model.encoder.conv_out.conv
+    # The image-to-video pipeline draws from the posterior: let it be a point.
+    last.weight[16:], last.bias[16:] = 0.0, -30.0
+    return model
+
+
+def pipeline(variant: str) -> CogVideoXPipeline | CogVideoXImageToVideoPipeline:
+    kind = CogVideoXImageToVideoPipeline if variant.endswith("I2V") else CogVideoXPipeline
+    scheduler = CogVideoXDDIMScheduler(
+        snr_shift_scale=3.0 if variant == "2B" else 1.0,
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+    )
+    pipe = kind(tiny.tokenizer(), tiny.t5(), vae(variant), network(variant), scheduler)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def folder(path: Path, variant: str) -> Path:
+    pipeline(variant).save_pretrained(path)
+    return path
+
+
+SAT_NAMES = (
+    (r"^norm_final\.", "transformer.final_layernorm."),
+    (r"^transformer_blocks\.(\d+)\.ff\.net\.0\.proj\.", r"transformer.layers.\1.mlp.dense_h_to_4h."),
+    (r"^transformer_blocks\.(\d+)\.ff\.net\.2\.", r"transformer.layers.\1.mlp.dense_4h_to_h."),
+    (r"^transformer_blocks\.(\d+)\.attn1\.to_out\.0\.", r"transformer.layers.\1.attention.dense."),
+    (r"^transformer_blocks\.(\d+)\.attn1\.norm_q\.", r"mixins.adaln_layer.query_layernorm_list.\1."),
+    (r"^transformer_blocks\.(\d+)\.attn1\.norm_k\.", r"mixins.adaln_layer.key_layernorm_list.\1."),
+    (r"^transformer_blocks\.(\d+)\.norm1\.norm\.", r"transformer.layers.\1.input_layernorm."),
+    (r"^transformer_blocks\.(\d+)\.norm2\.norm\.", r"transformer.layers.\1.post_attention_layernorm."),
+    (r"^(time|ofs)_embedding\.linear_1\.", r"\1_embed.0."),
+    (r"^(time|ofs)_embedding\.linear_2\.", r"\1_embed.2."),
+    (r"^patch_embed\.pos_embedding$", "mixins.pos_embed.pos_embedding"),
+    (r"^patch_embed\.", "mixins.patch_embed."),
+    (r"^norm_out\.norm\.", "mixins.final_layer.norm_final."),
+    (r"^norm_out\.linear\.", "mixins.final_layer.adaLN_modulation.1."),
+    (r"^proj_out\.", "mixins.final_layer.linear."),
+)
+
+
+def sat(state: State) -> State:
+    """diffusers' names -> SAT's, as the checkpoints of THUDM's own code have them, with tables nothing reads."""
+    out = {"transformer.position_embeddings.weight": torch.zeros(1, 64)}
+    for key, weight in state.items():
+        block, _, rest = key.removeprefix("transformer_blocks.").partition(".")
+        if ".attn1.to_q." in key:
+            name = f"transformer.layers.{block}.attention.query_key_value.{rest.rsplit('.', 1)[1]}"
+            out[name] = torch.cat([state[key.replace(".to_q.", f".to_{part}.")] for part in "qkv"])
+        elif re.search(r"\.norm1\.linear\.", key):
+            one, two = weight.chunk(6), state[key.replace("norm1", "norm2")].chunk(6)
+            name = f"mixins.adaln_layer.adaLN_modulations.{block}.1.{rest.rsplit('.', 1)[1]}"
+            out[name] = torch.cat(one[:3] + two[:3] + one[3:] + two[3:])
+        elif not re.search(r"\.attn1\.to_[kv]\.|\.norm2\.linear\.", key):
+            for old, new in SAT_NAMES:
+                key = re.sub(old, new, key)
+            out[key] = weight
+    return out
+
+
+def sat_vae(state: State) -> State:
+    """diffusers' names -> SAT's for the autoencoder."""
+    out = {}
+    for key, weight in state.items():
+        key = re.sub(r"^decoder\.up_blocks\.(\d)\.", lambda found: f"decoder.up.{3 - int(found[1])}.", key)
+        key = re.sub(r"\.mid_block\.resnets\.(\d)\.", lambda found: f".mid.block_{int(found[1]) + 1}.", key)
+        key = (
+            key.replace("down_blocks.", "down.").replace("resnets.", "block.").replace("conv_shortcut", "nin_shortcut")
+        )
+        out[key.replace("downsamplers.0", "downsample").replace("upsamplers.0", "upsample")] = weight
+    return out
+
+
+def single_file(path: Path, state: State, prefix: str = "", dtype: torch.dtype = torch.float32) -> Path:
+    """A file of weights; another dtype for the matrices only, as published."""
+    state = {
+        prefix + key: weight.to(dtype if weight.ndim == 2 and min(weight.shape) > 8 else torch.float32).contiguous()
+        for key, weight in state.items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(state, path)
+    return path
