@@ -1,0 +1,96 @@
+"""The procedural world: what it renders is what it says, from a seed alone, and its held-out part stays held out."""
+
+import random
+
+import pytest
+import torch
+from pocket import captions, tokenizer, world
+from pocket.transformer import draw_unknown
+
+
+def test_same_seed_same_clips():
+    first, second, other = (world.clips(4, seed) for seed in (7, 7, 8))
+    assert first.scenes == second.scenes and torch.equal(first.video, second.video)
+    assert not torch.equal(first.video, other.video)
+
+
+@pytest.mark.parametrize(
+    ("frames", "width", "height"), [(1, 64, 64), (9, 64, 64), (25, 64, 64), (17, 96, 64), (17, 64, 96), (17, 128, 128)]
+)
+def test_clips_have_the_size_asked_for(frames, width, height):
+    video = world.clips(2, 0, frames=frames, width=width, height=height).video
+    assert video.shape == (2, 3, frames, height, width)
+    assert -1 <= video.min() < video.max() <= 1
+
+
+def test_training_never_shows_a_withheld_combination():
+    drawn = world.draw_scenes(20_000, random.Random(1))
+    assert not any(world.is_withheld(scene) for scene in drawn)
+    assert all(world.is_withheld(scene) for scene in world.draw_scenes(200, random.Random(1), withheld=True))
+    pairs = {(a, b) for scene in drawn for a in vars(scene).items() for b in vars(scene).items() if a < b}
+    names = list(world.ATTRIBUTES.items())
+    expected = sum(len(a) * len(b) for i, (_, a) in enumerate(names) for _, b in names[i + 1 :])
+    assert len(pairs) == expected, "every pair of attributes must occur in training"
+
+
+@pytest.mark.parametrize("motion", ["left", "right", "up", "down"])
+def test_shapes_travel_as_named_at_the_same_speed_per_second(motion):
+    scene = world.Scene("red", "circle", "small", motion, "black")
+    toward_x, toward_y = world.MOTIONS[motion]
+    for frames, fps in ((17, 8), (25, 12), (33, 16)):
+        x, y, radius = world.path(scene, random.Random(3), frames, fps, (64, 64))
+        seconds = (frames - 1) / fps
+        travelled = (x[-1] - x[0]) * toward_x + (y[-1] - y[0]) * toward_y
+        assert world.SPEED[0] * seconds <= travelled <= world.SPEED[1] * seconds
+        assert (x - radius).min() >= 0 and (x + radius).max() <= 64, "it leaves the frame"
+
+
+def test_most_first_frames_do_not_tell_the_motion():
+    rng, starts = random.Random(5), {"left": [], "right": []}
+    for motion, found in starts.items():
+        scene = world.Scene("blue", "square", "small", motion, "white")
+        found.extend(float(world.path(scene, rng, 17, 8, (64, 64))[0][0]) for _ in range(400))
+    near = {motion: sum(22 < x < 42 for x in found) / len(found) for motion, found in starts.items()}
+    assert min(near.values()) > 0.75
+
+
+@pytest.mark.parametrize("attribute", world.ATTRIBUTES)
+def test_captions_mention_exactly_what_they_should(attribute):
+    """Two scenes that differ in an attribute get different captions if it is said, the same if it is not."""
+    a = world.Scene("red", "circle", "small", "left", "black")
+    b = world.Scene("blue", "square", "large", "right", "white")
+    changed = world.Scene(**{**vars(a), attribute: getattr(b, attribute)})
+    others = set(world.ATTRIBUTES) - {attribute}
+    for seed in range(50):
+        said, unsaid = world.ATTRIBUTES, others
+        assert captions.caption(a, random.Random(seed), said) != captions.caption(changed, random.Random(seed), said)
+        assert captions.caption(a, random.Random(seed), unsaid) == captions.caption(
+            changed, random.Random(seed), unsaid
+        )
+
+
+def test_tokenizer_keeps_caption_words_whole_and_survives_anything(tmp_path):
+    from transformers import AutoTokenizer
+
+    tokenizer.save(tokenizer.build(), tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert loaded.tokenize("A yellow Triangle rising") == ["▁a", "▁yellow", "▁triangle", "▁rising"]
+    assert loaded("").input_ids == [tokenizer.END]
+    for text in ("a zebra in Ångström 漢字 🙂", "x" * 5000, "\n\t \0"):
+        assert loaded(text, max_length=128, truncation=True).input_ids[-1] == tokenizer.END
+    rng = random.Random(0)
+    lengths = [
+        len(loaded(captions.free_caption(s, world.ATTRIBUTES, rng)).input_ids) for s in world.draw_scenes(300, rng)
+    ]
+    assert max(lengths) < 64
+
+
+def test_training_leaves_something_to_make_and_often_gives_frames():
+    drawn = [draw_unknown(frames, random.Random(seed)) for seed in range(600) for frames in (3, 5)]
+    assert all(0 < mask.sum() <= len(mask) and set(mask.tolist()) <= {0.0, 1.0} for mask in drawn)
+    given = [mask for mask in drawn if mask.min() == 0]
+    assert 0.2 < len(given) / len(drawn) < 0.4
+    assert {
+        "first": any(m[0] == 0 and m[1:].all() for m in given),
+        "last": any(m[0] == 1 and m[-1] == 0 for m in given),
+    }

@@ -1,0 +1,159 @@
+"""English for scenes: plain prompts, free sentences and tag lists, with synonyms, left-out attributes and stray words.
+
+The words of this room are also what the tokenizer's vocabulary is made from.
+"""
+
+import random
+from collections.abc import Collection, Iterator
+
+from pocket.world import ATTRIBUTES, Scene
+
+NOUNS = {
+    "circle": ("circle", "circle", "circle", "ball", "disc", "disk", "dot"),
+    "square": ("square", "square", "square", "box", "block"),
+    "triangle": ("triangle",),
+}
+ANY_SHAPE = ("shape", "object", "thing", "form")
+ADJECTIVES = {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge")}
+COLOR_WORDS = {"purple": ("purple", "purple", "violet")}
+TRAVEL = (  # verb forms that take a direction
+    ("moving", "moves"),
+    ("moving", "moves"),
+    ("sliding", "slides"),
+    ("going", "goes"),
+    ("drifting", "drifts"),
+    ("flying", "flies"),
+    ("travelling", "travels"),
+    ("gliding", "glides"),
+    ("floating", "floats"),
+    ("heading", "heads"),
+)
+DIRECTIONS = {
+    "left": ("left", "left", "to the left", "leftwards", "towards the left", "from right to left"),
+    "right": ("right", "right", "to the right", "rightwards", "towards the right", "from left to right"),
+    "up": ("up", "up", "upwards", "upward", "to the top", "towards the top"),
+    "down": ("down", "down", "downwards", "downward", "to the bottom", "towards the bottom"),
+}
+VERBS = {  # verb forms that say it all
+    "up": (("rising", "rises"), ("climbing", "climbs"), ("rising up", "rises up"), ("ascending", "ascends")),
+    "down": (("falling", "falls"), ("sinking", "sinks"), ("dropping", "drops"), ("descending", "descends")),
+    "still": (
+        ("standing still", "stands still"),
+        ("staying still", "stays still"),
+        ("not moving", "does not move"),
+        ("resting", "rests"),
+        ("at rest", "is at rest"),
+        ("motionless", "is motionless"),
+        ("staying in place", "stays in place"),
+        ("still", "is still"),
+    ),
+    "grow": (
+        ("growing", "grows"),
+        ("growing larger", "grows larger"),
+        ("getting bigger", "gets bigger"),
+        ("getting larger", "gets larger"),
+        ("expanding", "expands"),
+        ("coming closer", "comes closer"),
+        ("becoming bigger", "becomes bigger"),
+    ),
+}
+ADVERBS = ("slowly", "gently", "smoothly", "quickly", "steadily")
+PLACES = ("on {}", "on a {} background", "on a {} background", "against a {} background", "with a {} background")
+PLACE_TAGS = ("{} background", "{} background", "the background is {}", "{} backdrop", "background: {}")
+LEADS = ("a video of", "an animation of", "a clip of", "footage of", "an animation showing", "video of", "clip of")
+TAGS = ("high quality", "4k", "flat colours", "cartoon style", "simple shapes", "minimal", "2d animation", "hd")
+STRAY = (
+    "nice beautiful simple flat clean bright smooth shiny cute pretty very best scene shows showing there with then "
+    "motion graphics vector style minimalist camera static looping loop seamless colorful picture film frame single "
+    "geometric toy across screen through air space image and while over under near some this that looks like you can "
+    "see which has its one plain lonely magic funny dreamy soft light dark sky sea river forest city street house dog "
+    "cat bird horse elephant person woman man child robot car train boat tree flower mountain sun moon star water fire "
+    "snow rain morning night summer winter running walking dancing jumping singing happy sad old young fast calm"
+).split()
+LEAVE_OUT = {"color": 0.06, "shape": 0.06, "size": 0.4, "motion": 0.1, "background": 0.3}
+
+
+def said_attributes(rng: random.Random) -> set[str]:
+    """A random choice of the attributes a caption mentions."""
+    return {name for name in ATTRIBUTES if rng.random() >= LEAVE_OUT[name]}
+
+
+def noun_phrase(scene: Scene, said: Collection[str], rng: random.Random) -> str:
+    """For example "a small red circle"."""
+    words = []
+    if "size" in said:
+        words.append(rng.choice(ADJECTIVES[scene.size]))
+    if "color" in said:
+        words.append(rng.choice(COLOR_WORDS.get(scene.color, (scene.color,))))
+    words.append(rng.choice(NOUNS[scene.shape] if "shape" in said else ANY_SHAPE))
+    article = rng.choice(("an" if words[0][0] in "aeiou" else "a",) * 5 + ("the", "one", ""))
+    return " ".join([article, *words]).strip()
+
+
+def motion_phrase(motion: str, finite: bool, rng: random.Random) -> str:
+    """For example "moving to the left", or "moves to the left" if finite."""
+    if motion in DIRECTIONS and (motion not in VERBS or rng.random() < 0.7):
+        phrase = f"{rng.choice(TRAVEL)[finite]} {rng.choice(DIRECTIONS[motion])}"
+    else:
+        phrase = rng.choice(VERBS[motion])[finite]
+    if motion != "still" and rng.random() < 0.2:
+        adverb = rng.choice(ADVERBS)
+        phrase = f"{adverb} {phrase}" if rng.random() < 0.5 else f"{phrase} {adverb}"
+    if not finite and motion != "still" and rng.random() < 0.15:
+        phrase = f"is {phrase}"
+    return phrase
+
+
+def caption(scene: Scene, rng: random.Random, said: Collection[str] = tuple(ATTRIBUTES)) -> str:
+    """One wording of the scene that mentions exactly the attributes in `said`."""
+    noun = noun_phrase(scene, said, rng)
+    motion = motion_phrase(scene.motion, rng.random() < 0.3, rng) if "motion" in said else ""
+    name = rng.choice(("grey", "gray")) if scene.background == "grey" else scene.background
+    place = tag = ""
+    if "background" in said:
+        place, tag = rng.choice(PLACES).format(name), rng.choice(PLACE_TAGS).format(name)
+    sentence = " ".join(filter(None, (noun, motion)))
+    if not place:
+        text = sentence
+    elif (kind := rng.random()) < 0.45:
+        text = f"{sentence} {place}"
+    elif kind < 0.65:
+        text = f"{sentence}, {tag}"
+    elif kind < 0.75:
+        text = f"{tag}, {sentence}"
+    elif kind < 0.85:
+        text = ", ".join(filter(None, (noun, motion, tag)))
+    else:
+        text = " ".join(filter(None, (noun, place, motion)))
+    if rng.random() < 0.15:
+        text = f"{rng.choice(LEADS)} {text}"
+    if rng.random() < 0.3:
+        text = text[0].upper() + text[1:]
+    return text + "." * (rng.random() < 0.3)
+
+
+def free_caption(scene: Scene, said: Collection[str], rng: random.Random) -> str:
+    """A caption as users might type it: now and then with style tags or words that mean nothing to this world."""
+    text = caption(scene, rng, said)
+    if rng.random() < 0.1:
+        text = f"{text.rstrip('.')}, {rng.choice(TAGS)}"
+    if rng.random() < 0.25:
+        words = text.split(" ")
+        for _ in range(rng.randint(1, 3)):
+            words.insert(rng.randint(0, len(words)), rng.choice(STRAY))
+        text = " ".join(words)
+    return text
+
+
+def all_words() -> Iterator[str]:
+    """Every phrase of this room; the tokenizer collects its words from them."""
+    for table in (NOUNS, ADJECTIVES, COLOR_WORDS, DIRECTIONS, ATTRIBUTES):
+        for phrases in table.values():
+            yield from phrases
+    for pairs in (TRAVEL, *VERBS.values()):
+        for pair in pairs:
+            yield from pair
+    for phrases in (ANY_SHAPE, ADVERBS, LEADS, TAGS, STRAY, ("a", "an", "the", "one", "gray", "is")):
+        yield from phrases
+    for template in PLACES + PLACE_TAGS:
+        yield template.replace("{}", "")

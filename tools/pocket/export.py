@@ -1,0 +1,78 @@
+"""Puts the trained parts together as an ordinary LTXPipeline folder in half precision, and swaps it in at once."""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKLLTXVideo, FlowMatchEulerDiscreteScheduler, LTXPipeline, LTXVideoTransformer3DModel
+from transformers import AutoTokenizer, T5EncoderModel
+
+from pocket import transformer
+from pocket.tokenizer import save as save_tokenizer
+
+SHIFT = 3.0
+RECIPE = {
+    "name": "Atelier pocket",
+    "width": 64,
+    "height": 64,
+    "frames": 17,
+    "fps": 8,
+    "steps": 25,
+    "guidance": 2.0,
+    "negative_prompt": "",
+}
+LIMIT = 12_000_000  # bytes in the repository
+
+
+def latest_transformer(work: Path, channels: int) -> LTXVideoTransformer3DModel:
+    """The averaged transformer of the newest checkpoint, also while training runs; a fresh one if there is none."""
+    net = transformer.build(channels)
+    checkpoint = work / "transformer.pt"
+    if checkpoint.exists():
+        net.load_state_dict(torch.load(checkpoint, map_location="cpu")["mean"])
+    return net
+
+
+def assemble(work: Path) -> LTXPipeline:
+    """The pipeline of the parts in `work`, float32."""
+    vae = AutoencoderKLLTXVideo.from_pretrained(work / "vae")
+    return LTXPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT, use_dynamic_shifting=False),
+        vae=vae,
+        text_encoder=T5EncoderModel.from_pretrained(work / "text_encoder"),
+        tokenizer=AutoTokenizer.from_pretrained(work / "tokenizer"),
+        transformer=latest_transformer(work, vae.config.latent_channels),
+    )
+
+
+def write(pipeline: LTXPipeline, folder: Path) -> None:
+    """Writes the pipeline as float16 safetensors with class names that transformers 4 knows too, and recipe.json."""
+    pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
+    save_tokenizer(pipeline.tokenizer, folder / "tokenizer")
+    index = folder / "model_index.json"
+    content = json.loads(index.read_text())
+    content["tokenizer"] = ["transformers", "PreTrainedTokenizerFast"]
+    index.write_text(json.dumps(content, indent=2) + "\n")
+    for path in folder.glob("*/config.json"):  # diffusers notes where a part was loaded from
+        config = json.loads(path.read_text())
+        if config.pop("_name_or_path", None):
+            path.write_text(json.dumps(config, indent=2) + "\n")
+    (folder / "recipe.json").write_text(json.dumps(RECIPE, indent=2) + "\n")
+
+
+def export(work: Path, folder: Path) -> None:
+    """Exports to `folder`, file by file, each replaced in one move; files that are not ours (the card) stay."""
+    staging = work / "export"
+    write(assemble(work), staging)
+    files = [path for path in staging.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    if size > LIMIT:
+        raise ValueError(f"the model has {size:,} bytes, {LIMIT:,} are allowed")
+    for path in files:
+        target = folder / path.relative_to(staging)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(target.name + ".partial")
+        partial.write_bytes(path.read_bytes())
+        os.replace(partial, target)
+    print(f"{folder}: {len(files)} files, {size / 1e6:.1f} MB")

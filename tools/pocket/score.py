@@ -1,0 +1,257 @@
+"""Does a clip show what its prompt says? Read from the pixels alone, without any learned model.
+
+The same reading of freshly rendered clips tells how far the reader itself can be trusted.
+"""
+
+import json
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKLLTXVideo, LTXPipeline
+from scipy import ndimage
+from torch import Tensor
+
+from pocket.autoencoder import decode, encode, psnr
+from pocket.captions import caption
+from pocket.sample import sample
+from pocket.world import (
+    ATTRIBUTES,
+    BACKGROUNDS,
+    COLORS,
+    MOTIONS,
+    SHAPES,
+    SIZES,
+    SQUARE_HALF_SIDE,
+    TRIANGLE_CIRCUMRADIUS,
+    UNIT,
+    Scene,
+    coverage,
+    draw_scenes,
+    render,
+)
+
+HELD_OUT = 70_000_000  # seeds from here on belong to scoring, those below to training
+WITHHELD_SHARE = 0.3  # of the scored prompts have combinations that training never showed
+LARGE_FROM = 10.95  # radius of the circle of equal area, in world units
+FIGURES = (*ATTRIBUTES, "left_right", "whole", "all", "all_withheld")
+
+
+def background_of(frames: Tensor) -> tuple[str | None, Tensor]:
+    """The name of the plain background of frames [T, H, W, 3], if it is one we know, and its colour [3]."""
+    edge = torch.cat([frames[:, :2].flatten(0, 2), frames[:, -2:].flatten(0, 2)])
+    sides = torch.cat([frames[:, :, :2].flatten(0, 2), frames[:, :, -2:].flatten(0, 2)])
+    color = torch.cat([edge, sides]).median(0).values
+    name = min(BACKGROUNDS, key=lambda key: abs(BACKGROUNDS[key] - float(color.mean())))
+    plain = float((color - BACKGROUNDS[name]).abs().max()) < 0.15
+    return (name if plain else None), color
+
+
+def color_of(frames: Tensor, core: Tensor) -> str | None:
+    """The nearest colour name of the pixels [T, H, W, 3] where `core` [T, H, W] is true."""
+    color = frames[core].mean(0)
+    distance = {name: float((torch.tensor(value) - color).norm()) for name, value in COLORS.items()}
+    name = min(distance, key=distance.get)
+    return name if distance[name] < 0.4 else None
+
+
+def shape_of(soft: Tensor, x: Tensor, y: Tensor, area: Tensor) -> str | None:
+    """The shape whose outline of equal area and centre fits the soft masks [T, H, W] best, if one fits at all.
+
+    x, y and area are [T], in pixels.
+    """
+    height, width = soft.shape[1:]
+    radii = {
+        "circle": (area / math.pi).sqrt(),
+        "square": area.sqrt() / (2 * SQUARE_HALF_SIDE),
+        "triangle": (area / (0.75 * math.sqrt(3))).sqrt() / TRIANGLE_CIRCUMRADIUS,
+    }
+    fit = {}
+    for shape in SHAPES:
+        ideal = coverage(shape, x, y, radii[shape], height, width)
+        overlap = torch.minimum(ideal, soft).sum((1, 2)) / torch.maximum(ideal, soft).sum((1, 2))
+        fit[shape] = float(overlap.mean())
+    best = max(fit, key=fit.get)
+    return best if fit[best] > 0.6 else None
+
+
+def slope(values: Tensor, at: Tensor) -> tuple[float, float]:
+    """Change of values [N] over 16 frames and its correlation with the frame numbers `at` [N]."""
+    at, values = at - at.mean(), values - values.mean()
+    change = float((at * values).sum() / (at * at).sum()) * 16
+    norm = float(at.norm() * values.norm())
+    return change, float((at * values).sum()) / norm if norm else 0.0
+
+
+def motion_of(x: Tensor, y: Tensor, radius: Tensor, at: Tensor) -> str | None:
+    """The name of the motion of centre and radius [N] in world units at frame numbers `at`; None if it is neither."""
+    moves = {axis: slope(values, at) for axis, values in (("x", x), ("y", y))}
+    growth = math.exp(slope(radius.log(), at)[0])
+    axis = max(moves, key=lambda key: abs(moves[key][0]))
+    across = moves["y" if axis == "x" else "x"][0]
+    change, steadiness = moves[axis]
+    if abs(change) > 4:
+        clear = abs(steadiness) > 0.9 and abs(across) < abs(change) / 2 and 0.75 < growth < 1.3
+        direction = {"x": ("left", "right"), "y": ("up", "down")}[axis][change > 0]
+        return direction if clear else None
+    if growth > 1.12:
+        return "grow"
+    return "still" if abs(change) < 3 and growth > 0.9 else None
+
+
+def is_whole(mask: Tensor) -> bool:
+    """True if the masks [T, H, W] show one connected thing, not two or fragments, in nine frames of ten."""
+    single = 0
+    for frame in mask.numpy():
+        labels, count = ndimage.label(frame)
+        sizes = ndimage.sum_labels(frame, labels, range(1, count + 1))
+        single += int(count > 0 and max(sizes) > 0.9 * sum(sizes))
+    return single >= 0.9 * len(mask)
+
+
+def analyse(frames: Tensor) -> dict[str, str | bool | float | None]:
+    """What frames [T, H, W, 3] in 0..1 show: a name (or None) for each attribute, and measurements in world units.
+
+    `whole`: one connected thing throughout; `dx`, `dy`, `growth`: travel and radius factor over 16 frames.
+    """
+    frames = frames.float().clamp(0, 1)
+    count, height, width, _ = frames.shape
+    unit = UNIT / min(height, width)
+    background, ground = background_of(frames)
+    contrast = (frames - ground).abs().amax(-1)
+    peak = contrast.flatten().quantile(0.98) if contrast.numel() < 2**24 else contrast.max()
+    seen: dict[str, str | bool | float | None] = dict.fromkeys(ATTRIBUTES) | {"background": background, "whole": False}
+    mask = contrast > 0.5 * peak
+    area = mask.sum((1, 2)).float()
+    there = (area * unit**2 > 60) & (area < 0.6 * height * width)
+    if peak < 0.15 or there.float().mean() < 0.7:
+        return seen
+    rows, columns = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    x, y = ((mask * grid).sum((1, 2))[there] / area[there] for grid in (columns, rows))
+    at, radius = torch.arange(count)[there].float(), (area[there] / math.pi).sqrt()
+    soft = (contrast[there] / peak).clamp(0, 1)
+    start = radius[: max(1, count // 5)].median() * unit
+    seen |= {
+        "color": color_of(frames, contrast > 0.8 * peak),
+        "shape": shape_of(soft, x, y, area[there]),
+        "size": "large" if start > LARGE_FROM else "small",
+        "motion": motion_of(x * unit, y * unit, radius * unit, at) if len(at) > 2 else None,
+        "whole": is_whole(mask),
+        "dx": slope(x * unit, at)[0],
+        "dy": slope(y * unit, at)[0],
+        "growth": math.exp(slope(radius.log(), at)[0]),
+    }
+    return seen
+
+
+def judge(video: Tensor, scene: Scene) -> dict[str, float]:
+    """Rights and wrongs (1 or 0) of one clip [3, T, H, W] in -1..1 against the scene it was to show."""
+    seen = analyse((video.permute(1, 2, 3, 0) + 1) / 2)
+    verdict = {name: float(seen[name] == getattr(scene, name)) for name in ATTRIBUTES}
+    verdict["whole"] = float(seen["whole"])
+    verdict["all"] = min(verdict.values())
+    return verdict
+
+
+def figures(videos: Tensor, scenes: Sequence[Scene], withheld: Sequence[bool]) -> dict[str, float]:
+    """Mean verdicts over clips [B, 3, T, H, W]; `left_right` and `all_withheld` look at those clips only."""
+    verdicts = [judge(video, scene) for video, scene in zip(videos, scenes, strict=True)]
+    means = {name: mean([verdict[name] for verdict in verdicts]) for name in (*ATTRIBUTES, "whole", "all")}
+    sideways = [v["motion"] for v, scene in zip(verdicts, scenes, strict=True) if MOTIONS[scene.motion][0]]
+    new = [v["all"] for v, is_new in zip(verdicts, withheld, strict=True) if is_new]
+    return means | {"left_right": mean(sideways), "all_withheld": mean(new)}
+
+
+def mean(values: Sequence[float]) -> float:
+    """Mean to three digits; not a number if there is nothing to average."""
+    return round(sum(values) / len(values), 3) if values else math.nan
+
+
+def held_out(count: int, seed: int = HELD_OUT) -> tuple[list[Scene], list[str], list[bool]]:
+    """Scenes and prompts for scoring, and which of them training withheld."""
+    rng = random.Random(seed)
+    new = round(count * WITHHELD_SHARE)
+    scenes = draw_scenes(new, rng, withheld=True) + draw_scenes(count - new, rng)
+    return scenes, [caption(scene, rng) for scene in scenes], [i < new for i in range(count)]
+
+
+def load(folder: Path) -> tuple[LTXPipeline, dict]:
+    """A model folder as a float32 pipeline, and its recipe."""
+    pipeline = LTXPipeline.from_pretrained(folder, dtype=torch.float32)
+    return pipeline, json.loads((Path(folder) / "recipe.json").read_text())
+
+
+def reconstruction(vae: AutoencoderKLLTXVideo, count: int = 100) -> dict[str, dict[str, float]]:
+    """The figures of freshly rendered clips, and of the same clips after the autoencoder: the ceiling."""
+    scenes, _, withheld = held_out(count)
+    real = render(scenes, random.Random(HELD_OUT + 1))
+    decoded = decode(vae, encode(vae, real))
+    return {
+        "real clips": figures(real, scenes, withheld),
+        "autoencoder": figures(decoded, scenes, withheld) | {"psnr": round(psnr(real, decoded), 2)},
+    }
+
+
+def text_to_video(
+    pipeline: LTXPipeline, guidance: float, steps: int, prompts: int = 100, seeds: Sequence[int] = (0,)
+) -> dict[str, float]:
+    """The figures of clips sampled from held-out prompts, over all seeds."""
+    scenes, texts, withheld = held_out(prompts)
+    videos = [sample(pipeline, texts, guidance, steps, HELD_OUT + 1000 * seed) for seed in seeds]
+    return figures(torch.cat(videos), scenes * len(seeds), withheld * len(seeds))
+
+
+def centred(scene: Scene) -> Tensor:
+    """A picture [1, 3, 1, 64, 64] in -1..1 of the scene's shape in the middle of the frame: it tells no motion."""
+    middle, radius = torch.full((1,), UNIT / 2), torch.full((1,), sum(SIZES[scene.size]) / 2)
+    mask = coverage(scene.shape, middle, middle, radius, UNIT, UNIT)
+    ground = BACKGROUNDS[scene.background]
+    return ((ground + (torch.tensor(COLORS[scene.color])[:, None, None, None] - ground) * mask) * 2 - 1)[None]
+
+
+def image_to_video(pipeline: LTXPipeline, guidance: float, steps: int, images: int = 12) -> dict[str, float]:
+    """Centred pictures, each with four direction prompts: does it move as told, and is the picture kept?"""
+    rng = random.Random(HELD_OUT + 2)
+    base = draw_scenes(images, rng)
+    first = torch.cat([centred(scene) for scene in base]).repeat_interleave(4, dim=0)
+    scenes = [replace(scene, motion=motion) for scene in base for motion in ("left", "right", "up", "down")]
+    prompts = [caption(scene, rng) for scene in scenes]
+    videos = sample(pipeline, prompts, guidance, steps, HELD_OUT, known=encode(pipeline.vae, first))
+    result = figures(videos, scenes, [False] * len(scenes))
+    kept = round(psnr(videos[:, :, :1], first), 2)
+    return {"motion": result["motion"], "whole": result["whole"], "psnr": kept}
+
+
+def extension(pipeline: LTXPipeline, guidance: float, steps: int, count: int = 32) -> dict[str, float]:
+    """Real clips of nine frames, each continued by sixteen: what do the new frames show?"""
+    rng = random.Random(HELD_OUT + 3)
+    scenes = draw_scenes(count, rng)
+    begun = render(scenes, rng, frames=25)[:, :, :9]
+    prompts = [caption(scene, rng) for scene in scenes]
+    videos = sample(pipeline, prompts, guidance, steps, HELD_OUT, frames=25, known=encode(pipeline.vae, begun))
+    result = figures(videos[:, :, 9:], scenes, [False] * count)
+    kept = round(psnr(videos[:, :, :9], begun), 2)
+    return {name: result[name] for name in ("color", "shape", "motion", "background", "whole")} | {"psnr": kept}
+
+
+def score_folder(folder: str | Path, prompts: int = 100, seeds: Sequence[int] = (0,)) -> dict[str, dict[str, float]]:
+    """All figures of a model folder at the guidance and steps of its recipe."""
+    pipeline, recipe = load(Path(folder))
+    setting = (pipeline, recipe["guidance"], recipe["steps"])
+    return reconstruction(pipeline.vae, prompts) | {
+        "sampled": text_to_video(*setting, prompts, seeds),
+        "image to video": image_to_video(*setting),
+        "continued": extension(*setting),
+    }
+
+
+def table(scores: dict[str, dict[str, float]]) -> str:
+    """The figures as a Markdown table, one row per kind of clip."""
+    columns = [*FIGURES, *sorted({name for row in scores.values() for name in row} - set(FIGURES))]
+    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for kind, row in scores.items():
+        lines.append(f"| {kind} | " + " | ".join(f"{row[name]:.2f}" if name in row else "" for name in columns) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,154 @@
+"""The world the pocket model knows: one coloured shape that moves over a plain background.
+
+Scenes are named attributes, clips are rendered from them; everything follows from a seed. Lengths are in units of a
+frame whose shorter side is 64; speeds are per second, so that a clip of another frame rate shows the same motion.
+"""
+
+import math
+import random
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+SHAPES = ("circle", "square", "triangle")
+COLORS = {
+    "red": (0.90, 0.12, 0.12),
+    "green": (0.10, 0.72, 0.20),
+    "blue": (0.12, 0.25, 0.90),
+    "yellow": (0.98, 0.86, 0.10),
+    "purple": (0.58, 0.16, 0.78),
+    "orange": (1.00, 0.52, 0.05),
+}
+SIZES = {"small": (9.0, 9.9), "large": (13.2, 14.4)}
+MOTIONS = {  # direction of travel in the picture, x to the right and y downwards
+    "still": (0, 0),
+    "left": (-1, 0),
+    "right": (1, 0),
+    "up": (0, -1),
+    "down": (0, 1),
+    "grow": (0, 0),
+}
+BACKGROUNDS = {"black": 0.02, "white": 0.96, "grey": 0.45}
+ATTRIBUTES = {
+    "color": tuple(COLORS),
+    "shape": SHAPES,
+    "size": tuple(SIZES),
+    "motion": tuple(MOTIONS),
+    "background": tuple(BACKGROUNDS),
+}
+
+UNIT = 64  # the shorter side of a frame in world units
+SPEED = (6.0, 8.0)  # units per second: 12 to 16 over the standard clip of two seconds
+GROWTH = 1.20  # radius factor per second: 1.44 over the standard clip
+SQUARE_HALF_SIDE = 0.89  # of the radius; the area of the circle, nearly
+TRIANGLE_CIRCUMRADIUS = 1.42  # of the radius; a little less area, so that it fits where a circle fits
+WIDE_STARTS = 0.25  # share of clips that may start anywhere; the others start near the centre whatever the motion
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a caption can say about a clip: one name out of each entry of `ATTRIBUTES`."""
+
+    color: str
+    shape: str
+    size: str
+    motion: str
+    background: str
+
+
+class Clips(NamedTuple):
+    """Rendered clips, [B, 3, T, H, W] in -1..1, and the scene of each."""
+
+    video: Tensor
+    scenes: list[Scene]
+
+
+def is_withheld(scene: Scene) -> bool:
+    """True for one in nine combinations of colour, shape and motion, which training never shows.
+
+    Every single attribute and every pair of attributes still occurs in training; only the triple is new.
+    """
+    color, shape = tuple(COLORS).index(scene.color), SHAPES.index(scene.shape)
+    motion = tuple(MOTIONS).index(scene.motion)
+    return (color + 2 * shape + 3 * motion + color // 3) % 9 == 4
+
+
+def draw_scenes(count: int, rng: random.Random, withheld: bool | None = False) -> list[Scene]:
+    """`count` random scenes: never withheld ones (False, as in training), only those (True), or any (None)."""
+    scenes: list[Scene] = []
+    while len(scenes) < count:
+        scene = Scene(**{name: rng.choice(values) for name, values in ATTRIBUTES.items()})
+        if withheld is None or is_withheld(scene) == withheld:
+            scenes.append(scene)
+    return scenes
+
+
+def reach(shape: str) -> float:
+    """Largest distance from the centre to the outline, in radii, along the axes."""
+    return {"circle": 1.0, "square": SQUARE_HALF_SIDE, "triangle": TRIANGLE_CIRCUMRADIUS}[shape]
+
+
+def coverage(shape: str, x: Tensor, y: Tensor, radius: Tensor, height: int, width: int) -> Tensor:
+    """Antialiased masks [N, height, width] in 0..1 of N shapes; x, y and radius [N] in pixels."""
+    rows, columns = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    dx, dy = columns - x[:, None, None], rows - y[:, None, None]
+    radius = radius[:, None, None]
+    if shape == "circle":
+        distance = torch.sqrt(dx * dx + dy * dy) - radius
+    elif shape == "square":
+        distance = torch.maximum(dx.abs(), dy.abs()) - SQUARE_HALF_SIDE * radius
+    else:
+        # Three half planes, apex up; the inscribed radius of an equilateral triangle is half the circumscribed one.
+        slope = dx.abs() * math.cos(math.pi / 6) - dy * 0.5
+        distance = torch.maximum(dy, slope) - 0.5 * TRIANGLE_CIRCUMRADIUS * radius
+    return (0.5 - distance).clamp(0, 1)
+
+
+def path(
+    scene: Scene, rng: random.Random, frames: int, fps: float, span: tuple[float, float]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Centre x, centre y and radius of a scene, each [frames] in world units; `span` is the frame's (width, height)."""
+    seconds = torch.arange(frames) / fps
+    radius = rng.uniform(*SIZES[scene.size]) * torch.ones(frames)
+    if scene.motion == "grow":
+        radius = radius * GROWTH**seconds
+    travel = rng.uniform(*SPEED) * seconds
+    longest = SPEED[1] * float(seconds[-1])
+    wide = rng.random() < WIDE_STARTS
+    centre = []
+    for direction, length in zip(MOTIONS[scene.motion], span, strict=True):
+        margin = reach(scene.shape) * float(radius[-1]) + 1
+        low, high = margin, length - margin
+        if wide:  # anywhere, as long as the whole path stays in the frame
+            moved = direction * float(travel[-1])
+            low, high = low - min(moved, 0), high - max(moved, 0)
+        else:  # where every motion would stay in the frame: the first frame does not give the motion away
+            low, high = low + longest, high - longest
+        if low > high - 4:  # too little room: about the middle of what there is
+            low, high = (low + high) / 2 - 2, (low + high) / 2 + 2
+        centre.append(rng.uniform(low, high) + direction * travel)
+    return centre[0], centre[1], radius
+
+
+def render(
+    scenes: list[Scene], rng: random.Random, frames: int = 17, fps: float = 8, width: int = 64, height: int = 64
+) -> Tensor:
+    """Clips of the scenes, [B, 3, frames, height, width] in -1..1; start, size, speed and tint are drawn from rng."""
+    scale = min(width, height) / UNIT
+    clips = []
+    for scene in scenes:
+        track = path(scene, rng, frames, fps, (width / scale, height / scale))
+        mask = coverage(scene.shape, *(values * scale for values in track), height, width)
+        tint = torch.tensor([value + rng.uniform(-0.03, 0.03) for value in COLORS[scene.color]]).clamp(0, 1)
+        ground = BACKGROUNDS[scene.background] + rng.uniform(-0.02, 0.02)
+        clips.append(ground + (tint[:, None, None, None] - ground) * mask)
+    return torch.stack(clips) * 2 - 1
+
+
+def clips(count: int, seed: int, withheld: bool | None = False, **size: float) -> Clips:
+    """`count` random clips of a seed; `size` is passed on to `render`."""
+    rng = random.Random(seed)
+    scenes = draw_scenes(count, rng, withheld)
+    return Clips(render(scenes, rng, **size), scenes)

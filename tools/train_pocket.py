@@ -1,0 +1,94 @@
+"""Trains, exports and scores the pocket model: the small LTX that ships in models/pocket.
+
+Training can be stopped at any time and goes on from its checkpoint when started again.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+STAGES = {"vae": 26.0, "text": 6.0, "transformer": 64.0}  # minutes on two cores
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """The chosen stages, one after the other."""
+    from pocket import autoencoder, text_encoder, transformer
+
+    stages = STAGES if arguments.stage == "all" else [arguments.stage]
+    for stage in stages:
+        minutes = arguments.minutes or STAGES[stage]
+        if stage == "vae":
+            autoencoder.train(arguments.work, minutes, arguments.warm_start)
+        elif stage == "text":
+            text_encoder.train(arguments.work, minutes)
+        else:
+            transformer.train(arguments.work, minutes)
+
+
+def export(arguments: argparse.Namespace) -> None:
+    """Writes the model folder from the newest checkpoints."""
+    from pocket.export import export
+
+    export(arguments.work, arguments.model)
+
+
+def score(arguments: argparse.Namespace) -> None:
+    """Prints the score table of the model folder and writes the figures beside the checkpoints."""
+    from pocket.score import score_folder, table
+
+    scores = score_folder(arguments.model, arguments.prompts, range(arguments.seeds))
+    print(table(scores))
+    target = arguments.work / "scores.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(scores, indent=2) + "\n")
+
+
+def sheet(arguments: argparse.Namespace) -> None:
+    """Draws clips of held-out prompts, or of the given prompt, as one PNG."""
+    from pocket.sample import sample
+    from pocket.score import HELD_OUT, held_out, load
+    from pocket.sheet import contact_sheet
+
+    pipeline, recipe = load(arguments.model)
+    prompts = arguments.prompt or held_out(100)[1][: arguments.rows]
+    videos = sample(pipeline, prompts, recipe["guidance"], recipe["steps"], HELD_OUT)
+    target = arguments.work / "sheet.png"
+    contact_sheet(videos, prompts, target)
+    print(target)
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: as many as torch takes)")
+    commands = parser.add_subparsers(required=True)
+
+    def command(function) -> argparse.ArgumentParser:
+        added = commands.add_parser(function.__name__, help=function.__doc__)
+        added.set_defaults(run=function)
+        added.add_argument("--work", type=Path, default=ROOT / ".training" / "pocket", help="checkpoints and logs")
+        added.add_argument("--model", type=Path, default=ROOT / "models" / "pocket", help="the model folder")
+        return added
+
+    training = command(train)
+    training.add_argument("--stage", choices=[*STAGES, "all"], default="all")
+    training.add_argument("--minutes", type=float, help="training time of the stage, earlier runs included")
+    training.add_argument("--warm-start", type=Path, help="an autoencoder folder to take fitting weights from")
+    command(export)
+    scoring = command(score)
+    scoring.add_argument("--prompts", type=int, default=100)
+    scoring.add_argument("--seeds", type=int, default=1)
+    drawing = command(sheet)
+    drawing.add_argument("--rows", type=int, default=10)
+    drawing.add_argument("--prompt", action="append", help="instead of held-out prompts; may be given several times")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    chosen = parse()
+    if chosen.threads:
+        import torch
+
+        torch.set_num_threads(chosen.threads)
+    chosen.run(chosen)
