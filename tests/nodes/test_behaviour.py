@@ -1,0 +1,49 @@
+"""Does the built-in model do what the prompt says? Read from the pixels of the MP4 that the saved graph made."""
+
+from __future__ import annotations
+
+import graph as saved_graph
+import graphs
+import pytest
+from pocket.score import analyse
+
+PROMPTS = {
+    "a red circle moving left": dict(color="red", motion="left"),
+    "a blue square moving right": dict(color="blue", motion="right"),
+    "a big green triangle rising, white background": dict(color="green", motion="up", background="white"),
+    "A small yellow circle falls on a black background.": dict(color="yellow", motion="down", background="black"),
+    "an orange square growing on a grey background": dict(color="orange", background="grey"),
+    "purple triangle, standing still": dict(color="purple", motion="still"),
+}
+
+
+@pytest.fixture(scope="module")
+def seen(server):
+    """Prompt -> what the scorer sees, one fixed seed."""
+    found = {}
+    for prompt in PROMPTS:
+        video = server.client.run(graphs.text_to_video(prompt=prompt, steps=0, seed=1))
+        found[prompt] = analyse(graphs.frames(server.client, video))
+    return found
+
+
+@pytest.mark.parametrize("attribute,least", [("color", 5), ("background", 3), ("motion", 4)])
+def test_prompts_are_followed(seen, attribute, least):
+    asked = {prompt: wish[attribute] for prompt, wish in PROMPTS.items() if attribute in wish}
+    right = [prompt for prompt, wish in asked.items() if seen[prompt][attribute] == wish]
+    assert len(right) >= least, {prompt: seen[prompt][attribute] for prompt in asked if prompt not in right}
+
+
+def test_left_goes_left_and_right_goes_right(seen):
+    motions = [seen[prompt]["motion"] for prompt in PROMPTS][:2]
+    assert motions == ["left", "right"]
+
+
+def test_image_to_video_keeps_the_image_and_moves_it(server, workflow):
+    """The saved graph: a red square on black, which the prompt sends to the right."""
+    graph = workflow("image_to_video")
+    prompt = saved_graph.to_api(graph, server.client.object_info(saved_graph.node_types(graph)))
+    frames = graphs.frames(server.client, server.client.run(prompt))
+    seen = analyse(frames)
+    assert (seen["color"], seen["background"], seen["motion"]) == ("red", "black", "right")
+    assert frames[0, 28:36, 28:36, 0].mean() > 0.6 and frames[0, 28:36, 28:36, 1:].mean() < 0.35
