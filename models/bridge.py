@@ -26,6 +26,7 @@ import comfy.sample
 import comfy.samplers
 import comfy.sd
 import comfy.sd1_clip
+import comfy.sdxl_clip
 import comfy.supported_models_base
 import comfy.text_encoders.genmo
 import comfy.text_encoders.sd3_clip
@@ -64,6 +65,8 @@ class VideoModel(comfy.model_base.BaseModel):
         conds["frame_rate"] = comfy.conds.CONDConstant(kwargs.get("frame_rate", self.variant.recipe.fps))
         if kwargs.get("cross_attn") is not None:
             conds["c_crossattn"] = comfy.conds.CONDRegular(kwargs["cross_attn"])
+        if kwargs.get("pooled_output") is not None:
+            conds["y"] = comfy.conds.CONDRegular(kwargs["pooled_output"])
         if kwargs.get("attention_mask") is not None:
             conds["attention_mask"] = comfy.conds.CONDRegular(kwargs["attention_mask"])
         if self.variant.knowns.clean and kwargs.get("denoise_mask") is not None:
@@ -101,8 +104,9 @@ class VideoModel(comfy.model_base.BaseModel):
             )
         if any(side % self.variant.grid.patch[1] for side in noise.shape[3:]):
             raise ValueError(
-                f"This latent is {noise.shape[4]} x {noise.shape[3]} latent pixels, but {self.variant.name} needs even "
-                f"numbers: clips whose width and height are multiples of {self.variant.grid.legal_side(1)} pixels."
+                f"This latent is {noise.shape[4]} x {noise.shape[3]} latent pixels, but {self.variant.name} needs "
+                f"multiples of {self.variant.grid.patch[1]}: clips whose width and height are multiples of "
+                f"{self.variant.grid.legal_side(1)} pixels."
             )
         if text is not None and text.shape[-1] != width:
             raise ValueError(
@@ -279,6 +283,7 @@ def _patched(kind: type, model: VideoModel, device: Any, offload: Any) -> comfy.
     patcher = kind(model, load_device=device, offload_device=offload)
     patcher.add_wrapper(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, _with_whole_tokens)
     patcher.add_wrapper(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, _with_enforced_mask)
+    patcher.add_wrapper(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, _with_own_sampler)
     return patcher
 
 
@@ -347,6 +352,52 @@ def _with_enforced_mask(
     return sample(guider, sigmas, extra_args, callback, noise, latent, mask, *others)
 
 
+def _with_own_sampler(
+    sample: Callable,
+    guider: Any,
+    sigmas: torch.Tensor,
+    extra_args: dict,
+    callback: Callable | None,
+    noise: torch.Tensor,
+    latent: torch.Tensor | None = None,
+    mask: torch.Tensor | None = None,
+    *others: Any,
+) -> torch.Tensor:
+    """Run the family's sampler instead of the chosen one, where it has its own: of the sigmas, their number counts."""
+    family, variant = guider.inner_model.family, guider.inner_model.variant
+    if family.sample is None:
+        return sample(guider, sigmas, extra_args, callback, noise, latent, mask, *others)
+    guidance, options, seed = getattr(guider, "cfg", 1.0), extra_args["model_options"], extra_args.get("seed")
+
+    def velocity(x: torch.Tensor, timestep: float, guidance: float, seen: dict[str, Any]) -> torch.Tensor:
+        guider.cfg = guidance
+        sigma = x.new_full(x.shape[:1], timestep / 1000)
+        told = {**options, "transformer_options": {**options.get("transformer_options", {}), **seen}}
+        denoised = guider(x, sigma, model_options=told, seed=seed)
+        return (x - denoised) / sigma.view(-1, 1, 1, 1, 1)
+
+    def report(progress: Any) -> None:
+        memory.throw_exception_if_processing_interrupted()
+        if callback is not None:
+            shown = progress.finished if progress.finished.shape[2] else progress.x
+            callback(progress.step - 1, shown, progress.x, progress.steps)
+
+    try:
+        return family.sample(
+            variant,
+            velocity,
+            noise,
+            latent,
+            mask,
+            steps=len(sigmas) - 1,
+            guidance=guidance,
+            seed=seed or 0,
+            callback=report,
+        )
+    finally:
+        guider.cfg = guidance
+
+
 def make_static(patcher: comfy.model_patcher.ModelPatcher) -> comfy.model_patcher.ModelPatcher:
     """The same MODEL under the patcher that loads weights whole, for newer ComfyUI's `disable_dynamic`."""
     return _patched(comfy.model_patcher.ModelPatcher, patcher.model, patcher.load_device, patcher.offload_device)
@@ -372,15 +423,16 @@ def make_vae(autoencoder: torch.nn.Module) -> comfy.sd.VAE:
     vae.downscale_ratio = (lambda f: max(0, (f + grid.temporal - 1) // grid.temporal), grid.spatial, grid.spatial)
     vae.downscale_index_formula = (grid.temporal, grid.spatial, grid.spatial)
     vae.process_output = lambda pixels: pixels.add_(1.0).div_(2.0).clamp_(0.0, 1.0)  # in place and returned: see DESIGN
+    # Counted from the end: a picture's latent of four dimensions is still to reach the decoder, which names the fault.
     vae.memory_used_decode = lambda shape, dtype: (
         autoencoder.decode_values
-        * min(shape[2] * grid.temporal, autoencoder.frames_at_once)
-        * (shape[3] * shape[4] * grid.spatial**2 * memory.dtype_size(dtype))
+        * min(shape[-3] * grid.temporal, autoencoder.frames_at_once)
+        * (shape[-2] * shape[-1] * grid.spatial**2 * memory.dtype_size(dtype))
     )
     vae.memory_used_encode = lambda shape, dtype: (
         autoencoder.encode_values
-        * min(max(shape[2], 7), autoencoder.frames_at_once)
-        * (shape[3] * shape[4] * memory.dtype_size(dtype))
+        * min(max(shape[-3], 7), autoencoder.frames_at_once)
+        * (shape[-2] * shape[-1] * memory.dtype_size(dtype))
     )
     vae.working_dtypes = [torch.bfloat16, torch.float32]
     vae.device, offload = memory.vae_device(), memory.vae_offload_device()
@@ -469,37 +521,117 @@ def _without_warning(text: str):
 PADDING = 0  # T5's token for it
 
 
-def make_t5_clip(weights: State, tokenizer: Path | None, text: Text) -> comfy.sd.CLIP:
+def make_t5_clip(
+    weights: State, tokenizer: Path | None, text: Text, pooled: dict[str, State] | None = None
+) -> comfy.sd.CLIP:
     """The CLIP over a T5 encoder of any size, as diffusers' video pipelines use it.
 
     The prompt is padded to `text.tokens` tokens (cut there when longer); where the network does not see the padding,
     the mask [1, tokens] goes with the embedding [1, tokens, width]. tokenizer: a folder, or None for T5's own, which
-    ComfyUI carries. Raises CheckpointError when the weights are no T5 encoder.
+    ComfyUI carries. pooled: the weights of the CLIP encoders ("clip_l", "clip_g") whose pooled outputs go with it.
+    Raises CheckpointError when the weights are no T5 encoder.
     """
+    pooled = pooled or {}
     config = t5_config({key: tuple(weight.shape) for key, weight in weights.items()})
     if hasattr(comfy.utils, "convert_old_quants"):  # newer ComfyUI describes scaled fp8 in metadata
         weights, _ = comfy.utils.convert_old_quants(weights, model_prefix="", metadata={})
     target = SimpleNamespace(
         params={},
-        clip=comfy.text_encoders.genmo.mochi_te(**comfy.text_encoders.sd3_clip.t5_xxl_detect(weights)),
-        tokenizer=_t5_tokenizer(tokenizer, text),
+        clip=_with_pooled(
+            comfy.text_encoders.genmo.mochi_te(**comfy.text_encoders.sd3_clip.t5_xxl_detect(weights)),
+            tuple(pooled),
+            text.pooled_projected,
+        ),
+        tokenizer=_with_clip_tokens(_t5_tokenizer(tokenizer, text), tuple(pooled)),
     )
+    options = {f"{name}_model_config": clip_config(state) for name, state in pooled.items()}
+    states = [weights, *pooled.values()]
     # Newer ComfyUI loads a CLIP's weights while making it and moves it to its device; 0.3.75 lets us do it afterwards.
     takes_weights = "state_dict" in inspect.signature(comfy.sd.CLIP.__init__).parameters
     clip = comfy.sd.CLIP(
         target,
-        parameters=sum(w.numel() for w in weights.values()),
-        model_options={"t5xxl_model_config": config},
-        **({"state_dict": [weights]} if takes_weights else {}),
+        parameters=sum(weight.numel() for state in states for weight in state.values()),
+        model_options={"t5xxl_model_config": config, **options},
+        **({"state_dict": states} if takes_weights else {}),
     )
     if not takes_weights:
-        clip.load_sd(weights)
+        for state in states:
+            clip.load_sd(state)
     encoder = clip.cond_stage_model.t5xxl
     encoder.enable_attention_masks = not text.encoder_sees_padding
     encoder.return_attention_masks = not text.network_sees_padding
     if text.empty_is_nothing:
         encoder.process_tokens = partial(_process_tokens, encoder.process_tokens)
     return clip
+
+
+def clip_config(state: State) -> dict[str, Any]:
+    """A CLIP text encoder's dimensions, read from its weights. Raises CheckpointError when these are none."""
+    stem = "text_model.encoder.layers."
+    if f"{stem}0.mlp.fc1.weight" not in state:
+        raise CheckpointError(f"This is no CLIP text encoder (found {', '.join(list(state)[:3])}, ...).")
+    feed_forward, width = state[f"{stem}0.mlp.fc1.weight"].shape
+    return {
+        "hidden_size": width,
+        "num_attention_heads": width // 64,
+        "num_hidden_layers": sum(f"{stem}{n}.mlp.fc1.weight" in state for n in range(64)),
+        "intermediate_size": feed_forward,
+    }
+
+
+POOLED_TOKENS = {"clip_l": "l", "clip_g": "g"}
+
+
+def _with_pooled(base: type, names: tuple[str, ...], projected: bool) -> type:
+    """A T5 text model with CLIP encoders beside it; their pooled outputs [1, width] are joined in this order."""
+    encoders = {
+        "clip_l": partial(comfy.sd1_clip.SDClipModel, return_projected_pooled=projected),
+        "clip_g": comfy.sdxl_clip.SDXLClipG,
+    }
+
+    class TextModel(base):
+        def __init__(self, device: Any = "cpu", dtype: Any = None, model_options: dict | None = None) -> None:
+            options = model_options or {}
+            super().__init__(device=device, dtype=dtype, model_options=options)
+            for name in names:
+                self.add_module(name, encoders[name](device=device, dtype=dtype, model_options=options))
+
+        def encode_token_weights(self, tokens: dict[str, list]) -> tuple:
+            embeds, pooled, *rest = super().encode_token_weights(tokens)
+            vectors = [getattr(self, n).encode_token_weights(tokens[POOLED_TOKENS[n]])[1] for n in names]
+            return embeds, torch.cat(vectors, dim=-1) if vectors else pooled, *rest
+
+        def load_sd(self, state: State) -> Any:
+            if "text_model.embeddings.token_embedding.weight" not in state:
+                return super().load_sd(state)
+            layers = clip_config(state)["num_hidden_layers"]
+            return next(getattr(self, n) for n in names if getattr(self, n).num_layers == layers).load_sd(state)
+
+    return TextModel
+
+
+def _with_clip_tokens(base: type, names: tuple[str, ...]) -> type:
+    tokenizers = {"clip_l": comfy.sd1_clip.SDTokenizer, "clip_g": comfy.sdxl_clip.SDXLClipGTokenizer}
+
+    class Tokenizers(base):
+        def __init__(self, embedding_directory: str | None = None, tokenizer_data: dict | None = None) -> None:
+            super().__init__(embedding_directory, tokenizer_data)
+            self.clips = {
+                POOLED_TOKENS[n]: tokenizers[n](
+                    embedding_directory=embedding_directory, tokenizer_data=tokenizer_data or {}
+                )
+                for n in names
+            }
+
+        def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **kwargs: Any) -> dict[str, list]:
+            tokens = super().tokenize_with_weights(text, return_word_ids, **kwargs)
+            # A CLIP reads its first 77 tokens; ComfyUI would make further ones another, unused batch.
+            clips = {
+                key: clip.tokenize_with_weights(text, return_word_ids, **kwargs)[:1] for key, clip in self.clips.items()
+            }
+            return tokens | clips
+
+    return Tokenizers
 
 
 def _process_tokens(process: Callable, tokens: list[list], device: torch.device) -> tuple:

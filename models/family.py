@@ -75,7 +75,9 @@ class Text:
     """How a model reads its prompt: padded to `tokens` tokens, each embedded in `channels` numbers.
 
     `encoder_sees_padding`: the text encoder attends the padding. `network_sees_padding`: the network does, so no mask
-    goes with the text. `empty_is_nothing`: of an empty prompt not even its end token counts.
+    goes with the text. `empty_is_nothing`: of an empty prompt not even its end token counts. `pooled`: the CLIP
+    encoders ("clip_l", "clip_g") whose pooled output goes with the text, behind their projection (`pooled_projected`)
+    or before it.
     """
 
     tokens: int
@@ -83,6 +85,8 @@ class Text:
     encoder_sees_padding: bool = True
     network_sees_padding: bool = False
     empty_is_nothing: bool = False
+    pooled: tuple[str, ...] = ()
+    pooled_projected: bool = True
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,8 @@ class Family:
         network sees them: [B, C, T, h, w], about unit variance; and `encode_values`, `decode_values`: about how many
         numbers it holds per pixel while it does that, of at most `frames_at_once` frames.
     schedule(variant, steps, latent_shape): the sigmas [steps + 1] the reference pipeline would use, last one 0.
+    sample(variant, velocity, noise, known, mask, *, steps, guidance, seed, callback): the family's own sampler, run
+        instead of the chosen one. None: any sampler of ComfyUI's.
     levels(variant): the sigmas of a v-prediction network's training timesteps, rising. None: flow matching.
     text_encoders: the words a text encoder's file name usually has, best first, for finding one unasked.
     preview: the latent format of ComfyUI's whose preview colours fit these latents, where there is one.
@@ -128,6 +134,7 @@ class Family:
     autoencoder: Callable[[Component, Variant], torch.nn.Module | None]
     schedule: Callable[[Variant, int, Shape], torch.Tensor]
     levels: Callable[[Variant], torch.Tensor] | None = None
+    sample: Callable[..., torch.Tensor] | None = None
     text_encoders: tuple[str, ...] = ("t5xxl", "t5-xxl", "t5_xxl", "t5")
     preview: str = ""
 

@@ -8,6 +8,7 @@ import comfy.ops
 import tiny
 import torch
 from atelier.models import mochi
+from atelier.models.files import renamed
 from comfy.ldm.genmo.joint_model.asymm_models_joint import AsymmDiTJoint
 from comfy.ldm.genmo.vae.model import Decoder, Encoder, VideoVAE
 from diffusers import AutoencoderKLMochi, FlowMatchEulerDiscreteScheduler, MochiPipeline, MochiTransformer3DModel
@@ -95,7 +96,7 @@ def original(state: State) -> State:
     names += [key.replace(".47.", ".1.") for key in core_network() if key.startswith("blocks.47.")]
     out = {}
     for name in names:
-        ours = mochi._renamed(name, mochi.NETWORK_NAMES)
+        ours = renamed(name, mochi.NETWORK_NAMES)
         if ours.startswith("transformer_blocks.1.norm1_context"):
             ours = ours.replace("linear.", "linear_1.")
         parts = [state[ours.format(letter)] for letter in ("qkv" if "{}" in ours else "-")]

@@ -1,0 +1,100 @@
+"""Pyramid Flow from the files artists have: the published repositories, and single files beside one another."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import tiny
+import tiny_pyramid
+import torch
+from atelier.models import bridge, checkpoint
+from atelier.models.files import CheckpointError, models_in, open_checkpoint
+
+KINDS = ["miniflux", "sd3"]
+
+
+@pytest.fixture(scope="module")
+def repositories(tmp_path_factory):
+    base = tmp_path_factory.mktemp("pyramid")
+    for kind in KINDS:
+        tiny_pyramid.folder(base / kind, kind, ("384p", "768p"))
+    return base
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory):
+    base = tmp_path_factory.mktemp("text_encoders")
+    clips = [tiny_pyramid.clip_file(base / f"{name}.safetensors", name) for name in tiny_pyramid.CLIPS]
+    return [tiny.t5_file(base / "t5xxl_fp16.safetensors"), *clips]
+
+
+def same(loaded, plain) -> bool:
+    ours, theirs = loaded.state_dict(), plain.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[key].float(), theirs[key]) for key in ours)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_published_repository(repositories, kind):
+    small, large = models_in(repositories / kind)
+    model = checkpoint.load_model(large, "float32")
+    assert model.model.variant.name.lower() == f"pyramid flow {kind} 768p"
+    assert checkpoint.load_model(small, "float32").model.variant.name.endswith("384p")
+    assert same(model.model.diffusion_model, tiny_pyramid.network(kind))
+    assert same(checkpoint.load_vae(small).first_stage_model.autoencoder.vae, tiny_pyramid.vae())
+
+
+@pytest.mark.parametrize("prefix", ["", "dit."])
+@pytest.mark.parametrize("kind", KINDS)
+def test_single_files(tmp_path, kind, prefix):
+    path = tiny_pyramid.network_file(tmp_path / "pyramid_384p.safetensors", kind, prefix)
+    vae = checkpoint.load_vae(path, lambda: [tiny_pyramid.vae_file(tmp_path / "vae.safetensors")])
+    assert same(checkpoint.load_model(path, "float32").model.diffusion_model, tiny_pyramid.network(kind))
+    assert same(vae.first_stage_model.autoencoder.vae, tiny_pyramid.vae())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_text_from_the_repository_equals_that_from_files(repositories, tmp_path, encoders, kind):
+    alone = tiny_pyramid.network_file(tmp_path / "pyramid.safetensors", kind)
+    inside = checkpoint.load_clip(models_in(repositories / kind)[0])
+    found = checkpoint.load_clip(alone, lambda: encoders)
+    chosen = checkpoint.load_clip(alone, lambda: encoders[1:], encoders[0])
+    ((embeds, options),), _ = bridge.encode_text(inside, "a red circle")
+    assert options["pooled_output"].shape[-1] == {"miniflux": 128, "sd3": 320}[kind]
+    for clip in (found, chosen):
+        ((others, theirs),), _ = bridge.encode_text(clip, "a red circle")
+        assert torch.allclose(embeds, others)
+        assert torch.allclose(options["pooled_output"], theirs["pooled_output"], atol=1e-5)
+
+
+def test_sd3_with_miniflux_encoders(repositories, tmp_path, encoders):
+    for part in ("text_encoder", "text_encoder_2", "tokenizer_2"):
+        shutil.copytree(repositories / "miniflux" / part, tmp_path / part)
+    shutil.copytree(repositories / "sd3" / "diffusion_transformer_384p", tmp_path / "diffusion_transformer_384p")
+    with pytest.raises(CheckpointError, match="no text_projection.weight.*CLIP-L as Pyramid Flow SD3"):
+        checkpoint.load_clip(tmp_path / "diffusion_transformer_384p", lambda: encoders)
+    file = tiny_pyramid.network_file(tmp_path / "sd3.safetensors", "sd3")
+    with pytest.raises(
+        CheckpointError, match="no CLIP-G text encoder inside.*found: t5xxl.*clip_l.*clip_g in its name"
+    ):
+        checkpoint.load_clip(file, lambda: encoders[:2])
+
+
+def test_a_file_that_only_has_the_name_of_a_clip(tmp_path, encoders):
+    file = tiny_pyramid.network_file(tmp_path / "miniflux.safetensors", "miniflux")
+    wrong = tiny.t5_file(tmp_path / "clip_l.safetensors")
+    with pytest.raises(CheckpointError, match="clip_l.safetensors has no text_model.*is not CLIP-L"):
+        checkpoint.load_clip(file, lambda: [encoders[0], wrong])
+
+
+def test_the_repository_itself_is_no_model(repositories):
+    with pytest.raises(CheckpointError, match="several models .*_384p, diffusion_transformer_768p.*Choose one"):
+        open_checkpoint(repositories / "miniflux")
+
+
+def test_a_network_without_its_other_parts(repositories, tmp_path):
+    alone = shutil.copytree(
+        repositories / "miniflux" / "diffusion_transformer_384p", tmp_path / "diffusion_transformer_384p"
+    )
+    found = open_checkpoint(alone)
+    assert found.vae is None and found.text_encoder is None and found.clips == {}
