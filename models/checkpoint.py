@@ -10,9 +10,11 @@ from typing import Any
 import torch
 
 from . import bridge
-from .family import Family, Variant
-from .files import Checkpoint, CheckpointError, dequantised, open_checkpoint, open_component
+from .family import Family, State, Variant
+from .files import Checkpoint, CheckpointError, Component, dequantised, open_checkpoint, open_component
 from .registry import families
+
+CLIPS = {"clip_l": "CLIP-L", "clip_g": "CLIP-G"}
 
 
 def identify(checkpoint: Checkpoint) -> tuple[Family, Variant]:
@@ -77,31 +79,65 @@ def load_vae(path: Path, candidates: Callable[[], Iterable[Path]] = tuple, chose
 
 
 def load_clip(path: Path, candidates: Callable[[], Iterable[Path]] = tuple, chosen: Path | None = None) -> Any:
-    """The CLIP for the model at `path`: `chosen` if given, else its own, else the best-named of `candidates`."""
+    """The CLIP for the model at `path`: `chosen` if given, else its own, else the best-named of `candidates`.
+
+    Where CLIP encoders go with T5, `chosen` is the T5; they are the model's own, else those of `candidates`.
+    """
     checkpoint = open_checkpoint(path)
     family, variant = identify(checkpoint)
-    component, tokenizer = None, None
+    tokenizer = None
     if chosen is not None:
         component = open_component(chosen, "text encoder")
     elif checkpoint.text_encoder is not None:
         component, tokenizer = checkpoint.text_encoder, checkpoint.tokenizer
     else:
-        available = list(candidates())
-        best = next((c for word in family.text_encoders for c in available if word in c.name.lower()), None)
-        if best is None:
-            raise CheckpointError(
-                f"{path.name} has no text encoder inside, and models/text_encoders holds none that {family.name} could "
-                f"use (found: {', '.join(c.name for c in available) or 'nothing'}). Expected: T5-XXL, for example "
-                "t5xxl_fp16.safetensors. Put it there, or choose a file for 'text_encoder'."
-            )
-        component = open_component(best, "text encoder")
+        expected = "T5-XXL, for example t5xxl_fp16.safetensors. Put it there, or choose a file for 'text_encoder'."
+        component = _named(family, checkpoint, "text encoder", family.text_encoders, expected, candidates)
     width = bridge.t5_config(component.shapes)["d_model"]
     if width != variant.text.channels:
         raise CheckpointError(
             f"The text encoder {component.files[0].name} gives text {width} wide; {variant.name} was trained on "
             f"{variant.text.channels} (T5-XXL: 4096). Choose another file for 'text_encoder'."
         )
-    return bridge.make_t5_clip(component.state_dict(), tokenizer, variant.text)
+    pooled = {name: _clip_encoder(family, variant, checkpoint, name, candidates) for name in variant.text.pooled}
+    return bridge.make_t5_clip(component.state_dict(), tokenizer, variant.text, pooled)
+
+
+def _clip_encoder(
+    family: Family, variant: Variant, checkpoint: Checkpoint, name: str, candidates: Callable[[], Iterable[Path]]
+) -> State:
+    """The weights of the CLIP encoder `name`: the checkpoint's own, else those of a file with that name in its name."""
+    component = checkpoint.clips.get(name)
+    if component is None:
+        words, expected = (name, name.replace("_", "-")), f"a file with {name} in its name. Put it there."
+        component = _named(family, checkpoint, f"{CLIPS[name]} text encoder", words, expected, candidates)
+    projection = "text_projection.weight" if variant.text.pooled_projected else ""
+    for key in filter(None, ("text_model.encoder.layers.0.mlp.fc1.weight", projection)):
+        if key not in component.shapes:
+            raise CheckpointError(
+                f"{component.files[0].name} has no {key}, so it is not {CLIPS[name]} as {variant.name} reads it. Put "
+                f"another {name}.safetensors in its place."
+            )
+    return component.state_dict()
+
+
+def _named(
+    family: Family,
+    checkpoint: Checkpoint,
+    kind: str,
+    words: tuple[str, ...],
+    expected: str,
+    candidates: Callable[[], Iterable[Path]],
+) -> Component:
+    """The text encoder of this kind among `candidates`: one whose name has one of `words`, best first."""
+    available = list(candidates())
+    best = next((c for word in words for c in available if word in c.name.lower()), None)
+    if best is None:
+        raise CheckpointError(
+            f"{checkpoint.path.name} has no {kind} inside, and models/text_encoders holds none that {family.name} "
+            f"could use (found: {', '.join(c.name for c in available) or 'nothing'}). Expected: {expected}"
+        )
+    return open_component(best, kind)
 
 
 def _fitting(autoencoder: torch.nn.Module, variant: Variant, name: str) -> torch.nn.Module:

@@ -16,6 +16,8 @@ from safetensors import SafetensorError, safe_open
 
 # Where ComfyUI's all-in-one files keep their text encoder.
 T5_PREFIX = "text_encoders.t5xxl.transformer."
+# Pyramid Flow's repositories: several networks, each in a folder named like this, share the other parts beside them.
+SHARING_NETWORK, SHARED_VAE = "diffusion_transformer_", "causal_video_vae"
 
 
 class CheckpointError(ValueError):
@@ -49,13 +51,17 @@ class Component:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model on disk: a diffusers folder or a single file, as its parts. Parts that are not there are None."""
+    """A model on disk: a diffusers folder or a single file, as its parts. Parts that are not there are None.
+
+    text_encoder: T5, with its tokenizer. clips: the CLIP encoders beside it, by the names family.Text.pooled has.
+    """
 
     path: Path
     network: Component
     vae: Component | None = None
     text_encoder: Component | None = None
     tokenizer: Path | None = None
+    clips: dict[str, Component] = field(default_factory=dict)
     scheduler: dict[str, Any] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -66,6 +72,18 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if not path.exists():
         raise CheckpointError(f"{path} does not exist. Check the name, or choose another model in the loader.")
     return _open_folder(path) if path.is_dir() else _open_file(path)
+
+
+def models_in(folder: Path) -> list[Path]:
+    """What can be opened of a folder: its networks, where several share one repository, else the folder itself."""
+    if (folder / "model_index.json").is_file():
+        return [folder]
+    return [found for found in sorted(folder.glob(f"{SHARING_NETWORK}*")) if found.is_dir()] or [folder]
+
+
+def repository(path: Path) -> Path:
+    """The folder that holds all parts of the model at `path`."""
+    return path.parent if path.name.startswith(SHARING_NETWORK) and path.is_dir() else path
 
 
 def open_component(path: Path, name: str, prefixes: tuple[str, ...] = ("",)) -> Component:
@@ -108,6 +126,11 @@ def _open_file(path: Path) -> Checkpoint:
 
 
 def _open_folder(path: Path) -> Checkpoint:
+    if repository(path) != path:
+        return _open_sharing(path)
+    if models_in(path) != [path]:
+        names = ", ".join(found.name for found in models_in(path))
+        raise CheckpointError(f"{path} holds several models ({names}). Choose one of these folders inside it.")
     if not (path / "model_index.json").is_file():
         raise CheckpointError(
             f"{path} is no diffusers model: it has no model_index.json. Download the whole repository into the folder "
@@ -124,6 +147,29 @@ def _open_folder(path: Path) -> Checkpoint:
         tokenizer=path / "tokenizer" if (path / "tokenizer").is_dir() else None,
         scheduler=_json_file(path / "scheduler" / "scheduler_config.json"),
         recipe=_json_file(path / "recipe.json"),
+    )
+
+
+def _open_sharing(path: Path) -> Checkpoint:
+    """One network of a repository in which several share the parts; text encoders are told apart by their weights."""
+    network = _folder_component(path.parent, path.name, "network")
+    t5, tokenizer, clips = None, None, []
+    for number in ("", "_2", "_3"):
+        encoder = _folder_component(path.parent, f"text_encoder{number}", "text encoder")
+        if encoder is None:
+            continue
+        if "shared.weight" not in encoder.shapes:
+            clips.append(encoder)
+            continue
+        t5, words = encoder, path.parent / f"tokenizer{number}"
+        tokenizer = words if words.is_dir() else None
+    return Checkpoint(
+        path=path,
+        network=network,
+        vae=_folder_component(path.parent, SHARED_VAE, "VAE"),
+        text_encoder=t5,
+        tokenizer=tokenizer,
+        clips=dict(zip(("clip_l", "clip_g"), clips, strict=False)),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from ..models import checkpoint
+from ..models import checkpoint, files
 from ..models.family import WEIGHT_DTYPES
 from .choices import check
 from .notice import show
@@ -19,18 +19,19 @@ AUTOMATIC = "automatic"
 def model_choices() -> list[str]:
     """`folder kind/name` of everything that could be a model; the kind keeps names apart that exist twice."""
     folders = [
-        f"diffusers/{entry.name}"
+        f"diffusers/{model.relative_to(root).as_posix()}"
         for root in folder_paths.get_folder_paths("diffusers")
         if Path(root).is_dir()
         for entry in sorted(Path(root).iterdir())
         if entry.is_dir() and not entry.name.startswith(".")
+        for model in files.models_in(entry)
     ]
-    files = [
+    single = [
         f"{kind}/{name}"
         for kind in ("diffusion_models", "checkpoints")
         for name in folder_paths.get_filename_list(kind)
     ]
-    return [POCKET, *dict.fromkeys(folders), *files]
+    return [POCKET, *dict.fromkeys(folders), *single]
 
 
 def model_path(choice: str) -> Path:
@@ -53,7 +54,7 @@ def _chosen(kind: str, name: str) -> Path | None:
 
 
 def _weights(path: Path) -> list[Path]:
-    return sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
+    return sorted(files.repository(path).rglob("*.safetensors")) if path.is_dir() else [path]
 
 
 class LoadVideoModel(io.ComfyNode):
@@ -63,7 +64,8 @@ class LoadVideoModel(io.ComfyNode):
             node_id="AtelierLoadVideoModel",
             display_name="Load Video Model",
             category="Atelier",
-            description="Loads an open text-to-video model (LTX Video, CogVideoX, Mochi 1) and recognises which it is.",
+            description="Loads an open text-to-video model (LTX Video, CogVideoX, Mochi 1, Pyramid Flow) and "
+            "recognises which it is.",
             inputs=[
                 io.Combo.Input(
                     "model",
@@ -83,7 +85,8 @@ class LoadVideoModel(io.ComfyNode):
                     "text_encoder",
                     options=[AUTOMATIC, *folder_paths.get_filename_list("text_encoders")],
                     default=AUTOMATIC,
-                    tooltip="'automatic' takes the model's own, else a T5-XXL file from models/text_encoders.",
+                    tooltip="'automatic' takes the model's own, else a T5-XXL file from models/text_encoders. "
+                    "CLIP encoders, where a model has them too, are always found so.",
                 ),
                 io.Combo.Input(
                     "vae",

@@ -2,32 +2,61 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import graph as saved_graph
 import graphs
 import pytest
 import tiny_cogvideox
 import tiny_mochi
+import tiny_pyramid
 
+# What writes the folder and returns what of it the loader opens, then frames and height of a small clip.
 FOLDERS = {
-    "mochi": (tiny_mochi.folder, 13),
-    "cogvideox-2b": (lambda path: tiny_cogvideox.folder(path, "2B"), 9),
-    "cogvideox-1.5-5b-i2v": (lambda path: tiny_cogvideox.folder(path, "1.5 5B I2V"), 9),
+    "mochi": (tiny_mochi.folder, 13, 48),
+    "cogvideox-2b": (lambda path: tiny_cogvideox.folder(path, "2B"), 9, 48),
+    "cogvideox-1.5-5b-i2v": (lambda path: tiny_cogvideox.folder(path, "1.5 5B I2V"), 9, 48),
+    "pyramid-miniflux": (lambda path: tiny_pyramid.folder(path, "miniflux"), 17, 64),
+    "pyramid-sd3": (lambda path: tiny_pyramid.folder(path, "sd3"), 17, 64),
 }
+
+
+@pytest.fixture(scope="module")
+def choice(server):
+    """``choice("mochi")``: the loader's value for that family, whose tiny folder is written once."""
+    diffusers = server.base / "models" / "diffusers"
+
+    @cache
+    def written(family: str) -> str:
+        return f"diffusers/{FOLDERS[family][0](diffusers / f'tiny-{family}').relative_to(diffusers).as_posix()}"
+
+    return written
 
 
 @pytest.mark.parametrize("graph_name", ["text_to_video", "image_to_video"])
 @pytest.mark.parametrize("family", list(FOLDERS))
-def test_saved_graph_runs_by_changing_only_the_loader(server, workflow, family, graph_name):
-    write, frames = FOLDERS[family]
-    folder = server.base / "models" / "diffusers" / f"tiny-{family}"
-    if not folder.is_dir():
-        write(folder)
+def test_saved_graph_runs_by_changing_only_the_loader(server, workflow, choice, family, graph_name):
+    _, frames, height = FOLDERS[family]
     graph = workflow(graph_name)
     prompt = saved_graph.to_api(graph, server.client.object_info(saved_graph.node_types(graph)))
     (loader,) = [n for n in prompt.values() if n["class_type"] == "AtelierLoadVideoModel"]
     (empty,) = [n for n in prompt.values() if n["class_type"] == "AtelierEmptyVideoLatent"]
     (sampler,) = [n for n in prompt.values() if n["class_type"] == "AtelierSampleVideo"]
-    loader["inputs"]["model"] = f"diffusers/{folder.name}"
-    empty["inputs"] |= dict(width=64, height=48, frames=frames)  # the recommended size would take hours here
+    loader["inputs"]["model"] = choice(family)
+    empty["inputs"] |= dict(width=64, height=height, frames=frames)  # the recommended size would take hours here
     sampler["inputs"]["steps"] = 2
-    assert graphs.frames(server.client, server.client.run(prompt)).shape == (frames, 48, 64, 3)
+    assert graphs.frames(server.client, server.client.run(prompt)).shape == (frames, height, 64, 3)
+
+
+@pytest.mark.parametrize("family", ["pyramid-miniflux", "pyramid-sd3"])
+def test_core_nodes_run_a_family_with_a_sampler_of_its_own(server, choice, family):
+    graph = graphs.text_to_video(model=choice(family), width=128, height=64, frames=9)
+    graph["text"] = graphs.node("CLIPTextEncode", clip=["load", 1], text="a red circle")
+    graph["no text"] = graphs.node("CLIPTextEncode", clip=["load", 1], text="")
+    inputs = dict(model=["load", 0], positive=["text", 0], negative=["no text", 0], latent_image=["empty", 0])
+    settings = dict(seed=3, steps=2, cfg=5.0, sampler_name="dpmpp_2m", scheduler="simple", denoise=1.0)
+    graph["sample"] = graphs.node("KSampler", **inputs, **settings)
+    graph["frames"] = graphs.node("VAEDecode", vae=["load", 2], samples=["sample", 0])
+    graph["decode"] = graphs.node("CreateVideo", images=["frames", 0], fps=24.0)
+    assert graphs.frames(server.client, server.client.run(graph)).shape == (9, 64, 128, 3)
+    assert "scheduler and denoise are its own" in server.log.read_text()

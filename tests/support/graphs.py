@@ -18,22 +18,22 @@ def text_to_video(**changes: Any) -> Prompt:
     inputs = dict(model=["load", 0], positive=["text", 0], negative=["text", 1], latent=["empty", 0])
     words = dict(prompt="a red circle moving left", negative_prompt="", style="none")
     graph = {
-        "load": _node("AtelierLoadVideoModel", **load),
-        "text": _node("AtelierEncodeVideoPrompt", clip=["load", 1], **words),
-        "empty": _node("AtelierEmptyVideoLatent", model=["load", 0], **size),
-        "sample": _node("AtelierSampleVideo", **inputs, seed=1, steps=2, guidance=0, denoise=1),
-        "decode": _node("AtelierDecodeVideo", vae=["load", 2], latent=["sample", 0], fps=0),
-        "save": _node("SaveVideo", video=["decode", 0], filename_prefix="test", format="auto", codec="auto"),
+        "load": node("AtelierLoadVideoModel", **load),
+        "text": node("AtelierEncodeVideoPrompt", clip=["load", 1], **words),
+        "empty": node("AtelierEmptyVideoLatent", model=["load", 0], **size),
+        "sample": node("AtelierSampleVideo", **inputs, seed=1, steps=2, guidance=0, denoise=1),
+        "decode": node("AtelierDecodeVideo", vae=["load", 2], latent=["sample", 0], fps=0),
+        "save": node("SaveVideo", video=["decode", 0], filename_prefix="test", format="auto", codec="auto"),
     }
     for name, value in changes.items():
-        found = [node for node in graph.values() if not isinstance(node["inputs"].get(name, []), list)]
+        found = [step for step in graph.values() if not isinstance(step["inputs"].get(name, []), list)]
         assert found, f"no node has an input {name}"
-        for node in found:
-            node["inputs"][name] = value
+        for step in found:
+            step["inputs"][name] = value
     return graph
 
 
-def _node(class_type: str, **inputs: Any) -> dict[str, Any]:
+def node(class_type: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": class_type, "inputs": inputs}
 
 
