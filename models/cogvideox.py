@@ -195,7 +195,7 @@ def recognise(checkpoint: Checkpoint) -> Variant | None:
     if network.config:
         if network.config.get("_class_name") != "CogVideoXTransformer3DModel":
             return None
-        config = {k: v for k, v in network.config.items() if not k.startswith("_")}
+        config = network.arguments
     elif "patch_embed.text_proj.weight" in shapes and "norm_final.weight" in shapes:
         config = network_config(shapes)
     else:
@@ -312,7 +312,7 @@ class CogVideoXAutoencoder(torch.nn.Module):
 
 def build_autoencoder(component: Component, variant: Variant) -> CogVideoXAutoencoder | None:
     """CogVideoX's VAE in diffusers' or SAT's layout, with its weights; None when it is another's."""
-    config = {k: v for k, v in component.config.items() if not k.startswith("_")}
+    config = component.arguments
     if component.config and component.config.get("_class_name") != "AutoencoderKLCogVideoX":
         return None
     shapes = {vae_name(key): shape for key, shape in component.shapes.items()}

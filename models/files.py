@@ -38,6 +38,11 @@ class Component:
     config: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The config as arguments of the part's class: without diffusers' own notes (`_class_name`, ...)."""
+        return {name: value for name, value in self.config.items() if not name.startswith("_")}
+
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Key (prefix removed) -> tensor, memory-mapped: nothing is copied until it is used or converted."""
         state = {}

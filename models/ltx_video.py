@@ -129,7 +129,7 @@ def recognise(checkpoint: Checkpoint) -> Variant | None:
     if network.config:
         if network.config.get("_class_name") != "LTXVideoTransformer3DModel":
             return None
-        config = {k: v for k, v in network.config.items() if not k.startswith("_")}
+        config = network.arguments
     elif "patchify_proj.weight" in network.shapes or "proj_in.weight" in network.shapes and _looks_like_ltx(network):
         config = _network_config(network, checkpoint.metadata.get("transformer", {}))
     else:
@@ -257,7 +257,7 @@ class LTXVideoAutoencoder(torch.nn.Module):
 
 def build_autoencoder(component: Component, variant: Variant) -> LTXVideoAutoencoder | None:
     """A VAE of any LTX version, in diffusers' or the original layout, with its weights; None when it is another's."""
-    config = {k: v for k, v in component.config.items() if not k.startswith("_")}
+    config = component.arguments
     state = None
     if not config:
         layout = next((layout for layout in LAYOUTS if layout.recognises(component)), None)

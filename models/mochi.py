@@ -136,7 +136,7 @@ def recognise(checkpoint: Checkpoint) -> Variant | None:
     if network.config:
         if network.config.get("_class_name") != "MochiTransformer3DModel":
             return None
-        config = {k: v for k, v in network.config.items() if not k.startswith("_")}
+        config = network.arguments
     elif {"t5_yproj.weight", "time_embed.caption_proj.weight"} & network.shapes.keys():
         config = _network_config(network.shapes)
     else:
@@ -229,7 +229,7 @@ def build_autoencoder(component: Component, variant: Variant) -> MochiAutoencode
 
     The original comes as two files, encoder and decoder: of one, the other is looked for beside it.
     """
-    config = {k: v for k, v in component.config.items() if not k.startswith("_")}
+    config = component.arguments
     if component.config and component.config.get("_class_name") != "AutoencoderKLMochi":
         return None
     shapes = _vae_shapes(component)

@@ -7,8 +7,7 @@ from fractions import Fraction
 from comfy_api.latest import InputImpl, Types, io
 
 from ..models import bridge
-
-DEFAULT_FPS = 25.0
+from ..models.knowns import DEFAULT_FPS
 
 
 class DecodeVideo(io.ComfyNode):
