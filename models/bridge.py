@@ -17,6 +17,7 @@ from typing import Any
 
 import comfy.conds
 import comfy.latent_formats
+import comfy.lora
 import comfy.model_base
 import comfy.model_management as memory
 import comfy.model_patcher
@@ -406,6 +407,36 @@ def make_static(patcher: comfy.model_patcher.ModelPatcher) -> comfy.model_patche
 def _patcher_class() -> type:
     # Looked up when called: newer ComfyUI sets CoreModelPatcher to its dynamic-VRAM patcher at start-up.
     return getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+
+
+# ------------------------------------------------------------------------------------------------ LoRA
+
+NETWORK_PREFIX = "diffusion_model."
+
+
+def weight_shapes(model: comfy.model_patcher.ModelPatcher) -> dict[str, Shape]:
+    """The shapes of a MODEL's weights, by the names they have in its network."""
+    return {name: tuple(weight.shape) for name, weight in model.model.diffusion_model.state_dict().items()}
+
+
+def with_lora(
+    model: comfy.model_patcher.ModelPatcher, adapters: dict[str, State], strength: float
+) -> tuple[comfy.model_patcher.ModelPatcher, set[str]]:
+    """A clone of a MODEL with adapters on its weights, and those weights whose adapter is not (all) used.
+
+    adapters: name of a weight -> an adapter's parts under ComfyUI's names ("lora_up.weight", "alpha", ...). They are
+    patches: applied when the model is loaded, or each time a weight is used that is not, and taken off again.
+    """
+    parts = {f"{name}.{part}": tensor for name, found in adapters.items() for part, tensor in found.items()}
+    patches = comfy.lora.load_lora(parts, {name: NETWORK_PREFIX + name for name in adapters})
+    patched = model.clone()
+    used = set(patched.add_patches(patches, strength))
+    left = set()
+    for name in adapters:
+        own = {NETWORK_PREFIX + name, NETWORK_PREFIX + name.removesuffix("weight") + "bias"} & patches.keys()
+        if not own or own - used:
+            left.add(name)
+    return patched, left
 
 
 # ------------------------------------------------------------------------------------------------ VAE

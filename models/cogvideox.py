@@ -160,7 +160,7 @@ SAT_NAMES = (
 
 def network_state(state: State) -> State:
     """SAT or diffusers key names -> diffusers key names. SAT's tables that nothing reads are left out."""
-    if not any(key.startswith("transformer.layers.") for key in state):
+    if not any(key.startswith(("transformer.layers.", "mixins.")) for key in state):
         return state
     out = {}
     for key in list(state):

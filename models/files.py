@@ -101,6 +101,12 @@ def open_component(path: Path, name: str, prefixes: tuple[str, ...] = ("",)) -> 
     raise CheckpointError(f"{path.name} holds no {name}: none of its {len(shapes)} tensors starts with {prefixes}.")
 
 
+def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """All tensors of a file, memory-mapped, and what its metadata says."""
+    with _opened(path) as tensors:
+        return {key: tensors.get_tensor(key) for key in tensors.keys()}, tensors.metadata() or {}
+
+
 def dequantised(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Fold the scales of "scaled fp8" files (`x.weight`, `x.scale_weight` or `x.weight_scale`) into bfloat16 weights.
 
@@ -222,12 +228,13 @@ def _opened(path: Path) -> Any:
     """`safe_open`, with errors that tell what the file really is."""
     with path.open("rb") as file:
         head = file.read(10)
-    wrong = None
     if head[:4] == b"GGUF":
         wrong = "a GGUF file, which this version does not read"
+    elif head[8:9] == b"{":  # asked before the next: a header's length can begin with a pickle's first byte
+        wrong = None
     elif head[:2] == b"PK" or head[:1] == b"\x80":
         wrong = "a pickle (.pt, .ckpt), which is never opened because loading one can run any code"
-    elif head[8:9] != b"{":
+    else:
         wrong = "no safetensors file (its header is missing)"
     if wrong:
         raise CheckpointError(
