@@ -1,6 +1,6 @@
 """Checkpoint files as their parts (network, VAE, text encoder) without reading more than headers until asked.
 
-Only safetensors is read. Pickles are refused unopened: a pickle can run any code when it is loaded.
+Safetensors and GGUF are read. Pickles are refused unopened: a pickle can run any code when it is loaded.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Component:
-    """The weights of one part: `files` in safetensors, of which the keys under `prefix` belong to it.
+    """The weights of one part: `files` in safetensors or GGUF, of which the keys under `prefix` belong to it.
 
     `config` is the part's config.json ({} for single files); `shapes` maps key (prefix removed) -> shape.
     """
@@ -73,7 +73,7 @@ class Checkpoint:
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Look at a diffusers folder or a safetensors file. Raises CheckpointError when it is neither."""
+    """Look at a diffusers folder, a safetensors or a GGUF file. Raises CheckpointError when it is neither."""
     if not path.exists():
         raise CheckpointError(f"{path} does not exist. Check the name, or choose another model in the loader.")
     return _open_folder(path) if path.is_dir() else _open_file(path)
@@ -225,12 +225,14 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _opened(path: Path) -> Any:
-    """`safe_open`, with errors that tell what the file really is."""
+    """`safe_open` or the same for GGUF, with errors that tell what the file really is."""
     with path.open("rb") as file:
         head = file.read(10)
     if head[:4] == b"GGUF":
-        wrong = "a GGUF file, which this version does not read"
-    elif head[8:9] == b"{":  # asked before the next: a header's length can begin with a pickle's first byte
+        from .gguf import GGUFTensors
+
+        return GGUFTensors(path)
+    if head[8:9] == b"{":  # asked before the next: a header's length can begin with a pickle's first byte
         wrong = None
     elif head[:2] == b"PK" or head[:1] == b"\x80":
         wrong = "a pickle (.pt, .ckpt), which is never opened because loading one can run any code"
@@ -238,7 +240,7 @@ def _opened(path: Path) -> Any:
         wrong = "no safetensors file (its header is missing)"
     if wrong:
         raise CheckpointError(
-            f"{path.name} is {wrong}. Expected: a .safetensors file. Download the model in that format."
+            f"{path.name} is {wrong}. Expected: a .safetensors or .gguf file. Download the model in that format."
         )
     try:
         return safe_open(str(path), framework="pt", device="cpu")
