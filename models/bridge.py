@@ -317,7 +317,11 @@ def _make_castable(network: torch.nn.Module, ops: Any) -> None:
 def call_network(
     network: torch.nn.Module, forward: Callable, *args: Any, transformer_options: dict, **kwargs: Any
 ) -> torch.Tensor:
-    """Run a network's forward inside the wrappers that other nodes hang there (EasyCache, LazyCache, ...)."""
+    """Run a network's forward inside the wrappers that other nodes hang there (EasyCache, LazyCache, ...).
+
+    args: the latent first.
+    """
+    _bring_along(network, args[0].device)
     wrappers = comfy.patcher_extension.get_all_wrappers(
         comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, transformer_options
     )
@@ -325,11 +329,32 @@ def call_network(
     return executor.execute(*args, transformer_options=transformer_options, **kwargs)
 
 
+def _uncast(network: torch.nn.Module) -> list[tuple[torch.nn.Module, str]]:
+    """(module, name) of the parameters and buffers that no layer of ComfyUI's casts: tables, norms of other classes."""
+    return [
+        (module, name)
+        for module in network.modules()
+        if not hasattr(module, "comfy_cast_weights")
+        for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+    ]
+
+
+def _bring_along(network: torch.nn.Module, device: torch.device) -> None:
+    """Move to `device` what ComfyUI leaves behind when it loads a network in part; it is little."""
+    for module, name in getattr(network, "uncast", ()):
+        tensor = getattr(module, name)
+        if tensor.device != device:
+            moved = tensor.to(device)
+            parameter = name in module._parameters
+            setattr(module, name, torch.nn.Parameter(moved, requires_grad=False) if parameter else moved)
+
+
 def make_model(
     family: Family, variant: Variant, network: torch.nn.Module, dtype: torch.dtype, reload: tuple[Callable, tuple]
 ) -> comfy.model_patcher.ModelPatcher:
     """The MODEL. `reload`: (factory, arguments) with which newer ComfyUI makes it again (hooks, compile, multi-GPU)."""
     model = VideoModel(family, variant, network, dtype)
+    network.uncast = _uncast(network)
     if hasattr(memory, "archive_model_dtypes"):
         memory.archive_model_dtypes(network)
     quantised = any(isinstance(layer, _QuantisedLinear) for layer in network.modules())
