@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,7 @@ def dequantised(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _open_file(path: Path) -> Checkpoint:
     shapes = _shapes(path)
-    prefix = next((p for p in ("model.diffusion_model.", "transformer.") if any(k.startswith(p) for k in shapes)), "")
+    prefix = _network_prefix(shapes)
     inside = {k[len(prefix) :]: s for k, s in shapes.items() if k.startswith(prefix) and (prefix or k[:4] != "vae.")}
     vae = {k[4:]: s for k, s in shapes.items() if k.startswith("vae.")}
     t5 = {k[len(T5_PREFIX) :]: s for k, s in shapes.items() if k.startswith(T5_PREFIX)}
@@ -134,6 +135,14 @@ def _open_file(path: Path) -> Checkpoint:
         text_encoder=Component("text encoder", (path,), t5, T5_PREFIX) if t5 else None,
         metadata=_json(metadata["config"], f"the metadata of {path.name}") if "config" in metadata else {},
     )
+
+
+def _network_prefix(keys: Iterable[str]) -> str:
+    """What the names of a file's network begin with. "transformer." is no prefix where other weights of it lack it."""
+    if any(key.startswith("model.diffusion_model.") for key in keys):
+        return "model.diffusion_model."
+    own = [key for key in keys if not key.startswith(("vae.", "text_encoder", "scaled_fp8"))]
+    return "transformer." if own and all(key.startswith("transformer.") for key in own) else ""
 
 
 def _open_folder(path: Path) -> Checkpoint:

@@ -19,6 +19,7 @@ from atelier.models import bridge, checkpoint, files, ltx_video, mochi
 from atelier.models.files import CheckpointError
 from atelier.models.gguf import Quantised, in_eight_bits, numbers
 from atelier.models.lora import add_lora
+from reference import relative
 from safetensors.torch import save_file
 
 KINDS = ["Q8_0", "Q4_0", "Q5_1", "F16", "BF16"]
@@ -28,20 +29,12 @@ NETWORKS = {
     "ltx diffusers": (lambda: ltx_video.network_state(tiny.core_network().state_dict()), (1, 128, 2, 2, 3)),
     "cogvideox": (lambda: tiny_cogvideox.network("5B").state_dict(), (1, 16, 2, 4, 6)),
     "cogvideox sat": (
-        lambda: prefixed(tiny_cogvideox.sat(tiny_cogvideox.network("5B").state_dict())),
+        lambda: tiny_cogvideox.sat(tiny_cogvideox.network("5B").state_dict()),
         (1, 16, 2, 4, 6),
     ),
     "mochi original": (lambda: tiny_mochi.original(tiny_mochi.network().state_dict()), (1, 12, 2, 4, 4)),
     "pyramid": (lambda: tiny_pyramid.network("sd3").state_dict(), None),
 }
-
-
-def prefixed(state: dict) -> dict:
-    return {tiny_mochi.PREFIX + key: weight for key, weight in state.items()}
-
-
-def relative(a: torch.Tensor, b: torch.Tensor) -> float:
-    return ((a - b).norm() / b.norm()).item()
 
 
 def loaded(model) -> torch.nn.Module:

@@ -41,7 +41,7 @@ LAYOUTS = {
 
 
 def load(path, state: dict):
-    save_file({tiny_mochi.PREFIX + key: weight.contiguous().clone() for key, weight in state.items()}, path)
+    save_file({key: weight.contiguous().clone() for key, weight in state.items()}, path)
     return checkpoint.load_model(path)
 
 
@@ -128,6 +128,20 @@ def test_bias_and_norm_differences(tmp_path):
     changed = [f"{block}.{name}" for name in ("to_out.0.weight", "to_out.0.bias", "norm_q.weight")]
     assert applied.unused == (f"diffusion_model.{block}.to_q",)
     assert all(torch.allclose(after[key], state[key] + 0.5 * (key in changed)) for key in after)
+
+
+@pytest.mark.parametrize(
+    "name", ["lycoris_transformer_blocks_0_attn1_to_q", "transformer.transformer_blocks.0.attn1.to_q"]
+)
+def test_other_kinds_of_adapters_are_comfyuis(tmp_path, name):
+    """A Kronecker product (LoKr), as SimpleTuner saves it."""
+    state, generator = LAYOUTS["ltx"](), torch.Generator().manual_seed(0)
+    one, two = torch.randn(4, 4, generator=generator), torch.randn(16, 16, generator=generator)
+    file = adapters.file(tmp_path / "lora.safetensors", {f"{name}.lokr_w1": one, f"{name}.lokr_w2": two})
+    applied = add_lora(load(tmp_path / "model.safetensors", state), file, 0.5)
+    key = "transformer_blocks.0.attn1.to_q.weight"
+    assert applied.changed == 1 and not applied.unused
+    assert torch.allclose(loaded_weights(applied.model)[key], state[key] + 0.5 * torch.kron(one, two), atol=1e-5)
 
 
 def test_parts_without_a_place_are_named(tmp_path):

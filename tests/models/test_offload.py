@@ -18,6 +18,7 @@ import torch
 from atelier.models import bridge, checkpoint
 from atelier.models.lora import add_lora
 from comfy.patcher_extension import CallbacksMP
+from reference import relative
 
 
 class Elsewhere(torch.Tensor):
@@ -83,10 +84,6 @@ MODELS = {
     "pyramid miniflux": lambda path: tiny_pyramid.folder(path, "miniflux"),
     "pyramid sd3": lambda path: tiny_pyramid.folder(path, "sd3"),
 }
-
-
-def relative(a: torch.Tensor, b: torch.Tensor) -> float:
-    return ((a - b).norm() / b.norm()).item()
 
 
 def sampled(model) -> torch.Tensor:
