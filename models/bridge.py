@@ -514,16 +514,26 @@ def with_lora(
     adapters: name of a weight -> an adapter's parts under ComfyUI's names ("lora_up.weight", "alpha", ...). They are
     patches: applied when the model is loaded, or each time a weight is used that is not, and taken off again.
     """
-    parts = {f"{name}.{part}": tensor for name, found in adapters.items() for part, tensor in found.items()}
-    patches = comfy.lora.load_lora(parts, {name: NETWORK_PREFIX + name for name in adapters})
+    taken = adapters.keys() - _never_patched(model.model.diffusion_model)
+    parts = {f"{name}.{part}": tensor for name in taken for part, tensor in adapters[name].items()}
+    patches = comfy.lora.load_lora(parts, {name: NETWORK_PREFIX + name for name in taken})
     patched = model.clone()
-    used = set(patched.add_patches(patches, strength))
-    left = set()
-    for name in adapters:
+    used, left = set(patched.add_patches(patches, strength)), set(adapters.keys() - taken)
+    for name in taken:
         own = {NETWORK_PREFIX + name, NETWORK_PREFIX + name.removesuffix("weight") + "bias"} & patches.keys()
         if not own or own - used:
             left.add(name)
     return patched, left
+
+
+def _never_patched(network: torch.nn.Module) -> set[str]:
+    """Parameters that ComfyUI applies no patches to: those beside further modules with parameters."""
+    return {
+        f"{prefix}.{name}".removeprefix(".")
+        for prefix, module in network.named_modules()
+        if (own := dict(module.named_parameters(recurse=False))) and len(own) < len(list(module.parameters()))
+        for name in own
+    }
 
 
 # ------------------------------------------------------------------------------------------------ VAE
