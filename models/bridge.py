@@ -37,6 +37,7 @@ from comfy.model_base import ModelType
 
 from .family import Family, Grid, Shape, State, Text, Variant
 from .files import CheckpointError
+from .prompts import holding
 
 # ------------------------------------------------------------------------------------------------ MODEL
 
@@ -367,14 +368,19 @@ def _with_own_sampler(
     family, variant = guider.inner_model.family, guider.inner_model.variant
     if family.sample is None:
         return sample(guider, sigmas, extra_args, callback, noise, latent, mask, *others)
-    guidance, options, seed = getattr(guider, "cfg", 1.0), extra_args["model_options"], extra_args.get("seed")
+    guidance, conds, seed = getattr(guider, "cfg", 1.0), guider.conds, extra_args.get("seed")
 
-    def velocity(x: torch.Tensor, timestep: float, guidance: float, seen: dict[str, Any]) -> torch.Tensor:
-        guider.cfg = guidance
-        sigma = x.new_full(x.shape[:1], timestep / 1000)
-        told = {**options, "transformer_options": {**options.get("transformer_options", {}), **seen}}
-        denoised = guider(x, sigma, model_options=told, seed=seed)
-        return (x - denoised) / sigma.view(-1, 1, 1, 1, 1)
+    def prepare(frame: int, guidance: float, seen: dict[str, Any]) -> Callable[[torch.Tensor, float], torch.Tensor]:
+        held = {name: _at_frame(entries, variant, frame) for name, entries in conds.items()}
+        options = _for_another_size(extra_args["model_options"], guider.inner_model.model_sampling, seen)
+
+        def velocity(x: torch.Tensor, timestep: float) -> torch.Tensor:
+            guider.cfg, guider.conds = guidance, held
+            sigma = x.new_full(x.shape[:1], timestep / 1000)
+            denoised = guider(x, sigma, model_options=options, seed=seed)
+            return (x - denoised) / sigma.view(-1, 1, 1, 1, 1)
+
+        return velocity
 
     def report(progress: Any) -> None:
         memory.throw_exception_if_processing_interrupted()
@@ -385,7 +391,7 @@ def _with_own_sampler(
     try:
         return family.sample(
             variant,
-            velocity,
+            prepare,
             noise,
             latent,
             mask,
@@ -395,7 +401,24 @@ def _with_own_sampler(
             callback=report,
         )
     finally:
-        guider.cfg = guidance
+        guider.cfg, guider.conds = guidance, conds
+
+
+def _at_frame(entries: list[dict[str, Any]], variant: Variant, frame: int) -> list[dict[str, Any]]:
+    """Of ComfyUI's conditioning, the entries that hold when a latent frame is seen."""
+    rates = (entry["frame_rate"] for entry in entries if "frame_rate" in entry)
+    return holding(entries, variant.grid.moment(frame, next(rates, variant.recipe.fps)))
+
+
+def _for_another_size(options: dict[str, Any], sampling: Any, told: dict[str, Any]) -> dict[str, Any]:
+    """Model options with `told` among those of the transformer, for latents of another size than before.
+
+    EasyCache and LazyCache compare each step with the last one: they begin anew.
+    """
+    transformer = {**options.get("transformer_options", {}), **told}
+    if "easycache" in transformer:
+        transformer["easycache"] = transformer["easycache"].clone().prepare_timesteps(sampling)
+    return {**options, "transformer_options": transformer}
 
 
 def make_static(patcher: comfy.model_patcher.ModelPatcher) -> comfy.model_patcher.ModelPatcher:

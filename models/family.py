@@ -56,6 +56,11 @@ class Grid:
         """How many frames `latent_frames` decode to."""
         return (latent_frames - 1) * self.temporal + 1
 
+    def moment(self, latent_frame: int, fps: float) -> float:
+        """The middle, in seconds, of the frames that the latent frame of this index decodes to."""
+        first, last = max(0, self.frames(latent_frame)), latent_frame * self.temporal
+        return (first + last + 1) / 2 / fps
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -120,8 +125,9 @@ class Family:
         network sees them: [B, C, T, h, w], about unit variance; and `encode_values`, `decode_values`: about how many
         numbers it holds per pixel while it does that, of at most `frames_at_once` frames.
     schedule(variant, steps, latent_shape): the sigmas [steps + 1] the reference pipeline would use, last one 0.
-    sample(variant, velocity, noise, known, mask, *, steps, guidance, seed, callback): the family's own sampler, run
-        instead of the chosen one. None: any sampler of ComfyUI's.
+    sample(variant, prepare, noise, known, mask, *, steps, guidance, seed, callback): the family's own sampler, run
+        instead of the chosen one. For each latent frame and size it calls prepare(frame, guidance, transformer_options)
+        and gets velocity(x, timestep) with the prompts of that frame. None: any sampler of ComfyUI's.
     levels(variant): the sigmas of a v-prediction network's training timesteps, rising. None: flow matching.
     text_encoders: the words a text encoder's file name usually has, best first, for finding one unasked.
     preview: the latent format of ComfyUI's whose preview colours fit these latents, where there is one.
