@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from .files import Checkpoint, Component
     from .knowns import Knowns
+    from .preview import Colours
 
 WEIGHT_DTYPES = ("default", "float32", "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2")
 
@@ -99,7 +100,8 @@ class Variant:
     """One checkpoint of a family: what it is called, how big its clips are and how it wants to be run.
 
     `network` holds the arguments of the family's network class, `scheduler` configures the family's schedule.
-    `knowns` is how known frames reach the network; `dtypes` are the formats it can compute in, best first.
+    `knowns` is how known frames reach the network; `dtypes` are the formats it can compute in, best first; `colours`
+    what its latents look like, where that was fitted to this checkpoint.
     """
 
     name: str
@@ -110,6 +112,7 @@ class Variant:
     knowns: Knowns
     scheduler: Mapping[str, Any] = field(default_factory=dict)
     dtypes: tuple[str, ...] = ("bfloat16", "float32")
+    colours: Colours | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,8 @@ class Family:
         and gets velocity(x, timestep) with the prompts of that frame. None: any sampler of ComfyUI's.
     levels(variant): the sigmas of a v-prediction network's training timesteps, rising. None: flow matching.
     text_encoders: the words a text encoder's file name usually has, best first, for finding one unasked.
-    preview: the latent format of ComfyUI's whose preview colours fit these latents, where there is one.
+    preview: the latent format of ComfyUI's whose preview colours fit these latents, where there is one; latents that
+        neither it nor `Variant.colours` describes are shown in false colours.
     """
 
     name: str

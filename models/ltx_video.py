@@ -19,6 +19,7 @@ from .bridge import call_network, load_weights, shift_of_tokens, without_weights
 from .family import Family, Grid, Recipe, Shape, State, Text, Variant
 from .files import Checkpoint, Component, dequantised, renamed
 from .knowns import PerToken
+from .preview import Colours
 
 GRID = Grid(channels=128, temporal=8, spatial=32)
 NEGATIVE = "worst quality, inconsistent motion, blurry, jittery, distorted"
@@ -136,7 +137,8 @@ def recognise(checkpoint: Checkpoint) -> Variant | None:
         return None
     variant = _variant(checkpoint, config)
     own = {key: value for key, value in checkpoint.recipe.items() if key in variant.recipe.__dict__}
-    return replace(variant, recipe=replace(variant.recipe, **own))
+    colours = checkpoint.recipe.get("preview")
+    return replace(variant, recipe=replace(variant.recipe, **own), colours=colours and Colours(**colours))
 
 
 def _looks_like_ltx(network: Component) -> bool:
