@@ -206,7 +206,12 @@ def choose_dtypes(choice: str, weights: State, dtypes: tuple[str, ...]) -> tuple
         storage = memory.unet_dtype(device=device, model_params=params, supported_dtypes=supported, weight_dtype=found)
     else:
         storage = getattr(torch, choice)
-    return storage, memory.unet_manual_cast(storage, device, supported) or storage
+    compute = memory.unet_manual_cast(storage, device, supported) or storage
+    if compute not in supported:
+        # ComfyUI computes in float16 where it is asked to and the device can; of a format that nothing computes in, it
+        # takes the best one of ours.
+        compute = memory.unet_manual_cast(torch.float8_e4m3fn, device, supported)
+    return storage, compute
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import tiny_pyramid
 from client import Client, JobInterrupted
 from comfy_server import running
 from PIL import Image
+from protocol import BinaryEventTypes
 
 STEPS = 60
 
@@ -42,6 +43,8 @@ def watched(client: Client, prompt: dict, stop_after: int = 0, metadata: bool = 
             await session.post(client.url + "/prompt", json={"prompt": prompt, "client_id": identity})
             async for message in socket:
                 if message.type is aiohttp.WSMsgType.BINARY:
+                    if kind_of(message.data) == BinaryEventTypes.TEXT:
+                        continue
                     pictures.append((len(steps), *opened(message.data)))
                     if len(pictures) == stop_after:
                         await session.post(client.url + "/interrupt", json={})
@@ -57,16 +60,21 @@ def watched(client: Client, prompt: dict, stop_after: int = 0, metadata: bool = 
     return steps, pictures
 
 
+def kind_of(message: bytes) -> int:
+    return int.from_bytes(message[:4], "big")
+
+
 def opened(message: bytes) -> tuple[dict, Image.Image]:
     """What a preview's message says about itself, and its picture: of both kinds of message that ComfyUI knows."""
-    kind, size = int.from_bytes(message[:4], "big"), int.from_bytes(message[4:8], "big")
-    told = json.loads(message[8 : 8 + size]) if kind == 4 else {}
+    size = int.from_bytes(message[4:8], "big")
+    described = kind_of(message) == BinaryEventTypes.PREVIEW_IMAGE_WITH_METADATA
+    told = json.loads(message[8 : 8 + size]) if described else {}
     return told, Image.open(io.BytesIO(message[8 + (size if told else 0) :]))
 
 
 @pytest.mark.parametrize("metadata", [False, True], ids=["older client", "newer client"])
 def test_the_clip_plays_on_the_node_while_it_is_sampled(previewing, metadata):
-    steps, pictures = watched(previewing, graphs.text_to_video(steps=STEPS, seed=3), metadata=metadata)
+    steps, pictures = watched(previewing, graphs.text_to_video(steps=STEPS, seed=30 + metadata), metadata=metadata)
     assert steps[-1] == STEPS
     assert len(pictures) > STEPS  # ComfyUI alone sends one picture with each step
     assert {picture.size for _, _, picture in pictures} == {(512, 512)}

@@ -1,4 +1,4 @@
-"""What latents look like without decoding them: red, green and blue as the linear function of the channels that fits best."""
+"""What latents look like without decoding them: the linear function of their channels that fits the colours best."""
 
 import json
 from pathlib import Path

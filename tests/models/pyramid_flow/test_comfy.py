@@ -88,6 +88,11 @@ def test_image_to_video_in_ksampler(model, record):
     assert torch.equal(made[:, :, :1], latent["samples"][:, :, :1])
 
 
+def test_sides_that_are_no_multiples_of_64(model, record):
+    with pytest.raises(ValueError, match="18 x 8 latent pixels.*multiples of 64 pixels"):
+        sampled(model, record, {"samples": torch.zeros(1, 16, 3, 8, 18)})
+
+
 @pytest.mark.parametrize("changed", ["positive", "negative"])
 def test_prompts_change_at_a_latent_frame(model, record, changed):
     """24 frames a second, 8 to a latent frame: the third one shows what is between 9/24 s and 17/24 s."""
