@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from .decode import DecodeVideo
 from .latent import EmptyVideoLatent, PlaceFrames
 from .load import LoadVideoModel
+from .lora import LoadVideoLoRA
 from .sample import SampleVideo, VideoSchedule
 from .text import EncodeVideoPrompt
 
@@ -17,6 +18,7 @@ class Atelier(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             LoadVideoModel,
+            LoadVideoLoRA,
             EncodeVideoPrompt,
             EmptyVideoLatent,
             PlaceFrames,

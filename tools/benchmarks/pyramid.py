@@ -39,7 +39,7 @@ Prepare = Callable[[int, list[torch.Tensor], torch.Size], Velocity]
 
 def pyramid() -> list[Figure]:
     """Time per latent frame, peak memory of the last of 31 frames over the first's, and of a long decode."""
-    network = _random(_classes()[0](**NETWORK))
+    network = _network()
     texts = _texts()
     ours, plain = _ours(network, *texts), _plain(network, *texts)
     with torch.no_grad():
@@ -89,12 +89,14 @@ def _memory_of_frames(ours: Prepare, plain: Prepare) -> list[Figure]:
 
 
 def _memory_of_decode() -> Figure:
-    """Peak memory of decoding 241 frames over that of 25, each chunk dropped when the next one comes."""
-    vae = _random(_classes()[1](**VAE))
+    """Peak memory of decoding 241 frames over that of 25, each piece dropped when the next one comes."""
+    from atelier.models import streaming
+
+    vae = _autoencoder()
 
     def decode(frames: int) -> float:
         latents = _noise((1, 16, frames, 8, 8))
-        return peak(lambda: [chunk.shape for chunk in vae.decode_chunks(latents, window=1)])
+        return peak(lambda: [piece.shape for piece in streaming.decode(vae, latents)])
 
     short, long = decode(SHORT), decode(LONG)
     note = f"{short / 1e6:.1f} MB for 25 frames, {long / 1e6:.1f} MB for 241"
@@ -145,11 +147,17 @@ def _guided(run: Callable[[list[torch.Tensor], torch.Tensor], torch.Tensor], his
     return velocity
 
 
-def _classes() -> tuple[type, type]:
-    from atelier.models.pyramid_flow.autoencoder import CausalVideoVAE
+def _network() -> torch.nn.Module:
     from atelier.models.pyramid_flow.transformer import PyramidFluxTransformer
 
-    return PyramidFluxTransformer, CausalVideoVAE
+    return _random(PyramidFluxTransformer(**NETWORK))
+
+
+def _autoencoder() -> torch.nn.Module:
+    from atelier.models.pyramid_flow.autoencoder import STATISTICS, CausalVideoVAE
+    from atelier.models.pyramid_flow.family import PyramidAutoencoder
+
+    return PyramidAutoencoder(_random(CausalVideoVAE(**VAE)), STATISTICS["miniflux"])
 
 
 def _random(module: torch.nn.Module) -> torch.nn.Module:
