@@ -30,7 +30,7 @@ def previewing(tmp_path_factory) -> Iterator[Client]:
 
 
 def watched(client: Client, prompt: dict, stop_after: int = 0, metadata: bool = False) -> tuple[list, list]:
-    """Queue a graph as the editor does; its progress values and the previews' pictures in the order they came."""
+    """Queue a graph as the editor does; the sampler's progress values and the previews' pictures in the order they came."""
     steps, pictures = [], []
 
     async def follow() -> None:
@@ -50,7 +50,7 @@ def watched(client: Client, prompt: dict, stop_after: int = 0, metadata: bool = 
                         await session.post(client.url + "/interrupt", json={})
                     continue
                 event = json.loads(message.data)
-                if event["type"] == "progress":
+                if event["type"] == "progress" and event["data"]["node"] == "sample":
                     steps.append(event["data"]["value"])
                 if event["type"] in ("execution_success", "execution_error", "execution_interrupted"):
                     assert event["type"] == ("execution_interrupted" if stop_after else "execution_success")
