@@ -30,7 +30,7 @@ def previewing(tmp_path_factory) -> Iterator[Client]:
 
 
 def watched(client: Client, prompt: dict, stop_after: int = 0, metadata: bool = False) -> tuple[list, list]:
-    """Queue a graph as the editor does; the sampler's progress values and the previews' pictures in the order they came."""
+    """Queue a graph as the editor does; the sampler's progress and the previews' pictures in the order they came."""
     steps, pictures = [], []
 
     async def follow() -> None:
