@@ -46,7 +46,7 @@ def load_model(path: Path, weight_dtype: str = "default", disable_dynamic: bool 
     network = family.network(variant)
     state = family.network_state(dequantised(checkpoint.network.state_dict()))
     storage, compute = bridge.choose_dtypes(weight_dtype, state, variant.dtypes)
-    if weight_dtype != "default" and storage != compute and weight_dtype not in variant.dtypes and storage.itemsize > 1:
+    if weight_dtype not in ("default", *variant.dtypes) and storage.itemsize > 1:  # float8 is for keeping only
         logging.warning(
             "Atelier: %s cannot compute in %s (its numbers overflow there): it computes in %s.",
             variant.name,

@@ -20,26 +20,36 @@ def small(videos: Tensor, size: torch.Size) -> Tensor:
     return torch.cat([F.interpolate(videos[:, :, :1], size=(1, *size[3:]), mode="area"), rest], dim=2)
 
 
-def fit(vae: AutoencoderKLLTXVideo) -> tuple[dict[str, list], float]:
-    """Factors [channels][3] and bias [3], by least squares on rendered clips; and the share of variance explained."""
-    videos = clips(CLIPS, SEED).video
+def latents_and_colours(vae: AutoencoderKLLTXVideo, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Of the latent pixels of rendered clips: their channels with a 1 behind them [N, C + 1], their colours [N, 3]."""
+    videos = clips(count, seed).video
     latents = encode(vae, videos)
     seen = latents.movedim(1, -1).flatten(0, -2)
     wanted = small(videos, latents.shape).movedim(1, -1).flatten(0, -2)
-    seen = torch.cat([seen, torch.ones(len(seen), 1)], dim=1)
-    solved = torch.linalg.lstsq(seen, wanted).solution
-    left = (seen @ solved - wanted).var() / wanted.var()
+    return torch.cat([seen, torch.ones(len(seen), 1)], dim=1), wanted
+
+
+def fit(vae: AutoencoderKLLTXVideo) -> dict[str, list]:
+    """Factors [channels][3] and bias [3], by least squares."""
+    solved = torch.linalg.lstsq(*latents_and_colours(vae, CLIPS, SEED)).solution
     rows = [[round(value, 3) for value in row] for row in solved.tolist()]
-    return {"factors": rows[:-1], "bias": rows[-1]}, 1 - left.item()
+    return {"factors": rows[:-1], "bias": rows[-1]}
+
+
+def explained(vae: AutoencoderKLLTXVideo, colours: dict[str, list], count: int = 16) -> float:
+    """What share of the colours' variance in other clips than the fit's these factors explain."""
+    seen, wanted = latents_and_colours(vae, count, SEED + 1)
+    left = seen @ torch.tensor([*colours["factors"], colours["bias"]]) - wanted
+    return 1 - (left.var() / wanted.var()).item()
 
 
 def write(folder: Path) -> float:
     """Puts the fit for the folder's autoencoder into its recipe.json; returns the share of variance explained."""
     vae = AutoencoderKLLTXVideo.from_pretrained(folder / "vae", torch_dtype=torch.float32)
-    colours, explained = fit(vae)
+    colours = fit(vae)
     path = folder / "recipe.json"
     recipe = json.loads(path.read_text())
     # Everything but the long list on lines of its own.
     text = json.dumps(recipe | {"preview": "@"}, indent=2).replace('"@"', json.dumps(colours))
     path.write_text(text + "\n")
-    return explained
+    return explained(vae, colours)
