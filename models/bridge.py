@@ -33,7 +33,9 @@ import comfy.text_encoders.sd3_clip
 import comfy.utils
 import latent_preview
 import torch
+from comfy.cli_args import args
 from comfy.model_base import ModelType
+from comfy_execution.utils import get_executing_context
 
 from .family import Family, Grid, Shape, State, Text, Variant
 from .files import CheckpointError
@@ -773,3 +775,53 @@ def sample(
 def _check_finite(values: torch.Tensor, complaint: str) -> None:
     if not torch.isfinite(values).all():
         raise ValueError(complaint)
+
+
+# ------------------------------------------------------------------------------------------------ the running graph
+
+
+def progress(total: int) -> Callable[[int], None]:
+    """A function to call with how many of `total` are done: ComfyUI shows it, and there its interrupt is raised."""
+    bar = comfy.utils.ProgressBar(total)
+
+    def report(done: int) -> None:
+        memory.throw_exception_if_processing_interrupted()
+        bar.update_absolute(done, total)
+
+    return report
+
+
+def output_is_used(place: int) -> bool:
+    """Whether another node takes that output of the node that is running; True where nobody can know.
+
+    Not read from the hidden prompt and id, because a node's fingerprint, which has neither, needs the same answer: else
+    ComfyUI would give out the cached result of a run in which the output was not wanted. A node made while the graph
+    runs (a loop) is not in the graph that was queued.
+    """
+    from server import PromptServer
+
+    running, server = get_executing_context(), getattr(PromptServer, "instance", None)
+    queued = server.prompt_queue.get_current_queue()[0] if server is not None else []
+    graph = next((item[2] for item in queued if running and item[1] == running.prompt_id), {})
+    if running is None or running.node_id not in graph:
+        return True
+    links = (value for node in graph.values() for value in node["inputs"].values() if isinstance(value, list))
+    return any(link == [running.node_id, place] for link in links)
+
+
+def metadata(prompt: dict | None, extra: dict | None) -> dict[str, Any]:
+    """The graph that goes into every file made with it, under the names ComfyUI reads; nothing where it must not."""
+    if args.disable_metadata:
+        return {}
+    return ({"prompt": prompt} if prompt else {}) | dict(extra or {})
+
+
+# ------------------------------------------------------------------------------------------------ STREAM PLACEHOLDER
+
+
+def decode_stream(vae: comfy.sd.VAE, samples: torch.Tensor) -> Iterator[torch.Tensor]:
+    yield from decode(vae, samples).cpu().split(16)
+
+
+def encode_stream(vae: comfy.sd.VAE, frames: Iterator[torch.Tensor], count: int) -> torch.Tensor:
+    return vae.encode(torch.cat(list(frames))[:count])
