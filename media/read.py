@@ -149,7 +149,7 @@ def of_file(source: Source, name: str = "") -> Clip:
     name = name or (Path(source).name if not isinstance(source, io.BytesIO) else "The clip")
     film = _Film(source, name)
     with film.opened() as (container, stream):
-        film.pts, ends = _times(container, stream)
+        film.pts, ends, film.timed = _times(container, stream)
         average = stream.average_rate
         guessed = stream.guessed_rate
         has_sound = bool(_sound_stream(container))
@@ -164,17 +164,16 @@ def of_file(source: Source, name: str = "") -> Clip:
     return Clip(film.width, film.height, rate, times, length, film.pictures, sound, notes)
 
 
-def _times(container: av.container.InputContainer, stream: av.VideoStream) -> tuple[list[int], int]:
-    """When each frame comes, in the stream's time base, and when the last one ends.
+def _times(container: av.container.InputContainer, stream: av.VideoStream) -> tuple[list[int], int, bool]:
+    """When each frame comes, in the stream's time base, when the last one ends, and whether the file says so.
 
-    Where a container keeps no such times (raw streams, some AVI files) its frames are equally far apart.
+    Where it keeps no such times (raw streams, AVI) its frames are equally far apart.
     """
     found = [(packet.pts, packet.duration or 0) for packet in container.demux(stream) if _shown(packet)]
-    if any(pts is None for pts, _ in found):
+    if container.format.name == "avi" or any(pts is None for pts, _ in found):
         step = max(1, round(1 / (stream.average_rate or Fraction(25)) / stream.time_base))
-        return [n * step for n in range(len(found))], len(found) * step
-    found.sort()
-    return sorted({pts for pts, _ in found}), max((pts + duration for pts, duration in found), default=0)
+        return [n * step for n in range(len(found))], len(found) * step, False
+    return sorted({pts for pts, _ in found}), max((pts + duration for pts, duration in found), default=0), True
 
 
 def _shown(packet: av.Packet) -> bool:
@@ -246,6 +245,8 @@ class _Film:
             raise MediaError(f"{self.name} cannot be read as a video: {error}. {self._why()}") from error
 
     def _why(self) -> str:
+        if not isinstance(self.source, io.BytesIO) and not Path(self.source).is_file():
+            return "There is no such file."
         size = len(self.source.getbuffer()) if isinstance(self.source, io.BytesIO) else Path(self.source).stat().st_size
         return "It is empty (0 bytes)." if size == 0 else f"It is no video, or damaged or incomplete. {DAMAGED}"
 
@@ -268,7 +269,7 @@ class _Film:
         alpha, deep = any(part.is_alpha for part in parts), max(part.bits for part in parts) > 8
         self.convert_to = {(0, 0): "rgb24", (1, 0): "rgba", (0, 1): "rgb48le", (1, 1): "rgba64le"}[alpha, deep]
         self.transfer, self.primaries = int(frame.color_trc), int(frame.color_primaries)
-        self.timed = frame.pts is not None
+        self.timed = self.timed and frame.pts is not None
         self.width, self.height = round(frame.width * self.aspect), frame.height
         self.turns = round(frame.rotation / 90) % 4
         self.converter = ToRgb(self.width, self.height, self.convert_to)
