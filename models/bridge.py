@@ -810,10 +810,17 @@ def output_is_used(place: int) -> bool:
 
 
 def metadata(prompt: dict | None, extra: dict | None) -> dict[str, Any]:
-    """The graph that goes into every file made with it, under the names ComfyUI reads; nothing where it must not."""
+    """The graph that goes into every file made with it, under the names ComfyUI reads; nothing where it must not.
+
+    What ComfyUI notes in the prompt while it runs ("is_changed": for some nodes the paths of files) stays out.
+    """
     if args.disable_metadata:
         return {}
-    return ({"prompt": prompt} if prompt else {}) | dict(extra or {})
+    queued = {
+        name: {key: value for key, value in node.items() if key != "is_changed"}
+        for name, node in (prompt or {}).items()
+    }
+    return ({"prompt": queued} if queued else {}) | dict(extra or {})
 
 
 # ------------------------------------------------------------------------------------------------ STREAM PLACEHOLDER

@@ -38,6 +38,7 @@ class SaveVideoAs(io.ComfyNode):
                 ),
                 *writing_inputs([AS_IT_IS, *formats.available()]),
             ],
+            outputs=[],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
             is_output_node=True,
         )
