@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 import torch
@@ -25,7 +26,7 @@ class DecodeVideo(io.ComfyNode):
             display_name="Decode Video",
             category="Atelier",
             description="Decodes the sampled latent, piece by piece, into a video file. The frames are kept in memory "
-            "only where IMAGE is connected; where VIDEO is not, the clip is shown here.",
+            "only where IMAGE is connected. Where nothing is connected, the clip is shown here.",
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE of Load Video Model."),
                 io.Latent.Input("latent", tooltip="The sampled latent."),
@@ -64,14 +65,17 @@ class DecodeVideo(io.ComfyNode):
         bit_depth: str = "8 bit",
         audio: dict | None = None,
     ) -> io.NodeOutput:
-        used, samples = cls.fingerprint_inputs(), latent["samples"]
+        (video_used, images_used), samples = cls.fingerprint_inputs(), latent["samples"]
         total = len(samples) * bridge.vae_grid(vae).frames(samples.shape[2])
         chunks, kept = watched(bridge.decode_stream(vae, samples), total), []
-        if used[IMAGE]:
+        if images_used:
             chunks = _kept(chunks, total, kept)
+            if not video_used:
+                deque(chunks, maxlen=0)
+                return io.NodeOutput(None, kept[0])
         rate = rate_of(fps or latent.get("frame_rate", DEFAULT_FPS))
         video, shown = temporary(chunks, target_of(cls, format, rate, crf, bit_depth), sound_of(audio))
-        return io.NodeOutput(video, kept[0] if kept else None, ui=None if used[VIDEO] else shown)
+        return io.NodeOutput(video, kept[0] if kept else None, ui=None if video_used else shown)
 
 
 def _kept(chunks: Iterator[torch.Tensor], total: int, into: list[torch.Tensor]) -> Iterator[torch.Tensor]:
