@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 
 import torch
@@ -12,7 +11,7 @@ from ..media import formats
 from ..models import bridge
 from ..models.knowns import DEFAULT_FPS
 from .choices import check
-from .clip import CRF, rate_of, sound_of, target_of, temporary, watched, writing_inputs
+from .clip import CRF, rate_of, sound_of, target_of, temporary, writing_inputs
 
 VIDEO, IMAGE = 0, 1
 """Places of the outputs."""
@@ -65,25 +64,19 @@ class DecodeVideo(io.ComfyNode):
         bit_depth: str = "8 bit",
         audio: dict | None = None,
     ) -> io.NodeOutput:
-        (video_used, images_used), samples = cls.fingerprint_inputs(), latent["samples"]
-        total = len(samples) * bridge.vae_grid(vae).frames(samples.shape[2])
-        chunks, kept = watched(bridge.decode_stream(vae, samples), total), []
+        video_used, images_used = cls.fingerprint_inputs()
+        chunks, kept = bridge.decode_stream(vae, latent["samples"]), []
+        if images_used and not video_used:
+            return io.NodeOutput(None, torch.cat(list(chunks)))
         if images_used:
-            chunks = _kept(chunks, total, kept)
-            if not video_used:
-                deque(chunks, maxlen=0)
-                return io.NodeOutput(None, kept[0])
+            chunks = _kept(chunks, kept)
         rate = rate_of(fps or latent.get("frame_rate", DEFAULT_FPS))
         video, shown = temporary(chunks, target_of(cls, format, rate, crf, bit_depth), sound_of(audio))
-        return io.NodeOutput(video, kept[0] if kept else None, ui=None if video_used else shown)
+        return io.NodeOutput(video, torch.cat(kept) if kept else None, ui=None if video_used else shown)
 
 
-def _kept(chunks: Iterator[torch.Tensor], total: int, into: list[torch.Tensor]) -> Iterator[torch.Tensor]:
-    """The chunks as they are; at their end all `total` frames stand in `into` as one tensor [N, H, W, 3]."""
-    done = 0
+def _kept(chunks: Iterator[torch.Tensor], into: list[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """The chunks as they are; each is also put into `into`."""
     for chunk in chunks:
-        if not into:
-            into.append(chunk.new_empty(total, *chunk.shape[1:]))
-        into[0][done : done + len(chunk)] = chunk
-        done += len(chunk)
+        into.append(chunk)
         yield chunk

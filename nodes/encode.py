@@ -98,8 +98,7 @@ class EncodeVideo(io.ComfyNode):
         size = tuple(map(grid.legal_side, asked))
         count = grid.legal_frames(len(wanted))
         count -= grid.temporal * grid.group if count > len(wanted) else 0
-        frames = watched(read.read(clip, wanted[:count], size, fit), count)
-        samples = bridge.encode_stream(vae, frames, count)
+        samples = bridge.encode_stream(vae, read.read(clip, wanted[:count], size, fit), count)
         show(cls, _said(clip, asked, size, len(wanted), count, rate))
         return io.NodeOutput({"samples": samples, "frame_rate": float(rate)})
 
