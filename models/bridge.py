@@ -6,9 +6,10 @@ The only room that knows ComfyUI's internals and where its versions (0.3.75 and 
 from __future__ import annotations
 
 import inspect
+import itertools
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -37,8 +38,11 @@ from comfy.cli_args import args
 from comfy.model_base import ModelType
 from comfy_execution.utils import get_executing_context
 
+from . import streaming
 from .family import Family, Grid, Shape, State, Text, Variant
 from .files import CheckpointError
+
+SMALLEST_TILE = 256  # pixels; smaller ones show too little of the picture to be coded well
 
 # ------------------------------------------------------------------------------------------------ MODEL
 
@@ -427,14 +431,10 @@ def make_vae(autoencoder: torch.nn.Module) -> comfy.sd.VAE:
     vae.process_output = lambda pixels: pixels.add_(1.0).div_(2.0).clamp_(0.0, 1.0)  # in place and returned: see DESIGN
     # Counted from the end: a picture's latent of four dimensions is still to reach the decoder, which names the fault.
     vae.memory_used_decode = lambda shape, dtype: (
-        autoencoder.decode_values
-        * min(shape[-3] * grid.temporal, autoencoder.frames_at_once)
-        * (shape[-2] * shape[-1] * grid.spatial**2 * memory.dtype_size(dtype))
+        autoencoder.decode_values * shape[-2] * shape[-1] * grid.spatial**2 * memory.dtype_size(dtype)
     )
     vae.memory_used_encode = lambda shape, dtype: (
-        autoencoder.encode_values
-        * min(max(shape[-3], 7), autoencoder.frames_at_once)
-        * (shape[-2] * shape[-1] * memory.dtype_size(dtype))
+        autoencoder.encode_values * shape[-2] * shape[-1] * memory.dtype_size(dtype)
     )
     vae.working_dtypes = [torch.bfloat16, torch.float32]
     vae.device, offload = memory.vae_device(), memory.vae_offload_device()
@@ -463,13 +463,64 @@ def resized(images: torch.Tensor, width: int, height: int) -> torch.Tensor:
 
 def decode(vae: comfy.sd.VAE, samples: torch.Tensor) -> torch.Tensor:
     """Latents [B, C, T, h, w] -> frames [B * F, H, W, 3] in 0..1, the clips of a batch one after the other."""
-    images = vae.decode(samples)
+    return torch.cat(list(decode_stream(vae, samples)))
+
+
+def decode_stream(vae: comfy.sd.VAE, samples: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Latents [B, C, T, h, w] -> frames [f, H, W, 3] in 0..1 in main memory, some at a time, clip after clip.
+
+    Memory does not depend on the clips' length. Another loader's VAE decodes each clip in one go.
+    """
+    if not isinstance(vae.first_stage_model, _FirstStage):
+        for clip in samples.split(1):
+            images = vae.decode(clip)
+            yield _checked(images.reshape(-1, *images.shape[-3:]))
+        return
+    first_stage = vae.first_stage_model
+    first_stage.check(samples)
+    frames = first_stage.autoencoder.grid.frames(samples.shape[2])
+    progress = comfy.utils.ProgressBar(len(samples) * frames)
+    memory.load_models_gpu([vae.patcher], memory_required=vae.memory_used_decode(samples.shape, vae.vae_dtype))
+    for clip in samples.split(1):
+        for pixels in first_stage.decoded(clip.to(vae.device, vae.vae_dtype)):
+            chunk = vae.process_output(pixels.float())[0].movedim(0, -1)
+            progress.update(len(chunk))
+            yield _checked(chunk)
+
+
+def encode_stream(vae: comfy.sd.VAE, frames: Iterable[torch.Tensor], count: int) -> torch.Tensor:
+    """Frames [f, H, W, 3] in 0..1, any number at a time, `count` in all -> latents [1, C, T, h, w].
+
+    `count` and the sides must be legal for the VAE's grid. Memory does not depend on the length, unless the family's
+    encoder must see a clip whole, or the VAE is another loader's.
+    """
+    if not isinstance(vae.first_stage_model, _FirstStage):
+        return vae.encode(torch.cat(list(frames))[:count])
+    source = iter(frames)
+    first = next(source)
+    size, first_stage = tuple(first.shape[1:3]), vae.first_stage_model
+    progress = comfy.utils.ProgressBar(count)
+    needed = vae.memory_used_encode(size, vae.vae_dtype)
+    memory.load_models_gpu([vae.patcher], memory_required=needed)
+
+    def pixels() -> Iterator[torch.Tensor]:
+        for chunk in itertools.chain([first], source):
+            memory.throw_exception_if_processing_interrupted()
+            yield vae.process_input(chunk[..., :3].movedim(-1, 0)[None]).to(vae.device, vae.vae_dtype)
+            progress.update(len(chunk))
+
+    autoencoder = first_stage.autoencoder
+    tile = first_stage.tile(autoencoder.encode_values, size, vae.device, vae.vae_dtype)
+    return streaming.encode(autoencoder, pixels(), count, size, tile).to(vae.output_device).float()
+
+
+def _checked(images: torch.Tensor) -> torch.Tensor:
     _check_finite(
         images,
         "The VAE decoded frames that are not numbers (NaN). Its weights are damaged (download them again), or its "
         "16-bit format overflowed: start ComfyUI with --fp32-vae.",
     )
-    return images.reshape(-1, *images.shape[-3:])
+    return images
 
 
 class _FirstStage(torch.nn.Module):
@@ -491,10 +542,21 @@ class _FirstStage(torch.nn.Module):
                 frames,
                 legal,
             )
-        return self.autoencoder.encode(pixels[:, :, :legal])
+        pixels, size = pixels[:, :, :legal], tuple(pixels.shape[3:])
+        tile = self.tile(self.autoencoder.encode_values, size, pixels.device, pixels.dtype)
+        while True:
+            try:
+                return streaming.encode(self.autoencoder, [pixels], legal, size, tile)
+            except memory.OOM_EXCEPTION as error:
+                tile = self.smaller(tile, size, error)
 
     def decode(self, latents: torch.Tensor, **_: Any) -> torch.Tensor:
-        """Latents [B, C, T, h, w] -> pixels [B, 3, F, H, W] in -1..1."""
+        """Latents [B, C, T, h, w] -> pixels [B, 3, F, H, W] in -1..1, in main memory."""
+        self.check(latents)
+        return torch.cat(list(self.decoded(latents)), dim=2)
+
+    def check(self, latents: torch.Tensor) -> None:
+        """Raises ValueError for latents that this autoencoder did not make."""
         channels = self.autoencoder.grid.channels
         if latents.ndim != 5 or latents.shape[1] != channels:
             raise ValueError(
@@ -502,7 +564,49 @@ class _FirstStage(torch.nn.Module):
                 "channels [batch, channels, frames, height, width]. It was made by another model: decode it with that "
                 "model's VAE."
             )
-        return self.autoencoder.decode(latents)
+
+    def decoded(self, latents: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Latents [B, C, T, h, w] -> pixels [B, 3, f, H, W] in -1..1, some frames at a time, in main memory.
+
+        Where memory does not suffice, the clip is begun again in smaller tiles; what is done already is not lost.
+        """
+        size = tuple(side * self.autoencoder.grid.spatial for side in latents.shape[3:])
+        tile = self.tile(self.autoencoder.decode_values, size, latents.device, latents.dtype)
+        done = 0
+        while True:
+            position = 0
+            try:
+                for pixels in streaming.decode(self.autoencoder, latents, tile):
+                    memory.throw_exception_if_processing_interrupted()
+                    position += pixels.shape[2]
+                    if position > done:
+                        yield pixels[:, :, done - position :].cpu()
+                        done = position
+                return
+            except memory.OOM_EXCEPTION as error:
+                tile = self.smaller(tile, size, error)
+
+    def tile(self, values: float, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> int | None:
+        """Side of the tiles that fit into free memory; None when the whole picture (height, width) does."""
+        free = memory.get_free_memory(device) / (values * memory.dtype_size(dtype))
+        if size[0] * size[1] <= free:
+            return None
+        side = self._whole_quarters(math.sqrt(free))
+        return side if side < max(size) else None
+
+    def smaller(self, tile: int | None, size: tuple[int, int], error: Exception) -> int:
+        """The next smaller tile after running out of memory. Raises the error when there is none."""
+        memory.soft_empty_cache()
+        side = self._whole_quarters((tile or max(size)) / 2)
+        if side >= (tile or max(size)):
+            raise error
+        logging.warning("Atelier: out of memory in the VAE; going on in tiles of %d x %d pixels.", side, side)
+        return side
+
+    def _whole_quarters(self, side: float) -> int:
+        """A side whose quarters are whole latent pixels, as overlapping tiles need; not below the smallest."""
+        step = 4 * self.autoencoder.grid.spatial
+        return max(math.ceil(SMALLEST_TILE / step), int(side // step)) * step
 
 
 @contextmanager
