@@ -125,12 +125,15 @@ CONTAINERS = {".mkv": "matroska", ".webm": "webm", ".mp4": "mp4", ".mov": "mov",
 
 def _pictures(frames: Iterator[torch.Tensor], target: Target) -> Iterator[av.VideoFrame]:
     """Frames as PyAV's, 8 or 16 bits a channel, numbered."""
-    levels, dtype, pixels = (255, np.uint8, "rgb24") if target.depth == 8 else (65535, np.uint16, "rgb48le")
+    deep = target.depth > 8
+    levels, dtype, kind, pixels = (
+        (65535, torch.int32, np.uint16, "rgb48le") if deep else (255, torch.uint8, np.uint8, "rgb24")
+    )
     number = 0
     for images in frames:
         for image in _even(images) if "42" in target.pixels else images:
-            levelled = image[..., :3].float().clamp(0, 1).mul(levels).round_()
-            picture = av.VideoFrame.from_ndarray(levelled.cpu().numpy().astype(dtype), format=pixels)
+            levelled = image[..., :3].float().mul(levels).add_(0.5).clamp_(0, levels).to(dtype)  # rounded
+            picture = av.VideoFrame.from_ndarray(levelled.cpu().numpy().astype(kind, copy=False), format=pixels)
             picture.pts, picture.time_base = number, 1 / target.rate
             number += 1
             yield picture

@@ -925,14 +925,3 @@ def metadata(prompt: dict | None, extra: dict | None) -> dict[str, Any]:
         for name, node in (prompt or {}).items()
     }
     return ({"prompt": queued} if queued else {}) | dict(extra or {})
-
-
-# ------------------------------------------------------------------------------------------------ STREAM PLACEHOLDER
-
-
-def decode_stream(vae: comfy.sd.VAE, samples: torch.Tensor) -> Iterator[torch.Tensor]:
-    yield from decode(vae, samples).cpu().split(16)
-
-
-def encode_stream(vae: comfy.sd.VAE, frames: Iterator[torch.Tensor], count: int) -> torch.Tensor:
-    return vae.encode(torch.cat(list(frames))[:count])
