@@ -80,9 +80,6 @@ class CogVideoXNetwork(CogVideoXTransformer3DModel):
                 f"This model has learned the places in a picture of {config.sample_width * GRID.spatial} x "
                 f"{config.sample_height * GRID.spatial} and makes no other size. Set that size, or 0 for both."
             )
-        if not config.use_rotary_positional_embeddings or config.use_learned_positional_embeddings:
-            # A buffer among layers that are offloaded one by one stays where it was.
-            self.patch_embed.pos_embedding = self.patch_embed.pos_embedding.to(x.device)
         rotary = self.positions(*x.shape[2:], x.device) if config.use_rotary_positional_embeddings else None
         return (
             super()
@@ -161,7 +158,7 @@ SAT_NAMES = (
 
 def network_state(state: State) -> State:
     """SAT or diffusers key names -> diffusers key names. SAT's tables that nothing reads are left out."""
-    if not any(key.startswith("transformer.layers.") for key in state):
+    if not any(key.startswith(("transformer.layers.", "mixins.")) for key in state):
         return state
     out = {}
     for key in list(state):

@@ -8,6 +8,7 @@ from .decode import DecodeVideo
 from .encode import EncodeVideo, TrimVideo
 from .latent import EmptyVideoLatent, PlaceFrames
 from .load import LoadVideoModel
+from .lora import LoadVideoLoRA
 from .sample import SampleVideo, VideoSchedule
 from .save import SaveVideoAs
 from .text import EncodeVideoPrompt
@@ -19,6 +20,7 @@ class Atelier(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             LoadVideoModel,
+            LoadVideoLoRA,
             EncodeVideoPrompt,
             EmptyVideoLatent,
             PlaceFrames,
