@@ -257,6 +257,8 @@ class _Film:
             raise MediaError(f"{self.name} has {what}. Expected: a video.")
         if stream.codec_context is None:
             raise MediaError(f"{self.name} has a codec that this build of PyAV cannot decode. Convert it to H.264.")
+        codec = stream.codec_context
+        self.transfer, self.primaries = int(codec.color_trc), int(codec.color_primaries)
         self.time_base, self.aspect = stream.time_base, stream.sample_aspect_ratio or Fraction(1)
         return stream
 
@@ -268,7 +270,6 @@ class _Film:
         parts = frame.format.components
         alpha, deep = any(part.is_alpha for part in parts), max(part.bits for part in parts) > 8
         self.convert_to = {(0, 0): "rgb24", (1, 0): "rgba", (0, 1): "rgb48le", (1, 1): "rgba64le"}[alpha, deep]
-        self.transfer, self.primaries = int(frame.color_trc), int(frame.color_primaries)
         self.timed = self.timed and frame.pts is not None
         self.width, self.height = round(frame.width * self.aspect), frame.height
         self.turns = round(frame.rotation / 90) % 4
@@ -359,4 +360,4 @@ MISSING = 2
 
 def _is_cover(stream: av.VideoStream) -> bool:
     """Whether it is the still picture of a piece of music."""
-    return bool(int(getattr(stream, "disposition", 0)) & 0x400)
+    return bool(stream.disposition.value & 0x400)  # AV_DISPOSITION_ATTACHED_PIC

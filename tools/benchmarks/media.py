@@ -61,9 +61,9 @@ def _memory(root: Path) -> list[Figure]:
         return []
     figures = []
     for what in ("write", "read"):
-        short, long = (_fresh_process(what, root, count) for count in (SHORT, LONG))
-        note = f"{LONG} frames {long / 2**20:.0f} MiB, {SHORT} frames {short / 2**20:.0f} MiB"
-        figures.append(Figure(f"media, memory to {what}", (long / short,), 1.1, note=note))
+        short, long = ([_fresh_process(what, root, count) for _ in range(3)] for count in (SHORT, LONG))
+        note = f"{LONG} frames {min(long) / 2**20:.0f} MiB at least, {SHORT} frames {min(short) / 2**20:.0f} MiB"
+        figures.append(Figure(f"media, memory to {what}", ratios(long, short), 1.1, note=note))
     return figures
 
 
