@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import av
@@ -25,6 +25,8 @@ from .sound import Sound
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BT709, RGB, LIMITED = 1, 0, 1
 """Primaries, transfer and matrix, no matrix at all, and the range 16..235, as ITU-T H.273 and FFmpeg number them."""
+SHORTEST = 3
+"""Frames from which on there are B-frames: the packets of one or two have no valid times in x265 when they are on."""
 FASTEST_GIF = 50
 """Frames per second past which players slow a GIF down: its clock counts hundredths, and 1 is taken for 10."""
 
@@ -63,11 +65,11 @@ def write(path: Path, frames: Iterator[torch.Tensor], target: Target, sound: Sou
     """
     pictures = _pictures(frames, target)
     with _unfinished(path, target.style.encoder) as part:
-        first = next(pictures, None)
-        if first is None:
+        begin = list(islice(pictures, SHORTEST))
+        if not begin:
             raise MediaError("There are no frames to write.")
         kind = _container if target.style.container else _folder
-        kind(part, first, chain([first], pictures), target, sound)
+        kind(part, begin, chain(begin, pictures), target, sound)
 
 
 @contextmanager
@@ -148,12 +150,13 @@ def _even(images: torch.Tensor) -> torch.Tensor:
 
 
 def _container(
-    part: Path, first: av.VideoFrame, pictures: Iterator[av.VideoFrame], target: Target, sound: Sound | None
+    part: Path, begin: list[av.VideoFrame], pictures: Iterator[av.VideoFrame], target: Target, sound: Sound | None
 ) -> None:
-    style = target.style
+    style, first = target.style, begin[0]
+    still = {"bf": "0"} if len(begin) < SHORTEST else {}
     with av.open(str(part), "w", format=style.container, options=dict(style.container_options or {})) as output:
         output.metadata.update(target.tags)
-        stream = output.add_stream(style.encoder, rate=target.rate, options=style.options(target.crf))
+        stream = output.add_stream(style.encoder, rate=target.rate, options=style.options(target.crf) | still)
         stream.width, stream.height, stream.pix_fmt = first.width, first.height, target.pixels
         _tag_colours(stream.codec_context, target.pixels)
         if style.tag:
@@ -181,10 +184,11 @@ def _tag_colours(codec: av.VideoCodecContext, pixels: str) -> None:
 
 
 def _folder(
-    part: Path, first: av.VideoFrame, pictures: Iterator[av.VideoFrame], target: Target, sound: Sound | None
+    part: Path, begin: list[av.VideoFrame], pictures: Iterator[av.VideoFrame], target: Target, sound: Sound | None
 ) -> None:
     """A folder of numbered PNG files, each with the tags."""
     part.mkdir(parents=True)
+    first = begin[0]
     convert = to_pixels(first, target.pixels)
     for number, picture in enumerate(pictures, start=1):
         codec = av.CodecContext.create(target.style.encoder, "w")

@@ -80,6 +80,16 @@ def test_the_file_says_what_it_is(tmp_path, name, depth):
     assert clips.numbers(seen(path)) == list(range(30))
 
 
+@pytest.mark.parametrize("name,depth", EVERY)
+def test_a_clip_may_be_one_frame_or_two(tmp_path, name, depth):
+    for count in (1, 2):
+        for attempt in range(5):  # x265 fails now and then
+            path = tmp_path / f"{count}-{attempt}"
+            write(path, iter([clips.numbered(count, 64, 64)]), target(name, depth))
+            if name in formats.VIDEO:
+                assert len(seen(path)) == count
+
+
 @pytest.mark.parametrize("size", [(65, 48), (64, 49), (33, 17)])
 def test_an_odd_side_is_made_even_by_its_last_line_once_more(tmp_path, size):
     frames = torch.linspace(0, 1, size[0])[None, None, :, None].expand(3, size[1], -1, 3)
