@@ -5,10 +5,12 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .decode import DecodeVideo
+from .encode import EncodeVideo, TrimVideo
 from .latent import EmptyVideoLatent, PlaceFrames
 from .load import LoadVideoModel
 from .lora import LoadVideoLoRA
 from .sample import SampleVideo, VideoSchedule
+from .save import SaveVideoAs
 from .text import EncodeVideoPrompt
 
 
@@ -25,4 +27,7 @@ class Atelier(ComfyExtension):
             VideoSchedule,
             SampleVideo,
             DecodeVideo,
+            EncodeVideo,
+            TrimVideo,
+            SaveVideoAs,
         ]

@@ -22,7 +22,10 @@ PROMISED = {
     "AtelierPlaceFrames": ["vae", "latent", "images", "position", "time", "strength"],
     "AtelierVideoSchedule": ["model", "latent", "steps", "denoise"],
     "AtelierSampleVideo": ["model", "positive", "negative", "latent", "seed", "steps", "guidance", "denoise"],
-    "AtelierDecodeVideo": ["vae", "latent", "fps"],
+    "AtelierDecodeVideo": ["vae", "latent", "fps", "format", "crf", "bit_depth", "audio"],
+    "AtelierEncodeVideo": ["vae", "width", "height", "fit", "fps", "start", "length", "video", "images"],
+    "AtelierTrimVideo": ["video", "start", "end", "fps", "reverse", "format", "crf", "bit_depth"],
+    "AtelierSaveVideoAs": ["video", "filename_prefix", "format", "crf", "bit_depth"],
 }
 PROMISED_OUTPUTS = {
     "AtelierLoadVideoModel": ["MODEL", "CLIP", "VAE"],
@@ -33,6 +36,9 @@ PROMISED_OUTPUTS = {
     "AtelierVideoSchedule": ["SIGMAS"],
     "AtelierSampleVideo": ["LATENT"],
     "AtelierDecodeVideo": ["VIDEO", "IMAGE"],
+    "AtelierEncodeVideo": ["LATENT"],
+    "AtelierTrimVideo": ["VIDEO"],
+    "AtelierSaveVideoAs": [],
 }
 
 
