@@ -470,6 +470,16 @@ def decode(vae: comfy.sd.VAE, samples: torch.Tensor) -> torch.Tensor:
     return images.reshape(-1, *images.shape[-3:])
 
 
+def frames_of(vae: comfy.sd.VAE, samples: torch.Tensor) -> torch.Tensor:
+    """Latents [B, C, T, h, w] -> frames [B, F, H, W, 3] in 0..1, each clip for itself."""
+    return torch.stack([decode(vae, clip) for clip in samples.split(1)])
+
+
+def encode(vae: comfy.sd.VAE, frames: torch.Tensor) -> torch.Tensor:
+    """Frames [B, F, H, W, 3] in 0..1 -> latents [B, C, T, h, w]. ComfyUI takes one clip at a time."""
+    return torch.cat([vae.encode(clip) for clip in frames])
+
+
 class _FirstStage(torch.nn.Module):
     """An autoencoder under the two calls ComfyUI makes; shapes are checked where a person still understands them."""
 

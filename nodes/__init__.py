@@ -5,10 +5,13 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .decode import DecodeVideo
-from .latent import EmptyVideoLatent, PlaceFrames
+from .latent import EmptyVideoLatent, PlaceFrames, PlaceKeyframes
 from .load import LoadVideoModel
+from .remake import InpaintShot, RemixShot
 from .sample import SampleVideo, VideoSchedule
+from .shots import BlendShots, ExtendShot, JoinShot, LoopShot, RecutShot
 from .text import EncodeVideoPrompt
+from .variations import ContactSheet, PickVariation, VariationSeeds
 
 
 class Atelier(ComfyExtension):
@@ -23,4 +26,15 @@ class Atelier(ComfyExtension):
             VideoSchedule,
             SampleVideo,
             DecodeVideo,
+            PlaceKeyframes,
+            ExtendShot,
+            LoopShot,
+            BlendShots,
+            RecutShot,
+            RemixShot,
+            InpaintShot,
+            JoinShot,
+            VariationSeeds,
+            ContactSheet,
+            PickVariation,
         ]

@@ -22,6 +22,17 @@ PROMISED = {
     "AtelierVideoSchedule": ["model", "latent", "steps", "denoise"],
     "AtelierSampleVideo": ["model", "positive", "negative", "latent", "seed", "steps", "guidance", "denoise"],
     "AtelierDecodeVideo": ["vae", "latent", "fps"],
+    "AtelierPlaceKeyframes": ["vae", "latent", "images", "times", "strengths"],
+    "AtelierExtendShot": ["vae", "latent", "direction", "seconds", "overlap"],
+    "AtelierLoopShot": ["vae", "latent", "seam", "overlap"],
+    "AtelierBlendShots": ["vae", "first", "second", "seconds", "curve", "points", "overlap"],
+    "AtelierRecutShot": ["vae", "latent", "cuts", "overlap"],
+    "AtelierRemixShot": ["model", "latent", "strength", "custom"],
+    "AtelierInpaintShot": ["vae", "latent", "mask", "strength"],
+    "AtelierJoinShot": ["latent"],
+    "AtelierVariationSeeds": ["seed", "count"],
+    "AtelierContactSheet": ["images", "frames", "width", "batch_size"],
+    "AtelierPickVariation": ["latent", "number"],
 }
 PROMISED_OUTPUTS = {
     "AtelierLoadVideoModel": ["MODEL", "CLIP", "VAE"],
@@ -31,6 +42,17 @@ PROMISED_OUTPUTS = {
     "AtelierVideoSchedule": ["SIGMAS"],
     "AtelierSampleVideo": ["LATENT"],
     "AtelierDecodeVideo": ["VIDEO", "IMAGE"],
+    "AtelierPlaceKeyframes": ["LATENT"],
+    "AtelierExtendShot": ["LATENT"],
+    "AtelierLoopShot": ["LATENT"],
+    "AtelierBlendShots": ["LATENT"],
+    "AtelierRecutShot": ["LATENT"],
+    "AtelierRemixShot": ["LATENT", "FLOAT"],
+    "AtelierInpaintShot": ["LATENT"],
+    "AtelierJoinShot": ["LATENT"],
+    "AtelierVariationSeeds": ["INT"],
+    "AtelierContactSheet": ["IMAGE"],
+    "AtelierPickVariation": ["LATENT"],
 }
 
 

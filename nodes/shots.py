@@ -1,0 +1,245 @@
+"""Extend, Loop, Blend and Re-cut: a clip with holes, of which the sampler gets the part around them; and Join."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..models import bridge, knowns, shots
+from .choices import check
+from .notice import show
+
+CLIP_TOOLTIP = "A finished clip: from Sample Video, Join Shot or Encode Video."
+POINTS = "points"
+
+
+def overlap_input() -> io.Float.Input:
+    return io.Float.Input(
+        "overlap",
+        default=1.0,
+        min=0.0,
+        max=3600.0,
+        step=0.1,
+        tooltip="Seconds of the clip beside the new part that the model sees. More is smoother and slower; 0 = all of "
+        "the clip.",
+    )
+
+
+def vae_input() -> io.Vae.Input:
+    return io.Vae.Input("vae", tooltip="The VAE of Load Video Model.")
+
+
+def shot_of(node: type[io.ComfyNode], clip: dict, vae, overlap: float, drop: int = 0, note: str = "") -> dict:
+    """The part of a clip with holes that is to be sampled; the node says what is to be made."""
+    grid, total = bridge.vae_grid(vae), clip["samples"].shape[2] - drop
+    context = shots.latent_frames(overlap, clip, grid) if overlap else total
+    shot = shots.window(clip, context, grid, lambda samples, at: shots.opening_of(vae, samples, at), drop)
+    holes = knowns.mask_of(clip)[:, :, :total].amax(dim=(0, 1, 3, 4)).nonzero().flatten().tolist()
+    frames, rate = grid.frames(total), clip.get("frame_rate", knowns.DEFAULT_FPS)
+    if holes:
+        first, last = (grid.frames(holes[0]) + 1 if holes[0] else 1), grid.frames(holes[-1] + 1)
+        made = f"frames {first} to {last} of {frames} are to be made"
+    else:
+        made = f"nothing of the {frames} frames is to be made"
+    seen = grid.frames(shot["samples"].shape[2])
+    lines = [
+        f"{frames} frames = {frames / rate:.2f} s,",
+        made,
+        f"(the model sees {seen})" if seen < frames else "",
+        note,
+    ]
+    show(node, "\n".join(filter(None, lines)))
+    return shot
+
+
+class ExtendShot(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AtelierExtendShot",
+            display_name="Extend Shot",
+            category="Atelier",
+            description="Makes a clip longer, at its end or before its start. Then: Sample Video, Join Shot. Repeat "
+            "the three for a long clip.",
+            inputs=[
+                vae_input(),
+                io.Latent.Input("latent", tooltip=CLIP_TOOLTIP),
+                io.Combo.Input(
+                    "direction",
+                    options=["forward", "backward"],
+                    default="forward",
+                    tooltip="forward: what comes after the clip. backward: what came before it.",
+                ),
+                io.Float.Input(
+                    "seconds", default=1.0, min=0.05, max=600.0, step=0.05, tooltip="How much longer the clip gets."
+                ),
+                overlap_input(),
+            ],
+            outputs=[io.Latent.Output()],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, direction=None) -> bool | str:
+        return check(cls, direction=direction)
+
+    @classmethod
+    def execute(cls, vae, latent: dict, direction: str, seconds: float, overlap: float) -> io.NodeOutput:
+        count = shots.latent_frames(seconds, latent, bridge.vae_grid(vae))
+        return io.NodeOutput(shot_of(cls, shots.extended(latent, count, direction == "forward"), vae, overlap))
+
+
+class LoopShot(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AtelierLoopShot",
+            display_name="Loop Shot",
+            category="Atelier",
+            description="Makes the end of a clip anew so that its last frame flows into its first. Then: Sample Video, "
+            "Join Shot.",
+            inputs=[
+                vae_input(),
+                io.Latent.Input("latent", tooltip=CLIP_TOOLTIP),
+                io.Combo.Input(
+                    "seam",
+                    options=list(shots.SEAMS),
+                    default="normal",
+                    tooltip="How much of the clip's end is made anew: "
+                    + ", ".join(f"{name} {seconds:g} s" for name, seconds in shots.SEAMS.items())
+                    + ". The further the last frame is from the first, the longer.",
+                ),
+                overlap_input(),
+            ],
+            outputs=[io.Latent.Output()],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, seam=None) -> bool | str:
+        return check(cls, seam=seam)
+
+    @classmethod
+    def execute(cls, vae, latent: dict, seam: str, overlap: float) -> io.NodeOutput:
+        grid, clip = bridge.vae_grid(vae), shots.finished(latent)
+        asked, room = shots.latent_frames(shots.SEAMS[seam], latent, grid), clip.shape[2] - 1 - grid.group
+        if room < grid.group:
+            raise ValueError(
+                f"A clip of {grid.frames(clip.shape[2])} frames is too short for a loop; it needs "
+                f"{grid.frames(1 + 2 * grid.group)} at least. Extend it first."
+            )
+        count = min(asked, room)
+        around = shots.latent_frames(overlap, latent, grid) if overlap else room
+        beginning = shots.beginning_of(vae, clip, min(around, clip.shape[2] - 1 - count))
+        note = "" if count == asked else "(the clip is too short for more)"
+        shot = shot_of(cls, shots.looped(latent, count, beginning), vae, overlap, beginning.shape[2], note)
+        return io.NodeOutput(shot)
+
+
+class BlendShots(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AtelierBlendShots",
+            display_name="Blend Shots",
+            category="Atelier",
+            description="Two clips into one: the first turns into the second over a span in which the model makes what "
+            "is between. Then: Sample Video, Join Shot.",
+            inputs=[
+                vae_input(),
+                io.Latent.Input("first", tooltip="The clip that it begins with. " + CLIP_TOOLTIP),
+                io.Latent.Input("second", tooltip="The clip that it ends with, of the same size."),
+                io.Float.Input(
+                    "seconds",
+                    default=1.0,
+                    min=0.05,
+                    max=600.0,
+                    step=0.05,
+                    tooltip="The span in which the clips overlap: the end of the first, the start of the second.",
+                ),
+                io.Combo.Input(
+                    "curve",
+                    options=[*shots.CURVES, POINTS],
+                    default="linear",
+                    tooltip="How the second clip's influence grows in the span; 'points': as below.",
+                ),
+                io.String.Input(
+                    "points",
+                    default="0:0, 0.5:0.2, 1:1",
+                    tooltip="For curve 'points': time:influence, both 0 to 1, with commas between. Half way between "
+                    "the clips (0.5) the model is free; towards 0 and 1 it keeps more and more of a clip.",
+                ),
+                overlap_input(),
+            ],
+            outputs=[io.Latent.Output()],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, curve=None, points=None) -> bool | str:
+        if curve == POINTS and points is not None:
+            try:
+                shots.read_points(points)
+            except ValueError as error:
+                return str(error)
+        return check(cls, curve=curve)
+
+    @classmethod
+    def execute(
+        cls, vae, first: dict, second: dict, seconds: float, curve: str, points: str, overlap: float
+    ) -> io.NodeOutput:
+        span = shots.latent_frames(seconds, first, bridge.vae_grid(vae))
+        blend = shots.blended(first, second, shots.influence_of(curve, points, span))
+        rates = [clip.get("frame_rate", knowns.DEFAULT_FPS) for clip in (first, second)]
+        note = "" if rates[0] == rates[1] else f"(the second clip, made for {rates[1]:g} fps,\nplays at {rates[0]:g})"
+        return io.NodeOutput(shot_of(cls, blend, vae, overlap, note=note))
+
+
+class RecutShot(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AtelierRecutShot",
+            display_name="Re-cut Shot",
+            category="Atelier",
+            description="Cuts a clip into pieces, leaves some out, puts them in another order, and has gaps between "
+            "them filled. Then: Sample Video, Join Shot.",
+            inputs=[
+                vae_input(),
+                io.Latent.Input("latent", tooltip=CLIP_TOOLTIP),
+                io.String.Input(
+                    "cuts",
+                    multiline=True,
+                    default="0 - 0.75\ngap 0.5\n1.25 -",
+                    tooltip="The new clip from start to end, one piece a line: 'from - to' in seconds of the old clip "
+                    "('1.25 -' goes to its end), or 'gap' and how many seconds the model is to make.",
+                ),
+                overlap_input(),
+            ],
+            outputs=[io.Latent.Output()],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, vae, latent: dict, cuts: str, overlap: float) -> io.NodeOutput:
+        grid, clip = bridge.vae_grid(vae), shots.finished(latent)
+        rate = latent.get("frame_rate", knowns.DEFAULT_FPS)
+        order = shots.recut(cuts, grid.frames(clip.shape[2]), rate, grid)
+        return io.NodeOutput(shot_of(cls, shots.assembled(latent, order, vae), vae, overlap))
+
+
+class JoinShot(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AtelierJoinShot",
+            display_name="Join Shot",
+            category="Atelier",
+            description="After Sample Video: puts what was made back into the clip that Extend, Loop, Blend or Re-cut "
+            "took it from. The kept latents are the clip's own, unchanged.",
+            inputs=[io.Latent.Input("latent", tooltip="The sampled shot.")],
+            outputs=[io.Latent.Output()],
+        )
+
+    @classmethod
+    def execute(cls, latent: dict) -> io.NodeOutput:
+        return io.NodeOutput(shots.joined(latent))
