@@ -5,25 +5,22 @@ Training can be stopped at any time and goes on from its checkpoint when started
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-STAGES = {"vae": 26.0, "text": 6.0, "transformer": 64.0}  # minutes on two cores
+PROMPTS, SEEDS = 100, 3  # of the score
+MINUTES = {"vae": 26.0, "text_encoder": 6.0, "transformer": 64.0}  # of training on two cores
 
 
 def train(arguments: argparse.Namespace) -> None:
     """The chosen stages, one after the other."""
     from pocket import autoencoder, text_encoder, transformer
 
-    stages = STAGES if arguments.stage == "all" else [arguments.stage]
-    for stage in stages:
-        minutes = arguments.minutes or STAGES[stage]
-        if stage == "vae":
-            autoencoder.train(arguments.work, minutes, arguments.warm_start)
-        elif stage == "text":
-            text_encoder.train(arguments.work, minutes)
-        else:
-            transformer.train(arguments.work, minutes)
+    stages = {"vae": autoencoder, "text_encoder": text_encoder, "transformer": transformer}
+    for stage in stages if arguments.stage == "all" else [arguments.stage]:
+        release = arguments.warm_start and arguments.warm_start / stage
+        stages[stage].train(arguments.work, arguments.minutes or MINUTES[stage], release)
 
 
 def export(arguments: argparse.Namespace) -> None:
@@ -34,14 +31,25 @@ def export(arguments: argparse.Namespace) -> None:
 
 
 def score(arguments: argparse.Namespace) -> None:
-    """Prints the score table of the model folder and writes the figures beside the checkpoints."""
-    from pocket.score import score_folder, table
+    """Prints the score table of the model folder, and fails where it is below the released figures (scores.json)."""
+    from pocket.score import below, score_folder, table
 
-    scores = score_folder(arguments.model, arguments.prompts, range(arguments.seeds))
+    scores = score_folder(arguments.model, PROMPTS, range(SEEDS))
     print(table(scores))
-    target = arguments.work / "scores.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(scores, indent=2) + "\n")
+    released = arguments.model / "scores.json"
+    if arguments.release:
+        released.write_text(json.dumps(scores, indent=2) + "\n")
+        card = arguments.model / "README.md"
+        card.write_text(re.sub(r"(?s)\| \| color.*?\n\n", table(scores) + "\n\n", card.read_text()))
+    elif worse := below(scores, json.loads(released.read_text())):
+        raise SystemExit("Below the released figures:\n" + "\n".join(worse))
+
+
+def guidance(arguments: argparse.Namespace) -> None:
+    """Prints what several strengths of guidance make of prompts that the score does not use."""
+    from pocket.score import guidances, table
+
+    print(table(guidances(arguments.model)))
 
 
 def sheet(arguments: argparse.Namespace) -> None:
@@ -72,13 +80,13 @@ def parse() -> argparse.Namespace:
         return added
 
     training = command(train)
-    training.add_argument("--stage", choices=[*STAGES, "all"], default="all")
+    training.add_argument("--stage", choices=[*MINUTES, "all"], default="all")
     training.add_argument("--minutes", type=float, help="training time of the stage, earlier runs included")
-    training.add_argument("--warm-start", type=Path, help="an autoencoder folder to take fitting weights from")
+    training.add_argument("--warm-start", type=Path, help="a released model folder to start from, not from nothing")
     command(export)
     scoring = command(score)
-    scoring.add_argument("--prompts", type=int, default=100)
-    scoring.add_argument("--seeds", type=int, default=1)
+    scoring.add_argument("--release", action="store_true", help="make these the figures of scores.json and the card")
+    command(guidance)
     drawing = command(sheet)
     drawing.add_argument("--rows", type=int, default=10)
     drawing.add_argument("--prompt", action="append", help="instead of held-out prompts; may be given several times")

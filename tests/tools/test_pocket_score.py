@@ -20,7 +20,7 @@ def frames_of(scene: world.Scene, **size) -> torch.Tensor:
     "size", [{}, {"frames": 25}, {"frames": 9}, {"fps": 16}, {"width": 96}, {"width": 96, "height": 128}]
 )
 def test_real_clips_are_read_right(size):
-    video, scenes = world.clips(40, 83_000_000 + len(str(size)), withheld=None, **size)
+    video, scenes, _ = world.clips(40, 83_000_000 + len(str(size)), withheld=None, **size)
     figures = score.figures(video, scenes, [False] * len(scenes))
     assert min(figures[name] for name in (*world.ATTRIBUTES, "whole")) >= 0.97, figures
 

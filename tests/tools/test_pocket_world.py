@@ -4,8 +4,8 @@ import random
 
 import pytest
 import torch
-from pocket import captions, tokenizer, world
-from pocket.transformer import draw_unknown
+from pocket import captions, score, tokenizer, world
+from pocket.transformer import Bucket, Latents, draw_batch, draw_known
 
 
 def test_same_seed_same_clips():
@@ -38,7 +38,7 @@ def test_shapes_travel_as_named_at_the_same_speed_per_second(motion):
     scene = world.Scene("red", "circle", "small", motion, "black")
     toward_x, toward_y = world.MOTIONS[motion]
     for frames, fps in ((17, 8), (25, 12), (33, 16)):
-        x, y, radius = world.path(scene, random.Random(3), frames, fps, (64, 64))
+        x, y, radius = world.path([scene] * frames, random.Random(3), fps, (64, 64))
         seconds = (frames - 1) / fps
         travelled = (x[-1] - x[0]) * toward_x + (y[-1] - y[0]) * toward_y
         assert world.SPEED[0] * seconds <= travelled <= world.SPEED[1] * seconds
@@ -49,7 +49,7 @@ def test_most_first_frames_do_not_tell_the_motion():
     rng, starts = random.Random(5), {"left": [], "right": []}
     for motion, found in starts.items():
         scene = world.Scene("blue", "square", "small", motion, "white")
-        found.extend(float(world.path(scene, rng, 17, 8, (64, 64))[0][0]) for _ in range(400))
+        found.extend(float(world.path([scene] * 17, rng, 8, (64, 64))[0][0]) for _ in range(400))
     near = {motion: sum(22 < x < 42 for x in found) / len(found) for motion, found in starts.items()}
     assert min(near.values()) > 0.75
 
@@ -85,12 +85,34 @@ def test_tokenizer_keeps_caption_words_whole_and_survives_anything(tmp_path):
     assert max(lengths) < 64
 
 
-def test_training_leaves_something_to_make_and_often_gives_frames():
-    drawn = [draw_unknown(frames, random.Random(seed)) for seed in range(600) for frames in (3, 5)]
-    assert all(0 < mask.sum() <= len(mask) and set(mask.tolist()) <= {0.0, 1.0} for mask in drawn)
-    given = [mask for mask in drawn if mask.min() == 0]
-    assert 0.2 < len(given) / len(drawn) < 0.4
-    assert {
-        "first": any(m[0] == 0 and m[1:].all() for m in given),
-        "last": any(m[0] == 1 and m[-1] == 0 for m in given),
-    }
+def test_a_turning_clip_shows_one_scene_and_then_the_other_without_a_jump():
+    made = world.clips(60, 11, turning=1.0, frames=17)
+    for video, scene, turn in zip(made.video, made.scenes, made.turns, strict=True):
+        assert turn.frame % world.LATENT_FRAME == 1 and turn.scene != scene and not world.is_withheld(turn.scene)
+        frames = (video.permute(1, 2, 3, 0) + 1) / 2
+        for part, expected in ((frames[: turn.frame], scene), (frames[turn.frame :], turn.scene)):
+            seen = score.analyse(part)
+            assert (seen["color"], seen["shape"]) == (expected.color, expected.shape)
+            if len(part) > 8:
+                assert seen["motion"] == expected.motion
+        x, y, _ = world.path([scene] * turn.frame + [turn.scene] * (17 - turn.frame), random.Random(1), 8, (64, 64))
+        assert max(x.diff().abs().max(), y.diff().abs().max()) <= world.SPEED[1] / 8 + 1e-5
+
+
+def test_training_gives_frames_of_every_kind_and_leaves_something_to_make():
+    drawn = [draw_known(frames, None, random.Random(seed)) for seed in range(600) for frames in (3, 5)]
+    assert all(set(known.tolist()) <= {0.0, 1.0} and known[0] + known[-1] + known.sum() > 0 for known in drawn)
+    assert any(known[0] == 1 and not known[1:].any() for known in drawn), "the first"
+    assert any(known[-1] == 1 and not known[:-1].any() for known in drawn), "the last"
+    assert any(known[0] == known[-1] == 1 and not known[1:-1].any() for known in drawn), "both ends"
+    before = [draw_known(5, 3, random.Random(seed)).tolist() for seed in range(100)]
+    assert before.count([1, 1, 1, 0, 0]) > 40, "what was before a change"
+
+
+def test_the_caption_of_a_turning_clip_tells_of_the_part_that_is_judged():
+    made = world.clips(64, 12, turning=1.0)
+    cached = Latents(Bucket(1.0, 64, turning=True), torch.zeros(64, 2, 5, 1, 1), made.scenes, made.turns)
+    for seed in range(20):
+        batch = draw_batch([cached], random.Random(seed))
+        assert ((batch.told.sum(1) >= 1) & (batch.told.sum(1) <= 4)).all()
+        assert ((batch.told[:, 0] == 1) | (batch.told[:, -1] == 1)).all()

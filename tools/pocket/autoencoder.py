@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKLLTXVideo
-from safetensors.torch import load_file
 from torch import Tensor
 
 from pocket.optim import Muon
-from pocket.training import Run, learning_rate, sized_like
+from pocket.training import Run, learning_rate, warm_start
 from pocket.world import clips
 
 POOL = 4096  # clips held in memory as bytes
+TURNING = 0.25  # share of them in which something changes half-way
 KL_WEIGHT = 1e-4
 LATENT_NOISE = 0.1  # of the latents' deviation, at most: the decoder must forgive what the transformer gets wrong
 
@@ -113,18 +113,17 @@ def measure_statistics(vae: AutoencoderKLLTXVideo, count: int = 256) -> None:
     vae.latents_std.copy_(latents.std((0, 2, 3, 4)))
 
 
-def train(work: Path, minutes: float, warm_start: Path | None = None) -> None:
+def train(work: Path, minutes: float, release: Path | None = None) -> None:
     """Trains the autoencoder, or goes on where an earlier run stopped; leaves it in `work`/vae."""
     vae = build()
-    if warm_start:
-        state = load_file(warm_start / "diffusion_pytorch_model.safetensors")
-        vae.load_state_dict(sized_like(vae, state), strict=False)
+    factor = warm_start(vae, release)
     vae = vae.to(memory_format=torch.channels_last_3d)
     optimiser = Muon(vae.parameters(), lr=0.02, adam_lr=2e-3)
     run = Run(work, "vae", minutes, vae=vae, optimiser=optimiser)
-    pool = torch.cat([((clips(64, seed).video + 1) * 127.5).round().byte() for seed in range(POOL // 64)])
+    made = (clips(64, seed, turning=TURNING).video for seed in range(POOL // 64))
+    pool = torch.cat([((video + 1) * 127.5).round().byte() for video in made])
     for step in run:
-        optimiser.scale_lr(learning_rate(run.fraction, step))
+        optimiser.scale_lr(factor * learning_rate(run.fraction, step))
         video = draw_batch(pool, torch.default_generator).contiguous(memory_format=torch.channels_last_3d)
         loss, error = loss_of(vae, video)
         optimiser.zero_grad()

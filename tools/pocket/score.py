@@ -37,6 +37,14 @@ from pocket.world import (
 HELD_OUT = 70_000_000  # seeds from here on belong to scoring, those below to training
 WITHHELD_SHARE = 0.3  # of the scored prompts have combinations that training never showed
 LARGE_FROM = 10.95  # radius of the circle of equal area, in world units
+SIZES_TRAINED = {  # beside 17 frames of 64x64 at 8 frames a second
+    "25 frames": {"frames": 25},
+    "12 fps": {"fps": 12},
+    "96x64": {"width": 96},
+    "64x96": {"height": 96},
+}
+ROUNDING, ROUNDING_DB = 0.03, 0.3
+Scores = dict[str, dict[str, float]]
 FIGURES = (*ATTRIBUTES, "left_right", "whole", "all", "all_withheld")
 
 
@@ -184,7 +192,7 @@ def load(folder: Path) -> tuple[LTXPipeline, dict]:
     return pipeline, json.loads((Path(folder) / "recipe.json").read_text())
 
 
-def reconstruction(vae: AutoencoderKLLTXVideo, count: int = 100) -> dict[str, dict[str, float]]:
+def reconstruction(vae: AutoencoderKLLTXVideo, count: int = 100) -> Scores:
     """The figures of freshly rendered clips, and of the same clips after the autoencoder: the ceiling."""
     scenes, _, withheld = held_out(count)
     real = render(scenes, random.Random(HELD_OUT + 1))
@@ -196,12 +204,30 @@ def reconstruction(vae: AutoencoderKLLTXVideo, count: int = 100) -> dict[str, di
 
 
 def text_to_video(
-    pipeline: LTXPipeline, guidance: float, steps: int, prompts: int = 100, seeds: Sequence[int] = (0,)
+    pipeline: LTXPipeline,
+    guidance: float,
+    steps: int,
+    prompts: int = 100,
+    seeds: Sequence[int] = (0,),
+    held_out_seed: int = HELD_OUT,
+    **size: float,
 ) -> dict[str, float]:
-    """The figures of clips sampled from held-out prompts, over all seeds."""
-    scenes, texts, withheld = held_out(prompts)
-    videos = [sample(pipeline, texts, guidance, steps, HELD_OUT + 1000 * seed) for seed in seeds]
+    """The figures of clips of a size (`frames`, `fps`, `width`, `height`) sampled from held-out prompts, all seeds."""
+    scenes, texts, withheld = held_out(prompts, held_out_seed)
+    videos = [sample(pipeline, texts, guidance, steps, HELD_OUT + 1000 * seed, **size) for seed in seeds]
     return figures(torch.cat(videos), scenes * len(seeds), withheld * len(seeds))
+
+
+def turning(pipeline: LTXPipeline, guidance: float, steps: int, count: int = 32) -> dict[str, float]:
+    """Real clips of nine frames, continued by sixteen under a prompt that asks for another motion."""
+    rng = random.Random(HELD_OUT + 4)
+    before = draw_scenes(count, rng)
+    scenes = [replace(scene, motion=rng.choice([m for m in MOTIONS if m != scene.motion])) for scene in before]
+    begun = render(before, rng, frames=9)
+    prompts = [caption(scene, rng) for scene in scenes]
+    videos = sample(pipeline, prompts, guidance, steps, HELD_OUT, frames=25, known=encode(pipeline.vae, begun))
+    result = figures(videos[:, :, 9:], scenes, [False] * count)
+    return {name: result[name] for name in ("color", "shape", "motion", "background", "whole")}
 
 
 def centred(scene: Scene) -> Tensor:
@@ -237,18 +263,41 @@ def extension(pipeline: LTXPipeline, guidance: float, steps: int, count: int = 3
     return {name: result[name] for name in ("color", "shape", "motion", "background", "whole")} | {"psnr": kept}
 
 
-def score_folder(folder: str | Path, prompts: int = 100, seeds: Sequence[int] = (0,)) -> dict[str, dict[str, float]]:
+def score_folder(folder: str | Path, prompts: int = 100, seeds: Sequence[int] = (0,)) -> Scores:
     """All figures of a model folder at the guidance and steps of its recipe."""
     pipeline, recipe = load(Path(folder))
     setting = (pipeline, recipe["guidance"], recipe["steps"])
     return reconstruction(pipeline.vae, prompts) | {
         "sampled": text_to_video(*setting, prompts, seeds),
+        **{f"sampled, {name}": text_to_video(*setting, prompts // 2, **size) for name, size in SIZES_TRAINED.items()},
         "image to video": image_to_video(*setting),
         "continued": extension(*setting),
+        "turned": turning(*setting),
     }
 
 
-def table(scores: dict[str, dict[str, float]]) -> str:
+def guidances(folder: str | Path, prompts: int = 60) -> Scores:
+    """The figures at several strengths of guidance, on prompts of their own: what the recipe's is chosen by."""
+    pipeline, recipe = load(Path(folder))
+    return {
+        f"guidance {guidance:g}": text_to_video(
+            pipeline, guidance, recipe["steps"], prompts, held_out_seed=HELD_OUT + 500_000
+        )
+        for guidance in (1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
+    }
+
+
+def below(scores: Scores, released: Scores) -> list[str]:
+    """What is worse than the released figures by more than another processor's rounding makes of it, in words."""
+    return [
+        f"{kind}, {name}: {scores[kind].get(name, math.nan)} instead of {figure}"
+        for kind, row in released.items()
+        for name, figure in row.items()
+        if not scores[kind].get(name, math.nan) >= figure - (ROUNDING_DB if name == "psnr" else ROUNDING)
+    ]
+
+
+def table(scores: Scores) -> str:
     """The figures as a Markdown table, one row per kind of clip."""
     columns = [*FIGURES, *sorted({name for row in scores.values() for name in row} - set(FIGURES))]
     lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]

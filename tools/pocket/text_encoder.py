@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 from pocket import tokenizer as tokens
 from pocket.captions import free_caption, said_attributes
-from pocket.training import Run, learning_rate
+from pocket.training import Run, learning_rate, warm_start
 from pocket.world import ATTRIBUTES, Scene, draw_scenes
 
 WIDTH = 96
@@ -82,15 +82,16 @@ def classes(scenes: list[Scene], said: list[Collection[str]]) -> dict[str, Tenso
     }
 
 
-def train(work: Path, minutes: float) -> None:
+def train(work: Path, minutes: float, release: Path | None = None) -> None:
     """Trains the encoder with its reader; leaves `work`/text_encoder and `work`/tokenizer."""
     tokenizer, encoder, reader = tokens.build(), build(), Reader()
+    factor = warm_start(encoder, release)
     parameters = [*encoder.parameters(), *reader.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=2e-3, betas=(0.9, 0.98), weight_decay=1e-3)
-    run = Run(work, "text", minutes, encoder=encoder, reader=reader, optimiser=optimiser)
+    run = Run(work, "text_encoder", minutes, encoder=encoder, reader=reader, optimiser=optimiser)
     for step in run:
         for group in optimiser.param_groups:
-            group["lr"] = 2e-3 * learning_rate(run.fraction, step)
+            group["lr"] = factor * 2e-3 * learning_rate(run.fraction, step)
         scenes = draw_scenes(BATCH, run.rng)
         said = [said_attributes(run.rng) for _ in scenes]
         captions = [free_caption(*pair, run.rng) for pair in zip(scenes, said, strict=True)]

@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from safetensors.torch import load_file
+from torch import nn
 from tqdm import tqdm
 
 SAVE_EVERY = 60.0  # seconds
 LOG_EVERY = 50  # steps
+WARM_LR = 0.4  # of the learning rates of a start from nothing
 BAR = "{desc}: {percentage:3.0f}%|{bar:20}| {n:.1f} of {total:.0f} min{postfix}"
 
 
@@ -33,10 +35,19 @@ def average(target: nn.Module, source: nn.Module, step: int, decay: float = 0.99
         torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), 1 - decay)
 
 
-def sized_like(module: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The entries of a state dict that fit a module by name and shape: what a warm start can use."""
-    own = module.state_dict()
-    return {name: value.float() for name, value in state.items() if name in own and own[name].shape == value.shape}
+def warm_start(module: nn.Module, part: Path | None) -> float:
+    """Takes the weights that fit by name and shape from a released part's folder, if one is given.
+
+    Returns the factor on the learning rates: full steps would undo much of what those weights know.
+    """
+    if part is None:
+        return 1.0
+    state, own = {}, module.state_dict()
+    for file in part.glob("*.safetensors"):
+        state |= load_file(file)
+    fitting = {key: value.float() for key, value in state.items() if key in own and own[key].shape == value.shape}
+    module.load_state_dict(fitting, strict=False)
+    return WARM_LR
 
 
 class Run:

@@ -1,7 +1,8 @@
 """Rectified-flow training of a small LTX transformer on cached latents of the procedural world.
 
-A third of the steps give some latent frames clean, with a timestep per token, as LTX does for image-to-video: the
-start mostly, but also the end, both ends or any frames, which is what shots with holes need.
+Two steps of five give some latent frames clean, with a timestep per token, as LTX does for image-to-video: the start
+mostly, but also the end, both ends or any frames, which is what shots with holes need. In some clips something changes
+half-way; their caption tells of one part, and only that part is judged: so a prompt can follow another in one clip.
 """
 
 import copy
@@ -21,21 +22,22 @@ from pocket.autoencoder import encode
 from pocket.captions import free_caption, said_attributes
 from pocket.optim import Muon
 from pocket.text_encoder import WIDTH, embed
-from pocket.training import Run, average, learning_rate
-from pocket.world import Scene, clips
+from pocket.training import Run, average, learning_rate, warm_start
+from pocket.world import LATENT_FRAME, Scene, Turn, clips
 
 BATCH = 32
 NO_CAPTION = 0.1  # share of clips trained without text, for guidance
-KNOWN_FRAMES = 0.3  # share of steps with given latent frames
+KNOWN_FRAMES = 0.4  # share of steps with given latent frames
 HEADS = 6
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """Clips of one size and frame rate, and the share of steps that train on them."""
+    """Clips of one size and frame rate, all of which turn or none, and the share of steps that train on them."""
 
     share: float
     count: int
+    turning: bool = False
     frames: int = 17
     fps: float = 8
     width: int = 64
@@ -43,7 +45,9 @@ class Bucket:
 
 
 BUCKETS = (
-    Bucket(0.82, 6144),
+    Bucket(0.62, 6144),
+    Bucket(0.17, 3072, turning=True),
+    Bucket(0.03, 384, turning=True, frames=25),
     Bucket(0.03, 384, fps=12),
     Bucket(0.03, 384, fps=16),
     Bucket(0.05, 384, frames=25),
@@ -55,11 +59,25 @@ BUCKETS = (
 
 @dataclass(frozen=True)
 class Latents:
-    """Cached clips of a bucket: normalised latents [N, C, T, H, W] in half precision, and the scenes."""
+    """Cached clips of a bucket: normalised latents [N, C, T, H, W] in half precision, scenes and turns."""
 
     bucket: Bucket
     latents: Tensor
     scenes: list[Scene]
+    turns: list[Turn | None]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one training step sees: latents [B, C, T, H, W], captions, frame rate, and per latent frame [B, T] of 0
+    or 1 which the captions tell of, and which are there already.
+    """
+
+    latents: Tensor
+    captions: list[str]
+    fps: float
+    told: Tensor
+    known: Tensor
 
 
 def build(channels: int) -> LTXVideoTransformer3DModel:
@@ -124,44 +142,39 @@ def draw_sigma(number: int) -> Tensor:
     return torch.where(torch.rand(number, 1) < 0.15, torch.rand(number, 1), sigma)
 
 
-def draw_unknown(frames: int, rng: random.Random) -> Tensor:
-    """Which latent frames are to be made, [frames] of 0 or 1: all, or all but some given ones."""
-    unknown = torch.ones(frames)
-    if rng.random() >= KNOWN_FRAMES:
-        return unknown
-    kind = rng.random()
-    if kind < 0.5:
-        unknown[0] = 0
-    elif kind < 0.7:
-        unknown[:2] = 0
-    elif kind < 0.78:
-        unknown[-rng.randint(1, 2) :] = 0
-    elif kind < 0.88:
-        unknown[[0, -1]] = 0
+def draw_known(frames: int, turn: int | None, rng: random.Random) -> Tensor:
+    """Which latent frames are given, [frames] of 0 or 1; mostly those before `turn`, the one a clip turns at."""
+    known, kind = torch.zeros(frames), rng.random()
+    if turn and kind < 0.6:
+        known[:turn] = 1
+    elif kind < 0.45:
+        known[0] = 1
+    elif kind < 0.65:
+        known[:2] = 1
+    elif kind < 0.73:
+        known[-rng.randint(1, 2) :] = 1
+    elif kind < 0.85:
+        known[: rng.randint(1, 2)] = known[-rng.randint(1, 2) :] = 1
     else:
-        unknown[rng.sample(range(frames), rng.randint(1, frames - 1))] = 0
-    return unknown
+        known[rng.sample(range(frames), rng.randint(1, frames - 1))] = 1
+    return known
 
 
 def loss_of(
-    net: LTXVideoTransformer3DModel,
-    vae: AutoencoderKLLTXVideo,
-    latents: Tensor,
-    text: tuple[Tensor, Tensor],
-    fps: float,
-    rng: random.Random,
-) -> tuple[Tensor, bool]:
-    """Velocity error over the tokens that are to be made, and whether others were given."""
-    shape = tuple(latents.shape[2:])
-    clean = pack(latents)
-    frames = draw_unknown(shape[0], rng)
-    given = bool((frames == 0).any())
-    unknown = frames.repeat_interleave(shape[1] * shape[2]) if given else torch.ones(1)
-    sigma = draw_sigma(len(latents)) * unknown
+    net: LTXVideoTransformer3DModel, vae: AutoencoderKLLTXVideo, batch: Batch, text: tuple[Tensor, Tensor]
+) -> Tensor:
+    """Velocity error over the tokens that the captions tell of and that are not given."""
+    shape = tuple(batch.latents.shape[2:])
+    clean = pack(batch.latents)
+    unknown = (1 - batch.known).repeat_interleave(shape[1] * shape[2], 1)
+    judged = batch.told.repeat_interleave(shape[1] * shape[2], 1) * unknown
+    sigma = draw_sigma(len(clean))
+    if batch.known.any():  # else one timestep a clip does, which is cheaper
+        sigma = sigma * unknown
     noise = torch.randn_like(clean)
     noisy = clean + (noise - clean) * sigma[..., None]
-    error = (velocity(net, vae, noisy, sigma, text, shape, fps) - (noise - clean)).pow(2).mean(-1)
-    return (error * unknown).sum() / unknown.expand(error.shape).sum(), given
+    error = (velocity(net, vae, noisy, sigma, text, shape, batch.fps) - (noise - clean)).pow(2).mean(-1)
+    return (error * judged).sum() / judged.sum().clamp(min=1)
 
 
 def cache_latents(work: Path, vae: AutoencoderKLLTXVideo, chunk: int = 64) -> list[Latents]:
@@ -172,45 +185,58 @@ def cache_latents(work: Path, vae: AutoencoderKLLTXVideo, chunk: int = 64) -> li
     cached, seeds = [], count(1_000_000)
     vae = vae.to(memory_format=torch.channels_last_3d)
     for bucket in tqdm(BUCKETS, desc="latents"):
-        size = {name: getattr(bucket, name) for name in ("frames", "fps", "width", "height")}
-        parts, scenes = [], []
+        size = {name: getattr(bucket, name) for name in ("turning", "frames", "fps", "width", "height")}
+        parts, scenes, turns = [], [], []
         for _ in range(bucket.count // chunk):
             made = clips(chunk, next(seeds), **size)
             parts.append(encode(vae, made.video).half())
             scenes += made.scenes
-        cached.append(Latents(bucket, torch.cat(parts), scenes))
+            turns += made.turns
+        cached.append(Latents(bucket, torch.cat(parts), scenes, turns))
     torch.save(cached, path)
     return cached
 
 
-def draw_batch(cached: list[Latents], rng: random.Random) -> tuple[Tensor, list[str], float]:
-    """Latents [B, C, T, H, W], captions and frame rate of one training step."""
+def draw_batch(cached: list[Latents], rng: random.Random) -> Batch:
+    """One training step's clips, each with a caption of it or, where it turns, of one of its two parts."""
     chosen = rng.choices(cached, [part.bucket.share for part in cached])[0]
     indices = rng.sample(range(len(chosen.scenes)), BATCH)
-    captions = [
-        "" if rng.random() < NO_CAPTION else free_caption(chosen.scenes[i], said_attributes(rng), rng) for i in indices
-    ]
-    return chosen.latents[indices].float(), captions, chosen.bucket.fps
+    given = rng.random() < KNOWN_FRAMES
+    frames, captions, told, known = chosen.latents.shape[2], [], [], []
+    for i in indices:
+        scene, turn, at = chosen.scenes[i], chosen.turns[i], None
+        part = torch.ones(frames)
+        if turn:
+            at, second = 1 + turn.frame // LATENT_FRAME, rng.random() < 0.6
+            scene = turn.scene if second else scene
+            part[slice(at) if second else slice(at, None)] = 0
+        words = "" if rng.random() < NO_CAPTION else free_caption(scene, said_attributes(rng), rng)
+        captions.append(words)
+        told.append(part)
+        known.append(draw_known(frames, at, rng) if given else torch.zeros(frames))
+    return Batch(chosen.latents[indices].float(), captions, chosen.bucket.fps, torch.stack(told), torch.stack(known))
 
 
-def train(work: Path, minutes: float) -> None:
+def train(work: Path, minutes: float, release: Path | None = None) -> None:
     """Trains the transformer on what `work` holds of the other stages; leaves the average in `work`/transformer."""
     vae = AutoencoderKLLTXVideo.from_pretrained(work / "vae").eval()
     encoder = T5EncoderModel.from_pretrained(work / "text_encoder").eval().requires_grad_(False)
     tokenizer, cached = tokens.build(), cache_latents(work, vae)
     net = build(vae.config.latent_channels)
+    factor = warm_start(net, release)
     mean = copy.deepcopy(net).requires_grad_(False)
     optimiser = Muon(
         net.parameters(), lr=0.01, adam_lr=2e-3, weight_decay=0.01, adam_only=[net.proj_in.weight, net.proj_out.weight]
     )
     run = Run(work, "transformer", minutes, net=net, mean=mean, optimiser=optimiser)
     for step in run:
-        optimiser.scale_lr(learning_rate(run.fraction, step))
-        latents, captions, fps = draw_batch(cached, run.rng)
-        loss, given = loss_of(net, vae, latents, embed(encoder, tokenizer, captions), fps, run.rng)
+        optimiser.scale_lr(factor * learning_rate(run.fraction, step))
+        batch = draw_batch(cached, run.rng)
+        loss = loss_of(net, vae, batch, embed(encoder, tokenizer, batch.captions))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         average(mean, net, step)
-        run.record(**{"loss_given" if given else "loss": loss.item()})
+        kind = "_turning" if batch.told.eq(0).any() else "_given" if batch.known.any() else ""
+        run.record(**{"loss" + kind: loss.item()})
     mean.save_pretrained(work / "transformer")

@@ -6,7 +6,9 @@ frame whose shorter side is 64; speeds are per second, so that a clip of another
 
 import math
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import NamedTuple
 
 import torch
@@ -39,6 +41,9 @@ ATTRIBUTES = {
     "background": tuple(BACKGROUNDS),
 }
 
+CHANGING = ("color", "shape", "motion")  # what may change in the middle of a clip
+LATENT_FRAME = 4  # frames that a latent frame after the first stands for
+
 UNIT = 64  # the shorter side of a frame in world units
 SPEED = (6.0, 8.0)  # units per second: 12 to 16 over the standard clip of two seconds
 GROWTH = 1.20  # radius factor per second: 1.44 over the standard clip
@@ -58,11 +63,19 @@ class Scene:
     background: str
 
 
+class Turn(NamedTuple):
+    """Where a clip stops showing its scene and goes on as another: the first frame of that, and its scene."""
+
+    frame: int
+    scene: Scene
+
+
 class Clips(NamedTuple):
-    """Rendered clips, [B, 3, T, H, W] in -1..1, and the scene of each."""
+    """Rendered clips, [B, 3, T, H, W] in -1..1, the scene of each, and what it turns into if it does."""
 
     video: Tensor
     scenes: list[Scene]
+    turns: list[Turn | None]
 
 
 def is_withheld(scene: Scene) -> bool:
@@ -83,6 +96,19 @@ def draw_scenes(count: int, rng: random.Random, withheld: bool | None = False) -
         if withheld is None or is_withheld(scene) == withheld:
             scenes.append(scene)
     return scenes
+
+
+def draw_turn(scene: Scene, rng: random.Random, frames: int) -> Turn:
+    """A scene's change into another at a random frame where a latent frame begins.
+
+    The thing stays where it is. Mostly it moves on in another way; else its colour, its shape or all three change.
+    """
+    kind = rng.random()
+    names = ("motion",) if kind < 0.5 else ("color",) if kind < 0.65 else ("shape",) if kind < 0.75 else CHANGING
+    while True:
+        changes = {name: rng.choice([v for v in ATTRIBUTES[name] if v != getattr(scene, name)]) for name in names}
+        if not is_withheld(changed := replace(scene, **changes)):
+            return Turn(1 + LATENT_FRAME * rng.randrange((frames - 1) // LATENT_FRAME), changed)
 
 
 def reach(shape: str) -> float:
@@ -107,48 +133,64 @@ def coverage(shape: str, x: Tensor, y: Tensor, radius: Tensor, height: int, widt
 
 
 def path(
-    scene: Scene, rng: random.Random, frames: int, fps: float, span: tuple[float, float]
+    parts: list[Scene], rng: random.Random, fps: float, span: tuple[float, float]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Centre x, centre y and radius of a scene, each [frames] in world units; `span` is the frame's (width, height)."""
-    seconds = torch.arange(frames) / fps
-    radius = rng.uniform(*SIZES[scene.size]) * torch.ones(frames)
-    if scene.motion == "grow":
-        radius = radius * GROWTH**seconds
-    travel = rng.uniform(*SPEED) * seconds
-    longest = SPEED[1] * float(seconds[-1])
+    """Centre x, centre y and radius, each [T] in world units, of a thing that each frame's scene is told of.
+
+    span: the frame's (width, height).
+    """
+    since = torch.tensor([0.0] + [1 / fps] * (len(parts) - 1))  # seconds since the frame before
+    radius = rng.uniform(*SIZES[parts[0].size]) * GROWTH ** (
+        since * torch.tensor([float(part.motion == "grow") for part in parts])
+    ).cumsum(0)
+    directions = torch.tensor([MOTIONS[part.motion] for part in parts])
+    travel = rng.uniform(*SPEED) * (directions * since[:, None]).cumsum(0)
+    longest = SPEED[1] * float(since.sum())
     wide = rng.random() < WIDE_STARTS
+    margin = max(reach(part.shape) for part in parts) * float(radius[-1]) + 1
     centre = []
-    for direction, length in zip(MOTIONS[scene.motion], span, strict=True):
-        margin = reach(scene.shape) * float(radius[-1]) + 1
+    for moved, length in zip(travel.T, span, strict=True):
         low, high = margin, length - margin
         if wide:  # anywhere, as long as the whole path stays in the frame
-            moved = direction * float(travel[-1])
-            low, high = low - min(moved, 0), high - max(moved, 0)
+            low, high = low - float(moved.min()), high - float(moved.max())
         else:  # where every motion would stay in the frame: the first frame does not give the motion away
             low, high = low + longest, high - longest
         if low > high - 4:  # too little room: about the middle of what there is
             low, high = (low + high) / 2 - 2, (low + high) / 2 + 2
-        centre.append(rng.uniform(low, high) + direction * travel)
+        centre.append(rng.uniform(low, high) + moved)
     return centre[0], centre[1], radius
 
 
 def render(
-    scenes: list[Scene], rng: random.Random, frames: int = 17, fps: float = 8, width: int = 64, height: int = 64
+    scenes: list[Scene],
+    rng: random.Random,
+    frames: int = 17,
+    fps: float = 8,
+    width: int = 64,
+    height: int = 64,
+    turns: Sequence[Turn | None] = (),
 ) -> Tensor:
     """Clips of the scenes, [B, 3, frames, height, width] in -1..1; start, size, speed and tint are drawn from rng."""
     scale = min(width, height) / UNIT
     clips = []
-    for scene in scenes:
-        track = path(scene, rng, frames, fps, (width / scale, height / scale))
-        mask = coverage(scene.shape, *(values * scale for values in track), height, width)
-        tint = torch.tensor([value + rng.uniform(-0.03, 0.03) for value in COLORS[scene.color]]).clamp(0, 1)
+    for scene, turn in zip_longest(scenes, turns):
+        first = turn.frame if turn else frames
+        parts = [scene] * first + [turn.scene for _ in range(frames - first)]
+        track = path(parts, rng, fps, (width / scale, height / scale))
         ground = BACKGROUNDS[scene.background] + rng.uniform(-0.02, 0.02)
-        clips.append(ground + (tint[:, None, None, None] - ground) * mask)
+        tints, shown = {}, []
+        for part, chosen in ((scene, slice(first)), (parts[-1], slice(first, frames))):
+            mask = coverage(part.shape, *(values[chosen] * scale for values in track), height, width)
+            if part.color not in tints:
+                tints[part.color] = torch.tensor([value + rng.uniform(-0.03, 0.03) for value in COLORS[part.color]])
+            shown.append(ground + (tints[part.color].clamp(0, 1)[:, None, None, None] - ground) * mask)
+        clips.append(torch.cat(shown, 1))
     return torch.stack(clips) * 2 - 1
 
 
-def clips(count: int, seed: int, withheld: bool | None = False, **size: float) -> Clips:
-    """`count` random clips of a seed; `size` is passed on to `render`."""
+def clips(count: int, seed: int, withheld: bool | None = False, turning: float = 0.0, **size: float) -> Clips:
+    """`count` random clips of a seed, the share `turning` of which turn; `size` is passed on to `render`."""
     rng = random.Random(seed)
     scenes = draw_scenes(count, rng, withheld)
-    return Clips(render(scenes, rng, **size), scenes)
+    turns = [draw_turn(scene, rng, size.get("frames", 17)) if rng.random() < turning else None for scene in scenes]
+    return Clips(render(scenes, rng, turns=turns, **size), scenes, turns)
