@@ -121,7 +121,7 @@ def stays_inside(scene: Any, seed: int, frames: int) -> bool:
     """Whether the shape of this seed never touches the picture's edge: the model has seen no other clips."""
     from pocket.world import UNIT, path, reach
 
-    x, y, radius = path(scene, random.Random(seed), frames, FPS, (UNIT, UNIT))
+    x, y, radius = path([scene] * frames, random.Random(seed), FPS, (UNIT, UNIT))
     room = reach(scene.shape) * radius
     return all(bool((at > room).all() and (UNIT - at > room).all()) for at in (x, y))
 

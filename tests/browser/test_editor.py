@@ -15,6 +15,14 @@ NOTICES = {
     "AtelierLoadVideoModel": r"Atelier pocket recommends 64 x 64",
     "AtelierEmptyVideoLatent": r"64 x 64, \d+ frames at \d+ fps",
     "AtelierPlaceFrames": r"frame 1 of \d+ is given",
+    "AtelierPlaceKeyframes": r"images are given from frames 1, 6, 14",
+    "AtelierExtendShot": r"25 frames = 3.12 s,\sframes 18 to 25 are to be made",
+    "AtelierLoopShot": r"17 frames = 2.12 s,\sframes 10 to 17 are to be made",
+    "AtelierBlendShots": r"21 frames = 2.62 s,\sframes 6 to 17 are to be made",
+    "AtelierRecutShot": r"17 frames = 2.12 s,\sframes 6 to 9 are to be made",
+    "AtelierRemixShot": r"90% noise: denoise 0.\d+",
+    "AtelierInpaintShot": r"\d+% of the clip is to be made",
+    "AtelierPickVariation": r"variation 1 of 4",
 }
 
 
@@ -64,7 +72,8 @@ def opened_as_saved(view, saved: dict) -> None:
         assert [widget["value"] for widget in widgets] == node["widgets_values"], node["type"]
         assert not [w["name"] for w in widgets if w["choices"] and w["value"] not in w["choices"]], node["type"]
     texts = view.page.locator("textarea").evaluate_all("areas => areas.map(area => area.value)")
-    assert [node["widgets_values"][0] in texts for node in saved["nodes"] if "Prompt" in node["type"]] == [True]
+    prompts = [node["widgets_values"][0] for node in saved["nodes"] if "Prompt" in node["type"]]
+    assert prompts and not [prompt for prompt in prompts if prompt not in texts]
 
     by_id = {node["id"]: node for node in saved["nodes"]}
     links = {
