@@ -35,19 +35,13 @@ def shot_of(node: type[io.ComfyNode], clip: dict, vae, overlap: float, drop: int
     shot = shots.window(clip, context, grid, lambda samples, at: shots.opening_of(vae, samples, at), drop)
     holes = knowns.mask_of(clip)[:, :, :total].amax(dim=(0, 1, 3, 4)).nonzero().flatten().tolist()
     frames, rate = grid.frames(total), clip.get("frame_rate", knowns.DEFAULT_FPS)
+    made = "nothing is to be made"
     if holes:
         first, last = (grid.frames(holes[0]) + 1 if holes[0] else 1), grid.frames(holes[-1] + 1)
-        made = f"frames {first} to {last} of {frames} are to be made"
-    else:
-        made = f"nothing of the {frames} frames is to be made"
+        made = f"frames {first} to {last} are to be made"
     seen = grid.frames(shot["samples"].shape[2])
-    lines = [
-        f"{frames} frames = {frames / rate:.2f} s,",
-        made,
-        f"(the model sees {seen})" if seen < frames else "",
-        note,
-    ]
-    show(node, "\n".join(filter(None, lines)))
+    sight = f", the model sees {seen}" if seen < frames else ""
+    show(node, "\n".join(filter(None, [made, f"{frames} in all = {frames / rate:.2f} s{sight}", note])))
     return shot
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,22 @@ def test_every_node_has_a_help_page(schemas):
         assert page.startswith(f"# {schema.display_name}\n")
         missing = [i.id for i in schema.inputs if i.id not in page]
         assert not missing
+
+
+def test_pictures_of_help_pages_are_there_and_small():
+    pages = ROOT / "web" / "docs"
+    named = {
+        name for page in pages.glob("*.md") for name in re.findall(r"!\[[^]]+\]\((.+?)\)", page.read_text("utf-8"))
+    }
+    assert named == {picture.name for picture in pages.glob("*.webp")}
+    assert all((pages / name).stat().st_size < 100_000 for name in named)
+
+
+def test_the_styles_are_whole():
+    styles = json.loads((ROOT / "styles.json").read_text(encoding="utf-8"))
+    assert {"archival", "film noir", "cardboard & papercraft", "whimsical stop motion", "balloon world"} <= set(styles)
+    for name, style in styles.items():
+        assert set(style) == {"prompt", "negative"} and style["prompt"].count("{prompt}") == 1, name
 
 
 def test_start_up_is_light():

@@ -26,6 +26,7 @@ SEED = 70_500_000
 FPS, STEP, LENGTH = 8, 4, 17
 """Frames a second, frames in a latent frame, and frames of a source clip."""
 SIDEWAYS = ("left", "right", "up", "down")
+GROWN = 6  # pixels by which a mask is larger than the shape it is drawn around
 DOCUMENT = comfyui.ROOT / "docs" / "shots.md"
 PICTURES = comfyui.ROOT / "web" / "docs"
 
@@ -177,13 +178,15 @@ def extend(studio: Studio, number: int, direction: str) -> Made:
 
 
 def loop(studio: Studio, number: int, seam: str) -> Made:
+    from atelier.models.shots import SEAMS
+
     scene, frames = source(number, (*SIDEWAYS, "grow"))
     clip = studio.encoded(frames)
     before = studio.decoded(clip)
     seams = dict(latent=clip, seam=seam, overlap=1.0)
     after = studio.filled(studio.nodes.LoopShot, prompt_of(scene, "motion"), number, **seams)
     steps, around = steps_of(after), float((after[-1] - after[0]).abs().mean())
-    unmade = LENGTH - round({"short": 0.5, "normal": 1.0}[seam] * FPS)
+    unmade = LENGTH - min(round(SEAMS[seam] * FPS), LENGTH - 1 - STEP)
     figures = {
         "step from last to first / median step": around / statistics.median(steps),
         "the same in the source": float((before[-1] - before[0]).abs().mean()) / statistics.median(steps_of(before)),
@@ -193,6 +196,8 @@ def loop(studio: Studio, number: int, seam: str) -> Made:
 
 
 def blend(studio: Studio, number: int, curve: str) -> Made:
+    import torch
+
     scene, frames = source(number)
     another = replace(scene, color=other(number, "color", scene.color), shape=other(number, "shape", scene.shape))
     first, second = studio.encoded(frames), studio.encoded(rendered(another, number))
@@ -206,12 +211,15 @@ def blend(studio: Studio, number: int, curve: str) -> Made:
         to_one, to_two = (made[place] - one[place]).abs().mean(), (made[place] - two[place - rest + 1]).abs().mean()
         influence.append(float(to_one / (to_one + to_two)))
     falls = [max(0.0, a - b) for a, b in zip(influence, influence[1:], strict=False)]
+    share = torch.linspace(0, 1, span + 2)[1:-1].view(-1, 1, 1, 1)
+    fade = (1 - share) * one[rest:] + share * two[1 : span + 1]
     steps = steps_of(made)
     figures = {
         "kept of the first": kept(made[:rest], one[:rest]),
         "kept of the second": kept(made[LENGTH:], two[span + 1 :]),
         "largest fall of the second's influence": max(falls),
         "largest step / median step": max(steps) / statistics.median(steps),
+        "likeness of the span to a cross-fade (dB)": kept(made[rest:LENGTH], fade),
     }
     return Made(figures, (one, two, made))
 
@@ -276,7 +284,8 @@ def inpaint(studio: Studio, number: int) -> Made:
     scene, frames = source(number)
     clip, wanted = studio.encoded(frames), replace(scene, color=other(number, "color", scene.color))
     before = studio.decoded(clip)
-    mask = (frames - frames[:, :1, :1]).abs().amax(-1).gt(0.1).float()  # where the shape is, frame by frame
+    seen = (frames - frames[:, :1, :1]).abs().amax(-1).gt(0.1).float()  # where the shape is, frame by frame
+    mask = torch.nn.functional.max_pool2d(seen[:, None], 2 * GROWN + 1, stride=1, padding=GROWN)[:, 0]
     shot = studio.call(studio.nodes.InpaintShot, vae=studio.vae, latent=clip, mask=mask, strength=1.0)
     made = studio.decoded(studio.sampled(shot, prompt_of(wanted), number))
     away = torch.nn.functional.interpolate(shot["noise_mask"][0], size=(64, 64), mode="nearest")[0]
@@ -302,7 +311,7 @@ TOOLS: dict[str, tuple[str, Callable[[Studio, int], Made]]] = {
     "Extend, forward": ("AtelierExtendShot", lambda studio, number: extend(studio, number, "forward")),
     "Extend, backward": ("", lambda studio, number: extend(studio, number, "backward")),
     "Loop, normal": ("AtelierLoopShot", lambda studio, number: loop(studio, number, "normal")),
-    "Loop, short": ("", lambda studio, number: loop(studio, number, "short")),
+    "Loop, long": ("", lambda studio, number: loop(studio, number, "long")),
     "Blend, linear": ("AtelierBlendShots", lambda studio, number: blend(studio, number, "linear")),
     "Blend, sharp": ("", lambda studio, number: blend(studio, number, "sharp")),
     "Remix": ("AtelierRemixShot", remix),
