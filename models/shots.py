@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -259,6 +259,23 @@ def assembled(latent: dict, order: list[int | None], vae: comfy.sd.VAE) -> dict:
     step = bridge.vae_grid(vae).temporal
     mask = torch.cat([missing[:1], missing[1:].view(-1, step).amax(dim=1)])
     return with_holes(latent, samples, mask)
+
+
+def picked(latents: list[dict], number: int) -> dict:
+    """One clip of LATENTs that may hold several, counted from 1 over all. Raises ValueError when there is none."""
+    places = [(latent, place) for latent in latents for place in range(len(latent["samples"]))]
+    if not 1 <= number <= len(places):
+        raise ValueError(f"There are {len(places)} variations; number {number} is none of them.")
+    latent, place = places[number - 1]
+    parts = {key: _one(latent[key], place) for key in ("samples", "noise_mask") if key in latent}
+    if AROUND in latent:
+        around = latent[AROUND]
+        parts[AROUND] = replace(around, before=_one(around.before, place), after=_one(around.after, place))
+    return {**latent, **parts}
+
+
+def _one(batch: torch.Tensor, place: int) -> torch.Tensor:
+    return batch[place : place + 1] if len(batch) > 1 else batch
 
 
 # ------------------------------------------------------------------------------------------------ openings

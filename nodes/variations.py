@@ -6,6 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from ..media.sheet import contact_sheet
+from ..models import shots
 from .notice import show
 
 MOST = 64
@@ -98,16 +99,6 @@ class PickVariation(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent: list[dict], number: list[int]) -> io.NodeOutput:
-        places = [(each, place) for each in latent for place in range(len(each["samples"]))]
-        if number[0] > len(places):
-            raise ValueError(f"There are {len(places)} variations; number {number[0]} is none of them.")
-        chosen, place = places[number[0] - 1]
-        show(cls, f"variation {number[0]} of {len(places)}")
-        return io.NodeOutput({**chosen, **one_of(chosen, place)})
-
-
-def one_of(latent: dict, place: int) -> dict:
-    """Samples and mask of one clip of a batch."""
-    count = len(latent["samples"])
-    batched = {key: latent[key] for key in ("samples", "noise_mask") if key in latent}
-    return {key: value[place : place + 1] if len(value) == count else value for key, value in batched.items()}
+        chosen = shots.picked(latent, number[0])
+        show(cls, f"variation {number[0]} of {sum(len(each['samples']) for each in latent)}")
+        return io.NodeOutput(chosen)

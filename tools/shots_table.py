@@ -123,7 +123,7 @@ def stays_inside(scene: Any, seed: int, frames: int) -> bool:
     from pocket.world import UNIT, path, reach
 
     x, y, radius = path([scene] * frames, random.Random(seed), FPS, (UNIT, UNIT))
-    room = reach(scene.shape) * radius
+    room = reach(scene.shape) * radius + 1
     return all(bool((at > room).all() and (UNIT - at > room).all()) for at in (x, y))
 
 
@@ -382,7 +382,7 @@ def picture(node: str, made: Made) -> None:
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="run.py shots", description="Measures the editing nodes: docs/shots.md.")
     options.add_argument("names", nargs="*", metavar="TOOL", help=f"only these, not written: {', '.join(TOOLS)}")
-    options.add_argument("--clips", type=int, default=24, help="clips for each row (default: 24)")
+    options.add_argument("--clips", type=int, default=16, help="clips for each row (default: 16)")
     options.add_argument("--pictures", type=Path, metavar="FOLDER", help="also a PNG of every tool's first clips there")
     return options
 

@@ -60,6 +60,8 @@ def test_help_pages_are_served(view):
         status, text = view.page.evaluate(fetch, f"/extensions/atelier/docs/{node}.md")
         assert status == 200
         assert text == (ROOT / "web" / "docs" / f"{node}.md").read_text(encoding="utf-8")
+    for picture in (ROOT / "web" / "docs").glob("*.webp"):
+        assert view.page.evaluate(fetch, f"/extensions/atelier/docs/{picture.name}")[0] == 200
 
 
 def opened_as_saved(view, saved: dict) -> None:

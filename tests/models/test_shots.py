@@ -149,6 +149,20 @@ def test_variations_of_one_shot_are_joined_to_the_same_clip():
     assert shots.joined(twice)["samples"].shape == (2, 2, 10, 3, 4)
 
 
+def test_a_variation_is_picked_with_what_belongs_to_it():
+    first = shots.window(shots.extended(clip(9), 1, forward=True), 1, GRID, opening)
+    batch = shots.window(
+        shots.extended({"samples": torch.cat([clip(9, n)["samples"] for n in (20, 40)])}, 1, forward=True),
+        1,
+        GRID,
+        opening,
+    )
+    assert [numbers(shots.joined(shots.picked([first, batch], n)))[0] for n in (1, 2, 3)] == [1, 20, 40]
+    for number in (0, 4):
+        with pytest.raises(ValueError, match=f"There are 3 variations; number {number}"):
+            shots.picked([first, batch], number)
+
+
 @pytest.mark.parametrize(
     "text,expected",
     [

@@ -196,6 +196,36 @@ def test_another_family_is_edited_the_same_way(server, kind, inputs):
     assert (len(made) - 1) % 8 == 0 and made.shape[1:] == (64, 64, 3)
 
 
+def test_a_batch_is_extended_clip_by_clip(server):
+    graph = edited("ExtendShot", dict(batch_size=2), direction="forward", **EXTEND)
+    clips, longer = latents(server, graph, "sample", "join")
+    assert longer.shape[:3] == (2, 32, 7) and torch.equal(longer[:, :, :5], clips)
+
+
+def said(server, prompt: graphs.Prompt) -> str:
+    """What the nodes of this graph write into ComfyUI's log."""
+    before = len(server.log.read_text())
+    latents(server, prompt, "again")
+    return server.log.read_text()[before:]
+
+
+def test_a_clip_of_another_rate_is_taken_and_said(server):
+    graph = blend()
+    graph["other size"] = node("AtelierEmptyVideoLatent", **{**graph["empty"]["inputs"], "fps": 16})
+    graph["other"]["inputs"]["latent"] = ["other size", 0]
+    assert "made for 16 fps, plays at 8" in said(server, graph)
+
+
+def test_a_mask_of_another_size_and_length_is_taken_and_said(server):
+    graph = edited("ExtendShot", direction="forward", **EXTEND)
+    graph["white"] = node("EmptyImage", width=96, height=48, batch_size=3, color=0xFFFFFF)
+    graph["mask"] = node("ImageToMask", image=["white", 0], channel="red")
+    given = dict(vae=["load", 2], latent=["sample", 0], mask=["mask", 0], strength=1.0)
+    graph["shot"] = node("AtelierInpaintShot", **given)
+    words = said(server, graph)
+    assert "mask 96 x 48 scaled to 64 x 64" in words and "3 masks stretched over 17 frames" in words
+
+
 def complaint(server, prompt: graphs.Prompt) -> str:
     with pytest.raises(JobFailed) as raised:
         server.client.run(prompt)
