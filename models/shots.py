@@ -23,6 +23,9 @@ from .knowns import DEFAULT_FPS, clip_for, mask_of
 if TYPE_CHECKING:
     import comfy.sd
 
+Opening = Callable[[torch.Tensor, int], torch.Tensor]
+"""(latents, n) -> what stands for latent frame n - 1 at the start of a clip, [B, C, 1, h, w]."""
+
 AROUND = "around"
 SEAMS = {"short": 0.5, "normal": 1.0, "long": 2.0}
 """Seconds of a loop's end that are made anew."""
@@ -94,17 +97,18 @@ def extended(latent: dict, count: int, forward: bool) -> dict:
     return with_holes(latent, torch.cat(parts, dim=2), mask)
 
 
-def looped(latent: dict, count: int, beginning: torch.Tensor) -> dict:
-    """A clip whose last `count` latent frames are a hole, followed by its `beginning` once more.
+def looped(latent: dict, count: int, moved: int, opening: Opening, beginning: torch.Tensor) -> dict:
+    """A clip as a loop: its last `count` latent frames are a hole, its first ones come after that.
 
-    beginning [B, C, t, h, w]: the clip's first frames, encoded as those of a clip that goes on. They are context only:
-    leave them out again with `window(..., drop=t)`.
+    The loop begins `moved` latent frames later than the clip, so that where it jumps back two frames of the clip meet
+    as they always did, and the hole has known frames on both sides. beginning [B, C, moved, h, w]: the clip's first
+    frames, encoded as those of a clip that goes on.
     """
     clip = finished(latent)
-    kept = clip[:, :, : clip.shape[2] - count]
+    kept = torch.cat([opening(clip, moved + 1).to(clip), clip[:, :, moved + 1 : clip.shape[2] - count]], dim=2)
     made = clip.new_zeros(*clip.shape[:2], count, *clip.shape[3:])
-    mask = torch.zeros(clip.shape[2] + beginning.shape[2])
-    mask[kept.shape[2] : clip.shape[2]] = 1
+    mask = torch.zeros(clip.shape[2])
+    mask[kept.shape[2] : kept.shape[2] + count] = 1
     return with_holes(latent, torch.cat([kept, made, beginning.to(clip)], dim=2), mask)
 
 
@@ -166,22 +170,19 @@ def read_points(text: str) -> tuple[list[float], list[float]]:
     return times, values
 
 
-def window(
-    latent: dict, context: int, grid: Grid, opening: Callable[[torch.Tensor, int], torch.Tensor], drop: int = 0
-) -> dict:
+def window(latent: dict, context: int, grid: Grid, opening: Opening) -> dict:
     """The part of a clip with holes that the sampler needs: the holes, and `context` latent frames on either side.
 
-    opening(samples, n): what stands for latent frame n - 1 at the start of a clip, [B, C, 1, h, w]. The last `drop`
-    latent frames are context only. `joined` puts everything together again.
+    `joined` puts everything together again.
     """
     samples, mask = latent["samples"], mask_of(latent)
     holes = mask.amax(dim=(0, 1, 3, 4)).nonzero().flatten().tolist()
     total = samples.shape[2]
-    first, end = (holes[0], holes[-1] + 1) if holes else (0, total - drop)
+    first, end = (holes[0], holes[-1] + 1) if holes else (0, total)
     # Groups of an autoencoder begin with the latent frame after the first.
     begin = max(0, (first - context - 1) // grid.group * grid.group + 1) if first else 0
     stop = min(total, -(-(end + context - 1) // grid.group) * grid.group + 1)
-    around = Around(samples[:, :, :first], samples[:, :, end : total - drop], first, stop - end)
+    around = Around(samples[:, :, :first], samples[:, :, end:], first, stop - end)
     if begin > 1:
         lead = opening(samples, begin).to(samples)
         around = Around(around.before, around.after, first - begin + 1, around.tail)

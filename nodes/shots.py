@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..models import bridge, knowns, shots
+from ..models.family import Grid
 from .choices import check
 from .notice import show
 
@@ -28,12 +29,15 @@ def vae_input() -> io.Vae.Input:
     return io.Vae.Input("vae", tooltip="The VAE of Load Video Model.")
 
 
-def shot_of(node: type[io.ComfyNode], clip: dict, vae, overlap: float, drop: int = 0, note: str = "") -> dict:
+def opening(vae) -> shots.Opening:
+    return lambda samples, at: shots.opening_of(vae, samples, at)
+
+
+def shot_of(node: type[io.ComfyNode], clip: dict, vae, overlap: float, note: str = "") -> dict:
     """The part of a clip with holes that is to be sampled; the node says what is to be made."""
-    grid, total = bridge.vae_grid(vae), clip["samples"].shape[2] - drop
-    context = shots.latent_frames(overlap, clip, grid) if overlap else total
-    shot = shots.window(clip, context, grid, lambda samples, at: shots.opening_of(vae, samples, at), drop)
-    holes = knowns.mask_of(clip)[:, :, :total].amax(dim=(0, 1, 3, 4)).nonzero().flatten().tolist()
+    grid, total = bridge.vae_grid(vae), clip["samples"].shape[2]
+    shot = shots.window(clip, context_of(overlap, clip, grid), grid, opening(vae))
+    holes = knowns.mask_of(clip).amax(dim=(0, 1, 3, 4)).nonzero().flatten().tolist()
     frames, rate = grid.frames(total), clip.get("frame_rate", knowns.DEFAULT_FPS)
     made = "nothing is to be made"
     if holes:
@@ -43,6 +47,11 @@ def shot_of(node: type[io.ComfyNode], clip: dict, vae, overlap: float, drop: int
     sight = f", the model sees {seen}" if seen < frames else ""
     show(node, "\n".join(filter(None, [made, f"{frames} in all = {frames / rate:.2f} s{sight}", note])))
     return shot
+
+
+def context_of(overlap: float, clip: dict, grid: Grid) -> int:
+    """Latent frames of an overlap in seconds; 0 means all."""
+    return shots.latent_frames(overlap, clip, grid) if overlap else clip["samples"].shape[2]
 
 
 class ExtendShot(io.ComfyNode):
@@ -89,8 +98,8 @@ class LoopShot(io.ComfyNode):
             node_id="AtelierLoopShot",
             display_name="Loop Shot",
             category="Atelier",
-            description="Makes the end of a clip anew so that its last frame flows into its first. Then: Sample Video, "
-            "Join Shot.",
+            description="Makes a clip to be played again and again: its end is made anew and flows into its "
+            "beginning. Then: Sample Video, Join Shot.",
             inputs=[
                 vae_input(),
                 io.Latent.Input("latent", tooltip=CLIP_TOOLTIP),
@@ -122,11 +131,12 @@ class LoopShot(io.ComfyNode):
                 f"{grid.frames(1 + 2 * grid.group)} at least. Extend it first."
             )
         count = min(asked, room)
-        around = shots.latent_frames(overlap, latent, grid) if overlap else room
-        beginning = shots.beginning_of(vae, clip, min(around, clip.shape[2] - 1 - count))
-        note = "" if count == asked else "(the clip is too short for more)"
-        shot = shot_of(cls, shots.looped(latent, count, beginning), vae, overlap, beginning.shape[2], note)
-        return io.NodeOutput(shot)
+        half = max(1, (clip.shape[2] - count + 1) // 2 // grid.group) * grid.group
+        moved = min(context_of(overlap, latent, grid), half)
+        loop = shots.looped(latent, count, moved, opening(vae), shots.beginning_of(vae, clip, moved))
+        begins = f"begins at {moved * grid.temporal / latent.get('frame_rate', knowns.DEFAULT_FPS):g} s of the clip"
+        note = begins if count == asked else f"{begins}; too short for a longer seam"
+        return io.NodeOutput(shot_of(cls, loop, vae, overlap, note))
 
 
 class BlendShots(io.ComfyNode):
@@ -185,7 +195,7 @@ class BlendShots(io.ComfyNode):
         blend = shots.blended(first, second, shots.influence_of(curve, points, span))
         rates = [clip.get("frame_rate", knowns.DEFAULT_FPS) for clip in (first, second)]
         note = "" if rates[0] == rates[1] else f"(the second clip, made for {rates[1]:g} fps,\nplays at {rates[0]:g})"
-        return io.NodeOutput(shot_of(cls, blend, vae, overlap, note=note))
+        return io.NodeOutput(shot_of(cls, blend, vae, overlap, note))
 
 
 class RecutShot(io.ComfyNode):

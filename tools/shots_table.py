@@ -45,9 +45,10 @@ TARGETS = {
     "the new colour is there at strong (share)": 0.8,
     "subtle < mild < strong in distance (share)": 0.8,
     "largest step in and around the gap / median step": 1.5,
+    "largest step in and around the seam / median step": 1.5,
     "the new colour is there (share)": 0.8,
 }
-KEPT = {"Extend": 35, "Loop": 35}
+KEPT = {"Extend": 35}
 """dB that what is kept must reach; 30 elsewhere."""
 
 

@@ -93,12 +93,12 @@ def test_windows_of_grouped_autoencoders_stay_legal(count, context, forward):
     assert numbers(shots.joined(sampled(shot))) == (after if forward else [1000, 1000, 1000, *range(2, count + 1)])
 
 
-def test_a_loop_makes_its_end_with_its_beginning_in_sight():
-    loop = shots.looped(clip(9), 2, clip(3, first=50)["samples"])
-    assert numbers(loop) == [1, 2, 3, 4, 5, 6, 7, 0, 0, 50, 51, 52]
-    shot = shots.window(loop, 2, GRID, opening, drop=3)
-    assert numbers(shot) == [-5, 6, 7, 0, 0, 50, 51] and holes(shot) == [0, 0, 0, 1, 1, 0, 0]
-    assert numbers(shots.joined(sampled(shot))) == [1, 2, 3, 4, 5, 6, 7, 1000, 1000]
+def test_a_loop_jumps_back_between_two_frames_of_the_clip():
+    loop = shots.looped(clip(9), 2, 3, opening, clip(3, first=50)["samples"])
+    assert numbers(loop) == [-4, 5, 6, 7, 0, 0, 50, 51, 52] and holes(loop) == [0, 0, 0, 0, 1, 1, 0, 0, 0]
+    shot = shots.window(loop, 1, GRID, opening)
+    assert numbers(shot) == [-6, 7, 0, 0, 50] and holes(shot) == [0, 0, 1, 1, 0]
+    assert numbers(shots.joined(sampled(shot))) == [-4, 5, 6, 7, 1000, 1000, 50, 51, 52]
 
 
 def test_a_blend_keeps_the_nearer_clip_as_far_as_its_influence_goes():

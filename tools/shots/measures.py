@@ -23,6 +23,8 @@ from shots.studio import (
     velocity,
 )
 
+LONGER = LENGTH + FPS
+"""Frames of clips of which more is needed."""
 GROWN = 6
 """Pixels by which a mask is larger than the shape it is drawn around."""
 
@@ -36,7 +38,7 @@ class Made:
 
 
 def extend(studio: Studio, number: int, direction: str) -> Made:
-    scene, whole = source(number, frames=LENGTH + FPS)
+    scene, whole = source(number, frames=LONGER)
     forward = direction == "forward"
     clip = studio.encoded(whole[:LENGTH] if forward else whole[-LENGTH:])
     before = studio.decoded(clip)
@@ -57,17 +59,20 @@ def extend(studio: Studio, number: int, direction: str) -> Made:
 def loop(studio: Studio, number: int, seam: str) -> Made:
     from atelier.models.shots import SEAMS
 
-    scene, frames = source(number, (*SIDEWAYS, "grow"))
+    scene, frames = source(number, (*SIDEWAYS, "grow"), LONGER)
     clip = studio.encoded(frames)
     before = studio.decoded(clip)
     seams = dict(latent=clip, seam=seam, overlap=1.0)
     after = studio.filled(studio.nodes.LoopShot, prompt_of(scene, "motion"), number, **seams)
-    steps, around = steps_of(after), float((after[-1] - after[0]).abs().mean())
-    unmade = LENGTH - min(round(SEAMS[seam] * FPS), LENGTH - 1 - STEP)
+    made, moved = round(SEAMS[seam] * FPS), FPS  # frames; the loop begins one overlap later than the clip
+    seam_at = LONGER - made - moved
+    steps, median = steps_of(after), statistics.median(steps_of(after))
     figures = {
-        "step from last to first / median step": around / statistics.median(steps),
-        "the same in the source": float((before[-1] - before[0]).abs().mean()) / statistics.median(steps_of(before)),
-        "kept": kept(after[:unmade], before[:unmade]),
+        "step from last to first / median step": float((after[-1] - after[0]).abs().mean()) / median,
+        "largest step in and around the seam / median step": max(steps[seam_at - 1 : seam_at + made]) / median,
+        "the source's step from last to first": float((before[-1] - before[0]).abs().mean()) / median,
+        "kept before the seam": kept(after[:seam_at], before[moved : LONGER - made]),
+        "kept after the seam": kept(after[-moved:], before[:moved]),
     }
     return Made(figures, (before, after))
 
