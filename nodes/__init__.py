@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from .decode import DecodeVideo
 from .latent import EmptyVideoLatent, PlaceFrames, PlaceKeyframes
 from .load import LoadVideoModel
+from .lora import LoadVideoLoRA
 from .remake import InpaintShot, RemixShot
 from .sample import SampleVideo, VideoSchedule
 from .shots import BlendShots, ExtendShot, JoinShot, LoopShot, RecutShot
@@ -20,6 +21,7 @@ class Atelier(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             LoadVideoModel,
+            LoadVideoLoRA,
             EncodeVideoPrompt,
             EmptyVideoLatent,
             PlaceFrames,

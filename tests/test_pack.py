@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 # A saved graph is a promise: names and order of a landed node never change. New inputs go at the end, with a default.
 PROMISED = {
     "AtelierLoadVideoModel": ["model", "weight_dtype", "text_encoder", "vae"],
+    "AtelierLoadVideoLoRA": ["model", "lora", "strength"],
     "AtelierEncodeVideoPrompt": ["clip", "prompt", "negative_prompt", "style"],
     "AtelierEmptyVideoLatent": ["model", "width", "height", "seconds", "frames", "fps", "batch_size"],
     "AtelierPlaceFrames": ["vae", "latent", "images", "position", "time", "strength"],
@@ -37,6 +38,7 @@ PROMISED = {
 }
 PROMISED_OUTPUTS = {
     "AtelierLoadVideoModel": ["MODEL", "CLIP", "VAE"],
+    "AtelierLoadVideoLoRA": ["MODEL"],
     "AtelierEncodeVideoPrompt": ["CONDITIONING", "CONDITIONING"],
     "AtelierEmptyVideoLatent": ["LATENT"],
     "AtelierPlaceFrames": ["LATENT"],

@@ -20,6 +20,7 @@ from ..bridge import call_network, load_weights, without_weights
 from ..family import Family, Grid, Recipe, Shape, State, Text, Variant
 from ..files import Checkpoint, Component, dequantised
 from ..knowns import Knowns
+from ..streaming import Pass, pieces
 from . import sampler
 from .autoencoder import STATISTICS, CausalVideoVAE, LatentStatistics, denormalised, normalised
 from .schedule import stage_sigmas
@@ -38,8 +39,8 @@ RECIPES = {
     "image": Recipe(1024, 1024, 1, fps=24, steps=10, guidance=6.5, negative_prompt=NEGATIVE),
 }
 TRAINED_FRAMES = {"384p": 16, "768p": 31, "image": 1}  # latent frames
-# What the authors' own scripts use where memory is short; the VAE was trained on pictures of this size.
-VAE_TILE, DECODE_WINDOW, ENCODE_WINDOW = 256, 1, 16
+# As the authors' own scripts code it where memory is short, which changes nothing.
+DECODE_WINDOW, ENCODE_WINDOW = (2, 1), (17, 16)  # frames of the first piece and of each that follows
 # Of the published networks: what tells miniflux from FLUX.1, whose keys are the same.
 HEAD_WIDTH = 64
 # Where in transformer_options the network finds what it sees beside the noisy frame.
@@ -190,23 +191,26 @@ class PyramidAutoencoder(torch.nn.Module):
     """The causal VAE between pixels and latents as one variant's network sees them, in chunks and tiles."""
 
     grid = replace(GRID, patch=(1, 1))
-    # Reckoned, not measured, for 640 x 384: about 1300 per pixel of a tile and frame of a chunk. Larger clips have more
-    # tiles and chunks, one after the other.
-    encode_values, decode_values, frames_at_once = 170.0, 170.0, 16
+    encode_values, decode_values = 1300.0, 1300.0
 
     def __init__(self, vae: CausalVideoVAE, statistics: LatentStatistics) -> None:
         super().__init__()
         self.vae, self.statistics = vae, statistics
 
-    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Pixels [B, 3, F, H, W] in -1..1 -> latents [B, C, T, h, w], mean of the posterior."""
-        mean, _ = self.vae.encode(pixels, ENCODE_WINDOW, VAE_TILE).chunk(2, dim=1)
-        return normalised(mean, self.statistics)
+    def encoding(self, frames: int) -> Pass:
+        """Pixels -> mean of the posterior."""
+        step, (first, following) = self.vae.encoder_step(), ENCODE_WINDOW
+        return Pass(pieces(first, following, frames), lambda piece, last: step(piece, last).chunk(2, dim=1)[0])
 
-    def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents [B, C, T, h, w] -> pixels [B, 3, F, H, W] in about -1..1, in main memory."""
-        latents = denormalised(latents, self.statistics)
-        return self.vae.decode(latents, DECODE_WINDOW, VAE_TILE, device=torch.device("cpu"))
+    def decoding(self, frames: int) -> Pass:
+        """Latents of the VAE's own -> pixels."""
+        return Pass(pieces(*DECODE_WINDOW, frames), self.vae.decoder_step())
+
+    def normal(self, latents: torch.Tensor) -> torch.Tensor:
+        return normalised(latents, self.statistics)
+
+    def raw(self, latents: torch.Tensor) -> torch.Tensor:
+        return denormalised(latents, self.statistics)
 
 
 def build_autoencoder(

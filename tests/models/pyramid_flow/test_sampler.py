@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pyramid_vae
 import pytest
 import torch
 from atelier.models.pyramid_flow import sampler
@@ -55,7 +56,7 @@ class Guided:
 def known_image(record, vae) -> torch.Tensor:
     """The recorded image as the first frame [1, 16, 1, h, w]: the posterior sampled with the recorded noise."""
     pixels = record["input_image_uint8_hwc"].movedim(-1, 0)[None, :, None] / 127.5 - 1
-    posterior = DiagonalGaussianDistribution(vae.encode(pixels, tile=256))
+    posterior = DiagonalGaussianDistribution(pyramid_vae.encode(vae, pixels, tile=256))
     (noise,) = draws(record, "vae_posterior_noise")
     return normalised(posterior.mean + posterior.std * noise, STATISTICS["miniflux"])
 
@@ -85,7 +86,7 @@ def test_latents_and_frames_equal_the_recorded(name, golden, flux, vae):
     assert [report.step for report in reports] == list(range(1, steps + 1))
     check_stages(record, reports, prepare, first=latents.shape[2] - len(record.facts["units"]))
     if "frames_uint8" in record.tensors:
-        pixels = vae.decode(denormalised(latents, STATISTICS["miniflux"]), window=1, tile=256)
+        pixels = pyramid_vae.decode(vae, denormalised(latents, STATISTICS["miniflux"]), window=1, tile=256)
         frames = (pixels * 127.5 + 127.5).clamp(0, 255).to(torch.uint8)[0].movedim(0, -1)
         different = (frames.int() - record["frames_uint8"].int()).abs()
         assert different.max() <= 1 and (different > 0).float().mean() < 1e-3
