@@ -641,12 +641,12 @@ def _checked(images: torch.Tensor) -> torch.Tensor:
 
 def frames_of(vae: comfy.sd.VAE, samples: torch.Tensor) -> torch.Tensor:
     """Latents [B, C, T, h, w] -> frames [B, F, H, W, 3] in 0..1, each clip for itself."""
-    return torch.stack([decode(vae, clip) for clip in samples.split(1)])
+    return decode(vae, samples).unflatten(0, (len(samples), -1))
 
 
 def encode(vae: comfy.sd.VAE, frames: torch.Tensor) -> torch.Tensor:
-    """Frames [B, F, H, W, 3] in 0..1 -> latents [B, C, T, h, w]. ComfyUI takes one clip at a time."""
-    return torch.cat([vae.encode(clip) for clip in frames])
+    """Frames [B, F, H, W, 3] in 0..1, F and the sides legal for the VAE's grid -> latents [B, C, T, h, w]."""
+    return torch.cat([encode_stream(vae, [clip], len(clip)) for clip in frames])
 
 
 class _FirstStage(torch.nn.Module):
