@@ -28,6 +28,7 @@ BENCHMARKS = {
     "startup": "what the pack adds to ComfyUI's start-up",
     "load": "loading a 2 GB checkpoint: memory over its size, time over diffusers'",
     "demo": "from command to MP4",
+    "pyramid": "Pyramid Flow against a plain version of it: time per latent frame, memory",
     "pocket": "what share of the built-in model's clips shows what was asked for",
 }
 IN_STEP = ("step", "step_core")

@@ -59,19 +59,19 @@ def extend(studio: Studio, number: int, direction: str) -> Made:
 def loop(studio: Studio, number: int, seam: str) -> Made:
     from atelier.models.shots import SEAMS
 
-    scene, frames = source(number, (*SIDEWAYS, "grow"), LONGER)
+    made, moved = round(SEAMS[seam] * FPS), FPS  # frames; the loop begins one overlap later than the clip
+    scene, frames = source(number, (*SIDEWAYS, "grow"), made + FPS + 1)  # as long as the way back is
     clip = studio.encoded(frames)
     before = studio.decoded(clip)
     seams = dict(latent=clip, seam=seam, overlap=1.0)
     after = studio.filled(studio.nodes.LoopShot, prompt_of(scene, "motion"), number, **seams)
-    made, moved = round(SEAMS[seam] * FPS), FPS  # frames; the loop begins one overlap later than the clip
-    seam_at = LONGER - made - moved
+    seam_at = len(frames) - made - moved
     steps, median = steps_of(after), statistics.median(steps_of(after))
     figures = {
         "step from last to first / median step": float((after[-1] - after[0]).abs().mean()) / median,
         "largest step in and around the seam / median step": max(steps[seam_at - 1 : seam_at + made]) / median,
         "the source's step from last to first": float((before[-1] - before[0]).abs().mean()) / median,
-        "kept before the seam": kept(after[:seam_at], before[moved : LONGER - made]),
+        "kept before the seam": kept(after[:seam_at], before[moved : len(frames) - made]),
         "kept after the seam": kept(after[-moved:], before[:moved]),
     }
     return Made(figures, (before, after))
