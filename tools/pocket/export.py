@@ -19,7 +19,7 @@ RECIPE = {
     "frames": 17,
     "fps": 8,
     "steps": 25,
-    "guidance": 2.0,
+    "guidance": 3.0,
     "negative_prompt": "",
 }
 LIMIT = 12_000_000  # bytes in the repository
