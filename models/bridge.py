@@ -35,12 +35,21 @@ import comfy.text_encoders.sd3_clip
 import comfy.utils
 import latent_preview
 import torch
+from comfy.cli_args import args
 from comfy.model_base import ModelType
+from comfy_api import feature_flags
+from comfy_execution.progress import get_progress_state
+from comfy_execution.utils import get_executing_context
+from PIL import Image
+from protocol import BinaryEventTypes
+from server import PromptServer
 
 from . import streaming
 from .family import Family, Grid, Shape, State, Text, Variant
 from .files import CheckpointError
 from .gguf import EIGHT_BIT_BLOCK, EIGHT_BITS, Quantised, in_eight_bits, numbers, shape_of
+from .preview import Colours, Player, false_colours, pictures
+from .prompts import holding
 
 SMALLEST_TILE = 256  # pixels; smaller ones show too little of the picture to be coded well
 
@@ -147,30 +156,42 @@ def _model_config(family: Family, variant: Variant) -> comfy.supported_models_ba
     class Config(comfy.supported_models_base.BASE):
         unet_config = {"disable_unet_model_creation": True}
         sampling_settings = {"shift": shift, "multiplier": 1000.0}
-        latent_format = _latent_format(family.preview, grid)
+        latent_format = _latent_format(family, variant)
         # ComfyUI's figure for its own LTXV network, which is 2048 wide, has a token for each latent pixel.
         memory_usage_factor = 5.5 * width / 2048 / (grid.patch[0] * grid.patch[1] ** 2)
 
     return Config(Config.unet_config)
 
 
-def _latent_format(preview: str, grid: Grid) -> type[comfy.latent_formats.LatentFormat]:
-    """Latents of a grid, left as they are, with the preview colours of one of ComfyUI's own formats."""
-    core = getattr(comfy.latent_formats, preview, comfy.latent_formats.LatentFormat)()
-    colours = {name: getattr(core, name, None) for name in ("latent_rgb_factors", "latent_rgb_factors_bias")}
-    if core.latent_channels != grid.channels:
-        colours = {}
-    return type(
-        "VideoLatent",
-        (comfy.latent_formats.LatentFormat,),
-        {
-            "latent_channels": grid.channels,
-            "latent_dimensions": 3,
-            "temporal_downscale_ratio": grid.temporal,
-            "spacial_downscale_ratio": grid.spatial,
-            **colours,
-        },
-    )
+def _colours(family: Family, variant: Variant) -> Colours:
+    """What latents look like: as fitted to this checkpoint, as ComfyUI shows the family's, or in false colours."""
+    core = getattr(comfy.latent_formats, family.preview, comfy.latent_formats.LatentFormat)()
+    channels = variant.grid.channels
+    if variant.colours is not None:
+        return variant.colours
+    if core.latent_rgb_factors is None or core.latent_channels != channels:
+        return false_colours(channels)
+    return Colours(core.latent_rgb_factors, core.latent_rgb_factors_bias or (0.0, 0.0, 0.0))
+
+
+def _latent_format(family: Family, variant: Variant) -> type[comfy.latent_formats.LatentFormat]:
+    """Latents of a variant's grid, left as they are; previews show the frame that its `preview_frame` names."""
+    colours, grid = _colours(family, variant), variant.grid
+
+    class VideoLatent(comfy.latent_formats.LatentFormat):
+        latent_channels = grid.channels
+        latent_dimensions = 3
+        temporal_downscale_ratio = grid.temporal
+        spacial_downscale_ratio = grid.spatial
+        latent_rgb_factors = colours.factors
+        latent_rgb_factors_bias = colours.bias
+        preview_frame = 0
+
+        def latent_rgb_factors_reshape(self, x: torch.Tensor) -> torch.Tensor:
+            """The frame of a clip [B, C, T, h, w] that ComfyUI's preview is to show, as a picture's latent."""
+            return x[:, :, min(self.preview_frame, x.shape[2] - 1)] if x.ndim == 5 else x
+
+    return VideoLatent
 
 
 def shift_of_tokens(scheduler: Any, tokens: int) -> float:
@@ -192,7 +213,12 @@ def choose_dtypes(choice: str, weights: State, dtypes: tuple[str, ...]) -> tuple
         storage = memory.unet_dtype(device=device, model_params=params, supported_dtypes=supported, weight_dtype=found)
     else:
         storage = getattr(torch, choice)
-    return storage, memory.unet_manual_cast(storage, device, supported) or storage
+    compute = memory.unet_manual_cast(storage, device, supported) or storage
+    if compute not in supported:
+        # ComfyUI computes in float16 where it is asked to and the device can; of a format that nothing computes in, it
+        # takes the best one of ours.
+        compute = memory.unet_manual_cast(torch.float8_e4m3fn, device, supported)
+    return storage, compute
 
 
 @contextmanager
@@ -370,10 +396,61 @@ def make_model(
 
 def _patched(kind: type, model: VideoModel, device: Any, offload: Any) -> comfy.model_patcher.ModelPatcher:
     patcher = kind(model, load_device=device, offload_device=offload)
+    patcher.add_wrapper(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, _with_preview)
     patcher.add_wrapper(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, _with_whole_tokens)
     patcher.add_wrapper(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, _with_enforced_mask)
     patcher.add_wrapper(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, _with_own_sampler)
     return patcher
+
+
+def _with_preview(
+    sample: Callable,
+    noise: torch.Tensor,
+    latent: torch.Tensor,
+    sampler: Any,
+    sigmas: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    callback: Callable | None = None,
+    *others: Any,
+    **options: Any,
+) -> torch.Tensor:
+    """Sample while the node plays what there is so far, where ComfyUI's own previews are on and somebody watches."""
+    send, model = _sender(), sample.class_obj.model_patcher.model
+    if send is None or callback is None:
+        return sample(noise, latent, sampler, sigmas, mask, callback, *others, **options)
+    entries = [entry for conds in sample.class_obj.conds.values() for entry in conds]
+    looks, shown = _colours(model.family, model.variant), model.latent_format
+
+    def report(step: int, denoised: torch.Tensor, x: torch.Tensor, steps: int) -> None:
+        player.play(pictures(denoised, looks))
+        shown.preview_frame = player.index
+        callback(step, denoised, x, steps)
+
+    with Player(send, model.variant.grid.temporal / _frame_rate(entries, model.variant)) as player:
+        try:
+            return sample(noise, latent, sampler, sigmas, mask, report, *others, **options)
+        finally:
+            shown.preview_frame = 0
+
+
+def _sender() -> Callable[[torch.Tensor], None] | None:
+    """Sends a picture, uint8 [h, w, 3], to the node that runs now; None where previews are off or no node runs."""
+    running, server = get_executing_context(), getattr(PromptServer, "instance", None)
+    if latent_preview.args.preview_method == latent_preview.LatentPreviewMethod.NoPreviews or None in (running, server):
+        return None
+    registry, client, size = get_progress_state(), server.client_id, latent_preview.MAX_PREVIEW_RESOLUTION
+
+    def send(picture: torch.Tensor) -> None:
+        image = ("JPEG", Image.fromarray(picture.numpy()), size)
+        state = registry.nodes.get(running.node_id)
+        if state is not None:  # its progress as it stands, with a picture
+            told = running.node_id, state["value"], state["max"], state, running.prompt_id, image
+            for handler in [handler for handler in registry.handlers.values() if handler.enabled]:
+                handler.update_handler(*told)
+        if not feature_flags.supports_feature(server.sockets_metadata, client, "supports_preview_metadata"):
+            server.send_sync(BinaryEventTypes.UNENCODED_PREVIEW_IMAGE, image, client)
+
+    return send
 
 
 def _with_whole_tokens(
@@ -456,14 +533,19 @@ def _with_own_sampler(
     family, variant = guider.inner_model.family, guider.inner_model.variant
     if family.sample is None:
         return sample(guider, sigmas, extra_args, callback, noise, latent, mask, *others)
-    guidance, options, seed = getattr(guider, "cfg", 1.0), extra_args["model_options"], extra_args.get("seed")
+    guidance, conds, seed = getattr(guider, "cfg", 1.0), guider.conds, extra_args.get("seed")
 
-    def velocity(x: torch.Tensor, timestep: float, guidance: float, seen: dict[str, Any]) -> torch.Tensor:
-        guider.cfg = guidance
-        sigma = x.new_full(x.shape[:1], timestep / 1000)
-        told = {**options, "transformer_options": {**options.get("transformer_options", {}), **seen}}
-        denoised = guider(x, sigma, model_options=told, seed=seed)
-        return (x - denoised) / sigma.view(-1, 1, 1, 1, 1)
+    def prepare(frame: int, guidance: float, seen: dict[str, Any]) -> Callable[[torch.Tensor, float], torch.Tensor]:
+        held = {name: _at_frame(entries, variant, frame) for name, entries in conds.items()}
+        options = _for_another_size(extra_args["model_options"], guider.inner_model.model_sampling, seen)
+
+        def velocity(x: torch.Tensor, timestep: float) -> torch.Tensor:
+            guider.cfg, guider.conds = guidance, held
+            sigma = x.new_full(x.shape[:1], timestep / 1000)
+            denoised = guider(x, sigma, model_options=options, seed=seed)
+            return (x - denoised) / sigma.view(-1, 1, 1, 1, 1)
+
+        return velocity
 
     def report(progress: Any) -> None:
         memory.throw_exception_if_processing_interrupted()
@@ -474,7 +556,7 @@ def _with_own_sampler(
     try:
         return family.sample(
             variant,
-            velocity,
+            prepare,
             noise,
             latent,
             mask,
@@ -484,7 +566,28 @@ def _with_own_sampler(
             callback=report,
         )
     finally:
-        guider.cfg = guidance
+        guider.cfg, guider.conds = guidance, conds
+
+
+def _at_frame(entries: list[dict[str, Any]], variant: Variant, frame: int) -> list[dict[str, Any]]:
+    """Of ComfyUI's conditioning, the entries that hold when a latent frame is seen."""
+    return holding(entries, variant.grid.moment(frame, _frame_rate(entries, variant)))
+
+
+def _frame_rate(entries: list[dict[str, Any]], variant: Variant) -> float:
+    """What the conditioning says, else what the model's authors recommend."""
+    return next((entry["frame_rate"] for entry in entries if "frame_rate" in entry), variant.recipe.fps)
+
+
+def _for_another_size(options: dict[str, Any], sampling: Any, told: dict[str, Any]) -> dict[str, Any]:
+    """Model options with `told` among those of the transformer, for latents of another size than before.
+
+    EasyCache and LazyCache compare each step with the last one: they begin anew.
+    """
+    transformer = {**options.get("transformer_options", {}), **told}
+    if "easycache" in transformer:
+        transformer["easycache"] = transformer["easycache"].clone().prepare_timesteps(sampling)
+    return {**options, "transformer_options": transformer}
 
 
 def make_static(patcher: comfy.model_patcher.ModelPatcher) -> comfy.model_patcher.ModelPatcher:
@@ -518,16 +621,26 @@ def with_lora(
     adapters: name of a weight -> an adapter's parts under ComfyUI's names ("lora_up.weight", "alpha", ...). They are
     patches: applied when the model is loaded, or each time a weight is used that is not, and taken off again.
     """
-    parts = {f"{name}.{part}": tensor for name, found in adapters.items() for part, tensor in found.items()}
-    patches = comfy.lora.load_lora(parts, {name: NETWORK_PREFIX + name for name in adapters})
+    taken = adapters.keys() - _never_patched(model.model.diffusion_model)
+    parts = {f"{name}.{part}": tensor for name in taken for part, tensor in adapters[name].items()}
+    patches = comfy.lora.load_lora(parts, {name: NETWORK_PREFIX + name for name in taken})
     patched = model.clone()
-    used = set(patched.add_patches(patches, strength))
-    left = set()
-    for name in adapters:
+    used, left = set(patched.add_patches(patches, strength)), set(adapters.keys() - taken)
+    for name in taken:
         own = {NETWORK_PREFIX + name, NETWORK_PREFIX + name.removesuffix("weight") + "bias"} & patches.keys()
         if not own or own - used:
             left.add(name)
     return patched, left
+
+
+def _never_patched(network: torch.nn.Module) -> set[str]:
+    """Parameters that ComfyUI applies no patches to: those beside further modules with parameters."""
+    return {
+        f"{prefix}.{name}".removeprefix(".")
+        for prefix, module in network.named_modules()
+        if (own := dict(module.named_parameters(recurse=False))) and len(own) < len(list(module.parameters()))
+        for name in own
+    }
 
 
 # ------------------------------------------------------------------------------------------------ VAE
@@ -637,6 +750,16 @@ def _checked(images: torch.Tensor) -> torch.Tensor:
         "16-bit format overflowed: start ComfyUI with --fp32-vae.",
     )
     return images
+
+
+def frames_of(vae: comfy.sd.VAE, samples: torch.Tensor) -> torch.Tensor:
+    """Latents [B, C, T, h, w] -> frames [B, F, H, W, 3] in 0..1, each clip for itself."""
+    return decode(vae, samples).unflatten(0, (len(samples), -1))
+
+
+def encode(vae: comfy.sd.VAE, frames: torch.Tensor) -> torch.Tensor:
+    """Frames [B, F, H, W, 3] in 0..1, F and the sides legal for the VAE's grid -> latents [B, C, T, h, w]."""
+    return torch.cat([encode_stream(vae, [clip], len(clip)) for clip in frames])
 
 
 class _FirstStage(torch.nn.Module):
@@ -1008,3 +1131,47 @@ def sample(
 def _check_finite(values: torch.Tensor, complaint: str) -> None:
     if not torch.isfinite(values).all():
         raise ValueError(complaint)
+
+
+# ------------------------------------------------------------------------------------------------ the running graph
+
+
+def progress(total: int) -> Callable[[int], None]:
+    """A function to call with how many of `total` are done: ComfyUI shows it, and there its interrupt is raised."""
+    bar = comfy.utils.ProgressBar(total)
+
+    def report(done: int) -> None:
+        memory.throw_exception_if_processing_interrupted()
+        bar.update_absolute(done, total)
+
+    return report
+
+
+def output_is_used(place: int) -> bool:
+    """Whether another node takes that output of the node that is running; True where nobody can know.
+
+    Not read from the hidden prompt and id, because a node's fingerprint, which has neither, needs the same answer: else
+    ComfyUI would give out the cached result of a run in which the output was not wanted. A node made while the graph
+    runs (a loop) is not in the graph that was queued.
+    """
+    running, server = get_executing_context(), getattr(PromptServer, "instance", None)
+    queued = server.prompt_queue.get_current_queue()[0] if server is not None else []
+    graph = next((item[2] for item in queued if running and item[1] == running.prompt_id), {})
+    if running is None or running.node_id not in graph:
+        return True
+    links = (value for node in graph.values() for value in node["inputs"].values() if isinstance(value, list))
+    return any(link == [running.node_id, place] for link in links)
+
+
+def metadata(prompt: dict | None, extra: dict | None) -> dict[str, Any]:
+    """The graph that goes into every file made with it, under the names ComfyUI reads; nothing where it must not.
+
+    What ComfyUI notes in the prompt while it runs ("is_changed": for some nodes the paths of files) stays out.
+    """
+    if args.disable_metadata:
+        return {}
+    queued = {
+        name: {key: value for key, value in node.items() if key != "is_changed"}
+        for name, node in (prompt or {}).items()
+    }
+    return ({"prompt": queued} if queued else {}) | dict(extra or {})

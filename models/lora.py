@@ -25,11 +25,10 @@ from .registry import families
 
 # Trainers' ways to name the parts of an adapter -> the one way that ComfyUI's adapters have in common. PEFT puts the
 # adapter's name between; Genmo leaves ".weight" out.
-_PEFT = r"(?:\.(?!weight$)[^.]+)?(?:\.weight)?$"
+_PEFT = r"(?:\.(?!weight$|bias$)[^.]+)?(?:\.weight)?$"
 PARTS = (
     (rf"\.lora_A{_PEFT}", "lora_down.weight"),
     (rf"\.lora_B{_PEFT}", "lora_up.weight"),
-    (rf"\.lora_magnitude_vector{_PEFT}", "dora_scale"),
     (r"(?:[._]lora|\.lora_linear_layer)\.(down|up)\.weight$", r"lora_{}.weight"),
     (r"\.lora_(down|up|mid)\.weight$", r"lora_{}.weight"),
     (r"\.(alpha|dora_scale|diff|diff_b|w_norm|b_norm|set_weight)$", "{}"),
@@ -87,16 +86,20 @@ def modules_of(state: State, metadata: dict[str, str], file: str) -> tuple[Modul
 
     file: its name, for errors. Raises CheckpointError when the file holds no LoRA or one with halves that do not match.
     """
+    if any("lora_magnitude_vector" in key for key in state):
+        raise CheckpointError(
+            f"{file} is a DoRA of PEFT, which is not read: ComfyUI measures a DoRA's weights otherwise, so it would "
+            "not look as trained. Use a LoRA, or a DoRA that a LyCORIS trainer saved."
+        )
     modules: Modules = {}
     others = []
     for key, tensor in _joined(state).items():
-        found = next((m and (m, part) for pattern, part in PARTS if (m := re.search(pattern, key))), None)
+        found = next(((m, part) for pattern, part in PARTS if (m := re.search(pattern, key))), None)
         if found is None:
             others.append(key)
             continue
         match, part = found
-        part = part.format(*match.groups())
-        modules.setdefault(key[: match.start()], {})[part] = tensor
+        modules.setdefault(key[: match.start()], {})[part.format(*match.groups())] = tensor
     if not modules:
         raise CheckpointError(
             f"{file} is no LoRA: none of its {len(state)} tensors is one's (found: {', '.join(list(state)[:3])}, ...). "
@@ -108,8 +111,6 @@ def modules_of(state: State, metadata: dict[str, str], file: str) -> tuple[Modul
         alpha = _peft_alpha(settings, name, parts)
         if alpha is not None:
             parts.setdefault("alpha", alpha)
-        if "dora_scale" in parts and parts["dora_scale"].ndim == 1:
-            parts["dora_scale"] = parts["dora_scale"][:, None]
     return modules, others
 
 
@@ -151,11 +152,12 @@ def _peft_settings(metadata: dict[str, str]) -> dict[str, Any]:
         noted = json.loads(metadata.get("lora_adapter_metadata", "{}"))
     except json.JSONDecodeError:
         return {}
-    return {key.removeprefix("transformer."): value for key, value in noted.items()}
+    items = noted.items() if isinstance(noted, dict) else ()
+    return {key.removeprefix("transformer."): value for key, value in items}
 
 
 def _peft_alpha(settings: dict[str, Any], name: str, parts: State) -> torch.Tensor | None:
-    if "lora_alpha" not in settings or "lora_down.weight" not in parts:
+    if not isinstance(settings.get("lora_alpha"), int | float) or "lora_down.weight" not in parts:
         return None
     special = (settings.get("alpha_pattern") or {}).items()
     alpha = next((a for pattern, a in special if re.match(rf"(.*\.)?({pattern})$", name)), settings["lora_alpha"])
@@ -195,7 +197,7 @@ def translated(family: Family, shapes: dict[str, Shape], modules: Modules) -> di
         parts = modules[source]
         if len(rows) == others[source] and torch.equal(rows, torch.arange(len(rows))):
             placed[key] = Placed(source, parts)
-        elif parts.keys() <= ROWS | {"lora_down.weight", "alpha"}:
+        elif _splittable(parts, others[source]):
             split = {part: tensor[rows] if part in ROWS else tensor for part, tensor in parts.items()}
             placed[key] = Placed(source, split)
     return placed
@@ -247,6 +249,12 @@ def _asked(
         if key in shapes and rows.device.type == "cpu" and rows.dtype == torch.int64 and rows.numel():
             which = bisect.bisect_right(starts, int(rows[0])) - 1
             yield names[which], key, rows - starts[which]
+
+
+def _splittable(parts: State, outputs: int) -> bool:
+    """Whether an adapter of that many outputs can be taken apart by its rows."""
+    by_row = [tensor for part, tensor in parts.items() if part in ROWS]
+    return parts.keys() <= ROWS | {"lora_down.weight", "alpha"} and all(t.shape[:1] == (outputs,) for t in by_row)
 
 
 def _outputs(parts: State) -> int:

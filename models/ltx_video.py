@@ -19,6 +19,7 @@ from .family import Family, Grid, Recipe, Shape, State, Text, Variant
 from .files import Checkpoint, Component, dequantised, renamed
 from .knowns import PerToken
 from .ltx_stream import LTXStream
+from .preview import Colours
 from .streaming import Pass, pieces
 
 GRID = Grid(channels=128, temporal=8, spatial=32)
@@ -138,7 +139,8 @@ def recognise(checkpoint: Checkpoint) -> Variant | None:
         return None
     variant = _variant(checkpoint, config)
     own = {key: value for key, value in checkpoint.recipe.items() if key in variant.recipe.__dict__}
-    return replace(variant, recipe=replace(variant.recipe, **own))
+    colours = checkpoint.recipe.get("preview")
+    return replace(variant, recipe=replace(variant.recipe, **own), colours=colours and Colours(**colours))
 
 
 def _looks_like_ltx(network: Component) -> bool:

@@ -17,15 +17,13 @@ AUTOMATIC = "automatic"
 
 
 def listed(kind: str) -> list[str]:
-    """The files ComfyUI lists for a kind of model, and the GGUF files beside them, which it does not."""
-    beside = [
-        name
-        for root in folder_paths.get_folder_paths(kind)
-        if Path(root).is_dir()
-        for name in folder_paths.recursive_search(root, excluded_dir_names=[".git"])[0]
-        if name.lower().endswith(".gguf")
-    ]
-    return list(dict.fromkeys([*folder_paths.get_filename_list(kind), *sorted(beside)]))
+    """The files ComfyUI lists for a kind of model, and the GGUF files beside them, which it does not.
+
+    Those are a kind of their own, in the same folders: no other node's list changes, and ComfyUI remembers ours.
+    """
+    quantised, folders = f"atelier_gguf_{kind}", folder_paths.folder_names_and_paths
+    folders[quantised] = folders[kind][0], {".gguf"}
+    return list(dict.fromkeys(folder_paths.get_filename_list(kind) + folder_paths.get_filename_list(quantised)))
 
 
 def model_choices() -> list[str]:

@@ -258,7 +258,7 @@ def settings(steps: int, guidance: float) -> sampler.Settings:
 
 def sample_shot(
     variant: Variant,
-    velocity: Callable[[torch.Tensor, float, float, dict[str, Any]], torch.Tensor],
+    prepare: Callable[[int, float, dict[str, Any]], sampler.Velocity],
     noise: torch.Tensor,
     known: torch.Tensor,
     mask: torch.Tensor | None,
@@ -270,7 +270,8 @@ def sample_shot(
 ) -> torch.Tensor:
     """Fill the holes of a shot: latents [B, C, T, h, w] from noise of that shape, frame by frame.
 
-    velocity(x, timestep, guidance, options): the guided network, options going into its transformer_options.
+    prepare(frame, guidance, options) -> the guided network with the frame's prompts, options going into its
+    transformer_options.
     known, mask: as in LATENT, mask [B, 1 or C, T, h, w] or None; a frame stays, as history for those after it, when its
     mask is nearer to 0 (keep) than to 1 (make) everywhere. Raises ValueError when the image model is asked for a video.
     """
@@ -289,15 +290,30 @@ def sample_shot(
         len(sampler.STAGES),
     )
     chosen = settings(steps, guidance)
-    make = None if mask is None else [bool(frame.max() > 0.5) for frame in mask.unbind(2)]
+    make = None if mask is None else _frames_to_make(variant, mask)
 
-    def prepare(frame: int, history: list[torch.Tensor], shape: torch.Size) -> sampler.Velocity:
-        options, guided = {OPTION: Seen(history)}, chosen.guidance_of(frame)
-        return lambda x, timestep: velocity(x, timestep, guided, options)
+    def prepare_stage(frame: int, history: list[torch.Tensor], shape: torch.Size) -> sampler.Velocity:
+        return prepare(frame, chosen.guidance_of(frame), {OPTION: Seen(history)})
 
     # Another seed than the shot's own noise has: the same would repeat its first values.
     block_noise = sampler.seeded_block_noise(seed ^ 1)
-    return sampler.sample(prepare, noise, chosen, block_noise, known, make, callback)
+    return sampler.sample(prepare_stage, noise, chosen, block_noise, known, make, callback)
+
+
+def _frames_to_make(variant: Variant, mask: torch.Tensor) -> list[bool]:
+    """Per latent frame whether it is made; what of the mask [B, 1 or C, T, h, w] cannot be followed is said."""
+    make = [bool(frame.max() > 0.5) for frame in mask.unbind(2)]
+    if any(frame.min() <= 0.5 for frame, made in zip(mask.unbind(2), make, strict=True) if made):
+        logging.warning(
+            "Atelier: %s makes whole frames: those of which the mask keeps only a part are made anew.", variant.name
+        )
+    if True in make and False in make[make.index(True) :]:
+        logging.warning(
+            "Atelier: %s looks back only: the frames before a kept one do not lead to it. Keep the first frames, or "
+            "use LTX Video for last frames and frames in between.",
+            variant.name,
+        )
+    return make
 
 
 def _check_length(variant: Variant, frames: int) -> None:

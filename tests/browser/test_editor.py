@@ -14,7 +14,16 @@ NODES = sorted(path.stem for path in (ROOT / "web" / "docs").glob("*.md"))
 NOTICES = {
     "AtelierLoadVideoModel": r"Atelier pocket recommends 64 x 64",
     "AtelierEmptyVideoLatent": r"64 x 64, \d+ frames at \d+ fps",
+    "AtelierEncodeVideo": r"64 x 64, \d+ frames at 8 fps",
     "AtelierPlaceFrames": r"frame 1 of \d+ is given",
+    "AtelierPlaceKeyframes": r"images are given from frames 1, 6, 14",
+    "AtelierExtendShot": r"frames 18 to 25 are to be made\s25 in all = 3.12 s",
+    "AtelierLoopShot": r"frames 2 to 9 are to be made\s17 in all = 2.12 s",
+    "AtelierBlendShots": r"frames 6 to 17 are to be made\s21 in all = 2.62 s",
+    "AtelierRecutShot": r"frames 6 to 9 are to be made\s17 in all = 2.12 s",
+    "AtelierRemixShot": r"90% noise: denoise 0.\d+",
+    "AtelierInpaintShot": r"\d+% of the clip is to be made",
+    "AtelierPickVariation": r"variation 1 of 4",
 }
 
 
@@ -52,6 +61,8 @@ def test_help_pages_are_served(view):
         status, text = view.page.evaluate(fetch, f"/extensions/atelier/docs/{node}.md")
         assert status == 200
         assert text == (ROOT / "web" / "docs" / f"{node}.md").read_text(encoding="utf-8")
+    for picture in (ROOT / "web" / "docs").glob("*.webp"):
+        assert view.page.evaluate(fetch, f"/extensions/atelier/docs/{picture.name}")[0] == 200
 
 
 def opened_as_saved(view, saved: dict) -> None:
@@ -64,7 +75,8 @@ def opened_as_saved(view, saved: dict) -> None:
         assert [widget["value"] for widget in widgets] == node["widgets_values"], node["type"]
         assert not [w["name"] for w in widgets if w["choices"] and w["value"] not in w["choices"]], node["type"]
     texts = view.page.locator("textarea").evaluate_all("areas => areas.map(area => area.value)")
-    assert [node["widgets_values"][0] in texts for node in saved["nodes"] if "Prompt" in node["type"]] == [True]
+    prompts = [node["widgets_values"][0] for node in saved["nodes"] if "Prompt" in node["type"]]
+    assert prompts and not [prompt for prompt in prompts if prompt not in texts]
 
     by_id = {node["id"]: node for node in saved["nodes"]}
     links = {
@@ -111,3 +123,30 @@ def inside(inner: list[float], outer: list[float], slack: float = 2.0) -> bool:
 
 def overlap(one: list[float], other: list[float]) -> bool:
     return all(one[i] < other[i] + other[i + 2] and other[i] < one[i] + one[i + 2] for i in (0, 1))
+
+
+DROP = """async ([url, name]) => {
+    const answer = await fetch(url)
+    const file = new File([await answer.blob()], name, {type: answer.headers.get('Content-Type')})
+    const carried = new DataTransfer()
+    carried.items.add(file)
+    const canvas = app.canvas.canvas, {x, y, width, height} = canvas.getBoundingClientRect()
+    const place = {clientX: x + width / 2, clientY: y + height - 40, bubbles: true, cancelable: true}
+    for (const kind of ['dragenter', 'dragover', 'drop'])
+        canvas.dispatchEvent(new DragEvent(kind, {...place, dataTransfer: carried}))
+}"""
+
+
+@pytest.mark.parametrize("view", ["pinned", "newest"], indirect=True)
+def test_dropping_the_saved_mp4_on_the_canvas_brings_the_graph_back(view, workflow):
+    saved = workflow("text_to_video")
+    view.open_template("text_to_video")
+    assert view.run()["kind"] == "execution_success"
+    (video,) = view.play()
+    view.page.evaluate("() => app.graph.clear()")
+    assert view.nodes() == []
+
+    view.page.evaluate(DROP, [video["source"], "atelier.mp4"])
+    view.page.wait_for_function("() => app.graph._nodes.length > 0", timeout=30_000)
+    opened_as_saved(view, saved)
+    assert view.errors == []

@@ -144,6 +144,22 @@ def test_other_kinds_of_adapters_are_comfyuis(tmp_path, name):
     assert torch.allclose(loaded_weights(applied.model)[key], state[key] + 0.5 * torch.kron(one, two), atol=1e-5)
 
 
+def test_bare_tables_which_comfyui_never_patches_are_named(tmp_path):
+    state, table = LAYOUTS["ltx"](), "transformer_blocks.0.scale_shift_table"
+    lora = adapter(state, matrices(state)[:1]) | {f"diffusion_model.{table}.diff": torch.ones_like(state[table])}
+    file = adapters.file(tmp_path / "lora.safetensors", lora)
+    applied = add_lora(load(tmp_path / "model.safetensors", state), file, 1.0)
+    assert applied.changed == 1 and applied.unused == (f"diffusion_model.{table}",)
+    assert torch.equal(loaded_weights(applied.model)[table], state[table])
+
+
+def test_peft_dora_is_refused(tmp_path):
+    state = LAYOUTS["ltx"]()
+    lora = adapter(state, ["proj_out"]) | {"transformer.proj_out.lora_magnitude_vector.weight": torch.ones(128)}
+    with pytest.raises(CheckpointError, match="DoRA"):
+        add_lora(load(tmp_path / "model.safetensors", state), adapters.file(tmp_path / "lora.safetensors", lora), 1.0)
+
+
 def test_parts_without_a_place_are_named(tmp_path):
     state = LAYOUTS["ltx"]()
     modules = matrices(state)[:4]
@@ -153,12 +169,14 @@ def test_parts_without_a_place_are_named(tmp_path):
         "text_encoder.encoder.block.0.lora_A.weight": torch.zeros(2, 64),
         "text_encoder.encoder.block.0.lora_B.weight": torch.zeros(64, 2),
         "transformer.something.else": torch.zeros(1),
+        f"transformer.{modules[0]}.lora_B.bias": torch.zeros(64),
     }
     file = adapters.file(tmp_path / "lora.safetensors", lora)
     applied = add_lora(load(tmp_path / "model.safetensors", state), file, 1.0)
     assert applied.changed == 4
     assert applied.unused == (
         "text_encoder.encoder.block.0",
+        f"transformer.{modules[0]}.lora_B.bias",
         "transformer.something.else",
         "transformer.transformer_blocks.99.attn1.to_q",
     )

@@ -150,6 +150,19 @@ def test_known_frames_stay_and_become_history():
     torch.testing.assert_close(seen[3], made[:, :, :3].mean((3, 4), keepdim=True))
 
 
+def test_going_on_from_a_clip_equals_never_having_stopped(flux, golden):
+    """The last frames of a clip are history like any other: the frames after them come out the same."""
+    record, settings = golden("flux_generate_t2v_temp3"), Settings((2, 2, 2), (2, 2, 2))
+    prepare = Guided(flux, record, settings)
+    noise = torch.randn(1, 16, 5, 8, 16, generator=torch.manual_seed(3))
+    whole = sample(prepare, noise, settings, torch.zeros)
+    known = torch.cat([whole[:, :, :3], torch.zeros_like(whole[:, :, 3:])], dim=2)
+    make = [False] * 3 + [True] * 2
+    # Frames that are made take the first slices of the noise.
+    made = sample(prepare, noise.roll(2, dims=2), settings, torch.zeros, known, make)
+    assert torch.equal(made, whole)
+
+
 def test_a_run_can_be_cancelled_at_any_step():
     class Cancelled(Exception):
         pass
