@@ -18,7 +18,8 @@ from benchmarks.figure import Figure, interleaved, ratios, seconds_of
 if TYPE_CHECKING:
     from torch import nn
 
-LATENT_FRAMES = 16  # and eight times as many
+# And eight times as many. LTX looks ahead: only behind 20 latent frames is its decoder full.
+LATENT_FRAMES = {"LTX Video": 20, "CogVideoX": 4, "Mochi": 4, "Pyramid Flow": 4}
 ROUNDS = 3
 LTX = {  # Lightricks/LTX-Video 0.9.5
     "block_out_channels": (128, 256, 512, 1024, 2048),
@@ -52,10 +53,10 @@ def autoencoders(narrower: int = 1) -> dict[str, Callable[[], nn.Module]]:
         return tuple(width // narrower for width in widths)
 
     ltx = LTX | {key: narrow(*LTX[key]) for key in ("block_out_channels", "decoder_block_out_channels")}
-    pyramid = narrow(128, 256, 512, 512)
+    pyramid, cogvideox = narrow(128, 256, 512, 512), narrow(128, 256, 256, 512)
     return {
         "LTX Video": lambda: LTXVideoAutoencoder(AutoencoderKLLTXVideo(**ltx)),
-        "CogVideoX": lambda: CogVideoXAutoencoder(AutoencoderKLCogVideoX(block_out_channels=narrow(128, 256, 256, 512))),
+        "CogVideoX": lambda: CogVideoXAutoencoder(AutoencoderKLCogVideoX(block_out_channels=cogvideox)),
         "Mochi": lambda: MochiAutoencoder(
             AutoencoderKLMochi(
                 encoder_block_out_channels=narrow(64, 128, 256, 384),
@@ -79,12 +80,13 @@ def memory_of(name: str) -> list[Figure]:
     with torch.device("meta"):
         autoencoder = autoencoders()[name]().eval().requires_grad_(False)
     height, width = PICTURES[name]
-    short, long = (peak_of(autoencoder, frames, by_the_piece) for frames in (LATENT_FRAMES, 8 * LATENT_FRAMES))
-    others = {
-        way: peak_of(autoencoder, 8 * LATENT_FRAMES, function) / 2**30 for way, function in reference_ways(name).items()
-    }
-    tokens = f"{short / 2 / height / width:.0f} numbers a pixel"
-    note = ", ".join([f"{long / 2**30:.2f} GiB at {width} x {height} in 16 bit, {tokens}", *map(_named, others.items())])
+    frames, more = LATENT_FRAMES[name], 8 * LATENT_FRAMES[name]
+    short, long = (peak_of(autoencoder, PICTURES[name], count, by_the_piece) for count in (frames, more))
+    ways = reference_ways(name).items()
+    others = {way: peak_of(autoencoder, PICTURES[name], more, function) / 2**30 for way, function in ways}
+    numbers = f"{short / 2 / height / width:.0f} numbers a pixel"
+    taken = [f"{long / 2**30:.2f} GiB at {width} x {height} in 16 bit ({numbers})"]
+    note = ", ".join([*taken, *(f"{way} {size:.2f} GiB" for way, size in others.items())])
     figures = [Figure(f"decode {name}, memory", (long / short,), 1.1, note=note)]
     if "diffusers" in others:
         ratio = long / 2**30 / others["diffusers"]
@@ -92,28 +94,14 @@ def memory_of(name: str) -> list[Figure]:
     return figures
 
 
-def _named(entry: tuple[str, float]) -> str:
-    return f"{entry[0]} {entry[1]:.2f} GiB"
-
-
-def peak_of(autoencoder: nn.Module, latent_frames: int, way: Callable) -> int:
-    """Bytes that decoding takes at its most, in 16 bit, the clip itself (in and out) left out where it leaves."""
-    name = next(n for n, kind in _kinds().items() if isinstance(autoencoder, kind))
-    height, width = (side // autoencoder.grid.spatial for side in PICTURES[name])
+def peak_of(autoencoder: nn.Module, picture: tuple[int, int], latent_frames: int, way: Callable) -> int:
+    """Bytes that decoding a picture (height, width) takes at its most, in 16 bit, beside weights and latents."""
+    height, width = (side // autoencoder.grid.spatial for side in picture)
     half = copy.deepcopy(autoencoder).bfloat16()
     latents = torch.empty(1, half.grid.channels, latent_frames, height, width, dtype=torch.bfloat16, device="meta")
     with torch.no_grad(), Allocated([*half.parameters(), *half.buffers(), latents]) as allocated:
         way(half, latents)
     return allocated.peak
-
-
-def _kinds() -> dict[str, type]:
-    from atelier.models.cogvideox import CogVideoXAutoencoder
-    from atelier.models.ltx_video import LTXVideoAutoencoder
-    from atelier.models.mochi import MochiAutoencoder
-    from atelier.models.pyramid_flow.family import PyramidAutoencoder
-
-    return dict(zip(PICTURES, (LTXVideoAutoencoder, CogVideoXAutoencoder, MochiAutoencoder, PyramidAutoencoder)))
 
 
 def by_the_piece(autoencoder: nn.Module, latents: torch.Tensor) -> None:
@@ -162,15 +150,15 @@ def time_of(name: str) -> list[Figure]:
     autoencoder = autoencoders(narrower=2)[name]().eval().requires_grad_(False)
     side = 128 // autoencoder.grid.spatial
     latents = torch.randn(1, autoencoder.grid.channels, 9, side, side)
-    figures = []
-    for way, function in reference_ways(name).items():
-        other = copy.deepcopy(autoencoder)
-        with torch.no_grad():
-            seconds = interleaved(
-                ROUNDS, {"ours": lambda: by_the_piece(autoencoder, latents), way: lambda: function(other, latents)}
-            )
-        made = ratios(seconds["ours"], seconds[way])
-        figures.append(
-            Figure(f"decode {name}, time over {way}", made, 1.05 if way == "one go" else 1.0, note=seconds_of(seconds))
+    return [time_over(way, function, autoencoder, latents, name) for way, function in reference_ways(name).items()]
+
+
+def time_over(way: str, function: Callable, autoencoder: nn.Module, latents: torch.Tensor, name: str) -> Figure:
+    """By the piece against one other way, in turn."""
+    other = copy.deepcopy(autoencoder)
+    with torch.no_grad():
+        seconds = interleaved(
+            ROUNDS, {"ours": lambda: by_the_piece(autoencoder, latents), way: lambda: function(other, latents)}
         )
-    return figures
+    made, target = ratios(seconds["ours"], seconds[way]), 1.05 if way == "one go" else 1.0
+    return Figure(f"decode {name}, time over {way}", made, target, note=seconds_of(seconds))
