@@ -7,6 +7,7 @@ the one before it. So every layer here keeps the few frames it still needs, and 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,9 +16,7 @@ from diffusers.models.autoencoders.autoencoder_kl_ltx import (
     LTXVideoDecoder3d,
     LTXVideoDownsampler3d,
     LTXVideoEncoder3d,
-    LTXVideoMidBlock3d,
     LTXVideoResnetBlock3d,
-    LTXVideoUpBlock3d,
     LTXVideoUpsampler3d,
 )
 
@@ -41,20 +40,49 @@ class LTXStream:
         x = self.conv(net.conv_in, x)
         for block in net.down_blocks:
             x = self.down_block(block, x)
-        x = self.middle(net.mid_block, x, None)
+        for resnet in net.mid_block.resnets:
+            x = self.resnet(resnet, x)
         return self.conv(net.conv_out, net.conv_act(over_channels(net.norm_out, x)))
 
     def decode(
-        self, net: LTXVideoDecoder3d, latents: torch.Tensor, timestep: torch.Tensor | None, last: bool
+        self, net: LTXVideoDecoder3d, latents: torch.Tensor, timestep: torch.Tensor | None, most: int, last: bool
     ) -> torch.Tensor:
-        """Latents [B, C, t, h, w] of a piece, timestep [B] or None -> pixels [B, 3, t', H, W] that are finished."""
-        self.last = last
-        x = self.conv(net.conv_in, latents)
+        """Latents [B, C, t, h, w] of a piece, timestep [B] or None -> pixels [B, 3, t', H, W] that are finished.
+
+        most: how many latent frames a layer sees at a time. A clip's last piece sets free all that waits: many.
+        """
         if net.timestep_scale_multiplier is not None:
             timestep = timestep * net.timestep_scale_multiplier
-        x = self.middle(net.mid_block, x, timestep)
+        return self.through(self.layers(net, timestep, latents), latents, most, last)
+
+    def layers(
+        self, net: LTXVideoDecoder3d, timestep: torch.Tensor | None, like: torch.Tensor
+    ) -> list[tuple[int, Layer]]:
+        """A decoder's layers in order, each with how many times longer it makes a clip. like: features of that type."""
+        temb = embedded(net.mid_block, timestep, like)
+        layers = [(1, partial(self.conv, net.conv_in))]
+        layers += [(1, partial(self.resnet, resnet, temb=temb)) for resnet in net.mid_block.resnets]
         for block in net.up_blocks:
-            x = self.up_block(block, x, timestep)
+            if block.conv_in is not None:
+                layers.append((1, partial(self.resnet, block.conv_in, temb=timestep)))
+            temb = embedded(block, timestep, like)
+            layers += [(layer.stride[0], partial(self.upsample, layer)) for layer in block.upsamplers or ()]
+            layers += [(1, partial(self.resnet, resnet, temb=temb)) for resnet in block.resnets]
+        return [*layers, (1, partial(self.finish, net, timestep))]
+
+    def through(self, layers: list[tuple[int, Layer]], x: torch.Tensor, most: int, last: bool) -> torch.Tensor:
+        """x through all layers, at most `most` of its frames at a time."""
+        if not layers:
+            return x
+        (longer, layer), *rest = layers
+        made, parts = [], x.split(most, dim=2)
+        for number, part in enumerate(parts, 1):
+            self.last = ends = last and number == len(parts)
+            made.append(self.through(rest, layer(part), most * longer, ends))
+        return torch.cat(made, dim=2)
+
+    def finish(self, net: LTXVideoDecoder3d, timestep: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
+        """The last features of a decoder -> pixels."""
         x = over_channels(net.norm_out, x)
         if net.time_embedder is not None:
             table = net.scale_shift_table[None, ..., None, None, None]
@@ -96,7 +124,7 @@ class LTXStream:
         self.begun.add(layer)
         return True
 
-    def resnet(self, block: LTXVideoResnetBlock3d, x: torch.Tensor, temb: torch.Tensor | None) -> torch.Tensor:
+    def resnet(self, block: LTXVideoResnetBlock3d, x: torch.Tensor, temb: torch.Tensor | None = None) -> torch.Tensor:
         """Norm, activation, convolution, twice, and a way around."""
         hidden, shifts = over_channels(block.norm1, x), None
         if block.scale_shift_table is not None:
@@ -123,30 +151,14 @@ class LTXStream:
             self.noise[scale] = torch.randn(x.shape[3:], device=x.device, dtype=x.dtype)
         return x + (self.noise[scale] * scale)[None, :, None]
 
-    def middle(self, block: LTXVideoMidBlock3d, x: torch.Tensor, timestep: torch.Tensor | None) -> torch.Tensor:
-        temb = embedded(block, timestep, x)
-        for resnet in block.resnets:
-            x = self.resnet(resnet, x, temb)
-        return x
-
     def down_block(self, block: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
         """A block of either generation: residual blocks, then what halves the clip."""
         for resnet in block.resnets:
-            x = self.resnet(resnet, x, None)
+            x = self.resnet(resnet, x)
         for layer in block.downsamplers or ():
             x = self.downsample(layer, x) if isinstance(layer, LTXVideoDownsampler3d) else self.conv(layer, x)
         conv_out = getattr(block, "conv_out", None)
-        return x if conv_out is None else self.resnet(conv_out, x, None)
-
-    def up_block(self, block: LTXVideoUpBlock3d, x: torch.Tensor, timestep: torch.Tensor | None) -> torch.Tensor:
-        if block.conv_in is not None:
-            x = self.resnet(block.conv_in, x, timestep)
-        temb = embedded(block, timestep, x)
-        for layer in block.upsamplers or ():
-            x = self.upsample(layer, x)
-        for resnet in block.resnets:
-            x = self.resnet(resnet, x, temb)
-        return x
+        return x if conv_out is None else self.resnet(conv_out, x)
 
     def downsample(self, layer: LTXVideoDownsampler3d, x: torch.Tensor) -> torch.Tensor:
         """Time, height and width into channels; the first frame counts twice, so that groups come out even."""

@@ -29,7 +29,7 @@ SCHEDULER = {"shift": 6.0}
 # The first half of the steps is linear, from pure noise to where this share of it is gone.
 LINEAR_SHARE = 0.025
 TIMESTEPS = 1000
-DECODE_WINDOW = (3, 2)  # latent frames of the first piece and of each that follows
+DECODE_WINDOW = (1, 1)  # latent frames of the first piece and of each that follows
 
 
 # ------------------------------------------------------------------------------------------------ network
@@ -209,7 +209,8 @@ class RememberingConv(CogVideoXCausalConv3d):
 class MochiAutoencoder(torch.nn.Module):
     """diffusers' Mochi autoencoder between pixels and the normalised latents the network sees."""
 
-    encode_values, decode_values = 576.0, 1000.0
+    # Counted, see tools/benchmarks/decode.py; encoding 19 frames. Encoding takes more for more.
+    encode_values, decode_values = 6220.0, 11650.0
 
     def __init__(self, vae: AutoencoderKLMochi) -> None:
         super().__init__()

@@ -25,6 +25,7 @@ BENCHMARKS = {
     "step": "a sampler step against LTXPipeline's, ratio",
     "step_core": "a sampler step against ComfyUI core's own LTXV, ratio",
     "parity": "difference from diffusers' pipelines, relative",
+    "decode": "decoding by the piece: memory against length and diffusers' ways, time against one go",
     "startup": "what the pack adds to ComfyUI's start-up",
     "load": "loading a 2 GB checkpoint: memory over its size, time over diffusers'",
     "media": "writing and reading clips: time against core's Save Video, colours, memory at 8x the frames",
