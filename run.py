@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Atelier's one task runner: python run.py demo | serve | test | bench | lint | pocket.
+"""Atelier's one task runner: python run.py demo | serve | test | bench | shots | lint | pocket.
 
 It makes what it needs on first use (.venv, a pinned ComfyUI), says what it does, and takes up where it was interrupted.
 Standard library only; the work itself is done by the scripts in tools/, inside the environment.
@@ -32,6 +32,7 @@ USAGE = """usage: python run.py COMMAND [options]
   test              the tests; further arguments go to pytest, --slow adds the slow ones
   bench             the benchmarks; --json FILE also writes the figures
   lint              ruff: rules and layout
+  shots             the editing nodes' figures, into docs/shots.md (shots --help)
   pocket            train the small model that ships with the pack (pocket --help)
 
 COMFYUI_PATH     your ComfyUI folder instead of the pinned release
@@ -70,6 +71,10 @@ def run_bench(arguments: list[str]) -> int:
     return _run_in_environment("bench.py", arguments)
 
 
+def run_shots(arguments: list[str]) -> int:
+    return _run_in_environment("shots_table.py", arguments)
+
+
 def run_pocket(arguments: list[str]) -> int:
     return _run_in_environment("train_pocket.py", arguments)
 
@@ -88,6 +93,7 @@ COMMANDS = {
     "serve": run_serve,
     "test": run_tests,
     "bench": run_bench,
+    "shots": run_shots,
     "lint": run_lint,
     "pocket": run_pocket,
 }

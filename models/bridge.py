@@ -752,6 +752,16 @@ def _checked(images: torch.Tensor) -> torch.Tensor:
     return images
 
 
+def frames_of(vae: comfy.sd.VAE, samples: torch.Tensor) -> torch.Tensor:
+    """Latents [B, C, T, h, w] -> frames [B, F, H, W, 3] in 0..1, each clip for itself."""
+    return decode(vae, samples).unflatten(0, (len(samples), -1))
+
+
+def encode(vae: comfy.sd.VAE, frames: torch.Tensor) -> torch.Tensor:
+    """Frames [B, F, H, W, 3] in 0..1, F and the sides legal for the VAE's grid -> latents [B, C, T, h, w]."""
+    return torch.cat([encode_stream(vae, [clip], len(clip)) for clip in frames])
+
+
 class _FirstStage(torch.nn.Module):
     """An autoencoder under the two calls ComfyUI makes; shapes are checked where a person still understands them."""
 

@@ -160,3 +160,14 @@ def sigmas_for(family: Family, variant: Variant, steps: int, denoise: float, lat
     sigmas = family.schedule(variant, total, latent_shape)
     known = len(sigmas) - 1
     return sigmas[known - (steps if known == total else max(1, round(known * denoise))) :]
+
+
+def denoise_for(family: Family, variant: Variant, noise: float, latent_shape: Shape) -> float:
+    """The share of the schedule that begins at about this share of noise (0..1), whatever the schedule's shape.
+
+    Half the steps of a shifted schedule begin with far more noise than half. The share is sigma for flow matching and
+    sigma / (1 + sigma) for v-prediction, where the clip keeps its size and noise is added.
+    """
+    sigmas = family.schedule(variant, 1000, latent_shape)[:-1]
+    shares = sigmas / (1 + sigmas) if family.levels else sigmas
+    return 1 - int((shares - noise).abs().argmin()) / len(shares)

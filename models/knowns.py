@@ -139,3 +139,50 @@ def clip_for(count: int, start: int, grid: Grid) -> list[int]:
     if start == 0:
         return list(range((count - 1) // step * step + 1))
     return [0, *(min(n, count - 1) for n in range(max(1, count // step) * step))]
+
+
+def keyframes(times: str, strengths: str, count: int, latent: dict, grid: Grid) -> list[tuple[int, float]]:
+    """The latent frame and strength of each of `count` images, read from "first, 1.5, 50%, last" and "1" or "1, 0.5".
+
+    Raises ValueError naming what cannot be read, lies after the end, or falls on the same latent frame as another.
+    """
+    when = [word.strip().lower() for word in times.split(",") if word.strip()]
+    kept = [word.strip() for word in strengths.split(",") if word.strip()]
+    if len(when) != count:
+        raise ValueError(f"There are {count} images and {len(when)} times ('{times}'). Write one time for each image.")
+    if len(kept) not in (1, count):
+        raise ValueError(f"There are {count} images and {len(kept)} strengths. Write one for each, or one for all.")
+    placed: dict[int, str] = {}
+    for word in when:
+        start = _keyframe(word, latent, grid)
+        if start in placed:
+            raise ValueError(
+                f"The images at '{placed[start]}' and '{word}' fall on the same latent frame, which holds "
+                f"{grid.temporal} frames of video. Move one of them."
+            )
+        placed[start] = word
+    return list(zip(placed, [_share(word) for word in kept] * (count // len(kept)), strict=True))
+
+
+def _keyframe(word: str, latent: dict, grid: Grid) -> int:
+    rate, end = latent.get("frame_rate", DEFAULT_FPS), latent["samples"].shape[2]
+    if word in ("first", "last"):
+        return start_of(word, 0.0, 1, latent, grid)
+    length = (grid.frames(end) - 1) / rate  # when the last frame is seen
+    try:
+        seconds = float(word[:-1]) / 100 * length if word.endswith("%") else float(word)
+    except ValueError:
+        raise ValueError(f"The time '{word}' is none: write seconds, first, last, or a share such as 50%.") from None
+    if not 0 <= seconds <= length + 1 / rate:
+        raise ValueError(f"The time '{word}' is not in the shot, whose last frame is at {length:.2f} seconds.")
+    return start_of("at time", seconds, 1, latent, grid)
+
+
+def _share(word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise ValueError(f"The strength '{word}' is not a number from 0 to 1.")
+    return value

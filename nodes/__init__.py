@@ -6,12 +6,15 @@ from comfy_api.latest import ComfyExtension, io
 
 from .decode import DecodeVideo
 from .encode import EncodeVideo, TrimVideo
-from .latent import EmptyVideoLatent, PlaceFrames
+from .latent import EmptyVideoLatent, PlaceFrames, PlaceKeyframes
 from .load import LoadVideoModel
 from .lora import LoadVideoLoRA
+from .remake import InpaintShot, RemixShot
 from .sample import SampleVideo, VideoSchedule
 from .save import SaveVideoAs
+from .shots import BlendShots, ExtendShot, JoinShot, LoopShot, RecutShot
 from .text import EncodeVideoPrompt
+from .variations import ContactSheet, PickVariation, VariationSeeds
 
 
 class Atelier(ComfyExtension):
@@ -30,4 +33,15 @@ class Atelier(ComfyExtension):
             EncodeVideo,
             TrimVideo,
             SaveVideoAs,
+            PlaceKeyframes,
+            ExtendShot,
+            LoopShot,
+            BlendShots,
+            RecutShot,
+            RemixShot,
+            InpaintShot,
+            JoinShot,
+            VariationSeeds,
+            ContactSheet,
+            PickVariation,
         ]

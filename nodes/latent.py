@@ -80,6 +80,16 @@ class EmptyVideoLatent(io.ComfyNode):
         return io.NodeOutput(bridge.empty_latent(grid.latent_shape(*size, batch=batch_size), rate))
 
 
+def put(vae, latent: dict, images: torch.Tensor, start: int, strength: float) -> tuple[dict, int]:
+    """The shot with images [N, H, W, 3] from latent frame `start` on, and the latent frame after them."""
+    grid = bridge.vae_grid(vae)
+    clip = images[knowns.clip_for(len(images), start, grid)]
+    height, width = (side * grid.spatial for side in latent["samples"].shape[3:])
+    content = vae.encode(bridge.resized(clip, width, height))[:, :, min(start, 1) :]
+    end = min(start + content.shape[2], latent["samples"].shape[2])
+    return knowns.place(latent, content, start, strength), end
+
+
 class PlaceFrames(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -135,12 +145,53 @@ class PlaceFrames(io.ComfyNode):
     ) -> io.NodeOutput:
         grid, time_frames = bridge.vae_grid(vae), latent["samples"].shape[2]
         start = knowns.start_of(position, time, len(images), latent, grid)
-        clip = images[knowns.clip_for(len(images), start, grid)]
-        height, width = (side * grid.spatial for side in latent["samples"].shape[3:])
-        content = vae.encode(bridge.resized(clip, width, height))[:, :, min(start, 1) :]
-        placed = knowns.place(latent, content, start, strength)
-        first, end = (grid.frames(start) + 1 if start else 1), min(start + content.shape[2], time_frames)
-        last, total = grid.frames(end), grid.frames(time_frames)
+        placed, end = put(vae, latent, images, start, strength)
+        first, last, total = (grid.frames(start) + 1 if start else 1), grid.frames(end), grid.frames(time_frames)
         given = f"frame {first} of {total} is" if first == last else f"frames {first} to {last} of {total} are"
         show(cls, f"{given} given,\nthe rest is to be made")
         return io.NodeOutput(placed)
+
+
+class PlaceKeyframes(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AtelierPlaceKeyframes",
+            display_name="Place Keyframes",
+            category="Atelier",
+            description="Puts any number of images into the shot, each at its own time. The sampler makes what is "
+            "between.",
+            inputs=[
+                io.Vae.Input("vae", tooltip="The VAE of Load Video Model."),
+                io.Latent.Input("latent", tooltip="The shot: an Empty Video Latent, or one with frames in it already."),
+                io.Image.Input(
+                    "images",
+                    tooltip="One image for each time, as a batch (Batch Images), scaled and cropped to the shot.",
+                ),
+                io.String.Input(
+                    "times",
+                    default="first, last",
+                    tooltip="When each image is seen, with commas between: seconds, or first, last, or a share of the "
+                    "shot such as 50%.",
+                ),
+                io.String.Input(
+                    "strengths",
+                    default="1",
+                    tooltip="How strictly each is kept, 0 to 1, with commas between; one number is for all of them.",
+                ),
+            ],
+            outputs=[io.Latent.Output()],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, vae, latent: dict, images: torch.Tensor, times: str, strengths: str) -> io.NodeOutput:
+        grid, given = bridge.vae_grid(vae), []
+        for place, strength in knowns.keyframes(times, strengths, len(images), latent, grid):
+            latent, _ = put(vae, latent, images[len(given)][None], place, strength)
+            given.append(grid.frames(place) + 1 if place else 1)
+        total = grid.frames(latent["samples"].shape[2])
+        listed = ", ".join(map(str, given))
+        frames = "frame" if len(given) == 1 else "frames"
+        show(cls, f"images are given from {frames} {listed}\nof {total} on")
+        return io.NodeOutput(latent)

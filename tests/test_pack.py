@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,17 @@ PROMISED = {
     "AtelierEncodeVideo": ["vae", "width", "height", "fit", "fps", "start", "length", "video", "images"],
     "AtelierTrimVideo": ["video", "start", "end", "fps", "reverse", "format", "crf", "bit_depth"],
     "AtelierSaveVideoAs": ["video", "filename_prefix", "format", "crf", "bit_depth"],
+    "AtelierPlaceKeyframes": ["vae", "latent", "images", "times", "strengths"],
+    "AtelierExtendShot": ["vae", "latent", "direction", "seconds", "overlap"],
+    "AtelierLoopShot": ["vae", "latent", "seam", "overlap"],
+    "AtelierBlendShots": ["vae", "first", "second", "seconds", "curve", "points", "overlap"],
+    "AtelierRecutShot": ["vae", "latent", "cuts", "overlap"],
+    "AtelierRemixShot": ["model", "latent", "strength", "custom"],
+    "AtelierInpaintShot": ["vae", "latent", "mask", "strength"],
+    "AtelierJoinShot": ["latent"],
+    "AtelierVariationSeeds": ["seed", "count"],
+    "AtelierContactSheet": ["images", "frames", "width", "batch_size"],
+    "AtelierPickVariation": ["latent", "number"],
 }
 PROMISED_OUTPUTS = {
     "AtelierLoadVideoModel": ["MODEL", "CLIP", "VAE"],
@@ -39,6 +51,17 @@ PROMISED_OUTPUTS = {
     "AtelierEncodeVideo": ["LATENT"],
     "AtelierTrimVideo": ["VIDEO"],
     "AtelierSaveVideoAs": [],
+    "AtelierPlaceKeyframes": ["LATENT"],
+    "AtelierExtendShot": ["LATENT"],
+    "AtelierLoopShot": ["LATENT"],
+    "AtelierBlendShots": ["LATENT"],
+    "AtelierRecutShot": ["LATENT"],
+    "AtelierRemixShot": ["LATENT", "FLOAT"],
+    "AtelierInpaintShot": ["LATENT"],
+    "AtelierJoinShot": ["LATENT"],
+    "AtelierVariationSeeds": ["INT"],
+    "AtelierContactSheet": ["IMAGE"],
+    "AtelierPickVariation": ["LATENT"],
 }
 
 
@@ -67,6 +90,22 @@ def test_every_node_has_a_help_page(schemas):
         assert page.startswith(f"# {schema.display_name}\n")
         missing = [i.id for i in schema.inputs if i.id not in page]
         assert not missing
+
+
+def test_pictures_of_help_pages_are_there_and_small():
+    pages = ROOT / "web" / "docs"
+    named = {
+        name for page in pages.glob("*.md") for name in re.findall(r"!\[[^]]+\]\((.+?)\)", page.read_text("utf-8"))
+    }
+    assert named == {picture.name for picture in pages.glob("*.webp")}
+    assert all((pages / name).stat().st_size < 100_000 for name in named)
+
+
+def test_the_styles_are_whole():
+    styles = json.loads((ROOT / "styles.json").read_text(encoding="utf-8"))
+    assert {"archival", "film noir", "cardboard & papercraft", "whimsical stop motion", "balloon world"} <= set(styles)
+    for name, style in styles.items():
+        assert set(style) == {"prompt", "negative"} and style["prompt"].count("{prompt}") == 1, name
 
 
 def test_start_up_is_light():

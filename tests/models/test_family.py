@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from atelier.models.family import Grid, Recipe, sigmas_for
+from atelier.models.family import Grid, Recipe, denoise_for, sigmas_for
 
 LTX = Grid(channels=128, temporal=8, spatial=32)
 
@@ -61,3 +61,26 @@ def test_schedule_is_cut_for_denoise(levels, steps, denoise, expected):
     recipe = Recipe(64, 64, 17, fps=8, steps=3, guidance=3.0)
     variant = SimpleNamespace(recipe=replace(recipe))
     assert sigmas_for(_family(levels), variant, steps, denoise, (1, 1, 1, 1, 1)).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "schedule,levels,noise,expected",
+    [
+        (lambda at: at, None, 0.5, 0.5),  # straight: half the noise is half the steps
+        (lambda at: 3 * at / (1 + 2 * at), None, 0.75, 0.5),  # shifted by 3: half the steps begin with more
+        (lambda at: at / (1 - at), True, 0.25, 0.25),  # v-prediction: sigma over 1 + sigma
+        (lambda at: at, None, 1.0, 1.0),
+    ],
+)
+def test_denoise_for_a_share_of_noise(schedule, levels, noise, expected):
+    family = SimpleNamespace(
+        levels=levels, schedule=lambda variant, steps, shape: schedule(torch.linspace(0.999, 0, steps + 1))
+    )
+    assert denoise_for(family, None, noise, (1, 1, 1, 1, 1)) == pytest.approx(expected, abs=0.002)
+
+
+def test_denoise_for_a_model_of_few_levels_is_the_nearest():
+    distilled = SimpleNamespace(
+        levels=None, schedule=lambda variant, steps, shape: torch.tensor([1.0, 0.9, 0.7, 0.4, 0.0])
+    )
+    assert [denoise_for(distilled, None, noise, (1,)) for noise in (0.93, 0.65, 0.2)] == [0.75, 0.5, 0.25]

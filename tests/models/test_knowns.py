@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from atelier.models.family import Grid
-from atelier.models.knowns import Concatenated, Knowns, PerToken, clip_for, mask_of, place, start_of
+from atelier.models.knowns import Concatenated, Knowns, PerToken, clip_for, keyframes, mask_of, place, start_of
 
 GRID = Grid(channels=2, temporal=4, spatial=8)
 
@@ -91,3 +91,40 @@ def test_first_frame_goes_beside_the_clip_and_the_rest_is_enforced():
     mask[:, :, 4] = 1.0
     assert Concatenated().enforced(mask) is None and Concatenated().enforced(None) is None
     assert Knowns().enforced(mask) is mask and Knowns().channels(known, mask) is None
+
+
+@pytest.mark.parametrize(
+    "times,strengths,expected",
+    [
+        ("first, last", "1", [(0, 1.0), (4, 1.0)]),
+        ("0, 1.0, 50%, last", "1, .5, 0.25, 0", None),  # a second is half of this shot
+        (" FIRST ,25%, 1.6,", "0.5", [(0, 0.5), (1, 0.5), (4, 0.5)]),
+        ("100%, 0%", "1, 0.5", [(4, 1.0), (0, 0.5)]),
+    ],
+)
+def test_keyframes_are_read(times, strengths, expected):
+    count = len([word for word in times.split(",") if word])
+    if expected is None:
+        with pytest.raises(ValueError, match="'1.0' and '50%' fall on the same"):
+            keyframes(times, strengths, count, latent(frame_rate=8.0), GRID)
+    else:
+        assert keyframes(times, strengths, count, latent(frame_rate=8.0), GRID) == expected
+
+
+@pytest.mark.parametrize(
+    "times,strengths,named",
+    [
+        ("0", "1", "2 images and 1 times"),
+        ("0, 1", "1, 1, 1", "2 images and 3 strengths"),
+        ("0, noon", "1", "'noon'"),
+        ("0, x%", "1", "'x%'"),
+        ("0, -1", "1", "'-1' is not in the shot"),
+        ("0, 2.5", "1", "last frame is at 2.00 seconds"),
+        ("0, nan", "1", "'nan'"),
+        ("0, 1", "1, strong", "'strong'"),
+        ("0, 1", "2", "'2'"),
+    ],
+)
+def test_keyframes_that_cannot_be_read_are_named(times, strengths, named):
+    with pytest.raises(ValueError, match=named):
+        keyframes(times, strengths, 2, latent(frame_rate=8.0), GRID)

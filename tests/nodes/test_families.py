@@ -48,6 +48,26 @@ def test_saved_graph_runs_by_changing_only_the_loader(server, workflow, choice, 
     assert graphs.frames(server.client, server.client.run(prompt)).shape == (frames, height, 64, 3)
 
 
+@pytest.mark.parametrize("graph_name", ["extend", "loop", "blend", "recut", "remix"])
+@pytest.mark.parametrize("family", ["mochi", "cogvideox-1.5-5b-i2v", "pyramid-miniflux"])
+def test_clips_are_edited_by_changing_only_the_loader(server, workflow, choice, family, graph_name):
+    _, frames, height = FOLDERS[family]
+    frames = 2 * frames - 1
+    graph = workflow(graph_name)
+    prompt = saved_graph.to_api(graph, server.client.object_info(saved_graph.node_types(graph)))
+    small = {
+        "AtelierLoadVideoModel": dict(model=choice(family)),
+        "AtelierEmptyVideoLatent": dict(width=64, height=height, frames=frames, fps=8.0),
+        "AtelierSampleVideo": dict(steps=2),
+        "AtelierBlendShots": dict(seconds=0.75),
+    }
+    for each in prompt.values():
+        each["inputs"] |= small.get(each["class_type"], {})
+    made = graphs.frames(server.client, server.client.run(prompt))
+    assert made.shape[1:] == (height, 64, 3) and made.isfinite().all()
+    assert len(made) > frames if graph_name in ("extend", "blend") else len(made) == frames
+
+
 @pytest.mark.parametrize("family", ["pyramid-miniflux", "pyramid-sd3"])
 def test_core_nodes_run_a_family_with_a_sampler_of_its_own(server, choice, family):
     graph = graphs.text_to_video(model=choice(family), width=128, height=64, frames=9)

@@ -1,0 +1,205 @@
+"""The tools, each on one clip: edited with the pack's nodes, decoded, and read.
+
+What was to be kept is compared with what the autoencoder makes of the source, which is its ceiling.
+"""
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from shots.studio import (
+    FPS,
+    LENGTH,
+    SIDEWAYS,
+    STEP,
+    Studio,
+    kept,
+    other,
+    prompt_of,
+    rendered,
+    source,
+    steps_of,
+    velocity,
+)
+
+LONGER = LENGTH + FPS
+"""Frames of clips of which more is needed."""
+GROWN = 6
+"""Pixels by which a mask is larger than the shape it is drawn around."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What one measurement of a tool saw on one clip: its figures, and clips for the picture."""
+
+    figures: dict[str, float]
+    clips: tuple[Any, ...]
+
+
+def extend(studio: Studio, number: int, direction: str) -> Made:
+    scene, whole = source(number, frames=LONGER)
+    forward = direction == "forward"
+    clip = studio.encoded(whole[:LENGTH] if forward else whole[-LENGTH:])
+    before = studio.decoded(clip)
+    inputs = dict(latent=clip, direction=direction, seconds=1.0, overlap=1.0)
+    after = studio.filled(studio.nodes.ExtendShot, prompt_of(scene), number, **inputs)
+    join = LENGTH if forward else FPS + 1  # the first frame after the join; backward, the clip's first is made anew
+    old, new = (after[:LENGTH], after[LENGTH - 1 :]) if forward else (after[join:], after[: join + 1])
+    was, now = velocity(before, scene.motion), velocity(new, scene.motion)
+    steps = steps_of(after)
+    figures = {
+        "velocity changes by": abs(now - was) / abs(was),
+        "step at the join / median step": steps[join - 1] / statistics.median(steps),
+        "kept": kept(old, before if forward else before[1:]),
+    }
+    return Made(figures, (before, after))
+
+
+def loop(studio: Studio, number: int, seam: str) -> Made:
+    from atelier.models.shots import SEAMS
+
+    made, moved = round(SEAMS[seam] * FPS), FPS  # frames; the loop begins one overlap later than the clip
+    scene, frames = source(number, (*SIDEWAYS, "grow"), made + FPS + 1)  # as long as the way back is
+    clip = studio.encoded(frames)
+    before = studio.decoded(clip)
+    seams = dict(latent=clip, seam=seam, overlap=1.0)
+    after = studio.filled(studio.nodes.LoopShot, prompt_of(scene, "motion"), number, **seams)
+    seam_at = len(frames) - made - moved
+    steps, median = steps_of(after), statistics.median(steps_of(after))
+    figures = {
+        "step from last to first / median step": float((after[-1] - after[0]).abs().mean()) / median,
+        "largest step in and around the seam / median step": max(steps[seam_at - 1 : seam_at + made]) / median,
+        "the source's step from last to first": float((before[-1] - before[0]).abs().mean()) / median,
+        "kept before the seam": kept(after[:seam_at], before[moved : len(frames) - made]),
+        "kept after the seam": kept(after[-moved:], before[:moved]),
+    }
+    return Made(figures, (before, after))
+
+
+def blend(studio: Studio, number: int, curve: str) -> Made:
+    import torch
+
+    scene, frames = source(number)
+    another = replace(scene, color=other(number, "color", scene.color), shape=other(number, "shape", scene.shape))
+    first, second = studio.encoded(frames), studio.encoded(rendered(another, number))
+    one, two = studio.decoded(first), studio.decoded(second)
+    inputs = dict(first=first, second=second, seconds=1.5, curve=curve, points="0:0, 1:1", overlap=1.0)
+    made = studio.filled(studio.nodes.BlendShots, prompt_of(another), number, **inputs)
+    span = round(1.5 * FPS)
+    rest = LENGTH - span  # frames of each clip outside the span
+    influence = []
+    for place in range(rest, LENGTH):
+        to_one, to_two = (made[place] - one[place]).abs().mean(), (made[place] - two[place - rest + 1]).abs().mean()
+        influence.append(float(to_one / (to_one + to_two)))
+    falls = [max(0.0, a - b) for a, b in zip(influence, influence[1:], strict=False)]
+    share = torch.linspace(0, 1, span + 2)[1:-1].view(-1, 1, 1, 1)
+    fade = (1 - share) * one[rest:] + share * two[1 : span + 1]
+    steps = steps_of(made)
+    figures = {
+        "kept of the first": kept(made[:rest], one[:rest]),
+        "kept of the second": kept(made[LENGTH:], two[span + 1 :]),
+        "largest fall of the second's influence": max(falls),
+        "largest step / median step": max(steps) / statistics.median(steps),
+        "likeness of the span to a cross-fade (dB)": kept(made[rest:LENGTH], fade),
+    }
+    return Made(figures, (one, two, made))
+
+
+def remix(studio: Studio, number: int) -> Made:
+    from pocket.score import analyse
+
+    scene, frames = source(number)
+    clip, wanted = studio.encoded(frames), replace(scene, color=other(number, "color", scene.color))
+    before = studio.decoded(clip)
+    distances, made = [], []
+    for strength in ("subtle", "mild", "strong"):
+        settings = dict(model=studio.model, latent=clip, strength=strength, custom=1.0)
+        latent, denoise = studio.call(studio.nodes.RemixShot, **settings)
+        made.append(studio.decoded(studio.sampled(latent, prompt_of(wanted), number, denoise)))
+        distances.append(float((made[-1] - before).abs().mean()))
+    followed = [float(analyse(clip)["color"] == wanted.color) for clip in made]
+    figures = {
+        "the new colour is there at strong (share)": followed[2],
+        "at mild (share)": followed[1],
+        "at subtle (share)": followed[0],
+        "subtle < mild < strong in distance (share)": float(distances[0] < distances[1] < distances[2]),
+        **{
+            f"distance from the source, {name}": d
+            for name, d in zip(("subtle", "mild", "strong"), distances, strict=True)
+        },
+    }
+    return Made(figures, (before, *made))
+
+
+def keyframes(studio: Studio, number: int) -> Made:
+    scene, frames = source(number)
+    empty = {"samples": studio.encoded(frames)["samples"] * 0, "frame_rate": float(FPS)}
+    at = (0, LENGTH // 2, LENGTH - 1)
+    inputs = dict(images=frames[list(at)], times="first, 50%, last", strengths="1")
+    shot = studio.call(studio.nodes.PlaceKeyframes, vae=studio.vae, latent=empty, **inputs)
+    made = studio.decoded(studio.sampled(shot, prompt_of(scene), number))
+    ceiling = [studio.decoded(studio.encoded(frames[[place] * (1 + STEP * bool(place))])) for place in at]
+    there = [kept(made[place], alone[-1]) for place, alone in zip(at, ceiling, strict=True)]
+    figures = {f"kept, {name} image": value for name, value in zip(("first", "middle", "last"), there, strict=True)}
+    return Made(figures, (frames, made))
+
+
+def recut(studio: Studio, number: int) -> Made:
+    scene, frames = source(number)
+    clip = studio.encoded(frames)
+    before = studio.decoded(clip)
+    inputs = dict(latent=clip, cuts="0 - 0.625\ngap 0.5\n1.125 -", overlap=1.0)
+    made = studio.filled(studio.nodes.RecutShot, prompt_of(scene), number, **inputs)
+    steps = steps_of(made)
+    figures = {
+        "largest step in and around the gap / median step": max(steps[4:9]) / statistics.median(steps),
+        "kept": kept(made[[*range(5), *range(9, LENGTH)]], before[[*range(5), *range(9, LENGTH)]]),
+    }
+    return Made(figures, (before, made))
+
+
+def inpaint(studio: Studio, number: int) -> Made:
+    import torch
+    from pocket.score import analyse
+
+    scene, frames = source(number)
+    clip, wanted = studio.encoded(frames), replace(scene, color=other(number, "color", scene.color))
+    before = studio.decoded(clip)
+    seen = (frames - frames[:, :1, :1]).abs().amax(-1).gt(0.1).float()  # where the shape is, frame by frame
+    mask = torch.nn.functional.max_pool2d(seen[:, None], 2 * GROWN + 1, stride=1, padding=GROWN)[:, 0]
+    shot = studio.call(studio.nodes.InpaintShot, vae=studio.vae, latent=clip, mask=mask, strength=1.0)
+    made = studio.decoded(studio.sampled(shot, prompt_of(wanted), number))
+    away = torch.nn.functional.interpolate(shot["noise_mask"][0], size=(64, 64), mode="nearest")[0]
+    away = torch.cat([away[:1], away[1:].repeat_interleave(STEP, dim=0)]).eq(0)
+    figures = {
+        "the new colour is there (share)": float(analyse(made)["color"] == wanted.color),
+        "kept outside the mask": kept(made[away], before[away]),
+    }
+    return Made(figures, (before, mask[..., None].expand(-1, -1, -1, 3), made))
+
+
+def variations(studio: Studio, number: int) -> Made:
+    scene, _ = source(number)
+    sizes = dict(width=0, height=0, seconds=0.0, frames=0, fps=0.0, batch_size=1)
+    empty = studio.call(studio.nodes.EmptyVideoLatent, model=studio.model, **sizes)
+    seeds = studio.call(studio.nodes.VariationSeeds, seed=number, count=4)
+    made = [studio.decoded(studio.sampled(empty, prompt_of(scene, "size"), seed)) for seed in seeds]
+    apart = [kept(a, b) for place, a in enumerate(made) for b in made[:place]]
+    return Made({"likeness of the two most alike (dB)": max(apart)}, tuple(made))
+
+
+TOOLS: dict[str, tuple[str, Callable[[Studio, int], Made]]] = {
+    "Extend, forward": ("AtelierExtendShot", lambda studio, number: extend(studio, number, "forward")),
+    "Extend, backward": ("", lambda studio, number: extend(studio, number, "backward")),
+    "Loop, normal": ("AtelierLoopShot", lambda studio, number: loop(studio, number, "normal")),
+    "Loop, long": ("", lambda studio, number: loop(studio, number, "long")),
+    "Blend, linear": ("AtelierBlendShots", lambda studio, number: blend(studio, number, "linear")),
+    "Blend, sharp": ("", lambda studio, number: blend(studio, number, "sharp")),
+    "Remix": ("AtelierRemixShot", remix),
+    "Keyframes": ("AtelierPlaceKeyframes", keyframes),
+    "Re-cut": ("AtelierRecutShot", recut),
+    "Inpaint": ("AtelierInpaintShot", inpaint),
+    "Variations": ("AtelierContactSheet", variations),
+}
+"""Name -> the node whose help page shows its first clip, and how it is measured."""

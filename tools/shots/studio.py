@@ -1,0 +1,117 @@
+"""What the measurements stand on: the pack's nodes called as ComfyUI would, clips to edit, and how frames are read.
+
+Clips are freshly rendered by the pocket model's world.
+"""
+
+import itertools
+import random
+from dataclasses import replace
+from typing import Any
+
+SEED = 70_500_000
+"""Clips from here on belong to this table; neither training nor scoring uses them."""
+FPS, STEP, LENGTH = 8, 4, 17
+"""Frames a second, frames in a latent frame, and frames of a source clip."""
+SIDEWAYS = ("left", "right", "up", "down")
+
+
+class Studio:
+    """The built-in model, and the pack's nodes called as ComfyUI would call them."""
+
+    def __init__(self) -> None:
+        from atelier import nodes
+
+        self.nodes = nodes
+        self.model, self.clip, self.vae = self.call(
+            nodes.LoadVideoModel,
+            model="pocket (built in)",
+            weight_dtype="float32",
+            text_encoder="automatic",
+            vae="automatic",
+        )
+
+    def call(self, node: Any, **inputs: Any) -> Any:
+        """A node's outputs; the output itself where there is one."""
+        node.GET_SCHEMA()
+        outputs = node.execute(**inputs).args
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def encoded(self, frames: Any) -> dict:
+        """A finished clip from frames [F, H, W, 3]."""
+        return {"samples": self.vae.encode(frames), "frame_rate": float(FPS)}
+
+    def decoded(self, latent: dict) -> Any:
+        """Frames [F, H, W, 3]."""
+        return self.call(self.nodes.DecodeVideo, vae=self.vae, latent=latent, fps=0.0)[1]
+
+    def sampled(self, latent: dict, prompt: str, seed: int, denoise: float = 1.0) -> dict:
+        texts = dict(prompt=prompt, negative_prompt="", style="none")
+        positive, negative = self.call(self.nodes.EncodeVideoPrompt, clip=self.clip, **texts)
+        given = dict(model=self.model, positive=positive, negative=negative, latent=latent)
+        return self.call(self.nodes.SampleVideo, **given, seed=seed, steps=0, guidance=0.0, denoise=denoise)
+
+    def filled(self, node: Any, prompt: str, seed: int, **inputs: Any) -> Any:
+        """Frames of what an editing node, Sample Video and Join Shot make."""
+        shot = self.call(node, vae=self.vae, **inputs)
+        return self.decoded(self.call(self.nodes.JoinShot, latent=self.sampled(shot, prompt, seed)))
+
+
+def prompt_of(scene: Any, *left_out: str) -> str:
+    """A plain prompt of a scene, for example "a large red circle moving left on a black background"."""
+    motion = {"still": "standing still", "grow": "growing"}.get(scene.motion, f"moving {scene.motion}")
+    words = dict(size=scene.size, color=scene.color, shape=scene.shape, motion=motion)
+    told = [word for name, word in words.items() if name not in left_out]
+    return f"a {' '.join(told)} on a {scene.background} background"
+
+
+def source(number: int, motions: tuple[str, ...] = SIDEWAYS, frames: int = LENGTH) -> tuple[Any, Any]:
+    """A scene, and its frames [F, H, W, 3] in 0..1."""
+    from pocket.world import draw_scenes
+
+    scene = replace(draw_scenes(1, random.Random(SEED + number))[0], motion=motions[number % len(motions)])
+    return scene, rendered(scene, number, frames)
+
+
+def rendered(scene: Any, number: int, frames: int = LENGTH) -> Any:
+    """Frames [F, H, W, 3] in 0..1 of a scene, with the shape wholly in the picture from first to last."""
+    from pocket.world import render
+
+    seed = next(seed for seed in itertools.count(1000 * (SEED + number)) if stays_inside(scene, seed, frames))
+    return (render([scene], random.Random(seed), frames=frames)[0].movedim(0, -1) + 1) / 2
+
+
+def stays_inside(scene: Any, seed: int, frames: int) -> bool:
+    """Whether the shape of this seed never touches the picture's edge: the model has seen no other clips."""
+    from pocket.world import UNIT, path, reach
+
+    x, y, radius = path([scene] * frames, random.Random(seed), FPS, (UNIT, UNIT))
+    room = reach(scene.shape) * radius + 1
+    return all(bool((at > room).all() and (UNIT - at > room).all()) for at in (x, y))
+
+
+def other(number: int, name: str, value: str) -> str:
+    """Another value of an attribute than the given one."""
+    from pocket.world import ATTRIBUTES
+
+    return random.Random(SEED + number).choice([v for v in ATTRIBUTES[name] if v != value])
+
+
+def kept(a: Any, b: Any) -> float:
+    """Peak signal-to-noise ratio in dB of frames in 0..1; 100 at most."""
+    import torch
+
+    return float(-10 * torch.log10((a - b).pow(2).mean().clamp(min=1e-10)))
+
+
+def steps_of(frames: Any) -> list[float]:
+    """Mean absolute difference between each frame and the next."""
+    return (frames[1:] - frames[:-1]).abs().flatten(1).mean(1).tolist()
+
+
+def velocity(frames: Any, motion: str) -> float:
+    """Travel along the scene's direction, in world units over 16 frames."""
+    from pocket.score import analyse
+    from pocket.world import MOTIONS
+
+    seen, (x, y) = analyse(frames), MOTIONS[motion]
+    return x * seen.get("dx", 0.0) + y * seen.get("dy", 0.0)
