@@ -32,7 +32,7 @@ def writing_inputs(names: list[str]) -> list[io.Input]:
             default=names[0],
             optional=True,
             tooltip="Container and codec. H.264 plays everywhere; ProRes and FFV1 are for editing. Core's Save Video "
-            "can keep the mp4 and webm ones; Save Video As keeps them all.",
+            "makes MP4 files of all but ProRes; Save Video As keeps every format.",
         ),
         io.Int.Input(
             "crf",

@@ -12,7 +12,8 @@ import graphs
 import numpy as np
 import pytest
 import torch
-from client import GraphRejected, JobFailed, JobInterrupted
+from client import Client, GraphRejected, JobFailed, JobInterrupted
+from comfy_server import running
 from graphs import node
 from PIL import Image
 
@@ -291,3 +292,14 @@ def test_a_path_out_of_the_output_folder_is_refused(server, prefix):
     graph["save"] = node("AtelierSaveVideoAs", video=["decode", 0], filename_prefix=prefix)
     assert "leads out of ComfyUI's output folder" in failure(server, graph)
     assert not list(server.base.glob("outside*"))
+
+
+def test_without_metadata_no_file_carries_the_graph(tmp_path):
+    with running(tmp_path, "private", options=("--disable-metadata",)) as process, Client(process.url) as client:
+        graph = graphs.text_to_video(seed=108, steps=1)
+        for name in ("as it is", "webp (animated)", "png (folder of pictures)", "mkv (FFV1, lossless)"):
+            graph["save"] = node("AtelierSaveVideoAs", video=["decode", 0], filename_prefix="clip", format=name)
+            client.wait(client.queue(graph, {"nodes": []}))
+        made = [path for path in (tmp_path / "output").rglob("*") if path.is_file()]
+    assert len(made) == 3 + 17
+    assert [path for path in made if b"AtelierDecodeVideo" in path.read_bytes()] == []
