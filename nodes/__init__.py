@@ -5,11 +5,13 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .decode import DecodeVideo
+from .encode import EncodeVideo, TrimVideo
 from .latent import EmptyVideoLatent, PlaceFrames, PlaceKeyframes
 from .load import LoadVideoModel
 from .lora import LoadVideoLoRA
 from .remake import InpaintShot, RemixShot
 from .sample import SampleVideo, VideoSchedule
+from .save import SaveVideoAs
 from .shots import BlendShots, ExtendShot, JoinShot, LoopShot, RecutShot
 from .text import EncodeVideoPrompt
 from .variations import ContactSheet, PickVariation, VariationSeeds
@@ -28,6 +30,9 @@ class Atelier(ComfyExtension):
             VideoSchedule,
             SampleVideo,
             DecodeVideo,
+            EncodeVideo,
+            TrimVideo,
+            SaveVideoAs,
             PlaceKeyframes,
             ExtendShot,
             LoopShot,

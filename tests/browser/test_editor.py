@@ -14,6 +14,7 @@ NODES = sorted(path.stem for path in (ROOT / "web" / "docs").glob("*.md"))
 NOTICES = {
     "AtelierLoadVideoModel": r"Atelier pocket recommends 64 x 64",
     "AtelierEmptyVideoLatent": r"64 x 64, \d+ frames at \d+ fps",
+    "AtelierEncodeVideo": r"64 x 64, \d+ frames at 8 fps",
     "AtelierPlaceFrames": r"frame 1 of \d+ is given",
     "AtelierPlaceKeyframes": r"images are given from frames 1, 6, 14",
     "AtelierExtendShot": r"frames 18 to 25 are to be made\s25 in all = 3.12 s",
@@ -122,3 +123,30 @@ def inside(inner: list[float], outer: list[float], slack: float = 2.0) -> bool:
 
 def overlap(one: list[float], other: list[float]) -> bool:
     return all(one[i] < other[i] + other[i + 2] and other[i] < one[i] + one[i + 2] for i in (0, 1))
+
+
+DROP = """async ([url, name]) => {
+    const answer = await fetch(url)
+    const file = new File([await answer.blob()], name, {type: answer.headers.get('Content-Type')})
+    const carried = new DataTransfer()
+    carried.items.add(file)
+    const canvas = app.canvas.canvas, {x, y, width, height} = canvas.getBoundingClientRect()
+    const place = {clientX: x + width / 2, clientY: y + height - 40, bubbles: true, cancelable: true}
+    for (const kind of ['dragenter', 'dragover', 'drop'])
+        canvas.dispatchEvent(new DragEvent(kind, {...place, dataTransfer: carried}))
+}"""
+
+
+@pytest.mark.parametrize("view", ["pinned", "newest"], indirect=True)
+def test_dropping_the_saved_mp4_on_the_canvas_brings_the_graph_back(view, workflow):
+    saved = workflow("text_to_video")
+    view.open_template("text_to_video")
+    assert view.run()["kind"] == "execution_success"
+    (video,) = view.play()
+    view.page.evaluate("() => app.graph.clear()")
+    assert view.nodes() == []
+
+    view.page.evaluate(DROP, [video["source"], "atelier.mp4"])
+    view.page.wait_for_function("() => app.graph._nodes.length > 0", timeout=30_000)
+    opened_as_saved(view, saved)
+    assert view.errors == []

@@ -134,7 +134,7 @@ def _touch(network: torch.nn.Module) -> None:
         weight.flatten()[:: 4096 // weight.element_size()].sum().item()
 
 
-def _status(field: str) -> int | None:
+def status(field: str) -> int | None:
     """Bytes of a field of /proc/self/status: VmRSS now, VmHWM at its highest. None where there is no such file."""
     status = Path("/proc/self/status")
     if not status.exists():
@@ -146,13 +146,13 @@ def _status(field: str) -> int | None:
 def _measure_memory(kind: str, root: Path, loader: str) -> dict[str, int | None]:
     """In the fresh process: bytes above what the imports took."""
     gc.collect()
-    before = _status("VmRSS")
+    before = status("VmRSS")
     if before is None:
         return {"memory": None}
     Path("/proc/self/clear_refs").write_text("5")  # the highest mark starts anew
     network = LOADERS[loader](kind, root)
     _touch(network)
-    return {"memory": _status("VmHWM") - before}
+    return {"memory": status("VmHWM") - before}
 
 
 def _measure_time(kind: str, root: Path) -> dict[str, list[float]]:
