@@ -248,7 +248,7 @@ def recut(text: str, frames: int, frame_rate: float, grid: Grid) -> list[int | N
 
 
 def held(order: list[int | None]) -> list[int]:
-    """The order with gaps filled for the encoder: the frame before held for a half of each, the one after for the rest."""
+    """The order with gaps filled, for the encoder: half of each holds the frame before it, the rest that after it."""
     known = torch.tensor([place for place, frame in enumerate(order) if frame is not None])
     places = torch.arange(len(order))
     after = torch.searchsorted(known, places).clamp(max=len(known) - 1)
