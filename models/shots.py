@@ -35,7 +35,7 @@ CURVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "sharp": lambda at: np.clip(5 * at - 2, 0, 1),
 }
 """How the second clip's influence (0..1) grows with the place in a blend (0..1)."""
-GAP, PIECE = re.compile(r"gap\s+(\d*\.?\d+)"), re.compile(r"(\d*\.?\d*)\s*-\s*(\d*\.?\d*)")
+GAP, PIECE = re.compile(r"gap\s+(\d*\.?\d+)", re.IGNORECASE), re.compile(r"(\d*\.?\d*)\s*-\s*(\d*\.?\d*)")
 MOST_FRAMES = 100_000
 DECODED = 4  # latent frames decoded around a frame that is needed: enough for the decoder to show it
 POINTS_LOOK = "for example 0:0, 0.5:0.2, 1:1."
@@ -247,15 +247,23 @@ def recut(text: str, frames: int, frame_rate: float, grid: Grid) -> list[int | N
     return order[: len(order) - spare]
 
 
+def held(order: list[int | None]) -> list[int]:
+    """The order with gaps filled, for the encoder: half of each holds the frame before it, the rest that after it."""
+    known = torch.tensor([place for place, frame in enumerate(order) if frame is not None])
+    places = torch.arange(len(order))
+    after = torch.searchsorted(known, places).clamp(max=len(known) - 1)
+    before = (after - 1).clamp(min=0)
+    nearer = torch.where((known[after] - places).abs() < (places - known[before]).abs(), after, before)
+    return [order[place] for place in known[nearer]]
+
+
 def assembled(latent: dict, order: list[int | None], vae: comfy.sd.VAE) -> dict:
     """The clip cut anew, as `recut` says: its frames decoded, put in order, and encoded; holes where frames are None.
 
     A latent frame is a hole as soon as one of its frames is one.
     """
     frames = bridge.frames_of(vae, finished(latent))
-    known = [place for place, frame in enumerate(order) if frame is not None]
-    nearest = [order[min(known, key=lambda other: abs(other - place))] for place in range(len(order))]
-    samples = bridge.encode(vae, frames[:, nearest])
+    samples = bridge.encode(vae, frames[:, held(order)])
     missing = torch.tensor([frame is None for frame in order]).float()
     step = bridge.vae_grid(vae).temporal
     mask = torch.cat([missing[:1], missing[1:].view(-1, step).amax(dim=1)])

@@ -198,6 +198,20 @@ def test_cuts_that_cannot_be_read_are_named(text, named):
         shots.recut(text, 17, 8.0, GRID)
 
 
+@pytest.mark.parametrize(
+    "order,filled",
+    [
+        ([0, 1, None, None, None, None, 7, 8], [0, 1, 1, 1, 7, 7, 7, 8]),
+        ([None, None, 3, 4], [3, 3, 3, 4]),
+        ([3, 4, None, None], [3, 4, 4, 4]),
+        ([5, None, None, 1, None, 2, None], [5, 5, 1, 1, 1, 2, 2]),
+        ([4, 2, 9], [4, 2, 9]),
+    ],
+)
+def test_gaps_hold_the_frames_beside_them(order, filled):
+    assert shots.held(order) == filled
+
+
 def test_a_mask_clip_is_a_hole_in_space_and_time():
     mask = torch.zeros(17, 24, 32)
     mask[5, 9, 17] = 1.0  # one pixel of one frame: latent frame 2 (frames 5 to 8), row 1, column 2

@@ -57,7 +57,7 @@ def extend(studio: Studio, number: int, direction: str) -> Made:
 
 
 def loop(studio: Studio, number: int, seam: str) -> Made:
-    from atelier.models.shots import SEAMS
+    from atelier.models.shots import SEAMS, opening_of
 
     made, moved = round(SEAMS[seam] * FPS), FPS  # frames; the loop begins one overlap later than the clip
     scene, frames = source(number, (*SIDEWAYS, "grow"), made + FPS + 1)  # as long as the way back is
@@ -66,9 +66,14 @@ def loop(studio: Studio, number: int, seam: str) -> Made:
     seams = dict(latent=clip, seam=seam, overlap=1.0)
     after = studio.filled(studio.nodes.LoopShot, prompt_of(scene, "motion"), number, **seams)
     seam_at = len(frames) - made - moved
+    opening = studio.decoded({"samples": opening_of(studio.vae, clip["samples"], 1 + moved // STEP)})
     steps, median = steps_of(after), statistics.median(steps_of(after))
     figures = {
         "step from last to first / median step": float((after[-1] - after[0]).abs().mean()) / median,
+        "of it the autoencoder's, which encodes the first frame again": float(
+            (before[moved - 1] - opening[0]).abs().mean()
+        )
+        / median,
         "largest step in and around the seam / median step": max(steps[seam_at - 1 : seam_at + made]) / median,
         "the source's step from last to first": float((before[-1] - before[0]).abs().mean()) / median,
         "kept before the seam": kept(after[:seam_at], before[moved : len(frames) - made]),
