@@ -42,7 +42,9 @@ class Studio:
 
     def decoded(self, latent: dict) -> Any:
         """Frames [F, H, W, 3]."""
-        return self.call(self.nodes.DecodeVideo, vae=self.vae, latent=latent, fps=0.0)[1]
+        from atelier.models import bridge
+
+        return bridge.decode(self.vae, latent["samples"])  # Decode Video would write a file as well
 
     def sampled(self, latent: dict, prompt: str, seed: int, denoise: float = 1.0) -> dict:
         texts = dict(prompt=prompt, negative_prompt="", style="none")
