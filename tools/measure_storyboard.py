@@ -1,4 +1,4 @@
-"""Two-card storyboards with the built-in model: does each half show what its card says? Prints rows for docs/shots.md."""
+"""Two-card storyboards with the built-in model: does each half show what its card says? Prints a table's rows."""
 
 import argparse
 import random
@@ -10,7 +10,7 @@ from typing import Any
 
 import pack
 from benchmarks.figure import Figure
-from shots.studio import FPS, LENGTH, SIDEWAYS, STEP, Studio, prompt_of
+from shots.studio import FPS, SIDEWAYS, STEP, Studio, prompt_of
 
 SEED = 70_800_000
 """Boards from here on belong to this measurement; neither training nor scoring uses them."""
@@ -72,7 +72,6 @@ def main() -> int:
         pack.load()
         import comfy.utils
         import torch
-
         from shots_table import row
 
         comfy.utils.set_progress_bar_enabled(False)
