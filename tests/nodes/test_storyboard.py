@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import graph as saved_graph
 import graphs
 import pytest
 import torch
@@ -25,6 +26,12 @@ def latent(server, graph: graphs.Prompt) -> torch.Tensor:
     graph["keep"] = node("SaveLatent", samples=["sample", 0], filename_prefix="kept")
     outputs = server.client.run(graph)
     return load(server.client.view(outputs["keep"]["latents"][0]))["latent_tensor"]
+
+
+def test_saved_graph_runs_as_it_is(server, workflow):
+    graph = workflow("storyboard")
+    prompt = saved_graph.to_api(graph, server.client.object_info(saved_graph.node_types(graph)))
+    assert graphs.frames(server.client, server.client.run(prompt)).shape == (25, 64, 64, 3)
 
 
 def test_one_card_is_a_prompt(server):
