@@ -49,7 +49,7 @@ from .family import Family, Grid, Shape, State, Text, Variant
 from .files import CheckpointError
 from .gguf import EIGHT_BIT_BLOCK, EIGHT_BITS, Quantised, in_eight_bits, numbers, shape_of
 from .preview import Colours, Player, false_colours, pictures
-from .prompts import holding
+from .prompts import SPAN, holding, shares
 
 SMALLEST_TILE = 256  # pixels; smaller ones show too little of the picture to be coded well
 
@@ -397,6 +397,7 @@ def make_model(
 def _patched(kind: type, model: VideoModel, device: Any, offload: Any) -> comfy.model_patcher.ModelPatcher:
     patcher = kind(model, load_device=device, offload_device=offload)
     patcher.add_wrapper(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, _with_preview)
+    patcher.add_wrapper(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, _with_prompts_over_time)
     patcher.add_wrapper(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, _with_whole_tokens)
     patcher.add_wrapper(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, _with_enforced_mask)
     patcher.add_wrapper(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, _with_own_sampler)
@@ -451,6 +452,34 @@ def _sender() -> Callable[[torch.Tensor], None] | None:
             server.send_sync(BinaryEventTypes.UNENCODED_PREVIEW_IMAGE, image, client)
 
     return send
+
+
+def _with_prompts_over_time(sample: Callable, noise: torch.Tensor, *others: Any, **options: Any) -> torch.Tensor:
+    """Sample with a mask over time on each prompt that has a span: ComfyUI mixes what the prompts make of each frame.
+
+    A prompt of which no latent frame is seen costs nothing. Families with a sampler of their own switch prompts there.
+    """
+    guider = sample.class_obj
+    model = guider.model_patcher.model
+    if model.family.sample is None and noise.ndim == 5:
+        guider.conds = {
+            name: _masked_over_time(entries, model.variant, noise.shape[2]) for name, entries in guider.conds.items()
+        }
+    return sample(noise, *others, **options)
+
+
+def _masked_over_time(entries: list[dict[str, Any]], variant: Variant, count: int) -> list[dict[str, Any]]:
+    """ComfyUI's conditioning with masks [1, T, 1, 1] over `count` latent frames and those added for whole tokens."""
+    if not any(SPAN in entry for entry in entries):
+        return entries
+    rate = _frame_rate(entries, variant)
+    moments = [variant.grid.moment(frame, rate) for frame in range(-(-count % variant.grid.patch[0]), count)]
+    rows = shares(entries, moments)
+    return [
+        {**entry, "mask": torch.tensor(row).view(1, -1, 1, 1)}
+        for entry, row in zip(entries, rows, strict=True)
+        if any(row)
+    ]
 
 
 def _with_whole_tokens(

@@ -13,6 +13,7 @@ from .remake import InpaintShot, RemixShot
 from .sample import SampleVideo, VideoSchedule
 from .save import SaveVideoAs
 from .shots import BlendShots, ExtendShot, JoinShot, LoopShot, RecutShot
+from .storyboard import Storyboard
 from .text import EncodeVideoPrompt
 from .variations import ContactSheet, PickVariation, VariationSeeds
 
@@ -44,4 +45,5 @@ class Atelier(ComfyExtension):
             VariationSeeds,
             ContactSheet,
             PickVariation,
+            Storyboard,
         ]

@@ -38,6 +38,7 @@ PROMISED = {
     "AtelierVariationSeeds": ["seed", "count"],
     "AtelierContactSheet": ["images", "frames", "width", "batch_size"],
     "AtelierPickVariation": ["latent", "number"],
+    "AtelierStoryboard": ["clip", "vae", "latent", "board", "negative_prompt", "style", "images"],
 }
 PROMISED_OUTPUTS = {
     "AtelierLoadVideoModel": ["MODEL", "CLIP", "VAE"],
@@ -62,6 +63,7 @@ PROMISED_OUTPUTS = {
     "AtelierVariationSeeds": ["INT"],
     "AtelierContactSheet": ["IMAGE"],
     "AtelierPickVariation": ["LATENT"],
+    "AtelierStoryboard": ["CONDITIONING", "CONDITIONING", "LATENT"],
 }
 
 

@@ -24,6 +24,7 @@ NOTICES = {
     "AtelierRemixShot": r"90% noise: denoise 0.\d+",
     "AtelierInpaintShot": r"\d+% of the clip is to be made",
     "AtelierPickVariation": r"variation 1 of 4",
+    "AtelierStoryboard": r"2 cards in 3.12 s, 0 of them cut to",
 }
 
 
@@ -75,7 +76,7 @@ def opened_as_saved(view, saved: dict) -> None:
         assert [widget["value"] for widget in widgets] == node["widgets_values"], node["type"]
         assert not [w["name"] for w in widgets if w["choices"] and w["value"] not in w["choices"]], node["type"]
     texts = view.page.locator("textarea").evaluate_all("areas => areas.map(area => area.value)")
-    prompts = [node["widgets_values"][0] for node in saved["nodes"] if "Prompt" in node["type"]]
+    prompts = [node["widgets_values"][0] for node in saved["nodes"] if re.search("Prompt|Storyboard", node["type"])]
     assert prompts and not [prompt for prompt in prompts if prompt not in texts]
 
     by_id = {node["id"]: node for node in saved["nodes"]}
