@@ -115,7 +115,11 @@ def dequantised(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _open_file(path: Path) -> Checkpoint:
     shapes = _shapes(path)
-    prefix = next((p for p in ("model.diffusion_model.", "transformer.") if any(k.startswith(p) for k in shapes)), "")
+    prefix = "model.diffusion_model."
+    if not any(key.startswith(prefix) for key in shapes):
+        # "transformer." also begins some names of SAT's own, beside others that it does not.
+        prefix = "transformer."
+        prefix *= all(key.startswith((prefix, "vae.", T5_PREFIX)) for key in shapes)
     inside = {k[len(prefix) :]: s for k, s in shapes.items() if k.startswith(prefix) and (prefix or k[:4] != "vae.")}
     vae = {k[4:]: s for k, s in shapes.items() if k.startswith("vae.")}
     t5 = {k[len(T5_PREFIX) :]: s for k, s in shapes.items() if k.startswith(T5_PREFIX)}
@@ -223,11 +227,13 @@ def _opened(path: Path) -> Any:
     with path.open("rb") as file:
         head = file.read(10)
     wrong = None
-    if head[:4] == b"GGUF":
+    if head[8:9] == b"{":
+        pass  # before it stands the header's length, which may look like any of the others
+    elif head[:4] == b"GGUF":
         wrong = "a GGUF file, which this version does not read"
     elif head[:2] == b"PK" or head[:1] == b"\x80":
         wrong = "a pickle (.pt, .ckpt), which is never opened because loading one can run any code"
-    elif head[8:9] != b"{":
+    else:
         wrong = "no safetensors file (its header is missing)"
     if wrong:
         raise CheckpointError(

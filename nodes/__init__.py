@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .decode import DecodeVideo
+from .guide import ControlVideo, DynamicGuidance
 from .latent import EmptyVideoLatent, PlaceFrames
 from .load import LoadVideoModel
 from .sample import SampleVideo, VideoSchedule
@@ -20,6 +21,8 @@ class Atelier(ComfyExtension):
             EncodeVideoPrompt,
             EmptyVideoLatent,
             PlaceFrames,
+            ControlVideo,
+            DynamicGuidance,
             VideoSchedule,
             SampleVideo,
             DecodeVideo,
