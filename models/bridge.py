@@ -298,7 +298,13 @@ def load_weights(network: torch.nn.Module, weights: State, storage: torch.dtype,
             f"The weights do not fit {type(network).__name__}: {_some(missing)} missing, {_some(unexpected)} not known."
             " The file is incomplete or of a variant that is not supported."
         )
-    network.load_state_dict(ready, assign=True)
+    try:
+        network.load_state_dict(ready, assign=True)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"The weights do not fit {type(network).__name__}: {str(error).splitlines()[-1].strip()} They belong to "
+            "another variant than their config.json says."
+        ) from error
     network.requires_grad_(False).eval()
     _make_castable(network, comfy.ops.manual_cast if storage != compute else comfy.ops.disable_weight_init)
 

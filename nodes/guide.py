@@ -28,7 +28,10 @@ class ControlVideo(io.ComfyNode):
                     "they are too few, the last one is held.",
                 ),
             ],
-            outputs=[io.Conditioning.Output("positive"), io.Conditioning.Output("negative")],
+            outputs=[
+                io.Conditioning.Output(display_name="positive"),
+                io.Conditioning.Output(display_name="negative"),
+            ],
         )
 
     @classmethod

@@ -43,7 +43,7 @@ def schemas():
     import utils.extra_config  # noqa: F401  before `server`: ComfyUI's `utils` must win over the one inside `comfy`
 
     nodes = asyncio.run(asyncio.run(atelier.comfy_entrypoint()).get_node_list())
-    return {schema.node_id: schema for schema in (node.define_schema() for node in nodes)}
+    return {schema.node_id: schema for schema in (node.GET_SCHEMA() for node in nodes)}
 
 
 def test_nodes_keep_their_promise(schemas):
