@@ -130,7 +130,7 @@ class VideoModel(comfy.model_base.BaseModel):
         if frames % span:
             raise ValueError(
                 f"{self.variant.name} takes {span} latent frames as one token, but was given {frames}: in Context "
-                f"Windows, set a context length (and overlap) that {span} divides."
+                f"Windows, set a context length (and overlap) that {span} divides, and no causal_window_fix."
             )
 
         def cut(whole: torch.Tensor | None) -> torch.Tensor | None:

@@ -114,6 +114,7 @@ def composite(family) -> dict:
 
 def windows(length: int):
     settings = dict(context_overlap=0, context_schedule="standard_static", context_stride=1, closed_loop=False)
+    settings["causal_window_fix"] = False  # newer ComfyUI: one latent frame more in each window
     return on_model("ContextWindowsManual", context_length=length, **settings, fuse_method="pyramid", dim=2)
 
 
@@ -151,7 +152,18 @@ REFUSED = {
 }
 
 
+def complete(server, graph: dict) -> None:
+    """Give a tool the inputs that only newer ComfyUI asks of it, at their defaults."""
+    for step in graph.values():
+        if not step["class_type"].startswith("Atelier"):
+            required = server.client.object_info([step["class_type"]])[step["class_type"]]["input"].get("required", {})
+            for name, (_, *options) in required.items():
+                if options and "default" in options[0]:
+                    step["inputs"].setdefault(name, options[0]["default"])
+
+
 def latents(server, graph: dict) -> torch.Tensor:
+    complete(server, graph)
     kept = graph | {"keep": node("SaveLatent", samples=["sample", 0], filename_prefix="chain")}
     (item,) = server.client.run(kept)["keep"]["latents"]
     return load(server.client.view(item))["latent_tensor"]
