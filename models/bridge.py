@@ -6,9 +6,10 @@ The only room that knows ComfyUI's internals and where its versions (0.3.75 and 
 from __future__ import annotations
 
 import inspect
+import itertools
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -18,6 +19,7 @@ from typing import Any
 
 import comfy.conds
 import comfy.latent_formats
+import comfy.lora
 import comfy.model_base
 import comfy.model_management as memory
 import comfy.model_patcher
@@ -35,11 +37,24 @@ import comfy.text_encoders.sd3_clip
 import comfy.utils
 import latent_preview
 import torch
+from comfy.cli_args import args
 from comfy.model_base import ModelType
+from comfy_api import feature_flags
+from comfy_execution.progress import get_progress_state
+from comfy_execution.utils import get_executing_context
+from PIL import Image
+from protocol import BinaryEventTypes
+from server import PromptServer
 
+from . import streaming
 from .family import Family, Grid, Shape, State, Text, Variant
 from .files import CheckpointError
+from .gguf import EIGHT_BIT_BLOCK, EIGHT_BITS, Quantised, in_eight_bits, numbers, shape_of
 from .knowns import mask_of
+from .preview import Colours, Player, false_colours, pictures
+from .prompts import holding
+
+SMALLEST_TILE = 256  # pixels; smaller ones show too little of the picture to be coded well
 
 # ------------------------------------------------------------------------------------------------ MODEL
 
@@ -213,30 +228,42 @@ def _model_config(family: Family, variant: Variant) -> comfy.supported_models_ba
     class Config(comfy.supported_models_base.BASE):
         unet_config = {"disable_unet_model_creation": True}
         sampling_settings = {"shift": shift, "multiplier": TIMESTEPS}
-        latent_format = _latent_format(family.preview, grid)
+        latent_format = _latent_format(family, variant)
         # ComfyUI's figure for its own LTXV network, which is 2048 wide, has a token for each latent pixel.
         memory_usage_factor = 5.5 * width / 2048 / (grid.patch[0] * grid.patch[1] ** 2)
 
     return Config(Config.unet_config)
 
 
-def _latent_format(preview: str, grid: Grid) -> type[comfy.latent_formats.LatentFormat]:
-    """Latents of a grid, left as they are, with the preview colours of one of ComfyUI's own formats."""
-    core = getattr(comfy.latent_formats, preview, comfy.latent_formats.LatentFormat)()
-    colours = {name: getattr(core, name, None) for name in ("latent_rgb_factors", "latent_rgb_factors_bias")}
-    if core.latent_channels != grid.channels:
-        colours = {}
-    return type(
-        "VideoLatent",
-        (comfy.latent_formats.LatentFormat,),
-        {
-            "latent_channels": grid.channels,
-            "latent_dimensions": 3,
-            "temporal_downscale_ratio": grid.temporal,
-            "spacial_downscale_ratio": grid.spatial,
-            **colours,
-        },
-    )
+def _colours(family: Family, variant: Variant) -> Colours:
+    """What latents look like: as fitted to this checkpoint, as ComfyUI shows the family's, or in false colours."""
+    core = getattr(comfy.latent_formats, family.preview, comfy.latent_formats.LatentFormat)()
+    channels = variant.grid.channels
+    if variant.colours is not None:
+        return variant.colours
+    if core.latent_rgb_factors is None or core.latent_channels != channels:
+        return false_colours(channels)
+    return Colours(core.latent_rgb_factors, core.latent_rgb_factors_bias or (0.0, 0.0, 0.0))
+
+
+def _latent_format(family: Family, variant: Variant) -> type[comfy.latent_formats.LatentFormat]:
+    """Latents of a variant's grid, left as they are; previews show the frame that its `preview_frame` names."""
+    colours, grid = _colours(family, variant), variant.grid
+
+    class VideoLatent(comfy.latent_formats.LatentFormat):
+        latent_channels = grid.channels
+        latent_dimensions = 3
+        temporal_downscale_ratio = grid.temporal
+        spacial_downscale_ratio = grid.spatial
+        latent_rgb_factors = colours.factors
+        latent_rgb_factors_bias = colours.bias
+        preview_frame = 0
+
+        def latent_rgb_factors_reshape(self, x: torch.Tensor) -> torch.Tensor:
+            """The frame of a clip [B, C, T, h, w] that ComfyUI's preview is to show, as a picture's latent."""
+            return x[:, :, min(self.preview_frame, x.shape[2] - 1)] if x.ndim == 5 else x
+
+    return VideoLatent
 
 
 def shift_of_tokens(scheduler: Any, tokens: int) -> float:
@@ -258,7 +285,12 @@ def choose_dtypes(choice: str, weights: State, dtypes: tuple[str, ...]) -> tuple
         storage = memory.unet_dtype(device=device, model_params=params, supported_dtypes=supported, weight_dtype=found)
     else:
         storage = getattr(torch, choice)
-    return storage, memory.unet_manual_cast(storage, device, supported) or storage
+    compute = memory.unet_manual_cast(storage, device, supported) or storage
+    if compute not in supported:
+        # ComfyUI computes in float16 where it is asked to and the device can; of a format that nothing computes in, it
+        # takes the best one of ours.
+        compute = memory.unet_manual_cast(torch.float8_e4m3fn, device, supported)
+    return storage, compute
 
 
 @contextmanager
@@ -283,35 +315,91 @@ def load_weights(network: torch.nn.Module, weights: State, storage: torch.dtype,
 
     `weights` is emptied on the way, so that a conversion never holds both copies. Only matrices are stored in
     `storage`: they are nearly all of the memory, and their layers cast them when used. Norms, biases and tables are
-    kept in `compute`, because networks mix them with activations directly. Raises CheckpointError when keys are
-    missing or left over.
+    kept in `compute`, because networks mix them with activations directly. Quantised matrices stay as they are.
+    Raises CheckpointError when keys are missing or left over.
     """
     matrices = {f"{name}.weight" for name, module in network.named_modules() if type(module) is torch.nn.Linear}
-    ready = {}
+    ready, quantised = {}, {}
     for key in list(weights):
         weight = weights.pop(key)
+        if isinstance(weight, Quantised) and key in matrices:
+            quantised[key] = weight
+            continue
+        if isinstance(weight, Quantised):
+            weight = weight.numbers(compute)
         ready[key] = weight.to(storage if key in matrices else compute) if weight.is_floating_point() else weight
     names = set(network.state_dict())
-    missing, unexpected = names - ready.keys(), ready.keys() - names
+    given = ready.keys() | quantised.keys()
+    missing, unexpected = names - given, given - names
     if missing or unexpected:
         raise CheckpointError(
             f"The weights do not fit {type(network).__name__}: {_some(missing)} missing, {_some(unexpected)} not known."
             " The file is incomplete or of a variant that is not supported."
         )
     try:
-        network.load_state_dict(ready, assign=True)
+        network.load_state_dict(ready, strict=not quantised, assign=True)
     except RuntimeError as error:
         raise CheckpointError(
             f"The weights do not fit {type(network).__name__}: {str(error).splitlines()[-1].strip()} They belong to "
             "another variant than their config.json says."
         ) from error
     network.requires_grad_(False).eval()
+    _keep_quantised(network, quantised)
     _make_castable(network, comfy.ops.manual_cast if storage != compute else comfy.ops.disable_weight_init)
 
 
 def _some(keys: set[str]) -> str:
     shown = ", ".join(sorted(keys)[:3])
     return f"{len(keys)} ({shown}{', ...' if len(keys) > 3 else ''})" if keys else "none"
+
+
+class _QuantisedLinear(comfy.ops.manual_cast.Linear):
+    """A layer whose weight stays in a GGUF file's bytes, uint8 [outputs, bytes], and becomes numbers when it is used.
+
+    ComfyUI patches weights through `convert_weight` and `set_weight`. A layer that is loaded whole keeps the patched
+    weight in eight bits a number, or the memory that ComfyUI counted on would not do.
+    """
+
+    kind: str
+
+    def forward_comfy_cast_weights(self, input: torch.Tensor) -> torch.Tensor:
+        weight = self.convert_weight(self.weight.to(input.device)).to(input.dtype)
+        for patch in self.weight_function:
+            weight = patch(weight)
+        bias = None if self.bias is None else self.bias.to(input)
+        for patch in self.bias_function:
+            bias = patch(bias)
+        return torch.nn.functional.linear(input, weight, bias)
+
+    def convert_weight(self, weight: torch.Tensor, inplace: bool = False) -> torch.Tensor:
+        """Bytes (in any dtype: ComfyUI may have cast them) -> numbers; numbers stay."""
+        columns = weight.shape[-1]
+        if columns == self.in_features:
+            return weight
+        patched = columns == self.in_features // EIGHT_BIT_BLOCK * (EIGHT_BIT_BLOCK + 2)
+        return numbers(weight.to(torch.uint8), EIGHT_BITS if patched else self.kind)
+
+    def set_weight(
+        self, weight: torch.Tensor, inplace_update: bool = False, seed: Any = None, return_weight: bool = False
+    ) -> torch.Tensor | None:
+        if return_weight:
+            return weight
+        self.weight = torch.nn.Parameter(in_eight_bits(weight), requires_grad=False)
+        return None
+
+
+def _keep_quantised(network: torch.nn.Module, weights: State) -> None:
+    """Give layers their quantised weights. Raises CheckpointError when these have another size."""
+    for key, weight in weights.items():
+        layer = network.get_submodule(key.removesuffix(".weight"))
+        expected = layer.out_features, layer.in_features
+        if weight.numbers_shape != expected:
+            raise CheckpointError(
+                f"{key} is {weight.numbers_shape}, expected was {expected}: the file is of another size."
+            )
+        layer.__class__, layer.kind = _QuantisedLinear, weight.kind
+        rows = weight.bytes() if layer.weight.is_meta else weight.bytes().to(layer.weight.device)
+        layer.weight = torch.nn.Parameter(rows, requires_grad=False)
 
 
 def _make_castable(network: torch.nn.Module, ops: Any) -> None:
@@ -337,7 +425,11 @@ def _make_castable(network: torch.nn.Module, ops: Any) -> None:
 def call_network(
     network: torch.nn.Module, forward: Callable, *args: Any, transformer_options: dict, **kwargs: Any
 ) -> torch.Tensor:
-    """Run a network's forward inside the wrappers that other nodes hang there (EasyCache, LazyCache, ...)."""
+    """Run a network's forward inside the wrappers that other nodes hang there (EasyCache, LazyCache, ...).
+
+    args: the latent first.
+    """
+    _bring_along(network, args[0].device)
     wrappers = comfy.patcher_extension.get_all_wrappers(
         comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, transformer_options
     )
@@ -345,24 +437,98 @@ def call_network(
     return executor.execute(*args, transformer_options=transformer_options, **kwargs)
 
 
+def _uncast(network: torch.nn.Module) -> list[tuple[torch.nn.Module, str]]:
+    """(module, name) of the parameters and buffers that no layer of ComfyUI's casts: tables, norms of other classes."""
+    return [
+        (module, name)
+        for module in network.modules()
+        if not hasattr(module, "comfy_cast_weights")
+        for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+    ]
+
+
+def _bring_along(network: torch.nn.Module, device: torch.device) -> None:
+    """Move to `device` what ComfyUI leaves behind when it loads a network in part; it is little."""
+    for module, name in getattr(network, "uncast", ()):
+        tensor = getattr(module, name)
+        if tensor.device != device:
+            moved = tensor.to(device)
+            parameter = name in module._parameters
+            setattr(module, name, torch.nn.Parameter(moved, requires_grad=False) if parameter else moved)
+
+
 def make_model(
     family: Family, variant: Variant, network: torch.nn.Module, dtype: torch.dtype, reload: tuple[Callable, tuple]
 ) -> comfy.model_patcher.ModelPatcher:
     """The MODEL. `reload`: (factory, arguments) with which newer ComfyUI makes it again (hooks, compile, multi-GPU)."""
     model = VideoModel(family, variant, network, dtype)
+    network.uncast = _uncast(network)
     if hasattr(memory, "archive_model_dtypes"):
         memory.archive_model_dtypes(network)
-    patcher = _patched(_patcher_class(), model, memory.get_torch_device(), memory.unet_offload_device())
+    quantised = any(isinstance(layer, _QuantisedLinear) for layer in network.modules())
+    kind = comfy.model_patcher.ModelPatcher if quantised else _patcher_class()
+    patcher = _patched(kind, model, memory.get_torch_device(), memory.unet_offload_device())
     patcher.cached_patcher_init = reload
     return patcher
 
 
 def _patched(kind: type, model: VideoModel, device: Any, offload: Any) -> comfy.model_patcher.ModelPatcher:
     patcher = kind(model, load_device=device, offload_device=offload)
+    patcher.add_wrapper(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, _with_preview)
     patcher.add_wrapper(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, _with_whole_tokens)
     patcher.add_wrapper(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, _with_enforced_mask)
     patcher.add_wrapper(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, _with_own_sampler)
     return patcher
+
+
+def _with_preview(
+    sample: Callable,
+    noise: torch.Tensor,
+    latent: torch.Tensor,
+    sampler: Any,
+    sigmas: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    callback: Callable | None = None,
+    *others: Any,
+    **options: Any,
+) -> torch.Tensor:
+    """Sample while the node plays what there is so far, where ComfyUI's own previews are on and somebody watches."""
+    send, model = _sender(), sample.class_obj.model_patcher.model
+    if send is None or callback is None:
+        return sample(noise, latent, sampler, sigmas, mask, callback, *others, **options)
+    entries = [entry for conds in sample.class_obj.conds.values() for entry in conds]
+    looks, shown = _colours(model.family, model.variant), model.latent_format
+
+    def report(step: int, denoised: torch.Tensor, x: torch.Tensor, steps: int) -> None:
+        player.play(pictures(denoised, looks))
+        shown.preview_frame = player.index
+        callback(step, denoised, x, steps)
+
+    with Player(send, model.variant.grid.temporal / _frame_rate(entries, model.variant)) as player:
+        try:
+            return sample(noise, latent, sampler, sigmas, mask, report, *others, **options)
+        finally:
+            shown.preview_frame = 0
+
+
+def _sender() -> Callable[[torch.Tensor], None] | None:
+    """Sends a picture, uint8 [h, w, 3], to the node that runs now; None where previews are off or no node runs."""
+    running, server = get_executing_context(), getattr(PromptServer, "instance", None)
+    if latent_preview.args.preview_method == latent_preview.LatentPreviewMethod.NoPreviews or None in (running, server):
+        return None
+    registry, client, size = get_progress_state(), server.client_id, latent_preview.MAX_PREVIEW_RESOLUTION
+
+    def send(picture: torch.Tensor) -> None:
+        image = ("JPEG", Image.fromarray(picture.numpy()), size)
+        state = registry.nodes.get(running.node_id)
+        if state is not None:  # its progress as it stands, with a picture
+            told = running.node_id, state["value"], state["max"], state, running.prompt_id, image
+            for handler in [handler for handler in registry.handlers.values() if handler.enabled]:
+                handler.update_handler(*told)
+        if not feature_flags.supports_feature(server.sockets_metadata, client, "supports_preview_metadata"):
+            server.send_sync(BinaryEventTypes.UNENCODED_PREVIEW_IMAGE, image, client)
+
+    return send
 
 
 def _with_whole_tokens(
@@ -457,14 +623,19 @@ def _with_own_sampler(
     family, variant = guider.inner_model.family, guider.inner_model.variant
     if family.sample is None:
         return sample(guider, sigmas, extra_args, callback, noise, latent, mask, *others)
-    guidance, options, seed = getattr(guider, "cfg", 1.0), extra_args["model_options"], extra_args.get("seed")
+    guidance, conds, seed = getattr(guider, "cfg", 1.0), guider.conds, extra_args.get("seed")
 
-    def velocity(x: torch.Tensor, timestep: float, guidance: float, seen: dict[str, Any]) -> torch.Tensor:
-        guider.cfg = guidance
-        sigma = x.new_full(x.shape[:1], timestep / 1000)
-        told = {**options, "transformer_options": {**options.get("transformer_options", {}), **seen}}
-        denoised = guider(x, sigma, model_options=told, seed=seed)
-        return (x - denoised) / sigma.view(-1, 1, 1, 1, 1)
+    def prepare(frame: int, guidance: float, seen: dict[str, Any]) -> Callable[[torch.Tensor, float], torch.Tensor]:
+        held = {name: _at_frame(entries, variant, frame) for name, entries in conds.items()}
+        options = _for_another_size(extra_args["model_options"], guider.inner_model.model_sampling, seen)
+
+        def velocity(x: torch.Tensor, timestep: float) -> torch.Tensor:
+            guider.cfg, guider.conds = guidance, held
+            sigma = x.new_full(x.shape[:1], timestep / 1000)
+            denoised = guider(x, sigma, model_options=options, seed=seed)
+            return (x - denoised) / sigma.view(-1, 1, 1, 1, 1)
+
+        return velocity
 
     def report(progress: Any) -> None:
         memory.throw_exception_if_processing_interrupted()
@@ -475,7 +646,7 @@ def _with_own_sampler(
     try:
         return family.sample(
             variant,
-            velocity,
+            prepare,
             noise,
             latent,
             mask,
@@ -485,7 +656,28 @@ def _with_own_sampler(
             callback=report,
         )
     finally:
-        guider.cfg = guidance
+        guider.cfg, guider.conds = guidance, conds
+
+
+def _at_frame(entries: list[dict[str, Any]], variant: Variant, frame: int) -> list[dict[str, Any]]:
+    """Of ComfyUI's conditioning, the entries that hold when a latent frame is seen."""
+    return holding(entries, variant.grid.moment(frame, _frame_rate(entries, variant)))
+
+
+def _frame_rate(entries: list[dict[str, Any]], variant: Variant) -> float:
+    """What the conditioning says, else what the model's authors recommend."""
+    return next((entry["frame_rate"] for entry in entries if "frame_rate" in entry), variant.recipe.fps)
+
+
+def _for_another_size(options: dict[str, Any], sampling: Any, told: dict[str, Any]) -> dict[str, Any]:
+    """Model options with `told` among those of the transformer, for latents of another size than before.
+
+    EasyCache and LazyCache compare each step with the last one: they begin anew.
+    """
+    transformer = {**options.get("transformer_options", {}), **told}
+    if "easycache" in transformer:
+        transformer["easycache"] = transformer["easycache"].clone().prepare_timesteps(sampling)
+    return {**options, "transformer_options": transformer}
 
 
 def introduce(patcher: comfy.model_patcher.ModelPatcher, vae: comfy.sd.VAE) -> comfy.model_patcher.ModelPatcher:
@@ -543,6 +735,49 @@ def _patcher_class() -> type:
     return getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
 
 
+# ------------------------------------------------------------------------------------------------ LoRA
+
+NETWORK_PREFIX = "diffusion_model."
+
+
+def weight_shapes(model: comfy.model_patcher.ModelPatcher) -> dict[str, Shape]:
+    """The shapes of a MODEL's weights, by the names they have in its network."""
+    network = model.model.diffusion_model
+    shapes = {name: tuple(weight.shape) for name, weight in network.state_dict().items()}
+    quantised = {name: layer for name, layer in network.named_modules() if isinstance(layer, _QuantisedLinear)}
+    return shapes | {f"{name}.weight": (layer.out_features, layer.in_features) for name, layer in quantised.items()}
+
+
+def with_lora(
+    model: comfy.model_patcher.ModelPatcher, adapters: dict[str, State], strength: float
+) -> tuple[comfy.model_patcher.ModelPatcher, set[str]]:
+    """A clone of a MODEL with adapters on its weights, and those weights whose adapter is not (all) used.
+
+    adapters: name of a weight -> an adapter's parts under ComfyUI's names ("lora_up.weight", "alpha", ...). They are
+    patches: applied when the model is loaded, or each time a weight is used that is not, and taken off again.
+    """
+    taken = adapters.keys() - _never_patched(model.model.diffusion_model)
+    parts = {f"{name}.{part}": tensor for name in taken for part, tensor in adapters[name].items()}
+    patches = comfy.lora.load_lora(parts, {name: NETWORK_PREFIX + name for name in taken})
+    patched = model.clone()
+    used, left = set(patched.add_patches(patches, strength)), set(adapters.keys() - taken)
+    for name in taken:
+        own = {NETWORK_PREFIX + name, NETWORK_PREFIX + name.removesuffix("weight") + "bias"} & patches.keys()
+        if not own or own - used:
+            left.add(name)
+    return patched, left
+
+
+def _never_patched(network: torch.nn.Module) -> set[str]:
+    """Parameters that ComfyUI applies no patches to: those beside further modules with parameters."""
+    return {
+        f"{prefix}.{name}".removeprefix(".")
+        for prefix, module in network.named_modules()
+        if (own := dict(module.named_parameters(recurse=False))) and len(own) < len(list(module.parameters()))
+        for name in own
+    }
+
+
 # ------------------------------------------------------------------------------------------------ VAE
 
 
@@ -560,14 +795,10 @@ def make_vae(autoencoder: torch.nn.Module) -> comfy.sd.VAE:
     vae.process_output = lambda pixels: pixels.add_(1.0).div_(2.0).clamp_(0.0, 1.0)  # in place and returned: see DESIGN
     # Counted from the end: a picture's latent of four dimensions is still to reach the decoder, which names the fault.
     vae.memory_used_decode = lambda shape, dtype: (
-        autoencoder.decode_values
-        * min(shape[-3] * grid.temporal, autoencoder.frames_at_once)
-        * (shape[-2] * shape[-1] * grid.spatial**2 * memory.dtype_size(dtype))
+        autoencoder.decode_values * shape[-2] * shape[-1] * grid.spatial**2 * memory.dtype_size(dtype)
     )
     vae.memory_used_encode = lambda shape, dtype: (
-        autoencoder.encode_values
-        * min(max(shape[-3], 7), autoencoder.frames_at_once)
-        * (shape[-2] * shape[-1] * memory.dtype_size(dtype))
+        autoencoder.encode_values * shape[-2] * shape[-1] * memory.dtype_size(dtype)
     )
     vae.working_dtypes = [torch.bfloat16, torch.float32]
     vae.device, offload = memory.vae_device(), memory.vae_offload_device()
@@ -596,13 +827,64 @@ def resized(images: torch.Tensor, width: int, height: int) -> torch.Tensor:
 
 def decode(vae: comfy.sd.VAE, samples: torch.Tensor) -> torch.Tensor:
     """Latents [B, C, T, h, w] -> frames [B * F, H, W, 3] in 0..1, the clips of a batch one after the other."""
-    images = vae.decode(samples)
+    return torch.cat(list(decode_stream(vae, samples)))
+
+
+def decode_stream(vae: comfy.sd.VAE, samples: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Latents [B, C, T, h, w] -> frames [f, H, W, 3] in 0..1 in main memory, some at a time, clip after clip.
+
+    Memory does not depend on the clips' length. Another loader's VAE decodes each clip in one go.
+    """
+    if not isinstance(vae.first_stage_model, _FirstStage):
+        for clip in samples.split(1):
+            images = vae.decode(clip)
+            yield _checked(images.reshape(-1, *images.shape[-3:]))
+        return
+    first_stage = vae.first_stage_model
+    first_stage.check(samples)
+    frames = first_stage.autoencoder.grid.frames(samples.shape[2])
+    progress = comfy.utils.ProgressBar(len(samples) * frames)
+    memory.load_models_gpu([vae.patcher], memory_required=vae.memory_used_decode(samples.shape, vae.vae_dtype))
+    for clip in samples.split(1):
+        for pixels in first_stage.decoded(clip.to(vae.device, vae.vae_dtype)):
+            chunk = vae.process_output(pixels.float())[0].movedim(0, -1)
+            progress.update(len(chunk))
+            yield _checked(chunk)
+
+
+def encode_stream(vae: comfy.sd.VAE, frames: Iterable[torch.Tensor], count: int) -> torch.Tensor:
+    """Frames [f, H, W, 3] in 0..1, any number at a time, `count` in all -> latents [1, C, T, h, w].
+
+    `count` and the sides must be legal for the VAE's grid. Memory does not depend on the length, unless the family's
+    encoder must see a clip whole, or the VAE is another loader's.
+    """
+    if not isinstance(vae.first_stage_model, _FirstStage):
+        return vae.encode(torch.cat(list(frames))[:count])
+    source = iter(frames)
+    first = next(source)
+    size, first_stage = tuple(first.shape[1:3]), vae.first_stage_model
+    progress = comfy.utils.ProgressBar(count)
+    needed = vae.memory_used_encode(size, vae.vae_dtype)
+    memory.load_models_gpu([vae.patcher], memory_required=needed)
+
+    def pixels() -> Iterator[torch.Tensor]:
+        for chunk in itertools.chain([first], source):
+            memory.throw_exception_if_processing_interrupted()
+            yield vae.process_input(chunk[..., :3].movedim(-1, 0)[None]).to(vae.device, vae.vae_dtype)
+            progress.update(len(chunk))
+
+    autoencoder = first_stage.autoencoder
+    tile = first_stage.tile(autoencoder.encode_values, size, vae.device, vae.vae_dtype)
+    return streaming.encode(autoencoder, pixels(), count, size, tile).to(vae.output_device).float()
+
+
+def _checked(images: torch.Tensor) -> torch.Tensor:
     _check_finite(
         images,
         "The VAE decoded frames that are not numbers (NaN). Its weights are damaged (download them again), or its "
         "16-bit format overflowed: start ComfyUI with --fp32-vae.",
     )
-    return images.reshape(-1, *images.shape[-3:])
+    return images
 
 
 class _FirstStage(torch.nn.Module):
@@ -624,10 +906,21 @@ class _FirstStage(torch.nn.Module):
                 frames,
                 legal,
             )
-        return self.autoencoder.encode(pixels[:, :, :legal])
+        pixels, size = pixels[:, :, :legal], tuple(pixels.shape[3:])
+        tile = self.tile(self.autoencoder.encode_values, size, pixels.device, pixels.dtype)
+        while True:
+            try:
+                return streaming.encode(self.autoencoder, [pixels], legal, size, tile)
+            except memory.OOM_EXCEPTION as error:
+                tile = self.smaller(tile, size, error)
 
     def decode(self, latents: torch.Tensor, **_: Any) -> torch.Tensor:
-        """Latents [B, C, T, h, w] -> pixels [B, 3, F, H, W] in -1..1."""
+        """Latents [B, C, T, h, w] -> pixels [B, 3, F, H, W] in -1..1, in main memory."""
+        self.check(latents)
+        return torch.cat(list(self.decoded(latents)), dim=2)
+
+    def check(self, latents: torch.Tensor) -> None:
+        """Raises ValueError for latents that this autoencoder did not make."""
         channels = self.autoencoder.grid.channels
         if latents.ndim != 5 or latents.shape[1] != channels:
             raise ValueError(
@@ -635,7 +928,49 @@ class _FirstStage(torch.nn.Module):
                 "channels [batch, channels, frames, height, width]. It was made by another model: decode it with that "
                 "model's VAE."
             )
-        return self.autoencoder.decode(latents)
+
+    def decoded(self, latents: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Latents [B, C, T, h, w] -> pixels [B, 3, f, H, W] in -1..1, some frames at a time, in main memory.
+
+        Where memory does not suffice, the clip is begun again in smaller tiles; what is done already is not lost.
+        """
+        size = tuple(side * self.autoencoder.grid.spatial for side in latents.shape[3:])
+        tile = self.tile(self.autoencoder.decode_values, size, latents.device, latents.dtype)
+        done = 0
+        while True:
+            position = 0
+            try:
+                for pixels in streaming.decode(self.autoencoder, latents, tile):
+                    memory.throw_exception_if_processing_interrupted()
+                    position += pixels.shape[2]
+                    if position > done:
+                        yield pixels[:, :, done - position :].cpu()
+                        done = position
+                return
+            except memory.OOM_EXCEPTION as error:
+                tile = self.smaller(tile, size, error)
+
+    def tile(self, values: float, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> int | None:
+        """Side of the tiles that fit into free memory; None when the whole picture (height, width) does."""
+        free = memory.get_free_memory(device) / (values * memory.dtype_size(dtype))
+        if size[0] * size[1] <= free:
+            return None
+        side = self._whole_quarters(math.sqrt(free))
+        return side if side < max(size) else None
+
+    def smaller(self, tile: int | None, size: tuple[int, int], error: Exception) -> int:
+        """The next smaller tile after running out of memory. Raises the error when there is none."""
+        memory.soft_empty_cache()
+        side = self._whole_quarters((tile or max(size)) / 2)
+        if side >= (tile or max(size)):
+            raise error
+        logging.warning("Atelier: out of memory in the VAE; going on in tiles of %d x %d pixels.", side, side)
+        return side
+
+    def _whole_quarters(self, side: float) -> int:
+        """A side whose quarters are whole latent pixels, as overlapping tiles need; not below the smallest."""
+        step = 4 * self.autoencoder.grid.spatial
+        return max(math.ceil(SMALLEST_TILE / step), int(side // step)) * step
 
 
 @contextmanager
@@ -667,7 +1002,7 @@ def make_t5_clip(
     Raises CheckpointError when the weights are no T5 encoder.
     """
     pooled = pooled or {}
-    config = t5_config({key: tuple(weight.shape) for key, weight in weights.items()})
+    config = t5_config({key: shape_of(weight) for key, weight in weights.items()})
     if hasattr(comfy.utils, "convert_old_quants"):  # newer ComfyUI describes scaled fp8 in metadata
         weights, _ = comfy.utils.convert_old_quants(weights, model_prefix="", metadata={})
     target = SimpleNamespace(
@@ -682,12 +1017,16 @@ def make_t5_clip(
     options = {f"{name}_model_config": clip_config(state) for name, state in pooled.items()}
     states = [weights, *pooled.values()]
     # Newer ComfyUI loads a CLIP's weights while making it and moves it to its device; 0.3.75 lets us do it afterwards.
-    takes_weights = "state_dict" in inspect.signature(comfy.sd.CLIP.__init__).parameters
+    parameters = inspect.signature(comfy.sd.CLIP.__init__).parameters
+    takes_weights = "state_dict" in parameters
+    quantised = any(isinstance(weight, Quantised) for weight in weights.values())
+    static = {"disable_dynamic": True} if quantised and "disable_dynamic" in parameters else {}
     clip = comfy.sd.CLIP(
         target,
         parameters=sum(weight.numel() for state in states for weight in state.values()),
         model_options={"t5xxl_model_config": config, **options},
         **({"state_dict": states} if takes_weights else {}),
+        **static,
     )
     if not takes_weights:
         for state in states:
@@ -738,9 +1077,18 @@ def _with_pooled(base: type, names: tuple[str, ...], projected: bool) -> type:
 
         def load_sd(self, state: State) -> Any:
             if "text_model.embeddings.token_embedding.weight" not in state:
-                return super().load_sd(state)
+                return self._load_t5(state)
             layers = clip_config(state)["num_hidden_layers"]
             return next(getattr(self, n) for n in names if getattr(self, n).num_layers == layers).load_sd(state)
+
+        def _load_t5(self, state: State) -> tuple[list[str], list[str]]:
+            given = {key: weight for key, weight in state.items() if isinstance(weight, Quantised)}
+            kept = {key: weight for key, weight in given.items() if key != "shared.weight"}  # looked up, not multiplied
+            plain = {key: weight for key, weight in state.items() if key not in given}
+            plain |= {key: weight.numbers(torch.float16) for key, weight in given.items() if key not in kept}
+            missing, unexpected = super().load_sd(plain)
+            _keep_quantised(self.t5xxl.transformer, kept)
+            return [key for key in missing if key not in kept], unexpected
 
     return TextModel
 
@@ -935,3 +1283,47 @@ def sample(
 def _check_finite(values: torch.Tensor, complaint: str) -> None:
     if not torch.isfinite(values).all():
         raise ValueError(complaint)
+
+
+# ------------------------------------------------------------------------------------------------ the running graph
+
+
+def progress(total: int) -> Callable[[int], None]:
+    """A function to call with how many of `total` are done: ComfyUI shows it, and there its interrupt is raised."""
+    bar = comfy.utils.ProgressBar(total)
+
+    def report(done: int) -> None:
+        memory.throw_exception_if_processing_interrupted()
+        bar.update_absolute(done, total)
+
+    return report
+
+
+def output_is_used(place: int) -> bool:
+    """Whether another node takes that output of the node that is running; True where nobody can know.
+
+    Not read from the hidden prompt and id, because a node's fingerprint, which has neither, needs the same answer: else
+    ComfyUI would give out the cached result of a run in which the output was not wanted. A node made while the graph
+    runs (a loop) is not in the graph that was queued.
+    """
+    running, server = get_executing_context(), getattr(PromptServer, "instance", None)
+    queued = server.prompt_queue.get_current_queue()[0] if server is not None else []
+    graph = next((item[2] for item in queued if running and item[1] == running.prompt_id), {})
+    if running is None or running.node_id not in graph:
+        return True
+    links = (value for node in graph.values() for value in node["inputs"].values() if isinstance(value, list))
+    return any(link == [running.node_id, place] for link in links)
+
+
+def metadata(prompt: dict | None, extra: dict | None) -> dict[str, Any]:
+    """The graph that goes into every file made with it, under the names ComfyUI reads; nothing where it must not.
+
+    What ComfyUI notes in the prompt while it runs ("is_changed": for some nodes the paths of files) stays out.
+    """
+    if args.disable_metadata:
+        return {}
+    queued = {
+        name: {key: value for key, value in node.items() if key != "is_changed"}
+        for name, node in (prompt or {}).items()
+    }
+    return ({"prompt": queued} if queued else {}) | dict(extra or {})

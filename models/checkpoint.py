@@ -46,6 +46,13 @@ def load_model(path: Path, weight_dtype: str = "default", disable_dynamic: bool 
     network = family.network(variant)
     state = family.network_state(dequantised(checkpoint.network.state_dict()))
     storage, compute = bridge.choose_dtypes(weight_dtype, state, variant.dtypes)
+    if weight_dtype not in ("default", *variant.dtypes) and storage.itemsize > 1:  # float8 is for keeping only
+        logging.warning(
+            "Atelier: %s cannot compute in %s (its numbers overflow there): it computes in %s.",
+            variant.name,
+            weight_dtype,
+            compute,
+        )
     bridge.load_weights(network, state, storage, compute)
     logging.info("Atelier: %s from %s, stored as %s, computed in %s", variant.name, path.name, storage, compute)
     model = bridge.make_model(family, variant, network, compute, reload=(load_model, (path, weight_dtype)))

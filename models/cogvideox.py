@@ -21,6 +21,7 @@ from .bridge import call_network, load_weights, without_weights
 from .family import Family, Grid, Recipe, Shape, State, Text, Variant
 from .files import Checkpoint, CheckpointError, Component, dequantised, renamed
 from .knowns import Concatenated, Controlled, Inpainted, Knowns
+from .streaming import Pass, pieces
 
 # The autoencoder doubles the frame rate twice and tells a clip's first frame by an odd count: clips of 8n + 1 frames.
 GRID = Grid(channels=16, temporal=4, spatial=8, group=2, patch=(1, 2))
@@ -84,9 +85,6 @@ class CogVideoXNetwork(CogVideoXTransformer3DModel):
                 f"This model has learned the places in a picture of {config.sample_width * GRID.spatial} x "
                 f"{config.sample_height * GRID.spatial} and makes no other size. Set that size, or 0 for both."
             )
-        if not config.use_rotary_positional_embeddings or config.use_learned_positional_embeddings:
-            # A buffer among layers that are offloaded one by one stays where it was.
-            self.patch_embed.pos_embedding = self.patch_embed.pos_embedding.to(x.device)
         rotary = self.positions(*x.shape[2:], x.device) if config.use_rotary_positional_embeddings else None
         return (
             super()
@@ -165,7 +163,7 @@ SAT_NAMES = (
 
 def network_state(state: State) -> State:
     """SAT or diffusers key names -> diffusers key names. SAT's tables that nothing reads are left out."""
-    if not any(key.startswith("transformer.layers.") for key in state):
+    if not any(key.startswith(("transformer.layers.", "mixins.")) for key in state):
         return state
     out = {}
     for key in list(state):
@@ -313,28 +311,50 @@ def dynamic_guidance(guidance: float, timestep: int, steps: int) -> float:
 class CogVideoXAutoencoder(torch.nn.Module):
     """diffusers' CogVideoX autoencoder between pixels and the scaled latents the network sees."""
 
-    # ComfyUI's figures for its own CogVideoX autoencoder; diffusers' takes a clip in pieces, so few frames are held.
-    encode_values, decode_values, frames_at_once = 1400.0, 2800.0, 16
+    encode_values, decode_values = 1400.0, 2800.0
 
     def __init__(self, vae: AutoencoderKLCogVideoX) -> None:
         super().__init__()
         config, self.vae = vae.config, vae
         self.grid = replace(GRID, channels=config.latent_channels, spatial=2 ** (len(config.block_out_channels) - 1))
 
-    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Pixels [B, 3, F, H, W] in -1..1 -> latents [B, C, T, h, w], mode of the posterior."""
-        return self.vae.encode(pixels).latent_dist.mode() * self.vae.config.scaling_factor
+    def encoding(self, frames: int) -> Pass:
+        """Pixels -> mode of the posterior. Pieces as diffusers has them: eight frames, more in the first one."""
+        size, cache = self.vae.num_sample_frames_batch_size, None
 
-    def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents [B, C, T, h, w] -> pixels [B, 3, F, H, W] in about -1..1.
+        def step(piece: torch.Tensor, last: bool) -> torch.Tensor:
+            nonlocal cache
+            moments, cache = self.vae.encoder(piece, conv_cache=cache)
+            if self.vae.quant_conv is not None:
+                moments = self.vae.quant_conv(moments)
+            return moments.chunk(2, dim=1)[0]
+
+        return Pass(pieces(size + frames % size, size, frames), step)
+
+    def decoding(self, frames: int) -> Pass:
+        """The decoder's latents -> pixels. Pieces as diffusers has them: two latent frames, three first if it is odd.
 
         An even number of latent frames has no first one for this decoder: it gets its first again in front.
         """
-        even = latents.shape[2] % 2 == 0
-        if even:
-            latents = torch.cat([latents[:, :, :1], latents], dim=2)
-        pixels = self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)[0]
-        return pixels[:, :, self.grid.temporal :] if even else pixels
+        size, even, cache = self.vae.num_latent_frames_batch_size, frames % 2 == 0, None
+
+        def step(piece: torch.Tensor, last: bool) -> torch.Tensor:
+            nonlocal cache
+            begins = even and cache is None
+            if begins:
+                piece = torch.cat([piece[:, :, :1], piece], dim=2)
+            if self.vae.post_quant_conv is not None:
+                piece = self.vae.post_quant_conv(piece)
+            pixels, cache = self.vae.decoder(piece, conv_cache=cache)
+            return pixels[:, :, self.grid.temporal :] if begins else pixels
+
+        return Pass(pieces(size + (0 if even else 1), size, frames), step)
+
+    def normal(self, latents: torch.Tensor) -> torch.Tensor:
+        return latents * self.vae.config.scaling_factor
+
+    def raw(self, latents: torch.Tensor) -> torch.Tensor:
+        return latents / self.vae.config.scaling_factor
 
 
 def build_autoencoder(component: Component, variant: Variant) -> CogVideoXAutoencoder | None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from .files import Checkpoint, Component
     from .knowns import Knowns
+    from .preview import Colours
 
 WEIGHT_DTYPES = ("default", "float32", "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2")
 
@@ -56,6 +57,11 @@ class Grid:
         """How many frames `latent_frames` decode to."""
         return (latent_frames - 1) * self.temporal + 1
 
+    def moment(self, latent_frame: int, fps: float) -> float:
+        """The middle, in seconds, of the frames that the latent frame of this index decodes to."""
+        first, last = max(0, self.frames(latent_frame)), latent_frame * self.temporal
+        return (first + last + 1) / 2 / fps
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -94,7 +100,8 @@ class Variant:
     """One checkpoint of a family: what it is called, how big its clips are and how it wants to be run.
 
     `network` holds the arguments of the family's network class, `scheduler` configures the family's schedule.
-    `knowns` is how known frames reach the network; `dtypes` are the formats it can compute in, best first.
+    `knowns` is how known frames reach the network; `dtypes` are the formats it can compute in, best first; `colours`
+    what its latents look like, where that was fitted to this checkpoint.
     """
 
     name: str
@@ -105,6 +112,7 @@ class Variant:
     knowns: Knowns
     scheduler: Mapping[str, Any] = field(default_factory=dict)
     dtypes: tuple[str, ...] = ("bfloat16", "float32")
+    colours: Colours | None = None
 
 
 @dataclass(frozen=True)
@@ -115,18 +123,21 @@ class Family:
     network(variant): the network with ComfyUI's calling convention, its weights not yet there (meta device).
     network_state(state): a state dict in any published layout -> the network's own key names.
     autoencoder(component, variant): a VAE in any published layout -> the loaded autoencoder (below), or None when it
-        is not this family's. What its file does not tell is the variant's. The autoencoder has `grid`,
-        `encode(pixels [B, 3, F, H, W] in -1..1) -> latents` and `decode(latents) -> pixels`, both with latents as the
-        network sees them: [B, C, T, h, w], about unit variance; and `encode_values`, `decode_values`: about how many
-        numbers it holds per pixel while it does that, of at most `frames_at_once` frames.
+        is not this family's. What its file does not tell is the variant's. The autoencoder has `grid`;
+        `encoding(F)` and `decoding(T)`, which begin a pass over a clip of so many frames (streaming.Pass): pixels
+        [B, 3, f, H, W] in -1..1 -> latents of its own, and back; `normal(latents)`: its own latents -> as the network
+        sees them, [B, C, T, h, w], about unit variance, and `raw(latents)`, the inverse; and `encode_values`,
+        `decode_values`: about how many numbers it holds per pixel of the picture while it does that.
     schedule(variant, steps, latent_shape): the sigmas [steps + 1] the reference pipeline would use, last one 0.
-    sample(variant, velocity, noise, known, mask, *, steps, guidance, seed, callback): the family's own sampler, run
-        instead of the chosen one. None: any sampler of ComfyUI's.
+    sample(variant, prepare, noise, known, mask, *, steps, guidance, seed, callback): the family's own sampler, run
+        instead of the chosen one. For each latent frame and size it calls prepare(frame, guidance, transformer_options)
+        and gets velocity(x, timestep) with the prompts of that frame. None: any sampler of ComfyUI's.
     levels(variant): the sigmas of a v-prediction network's training timesteps, rising. None: flow matching.
     text_encoders: the words a text encoder's file name usually has, best first, for finding one unasked.
     dynamic_guidance(guidance, timestep, steps): the guidance at a timestep (0..999) of so many steps, for those whose
         authors let it change on the way. None: they do not.
-    preview: the latent format of ComfyUI's whose preview colours fit these latents, where there is one.
+    preview: the latent format of ComfyUI's whose preview colours fit these latents, where there is one; latents that
+        neither it nor `Variant.colours` describes are shown in false colours.
     """
 
     name: str

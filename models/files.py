@@ -1,12 +1,13 @@
 """Checkpoint files as their parts (network, VAE, text encoder) without reading more than headers until asked.
 
-Only safetensors is read. Pickles are refused unopened: a pickle can run any code when it is loaded.
+Safetensors and GGUF are read. Pickles are refused unopened: a pickle can run any code when it is loaded.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Component:
-    """The weights of one part: `files` in safetensors, of which the keys under `prefix` belong to it.
+    """The weights of one part: `files` in safetensors or GGUF, of which the keys under `prefix` belong to it.
 
     `config` is the part's config.json ({} for single files); `shapes` maps key (prefix removed) -> shape.
     """
@@ -73,7 +74,7 @@ class Checkpoint:
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Look at a diffusers folder or a safetensors file. Raises CheckpointError when it is neither."""
+    """Look at a diffusers folder, a safetensors or a GGUF file. Raises CheckpointError when it is neither."""
     if not path.exists():
         raise CheckpointError(f"{path} does not exist. Check the name, or choose another model in the loader.")
     return _open_folder(path) if path.is_dir() else _open_file(path)
@@ -101,6 +102,12 @@ def open_component(path: Path, name: str, prefixes: tuple[str, ...] = ("",)) -> 
     raise CheckpointError(f"{path.name} holds no {name}: none of its {len(shapes)} tensors starts with {prefixes}.")
 
 
+def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """All tensors of a file, memory-mapped, and what its metadata says."""
+    with _opened(path) as tensors:
+        return {key: tensors.get_tensor(key) for key in tensors.keys()}, tensors.metadata() or {}
+
+
 def dequantised(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Fold the scales of "scaled fp8" files (`x.weight`, `x.scale_weight` or `x.weight_scale`) into bfloat16 weights.
 
@@ -115,11 +122,7 @@ def dequantised(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _open_file(path: Path) -> Checkpoint:
     shapes = _shapes(path)
-    prefix = "model.diffusion_model."
-    if not any(key.startswith(prefix) for key in shapes):
-        # "transformer." also begins some names of SAT's own, beside others that it does not.
-        prefix = "transformer."
-        prefix *= all(key.startswith((prefix, "vae.", T5_PREFIX)) for key in shapes)
+    prefix = _network_prefix(shapes)
     inside = {k[len(prefix) :]: s for k, s in shapes.items() if k.startswith(prefix) and (prefix or k[:4] != "vae.")}
     vae = {k[4:]: s for k, s in shapes.items() if k.startswith("vae.")}
     t5 = {k[len(T5_PREFIX) :]: s for k, s in shapes.items() if k.startswith(T5_PREFIX)}
@@ -132,6 +135,14 @@ def _open_file(path: Path) -> Checkpoint:
         text_encoder=Component("text encoder", (path,), t5, T5_PREFIX) if t5 else None,
         metadata=_json(metadata["config"], f"the metadata of {path.name}") if "config" in metadata else {},
     )
+
+
+def _network_prefix(keys: Iterable[str]) -> str:
+    """What the names of a file's network begin with. "transformer." is no prefix where other weights of it lack it."""
+    if any(key.startswith("model.diffusion_model.") for key in keys):
+        return "model.diffusion_model."
+    own = [key for key in keys if not key.startswith(("vae.", "text_encoder", "scaled_fp8"))]
+    return "transformer." if own and all(key.startswith("transformer.") for key in own) else ""
 
 
 def _open_folder(path: Path) -> Checkpoint:
@@ -223,21 +234,22 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _opened(path: Path) -> Any:
-    """`safe_open`, with errors that tell what the file really is."""
+    """`safe_open` or the same for GGUF, with errors that tell what the file really is."""
     with path.open("rb") as file:
         head = file.read(10)
-    wrong = None
-    if head[8:9] == b"{":
-        pass  # before it stands the header's length, which may look like any of the others
-    elif head[:4] == b"GGUF":
-        wrong = "a GGUF file, which this version does not read"
+    if head[:4] == b"GGUF":
+        from .gguf import GGUFTensors
+
+        return GGUFTensors(path)
+    if head[8:9] == b"{":  # asked before the next: a header's length can begin with a pickle's first byte
+        wrong = None
     elif head[:2] == b"PK" or head[:1] == b"\x80":
         wrong = "a pickle (.pt, .ckpt), which is never opened because loading one can run any code"
     else:
         wrong = "no safetensors file (its header is missing)"
     if wrong:
         raise CheckpointError(
-            f"{path.name} is {wrong}. Expected: a .safetensors file. Download the model in that format."
+            f"{path.name} is {wrong}. Expected: a .safetensors or .gguf file. Download the model in that format."
         )
     try:
         return safe_open(str(path), framework="pt", device="cpu")

@@ -6,7 +6,6 @@ Sources: arXiv 2501.00103; the model cards of Lightricks/LTX-Video, -0.9.5, -0.9
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -19,6 +18,9 @@ from .bridge import call_network, load_weights, shift_of_tokens, without_weights
 from .family import Family, Grid, Recipe, Shape, State, Text, Variant
 from .files import Checkpoint, Component, dequantised, renamed
 from .knowns import PerToken
+from .ltx_stream import LTXStream
+from .preview import Colours
+from .streaming import Pass, pieces
 
 GRID = Grid(channels=128, temporal=8, spatial=32)
 NEGATIVE = "worst quality, inconsistent motion, blurry, jittery, distorted"
@@ -37,6 +39,7 @@ SCHEDULER = {
 DISTILLED_SIGMAS = (1.0, 0.9937, 0.9875, 0.9812, 0.975, 0.9094, 0.725, 0.4219)
 # Decoders of 0.9.1 and later are conditioned on a timestep: model cards decode at 0.05, with 0.025 of noise added.
 DECODE_TIMESTEP, DECODE_NOISE, DECODE_SEED = 0.05, 0.025, 0
+PIECE = 2  # latent frames that are coded at a time
 
 
 # ------------------------------------------------------------------------------------------------ network
@@ -136,7 +139,8 @@ def recognise(checkpoint: Checkpoint) -> Variant | None:
         return None
     variant = _variant(checkpoint, config)
     own = {key: value for key, value in checkpoint.recipe.items() if key in variant.recipe.__dict__}
-    return replace(variant, recipe=replace(variant.recipe, **own))
+    colours = checkpoint.recipe.get("preview")
+    return replace(variant, recipe=replace(variant.recipe, **own), colours=colours and Colours(**colours))
 
 
 def _looks_like_ltx(network: Component) -> bool:
@@ -224,31 +228,47 @@ def schedule(variant: Variant, steps: int, latent_shape: Shape) -> torch.Tensor:
 class LTXVideoAutoencoder(torch.nn.Module):
     """diffusers' LTX autoencoder between pixels and the normalised latents the network sees."""
 
-    # ComfyUI's figures for its own LTX autoencoder.
-    encode_values, decode_values, frames_at_once = 70.0, 56.25, math.inf
+    encode_values, decode_values = 70.0, 56.25
 
     def __init__(self, vae: AutoencoderKLLTXVideo) -> None:
         super().__init__()
         self.vae, self.grid = vae, _grid(vae.config)
 
-    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Pixels [B, 3, F, H, W] in -1..1 -> latents [B, C, T, h, w], mode of the posterior."""
-        mean, std = self._statistics(pixels)
-        return (self.vae.encode(pixels).latent_dist.mode() - mean) / std
+    def encoding(self, frames: int) -> Pass:
+        """Pixels -> mode of the posterior."""
+        stream, channels = LTXStream(), self.grid.channels
+        size = PIECE * self.grid.temporal
+        return Pass(
+            pieces(size + 1, size, frames),
+            lambda piece, last: stream.encode(self.vae.encoder, piece, last)[:, :channels],
+        )
 
-    def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents [B, C, T, h, w] -> pixels [B, 3, F, H, W] in about -1..1.
+    def decoding(self, frames: int) -> Pass:
+        """The decoder's latents -> pixels."""
+        stream = LTXStream()
 
-        Timestep-conditioned decoders get the same noise every time, so that a latent always decodes to the same clip.
+        def step(piece: torch.Tensor, last: bool) -> torch.Tensor:
+            conditioned = self.vae.config.timestep_conditioning
+            timestep = piece.new_full((len(piece),), DECODE_TIMESTEP) if conditioned else None
+            return stream.decode(self.vae.decoder, piece, timestep, last)
+
+        return Pass(pieces(PIECE, PIECE, frames), step)
+
+    def normal(self, latents: torch.Tensor) -> torch.Tensor:
+        mean, std = self._statistics(latents)
+        return (latents - mean) / std
+
+    def raw(self, latents: torch.Tensor) -> torch.Tensor:
+        """As the decoder takes them; conditioned on a timestep, it takes noise, the same each time, so that a latent
+        always decodes to the same clip.
         """
         mean, std = self._statistics(latents)
-        latents, timestep = latents * std + mean, None
+        latents = latents * std + mean
         if self.vae.config.timestep_conditioning:
             generator = torch.Generator("cpu").manual_seed(DECODE_SEED)
             noise = torch.randn(latents.shape, generator=generator, dtype=latents.dtype).to(latents.device)
             latents = (1 - DECODE_NOISE) * latents + DECODE_NOISE * noise
-            timestep = latents.new_full((latents.shape[0],), DECODE_TIMESTEP)
-        return self.vae.decode(latents, timestep, return_dict=False)[0]
+        return latents
 
     def _statistics(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         shape = (1, -1, 1, 1, 1)

@@ -5,7 +5,6 @@ Sources: the model card of genmo/mochi-1-preview and Genmo's own inference setti
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +12,13 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKLMochi, MochiTransformer3DModel
+from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXCausalConv3d
 
 from .bridge import call_network, load_weights, without_weights
 from .family import Family, Grid, Recipe, Shape, State, Text, Variant
 from .files import Checkpoint, CheckpointError, Component, dequantised, open_component, renamed
 from .knowns import Knowns
+from .streaming import Pass, pieces
 
 GRID = Grid(channels=12, temporal=6, spatial=8, patch=(1, 2))
 RECIPE = Recipe(848, 480, 85, fps=30, steps=64, guidance=4.5)
@@ -28,6 +29,7 @@ SCHEDULER = {"shift": 6.0}
 # The first half of the steps is linear, from pure noise to where this share of it is gone.
 LINEAR_SHARE = 0.025
 TIMESTEPS = 1000
+DECODE_WINDOW = (3, 2)  # latent frames of the first piece and of each that follows
 
 
 # ------------------------------------------------------------------------------------------------ network
@@ -185,37 +187,72 @@ def schedule(variant: Variant, steps: int, latent_shape: Shape) -> torch.Tensor:
 # ------------------------------------------------------------------------------------------------ autoencoder
 
 
+class RememberingConv(CogVideoXCausalConv3d):
+    """A causal convolution of Mochi's decoder that goes on where the piece before ended.
+
+    diffusers' own repeats the first frame in front of every piece, so its pieces do not fit together.
+    """
+
+    def forward(
+        self, inputs: torch.Tensor, conv_cache: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features [B, C, T, H, W] of a piece and the end of the one before -> [B, C', T, H, W], the end of this."""
+        before = self.time_kernel_size - 1
+        if conv_cache is None:
+            conv_cache = inputs[:, :, :1].expand(-1, -1, before, -1, -1)
+        inputs = torch.cat([conv_cache, inputs], dim=2)
+        kept = inputs[:, :, inputs.shape[2] - before :].clone()  # a view would hold the whole piece
+        *sides, _, _ = self.time_causal_padding
+        return self.conv(torch.nn.functional.pad(inputs, (*sides, 0, 0), mode="replicate")), kept
+
+
 class MochiAutoencoder(torch.nn.Module):
     """diffusers' Mochi autoencoder between pixels and the normalised latents the network sees."""
 
-    # ComfyUI's figures for its own Mochi autoencoder.
-    encode_values, decode_values, frames_at_once = 576.0, 1000.0, math.inf
+    encode_values, decode_values = 576.0, 1000.0
 
     def __init__(self, vae: AutoencoderKLMochi) -> None:
         super().__init__()
         self.vae = vae
+        for layer in vae.decoder.modules() if vae.decoder else ():
+            if isinstance(layer, CogVideoXCausalConv3d):
+                layer.__class__ = RememberingConv
         temporal, spatial = vae.temporal_compression_ratio, vae.spatial_compression_ratio
         self.grid = Grid(vae.config.latent_channels, temporal, spatial)
 
-    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Pixels [B, 3, F, H, W] in -1..1 -> latents [B, C, T, h, w], mode of the posterior."""
+    def encoding(self, frames: int) -> Pass:
+        """Pixels -> mode of the posterior. In one piece: the encoder attends to all that was before."""
         if self.vae.encoder is None:
             raise CheckpointError(
                 "This Mochi VAE is the decoder alone, so images cannot be placed into a shot. Put the encoder's file "
                 "beside it in models/vae."
             )
-        mean, std = self._statistics(pixels)
-        return (self.vae.encode(pixels).latent_dist.mode() - mean) / std
+        return Pass([frames], lambda piece, last: self.vae.encoder(piece)[0].chunk(2, dim=1)[0])
 
-    def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents [B, C, T, h, w] -> pixels [B, 3, F, H, W] in about -1..1."""
+    def decoding(self, frames: int) -> Pass:
+        """The decoder's latents -> pixels."""
         if self.vae.decoder is None:
             raise CheckpointError(
                 "This Mochi VAE is the encoder alone, which makes no pictures. Put the decoder's file beside it in "
                 "models/vae."
             )
+        cache = None
+
+        def step(piece: torch.Tensor, last: bool) -> torch.Tensor:
+            nonlocal cache
+            begins = cache is None
+            pixels, cache = self.vae.decoder(piece, conv_cache=cache)
+            return pixels[:, :, self.grid.temporal - 1 :] if begins else pixels
+
+        return Pass(pieces(*DECODE_WINDOW, frames), step)
+
+    def normal(self, latents: torch.Tensor) -> torch.Tensor:
         mean, std = self._statistics(latents)
-        return self.vae.decode(latents * std + mean, return_dict=False)[0]
+        return (latents - mean) / std
+
+    def raw(self, latents: torch.Tensor) -> torch.Tensor:
+        mean, std = self._statistics(latents)
+        return latents * std + mean
 
     def _statistics(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Per-channel mean and standard deviation of the latents, [1, C, 1, 1, 1] each."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .decode import DecodeVideo
+from .encode import EncodeVideo, TrimVideo
 from .guide import ControlVideo, DynamicGuidance
 from .latent import EmptyVideoLatent, PlaceFrames
 from .load import LoadVideoModel
+from .lora import LoadVideoLoRA
 from .sample import SampleVideo, VideoSchedule
+from .save import SaveVideoAs
 from .text import EncodeVideoPrompt
 
 
@@ -18,6 +21,7 @@ class Atelier(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             LoadVideoModel,
+            LoadVideoLoRA,
             EncodeVideoPrompt,
             EmptyVideoLatent,
             PlaceFrames,
@@ -26,4 +30,7 @@ class Atelier(ComfyExtension):
             VideoSchedule,
             SampleVideo,
             DecodeVideo,
+            EncodeVideo,
+            TrimVideo,
+            SaveVideoAs,
         ]

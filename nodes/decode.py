@@ -1,13 +1,20 @@
-"""Decode Video: from latents to frames and a playable VIDEO."""
+"""Decode Video: from latents to a playable VIDEO, written while it is decoded, and to frames where they are wanted."""
 
 from __future__ import annotations
 
-from fractions import Fraction
+from collections.abc import Iterator
 
-from comfy_api.latest import InputImpl, Types, io
+import torch
+from comfy_api.latest import io
 
+from ..media import formats
 from ..models import bridge
 from ..models.knowns import DEFAULT_FPS
+from .choices import check
+from .clip import CRF, rate_of, sound_of, target_of, temporary, writing_inputs
+
+VIDEO, IMAGE = 0, 1
+"""Places of the outputs."""
 
 
 class DecodeVideo(io.ComfyNode):
@@ -17,7 +24,8 @@ class DecodeVideo(io.ComfyNode):
             node_id="AtelierDecodeVideo",
             display_name="Decode Video",
             category="Atelier",
-            description="Decodes the sampled latent to frames and puts them together at the latent's own frame rate.",
+            description="Decodes the sampled latent, piece by piece, into a video file. The frames are kept in memory "
+            "only where IMAGE is connected. Where nothing is connected, the clip is shown here.",
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE of Load Video Model."),
                 io.Latent.Input("latent", tooltip="The sampled latent."),
@@ -29,13 +37,46 @@ class DecodeVideo(io.ComfyNode):
                     step=0.01,
                     tooltip="Frames per second of the video. 0 = the latent's own.",
                 ),
+                *writing_inputs(formats.available(formats.VIDEO)),
+                io.Audio.Input("audio", optional=True, tooltip="Sound for the video; cut where the video ends."),
             ],
             outputs=[io.Video.Output(), io.Image.Output()],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
+            is_output_node=True,
         )
 
     @classmethod
-    def execute(cls, vae, latent: dict, fps: float) -> io.NodeOutput:
-        images = bridge.decode(vae, latent["samples"])
-        rate = fps or latent.get("frame_rate", DEFAULT_FPS)
-        video = Types.VideoComponents(images=images, frame_rate=Fraction(rate).limit_denominator(1001))
-        return io.NodeOutput(InputImpl.VideoFromComponents(video), images)
+    def validate_inputs(cls, format=None, bit_depth=None) -> bool | str:
+        return check(cls, format=format, bit_depth=bit_depth)
+
+    @classmethod
+    def fingerprint_inputs(cls, **_) -> list[bool]:
+        return [bridge.output_is_used(place) for place in (VIDEO, IMAGE)]
+
+    @classmethod
+    def execute(
+        cls,
+        vae,
+        latent: dict,
+        fps: float,
+        format: str = formats.DEFAULT,
+        crf: int = CRF,
+        bit_depth: str = "8 bit",
+        audio: dict | None = None,
+    ) -> io.NodeOutput:
+        video_used, images_used = cls.fingerprint_inputs()
+        chunks, kept = bridge.decode_stream(vae, latent["samples"]), []
+        if images_used and not video_used:
+            return io.NodeOutput(None, torch.cat(list(chunks)))
+        if images_used:
+            chunks = _kept(chunks, kept)
+        rate = rate_of(fps or latent.get("frame_rate", DEFAULT_FPS))
+        video, shown = temporary(chunks, target_of(cls, format, rate, crf, bit_depth), sound_of(audio))
+        return io.NodeOutput(video, torch.cat(kept) if kept else None, ui=None if video_used else shown)
+
+
+def _kept(chunks: Iterator[torch.Tensor], into: list[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """The chunks as they are; each is also put into `into`."""
+    for chunk in chunks:
+        into.append(chunk)
+        yield chunk

@@ -16,6 +16,16 @@ POCKET = "pocket (built in)"
 AUTOMATIC = "automatic"
 
 
+def listed(kind: str) -> list[str]:
+    """The files ComfyUI lists for a kind of model, and the GGUF files beside them, which it does not.
+
+    Those are a kind of their own, in the same folders: no other node's list changes, and ComfyUI remembers ours.
+    """
+    quantised, folders = f"atelier_gguf_{kind}", folder_paths.folder_names_and_paths
+    folders[quantised] = folders[kind][0], {".gguf"}
+    return list(dict.fromkeys(folder_paths.get_filename_list(kind) + folder_paths.get_filename_list(quantised)))
+
+
 def model_choices() -> list[str]:
     """`folder kind/name` of everything that could be a model; the kind keeps names apart that exist twice."""
     folders = [
@@ -26,11 +36,7 @@ def model_choices() -> list[str]:
         if entry.is_dir() and not entry.name.startswith(".")
         for model in files.models_in(entry)
     ]
-    single = [
-        f"{kind}/{name}"
-        for kind in ("diffusion_models", "checkpoints")
-        for name in folder_paths.get_filename_list(kind)
-    ]
+    single = [f"{kind}/{name}" for kind in ("diffusion_models", "checkpoints") for name in listed(kind)]
     return [POCKET, *dict.fromkeys(folders), *single]
 
 
@@ -46,7 +52,7 @@ def model_path(choice: str) -> Path:
 
 
 def _files(kind: str) -> list[Path]:
-    return [Path(folder_paths.get_full_path_or_raise(kind, name)) for name in folder_paths.get_filename_list(kind)]
+    return [Path(folder_paths.get_full_path_or_raise(kind, name)) for name in listed(kind)]
 
 
 def _chosen(kind: str, name: str) -> Path | None:
@@ -79,11 +85,11 @@ class LoadVideoModel(io.ComfyNode):
                     options=list(WEIGHT_DTYPES),
                     default="default",
                     tooltip="How the weights are kept in memory. 'default' follows your hardware; float8 needs about "
-                    "half the memory of 16 bits and costs a little quality.",
+                    "half the memory of 16 bits and costs a little quality. GGUF files stay quantised as they are.",
                 ),
                 io.Combo.Input(
                     "text_encoder",
-                    options=[AUTOMATIC, *folder_paths.get_filename_list("text_encoders")],
+                    options=[AUTOMATIC, *listed("text_encoders")],
                     default=AUTOMATIC,
                     tooltip="'automatic' takes the model's own, else a T5-XXL file from models/text_encoders. "
                     "CLIP encoders, where a model has them too, are always found so.",

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 # A saved graph is a promise: names and order of a landed node never change. New inputs go at the end, with a default.
 PROMISED = {
     "AtelierLoadVideoModel": ["model", "weight_dtype", "text_encoder", "vae"],
+    "AtelierLoadVideoLoRA": ["model", "lora", "strength"],
     "AtelierEncodeVideoPrompt": ["clip", "prompt", "negative_prompt", "style"],
     "AtelierEmptyVideoLatent": ["model", "width", "height", "seconds", "frames", "fps", "batch_size"],
     "AtelierPlaceFrames": ["vae", "latent", "images", "position", "time", "strength"],
@@ -23,10 +24,14 @@ PROMISED = {
     "AtelierDynamicGuidance": ["model"],
     "AtelierVideoSchedule": ["model", "latent", "steps", "denoise"],
     "AtelierSampleVideo": ["model", "positive", "negative", "latent", "seed", "steps", "guidance", "denoise"],
-    "AtelierDecodeVideo": ["vae", "latent", "fps"],
+    "AtelierDecodeVideo": ["vae", "latent", "fps", "format", "crf", "bit_depth", "audio"],
+    "AtelierEncodeVideo": ["vae", "width", "height", "fit", "fps", "start", "length", "video", "images"],
+    "AtelierTrimVideo": ["video", "start", "end", "fps", "reverse", "format", "crf", "bit_depth"],
+    "AtelierSaveVideoAs": ["video", "filename_prefix", "format", "crf", "bit_depth"],
 }
 PROMISED_OUTPUTS = {
     "AtelierLoadVideoModel": ["MODEL", "CLIP", "VAE"],
+    "AtelierLoadVideoLoRA": ["MODEL"],
     "AtelierEncodeVideoPrompt": ["CONDITIONING", "CONDITIONING"],
     "AtelierEmptyVideoLatent": ["LATENT"],
     "AtelierPlaceFrames": ["LATENT"],
@@ -35,6 +40,9 @@ PROMISED_OUTPUTS = {
     "AtelierVideoSchedule": ["SIGMAS"],
     "AtelierSampleVideo": ["LATENT"],
     "AtelierDecodeVideo": ["VIDEO", "IMAGE"],
+    "AtelierEncodeVideo": ["LATENT"],
+    "AtelierTrimVideo": ["VIDEO"],
+    "AtelierSaveVideoAs": [],
 }
 
 

@@ -27,7 +27,9 @@ BENCHMARKS = {
     "parity": "difference from diffusers' pipelines, relative",
     "startup": "what the pack adds to ComfyUI's start-up",
     "load": "loading a 2 GB checkpoint: memory over its size, time over diffusers'",
+    "media": "writing and reading clips: time against core's Save Video, colours, memory at 8x the frames",
     "demo": "from command to MP4",
+    "pyramid": "Pyramid Flow against a plain version of it: time per latent frame, memory",
     "pocket": "what share of the built-in model's clips shows what was asked for",
 }
 IN_STEP = ("step", "step_core")

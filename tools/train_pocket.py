@@ -30,6 +30,13 @@ def export(arguments: argparse.Namespace) -> None:
     export(arguments.work, arguments.model)
 
 
+def colours(arguments: argparse.Namespace) -> None:
+    """Fits what previews of the model folder's latents look like, into its recipe.json, as `export` does."""
+    from pocket.colours import write
+
+    print(f"{write(arguments.model):.0%} of the variance of small pictures is explained")
+
+
 def score(arguments: argparse.Namespace) -> None:
     """Prints the score table of the model folder, and fails where it is below the released figures (scores.json)."""
     from pocket.score import below, score_folder, table
@@ -84,6 +91,7 @@ def parse() -> argparse.Namespace:
     training.add_argument("--minutes", type=float, help="training time of the stage, earlier runs included")
     training.add_argument("--warm-start", type=Path, help="a released model folder to start from, not from nothing")
     command(export)
+    command(colours)
     scoring = command(score)
     scoring.add_argument("--release", action="store_true", help="make these the figures of scores.json and the card")
     command(guidance)

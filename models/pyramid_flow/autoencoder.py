@@ -6,7 +6,7 @@ of what it saw. Key for key the published checkpoints. Sources: arXiv 2410.05954
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,8 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.attention_processor import Attention
 from torch import nn
 from torch.nn.functional import silu
+
+from ..streaming import Step
 
 # What each convolution keeps of the chunks before; empty at the start of a clip.
 Past = dict[nn.Module, torch.Tensor]
@@ -248,7 +250,7 @@ class Decoder(nn.Module):
 
 
 class CausalVideoVAE(ModelMixin, ConfigMixin):
-    """The autoencoder, whole or in chunks of time and tiles of space. The defaults are the published checkpoint."""
+    """The autoencoder, a piece of a clip at a time. The defaults are the published checkpoint."""
 
     @register_to_config
     def __init__(
@@ -292,83 +294,15 @@ class CausalVideoVAE(ModelMixin, ConfigMixin):
         self.spatial = 2 ** sum(encoder_spatial_down_sample)
         self.temporal = 2 ** sum(encoder_temporal_down_sample)
 
-    def encode(self, pixels: torch.Tensor, window: int | None = None, tile: int | None = None) -> torch.Tensor:
-        """Pixels [B, 3, 8 n + 1, H, W] in -1..1 -> moments [B, 2 C, n + 1, H/8, W/8]: mean, then log variance.
+    def encoder_step(self) -> Step:
+        """A pass over a clip: pixels [B, 3, f, H, W] in -1..1 -> moments [B, 2 C, t, H/8, W/8]: mean, log variance.
 
-        window: frames at a time after the first, a multiple of 8; saves memory, changes nothing. tile: sides in pixels
-        of overlapping tiles for pictures larger than that; saves memory, but a tile does not see past its edge.
+        Pieces of 1 + 8 n frames, then of 8 n.
         """
-        if window and window % self.temporal:
-            raise ValueError(f"A window of {window} frames does not end with a latent frame: choose {self.temporal} n.")
-        if tile is None or max(pixels.shape[3:]) <= tile:
-            return torch.cat(list(self.encode_chunks(pixels, window)), dim=2)
-        latent_tile = tile // self.spatial
-        return in_tiles(lambda part: self.encode(part, window), pixels, tile, latent_tile)
-
-    def decode(
-        self,
-        latents: torch.Tensor,
-        window: int | None = None,
-        tile: int | None = None,
-        device: torch.device | None = None,
-    ) -> torch.Tensor:
-        """Latents [B, C, T, h, w] -> pixels [B, 3, 8 (T - 1) + 1, 8 h, 8 w] in about -1..1.
-
-        window: latent frames at a time after the first; saves memory, changes nothing. tile: as in `encode`, in pixels.
-        device: where finished frames are collected, so that where they are made memory does not grow with the clip.
-        """
-        if tile is None or max(latents.shape[3:]) <= tile // self.spatial:
-            return torch.cat([chunk.to(device) for chunk in self.decode_chunks(latents, window)], dim=2)
-        return in_tiles(lambda part: self.decode(part, window, device=device), latents, tile // self.spatial, tile)
-
-    def encode_chunks(self, pixels: torch.Tensor, window: int | None = None) -> Iterator[torch.Tensor]:
-        """`encode` without tiles, one chunk of moments after the other."""
         past: Past = {}
-        for chunk in chunks(pixels, window):
-            yield self.quant_conv(self.encoder(chunk, past), past)
+        return lambda piece, last: self.quant_conv(self.encoder(piece, past), past)
 
-    def decode_chunks(self, latents: torch.Tensor, window: int | None = None) -> Iterator[torch.Tensor]:
-        """`decode` without tiles, one chunk of pixels after the other: for clips of any length."""
+    def decoder_step(self) -> Step:
+        """A pass over a clip: latents [B, C, t, h, w] -> pixels [B, 3, f, 8 h, 8 w] in about -1..1; any pieces."""
         past: Past = {}
-        for chunk in chunks(latents, window):
-            yield self.decoder(self.post_quant_conv(chunk, past), past)
-
-
-def chunks(x: torch.Tensor, window: int | None) -> Iterator[torch.Tensor]:
-    """A clip [B, C, T, H, W] in pieces of window + 1, window, window, ... frames; None: in one piece."""
-    start, end = 0, x.shape[2] if window is None else window + 1
-    while start < x.shape[2]:
-        yield x[:, :, start:end]
-        start, end = end, end + (window or 0)
-
-
-def in_tiles(run: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, tile: int, tile_out: int) -> torch.Tensor:
-    """`run` on overlapping tiles of x [B, C, T, H, W], blended: tiles are `tile` wide, their results `tile_out`.
-
-    A tile begins every 3/4 of a tile; over the last quarter of its result the next one is faded in, first the one
-    below, then the one to the right, each time over what is blended already.
-    """
-    stride, blend = tile * 3 // 4, tile_out // 4
-    rows, above = [], []
-    for top in range(0, x.shape[3], stride):
-        row = []
-        for column, left in enumerate(range(0, x.shape[4], stride)):
-            made = run(x[..., top : top + tile, left : left + tile])
-            if above:
-                fade_in(above[column], made, blend, dim=3)
-            if row:
-                fade_in(row[-1], made, blend, dim=4)
-            row.append(made)
-        keep = tile_out - blend
-        rows.append(torch.cat([made[..., :keep, :keep] for made in row], dim=4))
-        above = row
-    return torch.cat(rows, dim=3)
-
-
-def fade_in(before: torch.Tensor, made: torch.Tensor, blend: int, dim: int) -> None:
-    """Mix the end of the tile `before` into the beginning of its neighbour `made`, in place, along `dim`."""
-    count = min(before.shape[dim], made.shape[dim], blend)
-    shape = [-1 if n == dim else 1 for n in range(made.ndim)]
-    weight = (torch.arange(count, dtype=made.dtype, device=made.device) / count).view(shape)
-    beginning = made.narrow(dim, 0, count)
-    beginning.copy_(before.narrow(dim, before.shape[dim] - count, count).lerp(beginning, weight))
+        return lambda piece, last: self.decoder(self.post_quant_conv(piece, past), past)

@@ -20,6 +20,7 @@ from ..bridge import call_network, load_weights, without_weights
 from ..family import Family, Grid, Recipe, Shape, State, Text, Variant
 from ..files import Checkpoint, Component, dequantised
 from ..knowns import Knowns
+from ..streaming import Pass, pieces
 from . import sampler
 from .autoencoder import STATISTICS, CausalVideoVAE, LatentStatistics, denormalised, normalised
 from .schedule import stage_sigmas
@@ -38,8 +39,8 @@ RECIPES = {
     "image": Recipe(1024, 1024, 1, fps=24, steps=10, guidance=6.5, negative_prompt=NEGATIVE),
 }
 TRAINED_FRAMES = {"384p": 16, "768p": 31, "image": 1}  # latent frames
-# What the authors' own scripts use where memory is short; the VAE was trained on pictures of this size.
-VAE_TILE, DECODE_WINDOW, ENCODE_WINDOW = 256, 1, 16
+# As the authors' own scripts code it where memory is short, which changes nothing.
+DECODE_WINDOW, ENCODE_WINDOW = (2, 1), (17, 16)  # frames of the first piece and of each that follows
 # Of the published networks: what tells miniflux from FLUX.1, whose keys are the same.
 HEAD_WIDTH = 64
 # Where in transformer_options the network finds what it sees beside the noisy frame.
@@ -190,23 +191,26 @@ class PyramidAutoencoder(torch.nn.Module):
     """The causal VAE between pixels and latents as one variant's network sees them, in chunks and tiles."""
 
     grid = replace(GRID, patch=(1, 1))
-    # Reckoned, not measured, for 640 x 384: about 1300 per pixel of a tile and frame of a chunk. Larger clips have more
-    # tiles and chunks, one after the other.
-    encode_values, decode_values, frames_at_once = 170.0, 170.0, 16
+    encode_values, decode_values = 1300.0, 1300.0
 
     def __init__(self, vae: CausalVideoVAE, statistics: LatentStatistics) -> None:
         super().__init__()
         self.vae, self.statistics = vae, statistics
 
-    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Pixels [B, 3, F, H, W] in -1..1 -> latents [B, C, T, h, w], mean of the posterior."""
-        mean, _ = self.vae.encode(pixels, ENCODE_WINDOW, VAE_TILE).chunk(2, dim=1)
-        return normalised(mean, self.statistics)
+    def encoding(self, frames: int) -> Pass:
+        """Pixels -> mean of the posterior."""
+        step, (first, following) = self.vae.encoder_step(), ENCODE_WINDOW
+        return Pass(pieces(first, following, frames), lambda piece, last: step(piece, last).chunk(2, dim=1)[0])
 
-    def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents [B, C, T, h, w] -> pixels [B, 3, F, H, W] in about -1..1, in main memory."""
-        latents = denormalised(latents, self.statistics)
-        return self.vae.decode(latents, DECODE_WINDOW, VAE_TILE, device=torch.device("cpu"))
+    def decoding(self, frames: int) -> Pass:
+        """Latents of the VAE's own -> pixels."""
+        return Pass(pieces(*DECODE_WINDOW, frames), self.vae.decoder_step())
+
+    def normal(self, latents: torch.Tensor) -> torch.Tensor:
+        return normalised(latents, self.statistics)
+
+    def raw(self, latents: torch.Tensor) -> torch.Tensor:
+        return denormalised(latents, self.statistics)
 
 
 def build_autoencoder(
@@ -254,7 +258,7 @@ def settings(steps: int, guidance: float) -> sampler.Settings:
 
 def sample_shot(
     variant: Variant,
-    velocity: Callable[[torch.Tensor, float, float, dict[str, Any]], torch.Tensor],
+    prepare: Callable[[int, float, dict[str, Any]], sampler.Velocity],
     noise: torch.Tensor,
     known: torch.Tensor,
     mask: torch.Tensor | None,
@@ -266,7 +270,8 @@ def sample_shot(
 ) -> torch.Tensor:
     """Fill the holes of a shot: latents [B, C, T, h, w] from noise of that shape, frame by frame.
 
-    velocity(x, timestep, guidance, options): the guided network, options going into its transformer_options.
+    prepare(frame, guidance, options) -> the guided network with the frame's prompts, options going into its
+    transformer_options.
     known, mask: as in LATENT, mask [B, 1 or C, T, h, w] or None; a frame stays, as history for those after it, when its
     mask is nearer to 0 (keep) than to 1 (make) everywhere. Raises ValueError when the image model is asked for a video.
     """
@@ -285,15 +290,30 @@ def sample_shot(
         len(sampler.STAGES),
     )
     chosen = settings(steps, guidance)
-    make = None if mask is None else [bool(frame.max() > 0.5) for frame in mask.unbind(2)]
+    make = None if mask is None else _frames_to_make(variant, mask)
 
-    def prepare(frame: int, history: list[torch.Tensor], shape: torch.Size) -> sampler.Velocity:
-        options, guided = {OPTION: Seen(history)}, chosen.guidance_of(frame)
-        return lambda x, timestep: velocity(x, timestep, guided, options)
+    def prepare_stage(frame: int, history: list[torch.Tensor], shape: torch.Size) -> sampler.Velocity:
+        return prepare(frame, chosen.guidance_of(frame), {OPTION: Seen(history)})
 
     # Another seed than the shot's own noise has: the same would repeat its first values.
     block_noise = sampler.seeded_block_noise(seed ^ 1)
-    return sampler.sample(prepare, noise, chosen, block_noise, known, make, callback)
+    return sampler.sample(prepare_stage, noise, chosen, block_noise, known, make, callback)
+
+
+def _frames_to_make(variant: Variant, mask: torch.Tensor) -> list[bool]:
+    """Per latent frame whether it is made; what of the mask [B, 1 or C, T, h, w] cannot be followed is said."""
+    make = [bool(frame.max() > 0.5) for frame in mask.unbind(2)]
+    if any(frame.min() <= 0.5 for frame, made in zip(mask.unbind(2), make, strict=True) if made):
+        logging.warning(
+            "Atelier: %s makes whole frames: those of which the mask keeps only a part are made anew.", variant.name
+        )
+    if True in make and False in make[make.index(True) :]:
+        logging.warning(
+            "Atelier: %s looks back only: the frames before a kept one do not lead to it. Keep the first frames, or "
+            "use LTX Video for last frames and frames in between.",
+            variant.name,
+        )
+    return make
 
 
 def _check_length(variant: Variant, frames: int) -> None:

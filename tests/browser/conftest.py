@@ -14,26 +14,32 @@ from comfy_server import running
 
 @pytest.fixture(scope="session")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
-    """``address("pinned")`` or ``address("newest")``: where the ComfyUI with that front end is, started when asked."""
-    started: dict[str, str] = {}
+    """``address("pinned")`` or ``address("newest")``: where the ComfyUI with that front end is, started when asked.
+
+    Further arguments are options of ComfyUI's.
+    """
+    started: dict[tuple[str, ...], str] = {}
     with ExitStack() as servers:
 
-        def start(version: str) -> str:
-            if version not in started:
+        def start(version: str, *options: str) -> str:
+            wanted = (version, *options)
+            if wanted not in started:
                 served = ("--front-end-root", str(front_end.fetch())) if version == "newest" else ()
                 base = tmp_path_factory.mktemp(f"front-end-{version}")
-                server = servers.enter_context(running(base, "comfyui", options=("--cache-none", *served)))
-                started[version] = server.url
-            return started[version]
+                server = servers.enter_context(running(base, "comfyui", options=("--cache-none", *served, *options)))
+                started[wanted] = server.url
+            return started[wanted]
 
         yield start
 
 
 @pytest.fixture(params=["pinned", "newest", "newest, Nodes 2.0"])
 def view(request: pytest.FixtureRequest, address: Callable[[str], str]) -> Iterator[editor.Editor]:
-    """The editor, open in a browser of this test's own."""
+    """The editor, open in a browser of this test's own; the marker ``comfyui`` may name options of ComfyUI's."""
     if reason := editor.unavailable():
         pytest.skip(reason)
     version, _, nodes_2 = request.param.partition(", ")
-    with editor.opened(address(version), {"Comfy.VueNodes.Enabled": bool(nodes_2)}) as opened:
+    marker = request.node.get_closest_marker("comfyui")
+    url = address(version, *(marker.args if marker else ()))
+    with editor.opened(url, {"Comfy.VueNodes.Enabled": bool(nodes_2)}) as opened:
         yield opened

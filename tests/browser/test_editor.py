@@ -14,6 +14,7 @@ NODES = sorted(path.stem for path in (ROOT / "web" / "docs").glob("*.md"))
 NOTICES = {
     "AtelierLoadVideoModel": r"Atelier pocket recommends 64 x 64",
     "AtelierEmptyVideoLatent": r"64 x 64, \d+ frames at \d+ fps",
+    "AtelierEncodeVideo": r"64 x 64, \d+ frames at 8 fps",
     "AtelierPlaceFrames": r"frame 1 of \d+ is given",
 }
 
@@ -64,7 +65,7 @@ def opened_as_saved(view, saved: dict) -> None:
         assert [widget["value"] for widget in widgets] == node["widgets_values"], node["type"]
         assert not [w["name"] for w in widgets if w["choices"] and w["value"] not in w["choices"]], node["type"]
     texts = view.page.locator("textarea").evaluate_all("areas => areas.map(area => area.value)")
-    assert [node["widgets_values"][0] in texts for node in saved["nodes"] if "Prompt" in node["type"]] == [True]
+    assert {node["widgets_values"][0] for node in saved["nodes"] if "Prompt" in node["type"]} <= set(texts)
 
     by_id = {node["id"]: node for node in saved["nodes"]}
     links = {
@@ -111,3 +112,30 @@ def inside(inner: list[float], outer: list[float], slack: float = 2.0) -> bool:
 
 def overlap(one: list[float], other: list[float]) -> bool:
     return all(one[i] < other[i] + other[i + 2] and other[i] < one[i] + one[i + 2] for i in (0, 1))
+
+
+DROP = """async ([url, name]) => {
+    const answer = await fetch(url)
+    const file = new File([await answer.blob()], name, {type: answer.headers.get('Content-Type')})
+    const carried = new DataTransfer()
+    carried.items.add(file)
+    const canvas = app.canvas.canvas, {x, y, width, height} = canvas.getBoundingClientRect()
+    const place = {clientX: x + width / 2, clientY: y + height - 40, bubbles: true, cancelable: true}
+    for (const kind of ['dragenter', 'dragover', 'drop'])
+        canvas.dispatchEvent(new DragEvent(kind, {...place, dataTransfer: carried}))
+}"""
+
+
+@pytest.mark.parametrize("view", ["pinned", "newest"], indirect=True)
+def test_dropping_the_saved_mp4_on_the_canvas_brings_the_graph_back(view, workflow):
+    saved = workflow("text_to_video")
+    view.open_template("text_to_video")
+    assert view.run()["kind"] == "execution_success"
+    (video,) = view.play()
+    view.page.evaluate("() => app.graph.clear()")
+    assert view.nodes() == []
+
+    view.page.evaluate(DROP, [video["source"], "atelier.mp4"])
+    view.page.wait_for_function("() => app.graph._nodes.length > 0", timeout=30_000)
+    opened_as_saved(view, saved)
+    assert view.errors == []

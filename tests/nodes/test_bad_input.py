@@ -7,10 +7,13 @@ import pickle
 import shutil
 from pathlib import Path
 
+import adapters
 import graphs
 import pytest
+import quantised
 import tiny
 import tiny_cogvideox
+import tiny_mochi
 import torch
 from client import GraphRejected, JobFailed, JobInterrupted
 from safetensors.torch import load_file, save_file
@@ -279,6 +282,83 @@ def test_interrupted_half_way_and_queued_again(server):
     assert steps and steps[0] < 400
     graph["sample"]["inputs"]["steps"] = 2
     assert len(graphs.frames(server.client, server.client.run(graph))) == 17
+
+
+def with_lora(model: str = "pocket (built in)") -> dict:
+    graph = graphs.text_to_video(model=model)
+    graph["lora"] = graphs.node("AtelierLoadVideoLoRA", model=["load", 0], lora="bad.safetensors", strength=1.0)
+    graph["sample"]["inputs"]["model"] = ["lora", 0]
+    return graph
+
+
+def lora_error(server, graph: dict) -> str:
+    with pytest.raises(JobFailed) as raised:
+        server.client.run(graph)
+    return raised.value.details["exception_message"]
+
+
+def test_lora_that_is_not_there_is_rejected_before_anything_runs(server):
+    with pytest.raises(GraphRejected, match="lora"):
+        server.client.queue(with_lora())
+
+
+def test_lora_of_another_family(server, models):
+    state = tiny_mochi.network().state_dict()
+    names = [name for name in adapters.matrices(state) if "add_" in name]
+    adapters.file(put(models / "loras", "bad.safetensors"), adapters.adapter(state, names))
+    message = lora_error(server, with_lora())
+    assert "bad.safetensors" in message and "Mochi 1" in message
+
+
+def test_lora_of_another_size(server, models):
+    state = tiny.pipeline().transformer.state_dict()
+    adapters.file(put(models / "loras", "bad.safetensors"), adapters.adapter(state, adapters.matrices(state)))
+    message = lora_error(server, with_lora())
+    assert "does not fit" in message and "another size of LTX Video" in message
+
+
+def test_lora_whose_halves_have_no_rank_in_common(server, models):
+    halves = {
+        "transformer.proj_in.lora_A.weight": torch.zeros(4, 128),
+        "transformer.proj_in.lora_B.weight": torch.zeros(64, 8),
+    }
+    adapters.file(put(models / "loras", "bad.safetensors"), halves)
+    message = lora_error(server, with_lora())
+    assert "no rank in common" in message and "proj_in" in message
+
+
+def test_lora_with_one_half(server, models):
+    adapters.file(put(models / "loras", "bad.safetensors"), {"transformer.proj_in.lora_A.weight": torch.zeros(4, 128)})
+    assert "lora_B" in lora_error(server, with_lora())
+
+
+def test_text_file_with_a_loras_name(server, models):
+    put(models / "loras", "bad.safetensors").write_text("trigger word: watercolour, 1girl, masterpiece")
+    assert "no safetensors file" in lora_error(server, with_lora())
+
+
+def test_model_where_a_lora_belongs(server, models):
+    tiny.single_file(put(models / "loras", "bad.safetensors"))
+    assert "is no LoRA" in lora_error(server, with_lora())
+
+
+def test_truncated_gguf(server, models):
+    whole = quantised.write(put(models / "diffusion_models", "ltx-q8_0.gguf"), tiny.core_network().state_dict())
+    with whole.open("r+b") as file:
+        file.truncate(whole.stat().st_size // 2)
+    assert "incomplete GGUF" in error(server, model="diffusion_models/ltx-q8_0.gguf")
+
+
+def test_gguf_of_an_unknown_architecture(server, models):
+    state = {"double_blocks.0.img_attn.qkv.weight": torch.zeros(96, 32), "img_in.weight": torch.zeros(32, 64)}
+    quantised.write(put(models / "diffusion_models", "flux-q8_0.gguf"), state, architecture="flux")
+    message = error(server, model="diffusion_models/flux-q8_0.gguf")
+    assert "flux-q8_0.gguf is no model of a family" in message
+
+
+def test_gguf_where_a_text_encoder_belongs(server, models):
+    quantised.write(put(models / "text_encoders", "ltx.gguf"), tiny.core_network().state_dict())
+    assert "no T5 encoder" in error(server, text_encoder="ltx.gguf")
 
 
 def test_two_jobs_at_once_both_finish(server):

@@ -28,16 +28,19 @@ NETWORK = {"num_layers": 14, "num_attention_heads": 32, "attention_head_dim": 64
 """LTX Video 2B at half its depth."""
 DTYPE = "bfloat16"
 ROUNDS = 11
-KINDS = {"file": "model.safetensors", "folder": "ltx"}
+KINDS = {"file": "model.safetensors", "folder": "ltx", "gguf": "model.gguf"}
 
 
 def load() -> list[Figure]:
-    """Memory and time for the single file that artists have, and for a diffusers folder in shards."""
+    """Memory and time for the single file that artists have, for a diffusers folder in shards, and for GGUF (Q8_0)."""
     with tempfile.TemporaryDirectory(prefix="atelier-load-") as root:
         size = _write_checkpoints(Path(root))
+        sizes = {kind: size for kind in KINDS} | {"gguf": (Path(root) / KINDS["gguf"]).stat().st_size}
         _read_once(Path(root))
         return [
-            figure for kind in KINDS for figure in (*_memory_of(kind, Path(root), size), _time_of(kind, Path(root)))
+            figure
+            for kind in KINDS
+            for figure in (*_memory_of(kind, Path(root), sizes[kind]), _time_of(kind, Path(root)))
         ]
 
 
@@ -70,12 +73,27 @@ def _write_checkpoints(root: Path) -> int:
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "LTXPipeline"}))
     renamed = in_original_layout(network.state_dict(), "model.diffusion_model.")
     save_file(renamed, root / KINDS["file"])
+    _write_gguf(root / KINDS["gguf"], in_original_layout(network.state_dict(), ""))
     return sum(weight.nbytes for weight in renamed.values())
+
+
+def _write_gguf(path: Path, weights: dict[str, torch.Tensor]) -> None:
+    """Matrices in eight bits, the rest in float32."""
+    import gguf
+
+    writer = gguf.GGUFWriter(str(path), "ltxv", use_temp_file=True)
+    for name, weight in weights.items():
+        kind = gguf.GGMLQuantizationType["Q8_0" if weight.ndim == 2 and "table" not in name else "F32"]
+        writer.add_tensor(name, gguf.quants.quantize(weight.float().numpy(), kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 def _read_once(root: Path) -> None:
     """Bring the files into the system's cache, so that the first reader does not pay for all."""
-    for path in root.rglob("*.safetensors"):
+    for path in (*root.rglob("*.safetensors"), root / KINDS["gguf"]):
         with path.open("rb") as file:
             while file.read(2**24):
                 pass
@@ -97,23 +115,26 @@ def _loaded_by_us(kind: str, root: Path) -> torch.nn.Module:
 
 
 def _loaded_by_diffusers(kind: str, root: Path) -> torch.nn.Module:
-    from diffusers import LTXVideoTransformer3DModel
+    from diffusers import GGUFQuantizationConfig, LTXVideoTransformer3DModel
 
-    dtype, folder = getattr(torch, DTYPE), root / KINDS["folder"]
+    dtype, folder, options = getattr(torch, DTYPE), root / KINDS["folder"], {}
+    if kind == "gguf":
+        options["quantization_config"] = GGUFQuantizationConfig(compute_dtype=dtype)
     if kind == "folder":
         return LTXVideoTransformer3DModel.from_pretrained(folder, subfolder="transformer", torch_dtype=dtype)
     return LTXVideoTransformer3DModel.from_single_file(
-        str(root / KINDS[kind]), config=str(folder), subfolder="transformer", torch_dtype=dtype
+        str(root / KINDS[kind]), config=str(folder), subfolder="transformer", torch_dtype=dtype, **options
     )
 
 
 def _touch(network: torch.nn.Module) -> None:
     """Read one value of each page of each weight."""
     for weight in network.state_dict().values():
+        weight = weight.as_subclass(torch.Tensor)  # diffusers' quantised weights know no sum
         weight.flatten()[:: 4096 // weight.element_size()].sum().item()
 
 
-def _status(field: str) -> int | None:
+def status(field: str) -> int | None:
     """Bytes of a field of /proc/self/status: VmRSS now, VmHWM at its highest. None where there is no such file."""
     status = Path("/proc/self/status")
     if not status.exists():
@@ -125,13 +146,13 @@ def _status(field: str) -> int | None:
 def _measure_memory(kind: str, root: Path, loader: str) -> dict[str, int | None]:
     """In the fresh process: bytes above what the imports took."""
     gc.collect()
-    before = _status("VmRSS")
+    before = status("VmRSS")
     if before is None:
         return {"memory": None}
     Path("/proc/self/clear_refs").write_text("5")  # the highest mark starts anew
     network = LOADERS[loader](kind, root)
     _touch(network)
-    return {"memory": _status("VmHWM") - before}
+    return {"memory": status("VmHWM") - before}
 
 
 def _measure_time(kind: str, root: Path) -> dict[str, list[float]]:

@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKLLTXVideo, FlowMatchEulerDiscreteScheduler, LTXPipeline, LTXVideoTransformer3DModel
 from transformers import AutoTokenizer, T5EncoderModel
 
-from pocket import transformer
+from pocket import colours, transformer
 from pocket.tokenizer import save as save_tokenizer
 
 SHIFT = 3.0
@@ -65,6 +65,7 @@ def export(work: Path, folder: Path) -> None:
     """Exports to `folder`, file by file, each replaced in one move; files that are not ours (the card) stay."""
     staging = work / "export"
     write(assemble(work), staging)
+    colours.write(staging)
     files = [path for path in staging.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
     if size > LIMIT:

@@ -8,11 +8,14 @@ import pytest
 import torch
 from atelier.models import bridge, knowns
 from atelier.models.files import open_checkpoint
+from atelier.models.prompts import SPAN
 from atelier.models.pyramid_flow import family as pyramid_flow
+from comfy_extras import nodes_easycache
 
 import nodes
 
 STEPS, GUIDANCE, SEED = 2, 5.0, 5
+SPANS = (0.0, 0.5), (0.5, 9.0)
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +35,14 @@ def record(golden):
     return golden("flux_generate_t2v_temp3")
 
 
-def conditioning(record, prompt):
-    options = {"pooled_output": record[f"{prompt}_pooled"], "attention_mask": record[f"{prompt}_mask"]}
+def conditioning(record, prompt, **options):
+    options |= {"pooled_output": record[f"{prompt}_pooled"], "attention_mask": record[f"{prompt}_mask"]}
     return [[record[f"{prompt}_embeds"], options]]
 
 
-def sampled(model, record, latent):
-    texts = conditioning(record, "prompt"), conditioning(record, "negative")
-    (made,) = nodes.KSampler().sample(model, SEED, STEPS, GUIDANCE, "euler", "simple", *texts, latent, 1.0)
+def sampled(model, record, latent, positive=None, negative=None, steps=STEPS):
+    texts = positive or conditioning(record, "prompt"), negative or conditioning(record, "negative")
+    (made,) = nodes.KSampler().sample(model, SEED, steps, GUIDANCE, "euler", "simple", *texts, latent, 1.0)
     return made["samples"]
 
 
@@ -49,16 +52,19 @@ def expected(model, record, latent):
         torch.cat([record[f"negative_{name}"], record[f"prompt_{name}"]]) for name in ("embeds", "mask", "pooled")
     )
 
-    def velocity(x, timestep, guidance, options):
-        times = torch.full((2,), timestep)
-        both = network(torch.cat([x, x]), times, text, mask, pooled, transformer_options=options)
-        negative, positive = both.chunk(2)
-        return negative + guidance * (positive - negative)
+    def prepare(frame, guidance, options):
+        def velocity(x, timestep):
+            times = torch.full((2,), timestep)
+            both = network(torch.cat([x, x]), times, text, mask, pooled, transformer_options=options)
+            negative, positive = both.chunk(2)
+            return negative + guidance * (positive - negative)
+
+        return velocity
 
     noise = torch.randn(latent["samples"].shape, generator=torch.manual_seed(SEED))
     return pyramid_flow.sample_shot(
         model.model.variant,
-        velocity,
+        prepare,
         noise,
         latent["samples"],
         latent.get("noise_mask"),
@@ -80,3 +86,52 @@ def test_image_to_video_in_ksampler(model, record):
     made = sampled(model, record, latent)
     assert (made - expected(model, record, latent)).abs().max() <= 1e-3
     assert torch.equal(made[:, :, :1], latent["samples"][:, :, :1])
+
+
+def test_sides_that_are_no_multiples_of_64(model, record):
+    with pytest.raises(ValueError, match="18 x 8 latent pixels.*multiples of 64 pixels"):
+        sampled(model, record, {"samples": torch.zeros(1, 16, 3, 8, 18)})
+
+
+@pytest.mark.parametrize("changed", ["positive", "negative"])
+def test_prompts_change_at_a_latent_frame(model, record, changed):
+    """24 frames a second, 8 to a latent frame: the third one shows what is between 9/24 s and 17/24 s."""
+    latent = {"samples": torch.zeros(1, 16, 4, 8, 16)}
+    first, second = ("prompt", "negative") if changed == "positive" else ("negative", "prompt")
+    alone = sampled(model, record, latent)
+    turn = 0.5
+    texts = conditioning(record, first, **{SPAN: (0.0, turn)}) + conditioning(record, second, **{SPAN: (turn, 2.0)})
+    made = sampled(model, record, latent, **{changed: texts})
+    assert torch.equal(made[:, :, :2], alone[:, :, :2])
+    assert not any(torch.equal(made[:, :, frame], alone[:, :, frame]) for frame in (2, 3))
+    late = conditioning(record, first, **{SPAN: (0.0, 9.0)}) + conditioning(record, second, **{SPAN: (9.0, 10.0)})
+    assert torch.equal(sampled(model, record, latent, **{changed: late}), alone)
+
+
+@pytest.mark.parametrize("rate,turned", [(24.0, [2]), (6.0, [1, 2])])
+def test_the_clips_own_frame_rate_says_when_prompts_change(model, record, rate, turned):
+    latent = {"samples": torch.zeros(1, 16, 3, 8, 16)}
+    plain = conditioning(record, "prompt", frame_rate=rate)
+    negative = conditioning(record, "negative", frame_rate=rate)
+    texts = [[text, {**options, SPAN: span}] for (text, options), span in zip(plain + negative, SPANS, strict=True)]
+    alone, made = (sampled(model, record, latent, positive, negative) for positive in (plain, texts))
+    assert [frame for frame in range(3) if not torch.equal(made[:, :, frame], alone[:, :, frame])] == turned
+
+
+@pytest.mark.parametrize("node", ["EasyCacheNode", "LazyCacheNode"])
+def test_caches_of_other_nodes_begin_anew_with_each_size(model, record, node):
+    """With a threshold that nothing stays below they change nothing; with a high one they save runs of the network."""
+    latent = {"samples": torch.zeros(1, 16, 2, 16, 16)}
+    calls = []
+    remove = model.model.diffusion_model.proj_out.register_forward_hook(lambda *call: calls.append(1))
+    try:
+        plain, count = sampled(model, record, latent, steps=6), len(calls)
+        for threshold in (0.0, 3.0):
+            calls.clear()
+            cached = getattr(nodes_easycache, node).execute(model, threshold, 0.0, 1.0, False).result[0]
+            made = sampled(cached, record, latent, steps=6)
+            assert torch.isfinite(made).all()
+            assert torch.equal(made, plain) == (threshold == 0.0)
+            assert (len(calls) < count) == (threshold > 0.0)
+    finally:
+        remove.remove()

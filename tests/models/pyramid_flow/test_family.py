@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from atelier.models import streaming
 from atelier.models.files import Checkpoint, Component
 from atelier.models.pyramid_flow import family as pyramid_flow
 from atelier.models.pyramid_flow.autoencoder import STATISTICS, normalised
@@ -108,32 +109,35 @@ def test_autoencoder_from_a_file(tmp_path, family, vae, golden):
     record, statistics = golden("vae"), STATISTICS[family.name.split()[-1].lower()]
     mean = normalised(record["moments_9"].chunk(2, dim=1)[0], statistics)
     latents = normalised(record["z_9"], statistics)
-    assert (built.encode(record["x_9"]) - mean).abs().max() <= 1e-4
-    assert (built.decode(latents) - record["decoded_9"]).abs().max() <= 1e-4
+    assert (streaming.encode(built, [record["x_9"]], 9, record["x_9"].shape[3:]) - mean).abs().max() <= 1e-4
+    assert (torch.cat(list(streaming.decode(built, latents)), dim=2) - record["decoded_9"]).abs().max() <= 1e-4
     assert family.autoencoder(Component("VAE", (), {"encoder.conv_in.weight": (1,)}), variant()) is None
 
 
-def still(x, timestep, guidance, options):
-    return torch.zeros_like(x)
+def still(frame, guidance, options):
+    return lambda x, timestep: torch.zeros_like(x)
 
 
-def run(found, frames=3, velocity=still, known=None, mask=None, **changes):
+def run(found, frames=3, prepare=still, known=None, mask=None, **changes):
     noise = torch.randn(1, 16, frames, 8, 8, generator=torch.Generator().manual_seed(0))
     known = torch.zeros_like(noise) if known is None else known
     chosen = dict(steps=2, guidance=5.0, seed=0, callback=lambda progress: None) | changes
-    return sample_shot(found, velocity, noise, known, mask, **chosen)
+    return sample_shot(found, prepare, noise, known, mask, **chosen)
 
 
 def test_first_frame_has_its_own_steps_and_guidance():
     calls = []
 
-    def watching(x, timestep, guidance, options):
-        calls.append((len(options[OPTION].history), guidance))
-        return torch.zeros_like(x)
+    def watching(frame, guidance, options):
+        def velocity(x, timestep):
+            calls.append((frame, len(options[OPTION].history), guidance))
+            return torch.zeros_like(x)
 
-    run(variant(), velocity=watching)
-    assert calls[:12] == [(0, 7.0)] * 12
-    assert calls[12:] == [(1, 5.0)] * 6 + [(1, 5.0)] * 2 + [(2, 5.0)] * 4
+        return velocity
+
+    run(variant(), prepare=watching)
+    assert calls[:12] == [(0, 0, 7.0)] * 12
+    assert calls[12:] == [(1, 1, 5.0)] * 6 + [(2, 1, 5.0)] * 2 + [(2, 2, 5.0)] * 4
     assert pyramid_flow.settings(10, 1.0).first_guidance == 1.0
 
 
@@ -142,6 +146,26 @@ def test_frames_stay_by_their_mask():
     mask[:, :, 0], mask[:, :, 1] = 0.0, 0.4
     made = run(variant(), known=known, mask=mask)
     assert torch.equal(made[:, :, :2], known[:, :, :2]) and not torch.equal(made[:, :, 2], known[:, :, 2])
+
+
+@pytest.mark.parametrize(
+    "kept,said",
+    [([0, 1], None), ([], None), ([2], "looks back only"), ([0, 2], "looks back only")],
+    ids=["beginning", "nothing", "end", "both ends"],
+)
+def test_kept_frames_that_nothing_leads_to_are_said(kept, said, caplog):
+    mask = torch.ones(1, 1, 4, 8, 8)
+    mask[:, :, kept] = 0
+    made = run(variant(), frames=4, known=torch.ones(1, 16, 4, 8, 8), mask=mask)
+    assert (made[:, :, kept] == 1).all()
+    assert ("looks back only" in caplog.text) == (said is not None)
+
+
+def test_a_part_of_a_frame_cannot_be_kept(caplog):
+    mask = torch.ones(1, 1, 3, 8, 8)
+    mask[..., :4] = 0
+    made = run(variant(), known=torch.ones(1, 16, 3, 8, 8), mask=mask)
+    assert "makes whole frames" in caplog.text and not (made[..., :4] == 1).any()
 
 
 def test_seeds_differ_and_repeat():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import comfy.model_management as memory
 import pytest
 import tiny
 import tiny_pyramid
@@ -85,6 +86,19 @@ def test_a_file_that_only_has_the_name_of_a_clip(tmp_path, encoders):
     wrong = tiny.t5_file(tmp_path / "clip_l.safetensors")
     with pytest.raises(CheckpointError, match="clip_l.safetensors has no text_model.*is not CLIP-L"):
         checkpoint.load_clip(file, lambda: [encoders[0], wrong])
+
+
+@pytest.mark.parametrize("device_likes_it", [False, True])
+def test_float16_is_kept_but_never_computed_in(repositories, device_likes_it, monkeypatch, caplog):
+    """It overflows there; ComfyUI alone would do as asked on a device that is fast in it."""
+    monkeypatch.setattr(memory, "should_use_fp16", lambda *_, **__: device_likes_it)
+    model = checkpoint.load_model(models_in(repositories / "miniflux")[0], "float16")
+    assert model.model.diffusion_model.proj_out.weight.dtype == torch.float16
+    assert model.model.get_dtype() in (torch.bfloat16, torch.float32)
+    assert "cannot compute in float16" in caplog.text
+    caplog.clear()
+    checkpoint.load_model(models_in(repositories / "miniflux")[0], "float8_e4m3fn")
+    assert "cannot compute" not in caplog.text
 
 
 def test_the_repository_itself_is_no_model(repositories):

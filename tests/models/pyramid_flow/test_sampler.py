@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pyramid_vae
 import pytest
 import torch
 from atelier.models.pyramid_flow import sampler
@@ -55,7 +56,7 @@ class Guided:
 def known_image(record, vae) -> torch.Tensor:
     """The recorded image as the first frame [1, 16, 1, h, w]: the posterior sampled with the recorded noise."""
     pixels = record["input_image_uint8_hwc"].movedim(-1, 0)[None, :, None] / 127.5 - 1
-    posterior = DiagonalGaussianDistribution(vae.encode(pixels, tile=256))
+    posterior = DiagonalGaussianDistribution(pyramid_vae.encode(vae, pixels, tile=256))
     (noise,) = draws(record, "vae_posterior_noise")
     return normalised(posterior.mean + posterior.std * noise, STATISTICS["miniflux"])
 
@@ -85,7 +86,7 @@ def test_latents_and_frames_equal_the_recorded(name, golden, flux, vae):
     assert [report.step for report in reports] == list(range(1, steps + 1))
     check_stages(record, reports, prepare, first=latents.shape[2] - len(record.facts["units"]))
     if "frames_uint8" in record.tensors:
-        pixels = vae.decode(denormalised(latents, STATISTICS["miniflux"]), window=1, tile=256)
+        pixels = pyramid_vae.decode(vae, denormalised(latents, STATISTICS["miniflux"]), window=1, tile=256)
         frames = (pixels * 127.5 + 127.5).clamp(0, 255).to(torch.uint8)[0].movedim(0, -1)
         different = (frames.int() - record["frames_uint8"].int()).abs()
         assert different.max() <= 1 and (different > 0).float().mean() < 1e-3
@@ -147,6 +148,19 @@ def test_known_frames_stay_and_become_history():
     assert torch.equal(made[:, :, [0, 2]], known[:, :, [0, 2]])
     assert sorted(seen) == [1, 3]
     torch.testing.assert_close(seen[3], made[:, :, :3].mean((3, 4), keepdim=True))
+
+
+def test_going_on_from_a_clip_equals_never_having_stopped(flux, golden):
+    """The last frames of a clip are history like any other: the frames after them come out the same."""
+    record, settings = golden("flux_generate_t2v_temp3"), Settings((2, 2, 2), (2, 2, 2))
+    prepare = Guided(flux, record, settings)
+    noise = torch.randn(1, 16, 5, 8, 16, generator=torch.manual_seed(3))
+    whole = sample(prepare, noise, settings, torch.zeros)
+    known = torch.cat([whole[:, :, :3], torch.zeros_like(whole[:, :, 3:])], dim=2)
+    make = [False] * 3 + [True] * 2
+    # Frames that are made take the first slices of the noise.
+    made = sample(prepare, noise.roll(2, dims=2), settings, torch.zeros, known, make)
+    assert torch.equal(made, whole)
 
 
 def test_a_run_can_be_cancelled_at_any_step():

@@ -1,0 +1,228 @@
+"""Frames to a file, as they come: BT.709 converted and tagged, sound in step, the graph inside, whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import chain, islice
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+
+from . import MediaError, embed
+from .convert import FULL, to_pixels
+from .formats import TAGS_OPTIONS, Format
+from .read import Source, as_opened
+from .sound import Sound
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+BT709, RGB, LIMITED = 1, 0, 1
+"""Primaries, transfer and matrix, no matrix at all, and the range 16..235, as ITU-T H.273 and FFmpeg number them."""
+SHORTEST = 3
+"""Frames from which on there are B-frames: the packets of one or two have no valid times in x265 when they are on."""
+FASTEST_GIF = 50
+"""Frames per second past which players slow a GIF down: its clock counts hundredths, and 1 is taken for 10."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """How a clip is to be written: its format, frames per second, quality (CRF, 0 = best), bit depth and tags."""
+
+    style: Format
+    rate: Fraction
+    crf: int = 16
+    asked_depth: int = 8
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def depth(self) -> int:
+        """The bit depth that is written."""
+        return self.style.depth(self.asked_depth)
+
+    @property
+    def pixels(self) -> str:
+        return self.style.pixels[self.depth]
+
+    @property
+    def plays(self) -> bool:
+        """Whether a browser shows the file."""
+        return self.depth in self.style.browser
+
+
+def write(path: Path, frames: Iterator[torch.Tensor], target: Target, sound: Sound | None = None) -> None:
+    """Write chunks of frames [f, H, W, 3] in 0..1 to `path` (a folder where the format is one of pictures).
+
+    The file has its name only when it is whole: an error or a cancel, from `frames` too, leaves nothing behind. Sound
+    that is longer than the frames is cut. An odd side is made even with a repeated line where the pixels need it.
+    Raises MediaError when there are no frames, the disk is full or the encoder does not take the size.
+    """
+    pictures = _pictures(frames, target)
+    with _unfinished(path, target.style.encoder) as part:
+        begin = list(islice(pictures, SHORTEST))
+        if not begin:
+            raise MediaError("There are no frames to write.")
+        kind = _container if target.style.container else _folder
+        kind(part, begin, chain(begin, pictures), target, sound)
+
+
+@contextmanager
+def _unfinished(path: Path, encoder: str) -> Iterator[Path]:
+    """A hidden name beside `path` to write to; it becomes `path` when all went well and is removed when not."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    except OSError as error:  # FFmpeg's errors are, too
+        if error.errno in NO_ROOM:
+            raise MediaError(
+                f"There is no room for {path.name} in {path.parent} ({os.strerror(error.errno)}). Free some space and "
+                "queue again: what was sampled is still there."
+            ) from error
+        if not isinstance(error, av.error.FFmpegError):
+            raise
+        raise _refused(path, encoder, error) from error
+    except av.error.FFmpegError as error:
+        raise _refused(path, encoder, error) from error
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part)
+        else:
+            part.unlink(missing_ok=True)
+
+
+def _refused(path: Path, encoder: str, error: Exception) -> MediaError:
+    return MediaError(
+        f"{path.name} could not be written ({encoder}): {error}. It may not take this size or frame rate; try "
+        "another format."
+    )
+
+
+def copy(source: Source, path: Path, tags: Mapping[str, str]) -> None:
+    """Copy the streams of a video file to `path`, as they are, with these tags beside those it has."""
+    with _unfinished(path, "a copy of its streams") as part, av.open(as_opened(source)) as given:
+        container = CONTAINERS.get(path.suffix, given.format.name.split(",")[0])
+        options = TAGS_OPTIONS if container in ("mp4", "mov") else {}
+        with av.open(str(part), "w", format=container, options=options) as output:
+            output.metadata.update({**given.metadata, **tags})
+            copies = {
+                stream: output.add_stream_from_template(stream, opaque=True)
+                for stream in (*given.streams.video, *given.streams.audio)
+                if stream.codec_context is not None
+            }
+            for packet in given.demux(*copies):
+                if packet.dts is not None:
+                    packet.stream = copies[packet.stream]
+                    output.mux(packet)
+
+
+CONTAINERS = {".mkv": "matroska", ".webm": "webm", ".mp4": "mp4", ".mov": "mov", ".gif": "gif"}
+
+
+def _pictures(frames: Iterator[torch.Tensor], target: Target) -> Iterator[av.VideoFrame]:
+    """Frames as PyAV's, 8 or 16 bits a channel, numbered."""
+    deep = target.depth > 8
+    levels, dtype, kind, pixels = (
+        (65535, torch.int32, np.uint16, "rgb48le") if deep else (255, torch.uint8, np.uint8, "rgb24")
+    )
+    number = 0
+    for images in frames:
+        for image in _even(images) if "42" in target.pixels else images:
+            levelled = image[..., :3].float().mul(levels).add_(0.5).clamp_(0, levels).to(dtype)  # rounded
+            picture = av.VideoFrame.from_ndarray(levelled.cpu().numpy().astype(kind, copy=False), format=pixels)
+            picture.pts, picture.time_base = number, 1 / target.rate
+            number += 1
+            yield picture
+
+
+def _even(images: torch.Tensor) -> torch.Tensor:
+    """Images [f, H, W, C] with the last line or column twice where their number is odd: 4:2:0 halves them."""
+    for axis in (1, 2):
+        if images.shape[axis] % 2:
+            images = torch.cat([images, images.narrow(axis, images.shape[axis] - 1, 1)], dim=axis)
+    return images
+
+
+def _container(
+    part: Path, begin: list[av.VideoFrame], pictures: Iterator[av.VideoFrame], target: Target, sound: Sound | None
+) -> None:
+    style, first = target.style, begin[0]
+    still = {"bf": "0"} if len(begin) < SHORTEST else {}
+    with av.open(str(part), "w", format=style.container, options=dict(style.container_options or {})) as output:
+        output.metadata.update(target.tags)
+        stream = output.add_stream(style.encoder, rate=target.rate, options=style.options(target.crf) | still)
+        stream.width, stream.height, stream.pix_fmt = first.width, first.height, target.pixels
+        _tag_colours(stream.codec_context, target.pixels)
+        if style.tag:
+            stream.codec_context.codec_tag = style.tag
+        speaker = _Speaker(output, sound, style.sound) if sound and style.sound else None
+        convert = to_pixels(first, target.pixels)
+        for number, picture in enumerate(pictures, start=1):
+            for made in convert(picture):
+                output.mux(stream.encode(made))
+            if speaker:
+                speaker.say_until(number / target.rate)
+        for made in convert(None):
+            output.mux(stream.encode(made))
+        output.mux(stream.encode(None))
+        if speaker:
+            speaker.finish()
+    embed.into(part, style.container, target.tags)
+
+
+def _tag_colours(codec: av.VideoCodecContext, pixels: str) -> None:
+    """Say in the file what its numbers mean, so that no player has to guess."""
+    yuv = pixels.startswith("yuv")
+    codec.color_primaries = codec.color_trc = BT709
+    codec.colorspace, codec.color_range = (BT709, LIMITED) if yuv else (RGB, FULL)
+
+
+def _folder(
+    part: Path, begin: list[av.VideoFrame], pictures: Iterator[av.VideoFrame], target: Target, sound: Sound | None
+) -> None:
+    """A folder of numbered PNG files, each with the tags."""
+    part.mkdir(parents=True)
+    first = begin[0]
+    convert = to_pixels(first, target.pixels)
+    for number, picture in enumerate(pictures, start=1):
+        codec = av.CodecContext.create(target.style.encoder, "w")
+        codec.width, codec.height, codec.pix_fmt = first.width, first.height, target.pixels
+        codec.time_base = 1 / target.rate
+        (made,) = convert(picture)
+        data = b"".join(bytes(packet) for packet in (*codec.encode(made), *codec.encode(None)))
+        (part / f"frame_{number:05}.png").write_bytes(embed.in_png(data, target.tags))
+
+
+class _Speaker:
+    """Sound that is written beside the frames, so that neither waits in memory for the other."""
+
+    def __init__(self, output: av.container.OutputContainer, sound: Sound, encoder: str) -> None:
+        rates = av.Codec(encoder, "w").audio_rates or [sound.rate]
+        rate = sound.rate if sound.rate in rates else 48_000
+        self.output, self.sound = output, sound
+        self.stream = output.add_stream(encoder, rate=rate, layout=sound.layout)
+        self.blocks, self.said = sound.blocks(), 0
+        self.rest = np.empty((sound.channels, 0), np.float32)
+
+    def say_until(self, seconds: Fraction) -> None:
+        """Write sound until it is as long as this, or ends."""
+        while (wanted := round(seconds * self.sound.rate) - self.said) > 0:
+            if not self.rest.shape[1]:
+                self.rest = next(self.blocks, None)
+                if self.rest is None:
+                    self.rest = np.empty((self.sound.channels, 0), np.float32)
+                    return
+            block, self.rest = self.rest[:, :wanted], self.rest[:, wanted:]
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), format="fltp", layout=self.sound.layout)
+            frame.sample_rate, frame.pts, frame.time_base = self.sound.rate, self.said, Fraction(1, self.sound.rate)
+            self.said += block.shape[1]
+            self.output.mux(self.stream.encode(frame))
+
+    def finish(self) -> None:
+        self.output.mux(self.stream.encode(None))

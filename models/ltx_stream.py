@@ -1,0 +1,197 @@
+"""diffusers' LTX Video encoder and decoder, a piece of a clip at a time, with the result of the whole clip.
+
+A convolution that looks a frame ahead finishes a frame only when the next one has come, and each is a frame later than
+the one before it. So every layer here keeps the few frames it still needs, and ways around wait for the way through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_ltx import (
+    LTXVideoCausalConv3d,
+    LTXVideoDecoder3d,
+    LTXVideoDownsampler3d,
+    LTXVideoEncoder3d,
+    LTXVideoMidBlock3d,
+    LTXVideoResnetBlock3d,
+    LTXVideoUpBlock3d,
+    LTXVideoUpsampler3d,
+)
+
+Layer = Callable[[torch.Tensor], torch.Tensor]
+
+
+class LTXStream:
+    """One clip on its way through an encoder or a decoder. Features are [B, C, t, H, W]; t may be 0 at first."""
+
+    def __init__(self) -> None:
+        self.kept: dict[Any, torch.Tensor] = {}
+        self.noise: dict[torch.nn.Parameter, torch.Tensor] = {}
+        self.begun: set[torch.nn.Module] = set()
+        self.last = False
+
+    def encode(self, net: LTXVideoEncoder3d, pixels: torch.Tensor, last: bool) -> torch.Tensor:
+        """Pixels [B, 3, t, H, W] of a piece -> mean and log variance of what is finished, [B, C + 1, t', h, w]."""
+        self.last = last
+        side = net.patch_size
+        x = pixels.unflatten(4, (-1, side)).unflatten(3, (-1, side)).permute(0, 1, 6, 4, 2, 3, 5).flatten(1, 3)
+        x = self.conv(net.conv_in, x)
+        for block in net.down_blocks:
+            x = self.down_block(block, x)
+        x = self.middle(net.mid_block, x, None)
+        return self.conv(net.conv_out, net.conv_act(over_channels(net.norm_out, x)))
+
+    def decode(
+        self, net: LTXVideoDecoder3d, latents: torch.Tensor, timestep: torch.Tensor | None, last: bool
+    ) -> torch.Tensor:
+        """Latents [B, C, t, h, w] of a piece, timestep [B] or None -> pixels [B, 3, t', H, W] that are finished."""
+        self.last = last
+        x = self.conv(net.conv_in, latents)
+        if net.timestep_scale_multiplier is not None:
+            timestep = timestep * net.timestep_scale_multiplier
+        x = self.middle(net.mid_block, x, timestep)
+        for block in net.up_blocks:
+            x = self.up_block(block, x, timestep)
+        x = over_channels(net.norm_out, x)
+        if net.time_embedder is not None:
+            table = net.scale_shift_table[None, ..., None, None, None]
+            shift, scale = (embedded(net, timestep, x).unflatten(1, (2, -1)) + table).unbind(1)
+            x = x * (1 + scale) + shift
+        x = self.conv(net.conv_out, net.conv_act(x))
+        side = net.patch_size
+        return x.unflatten(1, (-1, side, side)).permute(0, 1, 4, 5, 3, 6, 2).flatten(5, 6).flatten(3, 4)
+
+    def conv(self, layer: LTXVideoCausalConv3d, x: torch.Tensor) -> torch.Tensor:
+        """The convolution over what is kept of earlier pieces and this one; the clip's ends are repeated."""
+        kernel, stride = layer.kernel_size[0], layer.conv.stride[0]
+        behind = 0 if layer.is_causal else (kernel - 1) // 2
+        x = self.joined(layer, x)
+        if self.begins(layer, x):
+            x = torch.cat([x[:, :, :1].expand(-1, -1, kernel - 1 - behind, -1, -1), x], dim=2)
+        if self.last:
+            x = torch.cat([x, x[:, :, -1:].expand(-1, -1, behind, -1, -1)], dim=2)
+        made = max(0, (x.shape[2] - kernel) // stride + 1)
+        self.kept[layer] = x[:, :, made * stride :].clone()
+        if made:
+            return layer.conv(x)
+        return layer.conv(x.new_zeros(*x.shape[:2], kernel, *x.shape[3:]))[:, :, :0]
+
+    def joined(self, key: Any, x: torch.Tensor) -> torch.Tensor:
+        """x behind what was kept under `key`."""
+        return torch.cat([self.kept.pop(key), x], dim=2) if key in self.kept else x
+
+    def waiting(self, key: Any, x: torch.Tensor, count: int) -> torch.Tensor:
+        """The next `count` frames of what came to `key`; the rest is kept."""
+        x = self.joined(key, x)
+        self.kept[key] = x[:, :, count:].clone()  # a view would hold the whole piece
+        return x[:, :, :count]
+
+    def begins(self, layer: torch.nn.Module, x: torch.Tensor) -> bool:
+        """Whether x brings the clip's first frames to the layer."""
+        if layer in self.begun or not x.shape[2]:
+            return False
+        self.begun.add(layer)
+        return True
+
+    def resnet(self, block: LTXVideoResnetBlock3d, x: torch.Tensor, temb: torch.Tensor | None) -> torch.Tensor:
+        """Norm, activation, convolution, twice, and a way around."""
+        hidden, shifts = over_channels(block.norm1, x), None
+        if block.scale_shift_table is not None:
+            shifts = (temb.unflatten(1, (4, -1)) + block.scale_shift_table[None, ..., None, None, None]).unbind(1)
+            hidden = hidden * (1 + shifts[1]) + shifts[0]
+        hidden = self.conv(block.conv1, block.nonlinearity(hidden))
+        hidden = over_channels(block.norm2, self.noisy(hidden, block.per_channel_scale1))
+        if shifts:
+            hidden = hidden * (1 + shifts[3]) + shifts[2]
+        hidden = self.conv(block.conv2, block.nonlinearity(hidden))
+        hidden = self.noisy(hidden, block.per_channel_scale2)
+        around = self.waiting(block, x, hidden.shape[2])
+        if block.norm3 is not None:
+            around = over_channels(block.norm3, around)
+        if block.conv_shortcut is not None:
+            around = self.conv(block.conv_shortcut, around)
+        return hidden + around
+
+    def noisy(self, x: torch.Tensor, scale: torch.nn.Parameter | None) -> torch.Tensor:
+        """x with the noise that some decoders add: one picture of it for all frames."""
+        if scale is None:
+            return x
+        if scale not in self.noise:
+            self.noise[scale] = torch.randn(x.shape[3:], device=x.device, dtype=x.dtype)
+        return x + (self.noise[scale] * scale)[None, :, None]
+
+    def middle(self, block: LTXVideoMidBlock3d, x: torch.Tensor, timestep: torch.Tensor | None) -> torch.Tensor:
+        temb = embedded(block, timestep, x)
+        for resnet in block.resnets:
+            x = self.resnet(resnet, x, temb)
+        return x
+
+    def down_block(self, block: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        """A block of either generation: residual blocks, then what halves the clip."""
+        for resnet in block.resnets:
+            x = self.resnet(resnet, x, None)
+        for layer in block.downsamplers or ():
+            x = self.downsample(layer, x) if isinstance(layer, LTXVideoDownsampler3d) else self.conv(layer, x)
+        conv_out = getattr(block, "conv_out", None)
+        return x if conv_out is None else self.resnet(conv_out, x, None)
+
+    def up_block(self, block: LTXVideoUpBlock3d, x: torch.Tensor, timestep: torch.Tensor | None) -> torch.Tensor:
+        if block.conv_in is not None:
+            x = self.resnet(block.conv_in, x, timestep)
+        temb = embedded(block, timestep, x)
+        for layer in block.upsamplers or ():
+            x = self.upsample(layer, x)
+        for resnet in block.resnets:
+            x = self.resnet(resnet, x, temb)
+        return x
+
+    def downsample(self, layer: LTXVideoDownsampler3d, x: torch.Tensor) -> torch.Tensor:
+        """Time, height and width into channels; the first frame counts twice, so that groups come out even."""
+        together = layer.stride[0]
+        if self.begins(layer, x):
+            x = torch.cat([x[:, :, : together - 1], x], dim=2)
+        key = (layer, "through")
+        through = self.joined(key, self.conv(layer.conv, x))
+        through = self.waiting(key, through, through.shape[2] // together * together)
+        around = folded(self.waiting(layer, x, through.shape[2]), layer.stride)
+        return folded(through, layer.stride) + around.unflatten(1, (-1, layer.group_size)).mean(dim=2)
+
+    def upsample(self, layer: LTXVideoUpsampler3d, x: torch.Tensor) -> torch.Tensor:
+        """Channels into time, height and width; a clip's first frame stays one frame."""
+        made = self.conv(layer.conv, x)
+        unfolded = spread(made, layer.stride)
+        if layer.residual:
+            around = spread(self.waiting(layer, x, made.shape[2]), layer.stride)
+            unfolded = unfolded + around.repeat(1, unfolded.shape[1] // around.shape[1], 1, 1, 1)
+        return unfolded[:, :, layer.stride[0] - 1 :] if self.begins(layer, unfolded) else unfolded
+
+
+def over_channels(norm: Layer, x: torch.Tensor) -> torch.Tensor:
+    """A norm of the last dimension on features [B, C, T, H, W]."""
+    return norm(x.movedim(1, -1)).movedim(-1, 1)
+
+
+def embedded(block: torch.nn.Module, timestep: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor | None:
+    """The block's embedding of the timestep, [B, width, 1, 1, 1]; None where it has none."""
+    if block.time_embedder is None:
+        return None
+    made = block.time_embedder(
+        timestep=timestep.flatten(), resolution=None, aspect_ratio=None, batch_size=len(x), hidden_dtype=x.dtype
+    )
+    return made.view(len(x), -1, 1, 1, 1)
+
+
+def folded(x: torch.Tensor, stride: tuple[int, int, int]) -> torch.Tensor:
+    """[B, C, T, H, W] -> [B, C * s0 * s1 * s2, T / s0, H / s1, W / s2]."""
+    x = x.unflatten(4, (-1, stride[2])).unflatten(3, (-1, stride[1]))
+    x = x.unflatten(2, (x.shape[2] // stride[0], stride[0]))
+    return x.permute(0, 1, 3, 5, 7, 2, 4, 6).flatten(1, 4)
+
+
+def spread(x: torch.Tensor, stride: tuple[int, int, int]) -> torch.Tensor:
+    """The inverse of `folded`."""
+    x = x.unflatten(1, (-1, *stride)).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return x.flatten(6, 7).flatten(4, 5).flatten(2, 3)

@@ -1,0 +1,71 @@
+"""Load Video LoRA: a small file that changes how a loaded model draws."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..models.lora import Applied, add_lora
+from .choices import check
+from .notice import show
+
+
+class LoadVideoLoRA(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AtelierLoadVideoLoRA",
+            display_name="Load Video LoRA",
+            category="Atelier",
+            description="Puts a LoRA on a model of Load Video Model: a style, a character, a movement, fewer steps. "
+            "Several may follow each other.",
+            inputs=[
+                io.Model.Input("model", tooltip="The MODEL of Load Video Model, or of another Load Video LoRA."),
+                io.Combo.Input(
+                    "lora",
+                    options=folder_paths.get_filename_list("loras"),
+                    tooltip="A file of models/loras that was trained for this model, by any trainer.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=-10.0,
+                    max=10.0,
+                    step=0.01,
+                    tooltip="How strongly it works: 1 = as it was trained, 0 = not at all, below 0 the opposite.",
+                ),
+            ],
+            outputs=[io.Model.Output()],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, lora=None) -> bool | str:
+        return check(cls, lora=lora)
+
+    @classmethod
+    def fingerprint_inputs(cls, lora: str, **_: object) -> int:
+        """A file that was replaced under the same name is loaded again."""
+        return Path(folder_paths.get_full_path_or_raise("loras", lora)).stat().st_mtime_ns
+
+    @classmethod
+    def execute(cls, model, lora: str, strength: float) -> io.NodeOutput:
+        applied = add_lora(model, Path(folder_paths.get_full_path_or_raise("loras", lora)), strength)
+        if applied.unused:
+            logging.warning("Atelier: of %s, these have no place in the model: %s", lora, ", ".join(applied.unused))
+        show(cls, told(applied))
+        return io.NodeOutput(applied.model)
+
+
+def told(applied: Applied) -> str:
+    """What a LoRA changes and what of it is not used, in short lines."""
+    reached, blocks = applied.blocks
+    lines = [f"{applied.changed} weights changed, in {reached} of {blocks} blocks."]
+    if applied.unused:
+        shown = applied.unused[:3]
+        lines.append(f"{len(applied.unused)} parts of the file have no place here")
+        lines += [*shown, *(["... (all in the log)"] if len(applied.unused) > len(shown) else [])]
+    return "\n".join(lines)

@@ -1,0 +1,32 @@
+"""Previews as an artist sees them: the clip plays on the node while it is sampled, in every front end."""
+
+import pytest
+
+# What stands on the sampler's node, thirty times a second: pictures drawn on the canvas, or those of Nodes 2.0.
+WATCH = """() => {
+    const seen = window.seen = {messages: 0, steps: 0, pictures: new Set()}
+    app.api.addEventListener('b_preview_with_metadata', () => seen.messages++)
+    app.api.addEventListener('progress', () => seen.steps++)
+    const node = app.graph._nodes.find(node => node.type === 'AtelierSampleVideo')
+    setInterval(() => {
+        const shown = [...node.imgs ?? [], ...document.querySelectorAll(`[data-node-id="${node.id}"] img`)]
+        for (const picture of shown) if (picture.src.startsWith('blob:')) seen.pictures.add(picture.src)
+    }, 30)
+}"""
+SET_STEPS = """steps => {
+    const node = app.graph._nodes.find(node => node.type === 'AtelierSampleVideo')
+    node.widgets.find(widget => widget.name === 'steps').value = steps
+}"""
+STEPS = 100
+
+
+@pytest.mark.comfyui("--preview-method", "auto")
+def test_the_clip_plays_on_the_node(view):
+    view.open_template("text_to_video")
+    view.page.evaluate(SET_STEPS, STEPS)
+    view.page.evaluate(WATCH)
+    assert view.run()["kind"] == "execution_success"
+    seen = view.page.evaluate("() => ({...seen, pictures: seen.pictures.size})")
+    assert seen["messages"] > seen["steps"] >= STEPS  # ComfyUI alone sends a picture with each step
+    assert seen["pictures"] > 5
+    assert view.errors == []

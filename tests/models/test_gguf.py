@@ -1,0 +1,163 @@
+"""GGUF files of every family and of T5: the numbers that the package gguf reads, kept quantised in memory."""
+
+from __future__ import annotations
+
+import sys
+
+import adapters
+import comfy.model_management as memory
+import gguf
+import numpy as np
+import pytest
+import quantised
+import tiny
+import tiny_cogvideox
+import tiny_mochi
+import tiny_pyramid
+import torch
+from atelier.models import bridge, checkpoint, files, ltx_video, mochi
+from atelier.models.files import CheckpointError
+from atelier.models.gguf import Quantised, in_eight_bits, numbers
+from atelier.models.lora import add_lora
+from reference import relative
+from safetensors.torch import save_file
+
+KINDS = ["Q8_0", "Q4_0", "Q5_1", "F16", "BF16"]
+# What writes a network's weights, the shape of a latent for it, and the name of a matrix whose rows the layout moves.
+NETWORKS = {
+    "ltx original": (lambda: tiny.core_network().state_dict(), (1, 128, 2, 2, 3)),
+    "ltx diffusers": (lambda: ltx_video.network_state(tiny.core_network().state_dict()), (1, 128, 2, 2, 3)),
+    "cogvideox": (lambda: tiny_cogvideox.network("5B").state_dict(), (1, 16, 2, 4, 6)),
+    "cogvideox sat": (
+        lambda: tiny_cogvideox.sat(tiny_cogvideox.network("5B").state_dict()),
+        (1, 16, 2, 4, 6),
+    ),
+    "mochi original": (lambda: tiny_mochi.original(tiny_mochi.network().state_dict()), (1, 12, 2, 4, 4)),
+    "pyramid": (lambda: tiny_pyramid.network("sd3").state_dict(), None),
+}
+
+
+def loaded(model) -> torch.nn.Module:
+    memory.load_models_gpu([model], force_full_load=True)
+    return model.model.diffusion_model
+
+
+def plain(network: torch.nn.Module) -> dict:
+    """A network's weights as numbers."""
+    layers = dict(network.named_modules())
+    return {
+        key: layers[key.rsplit(".", 1)[0]].convert_weight(weight) if weight.dtype == torch.uint8 else weight
+        for key, weight in network.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("layout", list(NETWORKS))
+def test_network_has_the_files_numbers(tmp_path, layout, kind):
+    make, shape = NETWORKS[layout]
+    state = make()
+    path = quantised.write(tmp_path / "model.gguf", state, kind)
+    save_file(quantised.rounded(state, path), tmp_path / "same.safetensors")
+    network = loaded(checkpoint.load_model(path, "float32"))
+    same = loaded(checkpoint.load_model(tmp_path / "same.safetensors", "float32"))
+    expected, ours = same.state_dict(), plain(network)
+    assert ours.keys() == expected.keys() and all(torch.equal(ours[key], expected[key]) for key in expected)
+    bytes_kept = sum(weight.dtype == torch.uint8 for weight in network.state_dict().values())
+    assert (bytes_kept > 0) == kind.startswith("Q")
+    if shape:
+        x, text = torch.randn(shape), torch.randn(1, 8, tiny.TEXT_WIDTH)
+        made, reference = (net(x, torch.tensor([500.0]), text) for net in (network, same))
+        assert relative(made, reference) <= 1e-6
+
+
+def test_layouts_move_quantised_rows_as_they_move_numbers():
+    """Mochi's splits queries, keys and values and swaps halves."""
+    generator = torch.Generator().manual_seed(0)
+    matrices = {key: torch.randn(12, 32, generator=generator) for key in tiny_mochi.core_network()}
+    rows = {key: Quantised.of(in_eight_bits(matrix), "Q8_0") for key, matrix in matrices.items()}
+    expected = mochi.network_state({key: weight.numbers() for key, weight in rows.items()})
+    assert all(torch.equal(weight.numbers(), expected[key]) for key, weight in mochi.network_state(rows).items())
+
+
+@pytest.mark.parametrize("kind", ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"])
+def test_kinds_that_only_llama_cpp_writes(kind):
+    """Random bytes, with scales that are numbers, are a matrix of any kind."""
+    sort = gguf.GGMLQuantizationType[kind]
+    _, size = gguf.GGML_QUANT_SIZES[sort]
+    blocks = np.random.default_rng(0).integers(0, 255, (6, size), dtype=np.uint8)
+    scale = np.array([0.013, 0.021], dtype=np.float16).view(np.uint8)
+    place = {"Q2_K": slice(-4, None), "Q3_K": slice(-2, None), "Q6_K": slice(-2, None)}.get(kind, slice(0, 4))
+    blocks[:, place] = scale[: len(blocks[0, place])]
+    rows = blocks.reshape(3, -1)
+    ours = numbers(torch.from_numpy(rows), kind)
+    assert ours.shape == (3, 512)
+    assert torch.allclose(ours, torch.from_numpy(gguf.quants.dequantize(rows, sort)), rtol=1e-6)
+
+
+def test_eight_bits_as_gguf_writes_them():
+    matrix = torch.randn(5, 96, generator=torch.Generator().manual_seed(0))
+    matrix[0, :32] = 0
+    theirs = gguf.quants.quantize(matrix.numpy(), gguf.GGMLQuantizationType.Q8_0)
+    assert torch.allclose(numbers(in_eight_bits(matrix), "Q8_0"), numbers(torch.from_numpy(theirs), "Q8_0"), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_0"])
+def test_lora_on_quantised_weights(tmp_path, kind):
+    """Loaded whole, a patched weight is kept in eight bits; taken off, the file's bytes are back."""
+    state = tiny.core_network().state_dict()
+    path = quantised.write(tmp_path / "model.gguf", state, kind)
+    modules = adapters.matrices(state)
+    lora = adapters.adapter(state, modules)
+    model = checkpoint.load_model(path, "float32")
+    before = {key: weight.clone() for key, weight in loaded(model).state_dict().items()}
+    applied = add_lora(model, adapters.file(tmp_path / "lora.safetensors", lora), 0.5)
+    network = loaded(applied.model)
+    expected = ltx_video.network_state(adapters.merged(quantised.rounded(state, path), lora, modules, strength=0.5))
+    assert not applied.unused
+    assert all(relative(weight, expected[key]) < 1e-2 for key, weight in plain(network).items())
+    assert sum(weight.dtype == torch.uint8 for weight in network.state_dict().values()) > 10
+    applied.model.detach()
+    after = loaded(model).state_dict()
+    assert all(torch.equal(after[key], before[key]) for key in before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_text_encoder(tmp_path, kind):
+    """llama.cpp's names; what is embedded equals the same numbers from a safetensors file."""
+    tiny.folder(tmp_path / "model")
+    state = {key: weight for key, weight in tiny.t5().state_dict().items() if "embed_tokens" not in key}
+    named = quantised.t5_names(state)
+    path = quantised.write(tmp_path / "t5-v1_1-xxl-encoder.gguf", named, kind, "t5encoder")
+    values = quantised.rounded(named, path)
+    same = {key: values[name] for key, name in zip(state, named, strict=True)}
+    save_file(same, tmp_path / "same.safetensors")
+    ours, theirs = (
+        checkpoint.load_clip(tmp_path / "model", chosen=file) for file in (path, tmp_path / "same.safetensors")
+    )
+    kept = [w for w in ours.cond_stage_model.t5xxl.transformer.state_dict().values() if w.dtype == torch.uint8]
+    assert (len(kept) > 5) == kind.startswith("Q")
+    ((a, _),), _ = bridge.encode_text(ours, "a red circle moving left")
+    ((b, _),), _ = bridge.encode_text(theirs, "a red circle moving left")
+    assert relative(a, b) < 5e-3  # the other is rounded to float16
+
+
+def test_truncated(tmp_path):
+    whole = quantised.write(tmp_path / "model.gguf", tiny.core_network().state_dict())
+    data = whole.read_bytes()
+    for share in (0.001, 0.01, 0.3, 0.9):
+        (tmp_path / "cut.gguf").write_bytes(data[: int(len(data) * share)])
+        with pytest.raises(CheckpointError, match="damaged or incomplete GGUF"):
+            files.open_checkpoint(tmp_path / "cut.gguf")
+
+
+def test_without_the_package(tmp_path, monkeypatch):
+    path = quantised.write(tmp_path / "model.gguf", tiny.core_network().state_dict())
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(CheckpointError, match="pip install gguf"):
+        files.open_checkpoint(path)
+
+
+def test_another_architecture(tmp_path):
+    path = quantised.write(tmp_path / "flux.gguf", {"img_in.weight": torch.zeros(64, 64)}, architecture="flux")
+    with pytest.raises(CheckpointError, match="no model of a family this pack knows"):
+        checkpoint.load_model(path)

@@ -1,0 +1,287 @@
+"""LoRAs of every trainer and layout on every family, against weights merged by hand and diffusers' pipelines."""
+
+from __future__ import annotations
+
+import json
+
+import adapters
+import comfy.model_management as memory
+import comfy.sd
+import pytest
+import reference
+import tiny
+import tiny_cogvideox
+import tiny_mochi
+import tiny_pyramid
+import torch
+from adapters import adapter, matrices, merged
+from atelier.models import bridge, checkpoint, cogvideox, ltx_video
+from atelier.models.files import CheckpointError
+from atelier.models.lora import add_lora
+from reference import relative
+from safetensors.torch import save_file
+
+
+def ltx() -> dict:
+    return tiny.core_network().state_dict()
+
+
+# Published layouts, original ones last: what writes the weights of each.
+LAYOUTS = {
+    "ltx": lambda: ltx_video.network_state(ltx()),
+    "mochi": lambda: tiny_mochi.network().state_dict(),
+    "cogvideox": lambda: tiny_cogvideox.network("5B").state_dict(),
+    "pyramid miniflux": lambda: tiny_pyramid.network("miniflux").state_dict(),
+    "pyramid sd3": lambda: tiny_pyramid.network("sd3").state_dict(),
+    "ltx original": ltx,
+    "mochi original": lambda: tiny_mochi.original(tiny_mochi.network().state_dict()),
+    "cogvideox sat": lambda: tiny_cogvideox.sat(tiny_cogvideox.network("5B").state_dict()),
+    "cogvideox sat 2b": lambda: tiny_cogvideox.sat(tiny_cogvideox.network("2B").state_dict()),
+}
+
+
+def load(path, state: dict):
+    save_file({key: weight.contiguous().clone() for key, weight in state.items()}, path)
+    return checkpoint.load_model(path)
+
+
+def loaded_weights(model) -> dict:
+    """What ComfyUI computes with: the weights of a MODEL it has loaded, patches applied."""
+    memory.load_models_gpu([model], force_full_load=True)
+    state = {key: weight.clone() for key, weight in model.model.diffusion_model.state_dict().items()}
+    model.detach()
+    return state
+
+
+def adapted(state: dict) -> list[str]:
+    """What of a layout's matrices the network has: SAT's position table is read by nothing."""
+    return [name for name in matrices(state) if "position_embeddings" not in name]
+
+
+@pytest.mark.parametrize("style", list(adapters.STYLES))
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+def test_every_matrix_of_every_layout_is_changed_as_merging_by_hand_does(tmp_path, layout, style):
+    state = LAYOUTS[layout]()
+    modules = adapted(state)
+    lora = adapter(state, modules, style)
+    model = load(tmp_path / "model.safetensors", state)
+    expected = loaded_weights(load(tmp_path / "merged.safetensors", merged(state, lora, modules, style, 0.7)))
+    before = loaded_weights(model)
+    applied = add_lora(model, adapters.file(tmp_path / "lora.safetensors", lora), 0.7)
+    after = loaded_weights(applied.model)
+    assert not applied.unused
+    assert applied.changed == sum(not torch.equal(expected[key], before[key]) for key in before) > 0
+    assert all(torch.allclose(after[key], expected[key], atol=1e-6) for key in expected)
+    assert all(torch.equal(weight, before[key]) for key, weight in loaded_weights(model).items())
+
+
+def test_fused_attention_trained_apart(tmp_path):
+    """SAT's trainer has an adapter each for queries, keys and values, at a scale of 1 / rank."""
+    state = LAYOUTS["cogvideox sat"]()
+    generator, lora, expected = torch.Generator().manual_seed(1), {}, dict(state)
+    for name, parts in (("query_key_value", 3), ("dense", 1)):
+        key = f"transformer.layers.1.attention.{name}"
+        rows, columns = (size // count for size, count in zip(state[f"{key}.weight"].shape, (parts, 1), strict=True))
+        sizes = [((rows, 4), (4, columns))] * parts
+        halves = [tuple(torch.randn(size, generator=generator) for size in pair) for pair in sizes]
+        for n, (up, down) in enumerate(halves):
+            lora |= {f"{tiny_mochi.PREFIX}{key}.matrix_A.{n}": down, f"{tiny_mochi.PREFIX}{key}.matrix_B.{n}": up}
+        expected[f"{key}.weight"] = state[f"{key}.weight"] + torch.cat([up @ down / 4 for up, down in halves])
+    applied = add_lora(
+        load(tmp_path / "model.safetensors", state), adapters.file(tmp_path / "lora.safetensors", lora), 1.0
+    )
+    after, expected = loaded_weights(applied.model), loaded_weights(load(tmp_path / "merged.safetensors", expected))
+    assert applied.changed == 4 and applied.blocks == (1, 2) and not applied.unused
+    assert all(torch.allclose(after[key], expected[key], atol=1e-5) for key in expected)
+
+
+@pytest.mark.parametrize(
+    "noted,scale",
+    [
+        ({"lora_alpha": 6, "alpha_pattern": {}}, 6 / adapters.RANK),
+        ({"lora_alpha": 6, "alpha_pattern": {"attn1.to_q": 9}}, 9 / adapters.RANK),
+        ({"lora_alpha": 6, "use_rslora": True}, 6 / adapters.RANK**0.5),
+    ],
+)
+def test_scale_that_diffusers_notes_in_the_metadata(tmp_path, noted, scale):
+    state, module = LAYOUTS["ltx"](), "transformer_blocks.0.attn1.to_q"
+    lora = adapter(state, [module])
+    metadata = {"lora_adapter_metadata": json.dumps({f"transformer.{key}": value for key, value in noted.items()})}
+    file = adapters.file(tmp_path / "lora.safetensors", lora, metadata)
+    after = loaded_weights(add_lora(load(tmp_path / "model.safetensors", state), file, 1.0).model)
+    assert torch.allclose(
+        after[f"{module}.weight"], merged(state, lora, [module], strength=scale)[f"{module}.weight"], atol=1e-5
+    )
+
+
+def test_bias_and_norm_differences(tmp_path):
+    state, block = LAYOUTS["mochi"](), "transformer_blocks.0.attn1"
+    lora = {
+        f"diffusion_model.{block}.to_out.0.diff": torch.ones_like(state[f"{block}.to_out.0.weight"]),
+        f"diffusion_model.{block}.to_out.0.diff_b": torch.ones_like(state[f"{block}.to_out.0.bias"]),
+        f"diffusion_model.{block}.norm_q.diff": torch.ones_like(state[f"{block}.norm_q.weight"]),
+        f"diffusion_model.{block}.to_q.diff_b": torch.ones(16),  # this layer has no bias
+    }
+    file = adapters.file(tmp_path / "lora.safetensors", lora)
+    applied = add_lora(load(tmp_path / "model.safetensors", state), file, 0.5)
+    after = loaded_weights(applied.model)
+    changed = [f"{block}.{name}" for name in ("to_out.0.weight", "to_out.0.bias", "norm_q.weight")]
+    assert applied.unused == (f"diffusion_model.{block}.to_q",)
+    assert all(torch.allclose(after[key], state[key] + 0.5 * (key in changed)) for key in after)
+
+
+@pytest.mark.parametrize(
+    "name", ["lycoris_transformer_blocks_0_attn1_to_q", "transformer.transformer_blocks.0.attn1.to_q"]
+)
+def test_other_kinds_of_adapters_are_comfyuis(tmp_path, name):
+    """A Kronecker product (LoKr), as SimpleTuner saves it."""
+    state, generator = LAYOUTS["ltx"](), torch.Generator().manual_seed(0)
+    one, two = torch.randn(4, 4, generator=generator), torch.randn(16, 16, generator=generator)
+    file = adapters.file(tmp_path / "lora.safetensors", {f"{name}.lokr_w1": one, f"{name}.lokr_w2": two})
+    applied = add_lora(load(tmp_path / "model.safetensors", state), file, 0.5)
+    key = "transformer_blocks.0.attn1.to_q.weight"
+    assert applied.changed == 1 and not applied.unused
+    assert torch.allclose(loaded_weights(applied.model)[key], state[key] + 0.5 * torch.kron(one, two), atol=1e-5)
+
+
+def test_bare_tables_which_comfyui_never_patches_are_named(tmp_path):
+    state, table = LAYOUTS["ltx"](), "transformer_blocks.0.scale_shift_table"
+    lora = adapter(state, matrices(state)[:1]) | {f"diffusion_model.{table}.diff": torch.ones_like(state[table])}
+    file = adapters.file(tmp_path / "lora.safetensors", lora)
+    applied = add_lora(load(tmp_path / "model.safetensors", state), file, 1.0)
+    assert applied.changed == 1 and applied.unused == (f"diffusion_model.{table}",)
+    assert torch.equal(loaded_weights(applied.model)[table], state[table])
+
+
+def test_peft_dora_is_refused(tmp_path):
+    state = LAYOUTS["ltx"]()
+    lora = adapter(state, ["proj_out"]) | {"transformer.proj_out.lora_magnitude_vector.weight": torch.ones(128)}
+    with pytest.raises(CheckpointError, match="DoRA"):
+        add_lora(load(tmp_path / "model.safetensors", state), adapters.file(tmp_path / "lora.safetensors", lora), 1.0)
+
+
+def test_parts_without_a_place_are_named(tmp_path):
+    state = LAYOUTS["ltx"]()
+    modules = matrices(state)[:4]
+    lora = adapter(state, modules) | {
+        "transformer.transformer_blocks.99.attn1.to_q.lora_A.weight": torch.zeros(2, 64),
+        "transformer.transformer_blocks.99.attn1.to_q.lora_B.weight": torch.zeros(64, 2),
+        "text_encoder.encoder.block.0.lora_A.weight": torch.zeros(2, 64),
+        "text_encoder.encoder.block.0.lora_B.weight": torch.zeros(64, 2),
+        "transformer.something.else": torch.zeros(1),
+        f"transformer.{modules[0]}.lora_B.bias": torch.zeros(64),
+    }
+    file = adapters.file(tmp_path / "lora.safetensors", lora)
+    applied = add_lora(load(tmp_path / "model.safetensors", state), file, 1.0)
+    assert applied.changed == 4
+    assert applied.unused == (
+        "text_encoder.encoder.block.0",
+        f"transformer.{modules[0]}.lora_B.bias",
+        "transformer.something.else",
+        "transformer.transformer_blocks.99.attn1.to_q",
+    )
+
+
+@pytest.mark.parametrize("made_for,named", [("mochi", "Mochi 1"), ("pyramid sd3", "Pyramid Flow SD3")])
+def test_lora_of_another_family_is_refused_with_its_name(tmp_path, made_for, named):
+    state = LAYOUTS[made_for]()
+    modules = [name for name in matrices(state) if "add_" in name or "single" in name]
+    file = adapters.file(tmp_path / "lora.safetensors", adapter(state, modules))
+    with pytest.raises(CheckpointError, match=f"changes nothing in LTX Video.*for .*{named}"):
+        add_lora(load(tmp_path / "ltx.safetensors", LAYOUTS["ltx"]()), file, 1.0)
+
+
+def test_lora_of_a_family_with_the_same_names_is_refused_by_size(tmp_path):
+    state = LAYOUTS["mochi"]()
+    modules = [name for name in matrices(state) if name.endswith(("to_q", "to_k", "to_v", "to_out.0"))]
+    file = adapters.file(tmp_path / "lora.safetensors", adapter(state, modules))
+    with pytest.raises(CheckpointError, match=r"is for a matrix of \[16, 16\], here it has \[64, 64\].*Mochi 1"):
+        add_lora(load(tmp_path / "ltx.safetensors", LAYOUTS["ltx"]()), file, 1.0)
+
+
+def test_image_models_lora_is_refused(tmp_path):
+    names = [f"lora_unet_down_blocks_{n}_attentions_0_transformer_blocks_0_attn1_to_q" for n in range(3)]
+    lora = {f"{name}.lora_{half}.weight": torch.zeros(4, 4) for name in names for half in ("up", "down")}
+    file = adapters.file(tmp_path / "sdxl.safetensors", lora)
+    with pytest.raises(CheckpointError, match="no family known here"):
+        add_lora(load(tmp_path / "ltx.safetensors", LAYOUTS["ltx"]()), file, 1.0)
+
+
+def test_float8_weights(tmp_path):
+    state = LAYOUTS["ltx original"]()
+    modules = matrices(state)
+    lora = adapter(state, modules)
+    path = tiny.single_file(tmp_path / "fp8.safetensors", version=None, dtype=torch.float8_e4m3fn)
+    model = checkpoint.load_model(path, "float8_e4m3fn")
+    applied = add_lora(model, adapters.file(tmp_path / "lora.safetensors", lora), 1.0)
+    after = loaded_weights(applied.model)
+    expected = ltx_video.network_state(merged(state, lora, modules))
+    for key in (key for key, weight in after.items() if weight.dtype == torch.float8_e4m3fn):
+        assert relative(after[key].float(), expected[key]) < 0.05  # of the sum, eight bits are kept
+    assert loaded_weights(model)["proj_in.weight"].dtype == torch.float8_e4m3fn
+
+
+def test_cores_lora_loader_knows_diffusers_names_behind_its_own_prefixes(tmp_path):
+    state = LAYOUTS["mochi"]()
+    modules = matrices(state)
+    model = load(tmp_path / "model.safetensors", state)
+    for style in ("comfyui", "kohya"):
+        lora = adapter(state, modules, style)
+        patched, _ = comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0.0)
+        after, expected = loaded_weights(patched), merged(state, lora, modules, style)
+        assert all(torch.allclose(after[key], expected[key], atol=1e-6) for key in expected)
+
+
+# ------------------------------------------------------------------------------------------------ sampling
+
+STRENGTHS = (0.8, -0.4)
+
+
+def stacked(model, transformer: torch.nn.Module, folder):
+    """Our MODEL with two LoRAs on it, and the same in the weights of the pipeline's network."""
+    state = transformer.state_dict()
+    modules = [name for name in matrices(state) if ".attn1.to_" in name]
+    for seed, strength in enumerate(STRENGTHS):
+        lora = adapter(state, modules, seed=seed)
+        state = merged(state, lora, modules, strength=strength)
+        model = add_lora(model, adapters.file(folder / f"{seed}.safetensors", lora), strength).model
+    transformer.load_state_dict(state)
+    return model
+
+
+def test_two_on_ltx_sample_as_diffusers_does(tmp_path):
+    loaded = reference.load(tmp_path / "ltx", "0.9.1")
+    model = stacked(loaded.model, loaded.pipe.transformer, tmp_path)
+    without, _ = reference.text_to_video(loaded)
+    latents, _ = reference.text_to_video(reference.Loaded(model, loaded.clip, loaded.vae, loaded.pipe))
+    assert latents <= 1e-5 < 1e-2 < without
+
+
+PROMPT, STEPS, GUIDANCE = "a red circle moving left", 4, 3.0
+
+
+def sampled(model, clip, shape: tuple, seed: int) -> torch.Tensor:
+    inner = model.model
+    texts = (bridge.encode_text(clip, text)[0] for text in (PROMPT, ""))
+    sigmas = inner.family.schedule(inner.variant, STEPS, shape)
+    latent = bridge.empty_latent(shape, 8.0)
+    return bridge.sample(model, latent, *texts, seed=seed, sigmas=sigmas, guidance=GUIDANCE)["samples"]
+
+
+@pytest.mark.parametrize("family", ["mochi", "cogvideox"])
+def test_two_on_other_families_sample_as_diffusers_does(tmp_path, family):
+    size, frames = dict(width=64, height=48), {"mochi": 13, "cogvideox": 9}[family]
+    pipe = tiny_mochi.pipeline() if family == "mochi" else tiny_cogvideox.pipeline("5B")
+    pipe.save_pretrained(tmp_path / "model")
+    plain, clip = checkpoint.load_model(tmp_path / "model"), checkpoint.load_clip(tmp_path / "model")
+    model = stacked(plain, pipe.transformer, tmp_path)
+    shape = model.model.variant.grid.latent_shape(**size, frames=frames)
+    noise = torch.randn(shape, generator=torch.manual_seed(7))
+    if family == "cogvideox":
+        pipe.scheduler.alphas_cumprod[-1] = cogvideox.LAST_ALPHA
+        noise = noise.transpose(1, 2)
+    words = dict(prompt=PROMPT, negative_prompt="", guidance_scale=GUIDANCE, num_inference_steps=STEPS)
+    theirs = pipe(**size, **words, num_frames=frames, latents=noise, output_type="latent").frames
+    theirs = theirs.transpose(1, 2) if family == "cogvideox" else theirs
+    assert relative(sampled(model, clip, shape, 7), theirs) <= 5e-5
+    assert relative(sampled(plain, clip, shape, 7), theirs) > 1e-2

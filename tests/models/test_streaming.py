@@ -1,0 +1,214 @@
+"""Clips by the piece: the same result as in one go, for every family; in tiles without a seam; and out of memory."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import comfy.model_management
+import pytest
+import tiny
+import tiny_cogvideox
+import tiny_mochi
+import tiny_pyramid
+import torch
+from atelier.models import bridge, checkpoint, streaming
+from atelier.models.cogvideox import CogVideoXAutoencoder
+from atelier.models.ltx_video import LTXVideoAutoencoder
+from atelier.models.mochi import MochiAutoencoder
+from atelier.models.pyramid_flow.autoencoder import STATISTICS
+from atelier.models.pyramid_flow.family import PyramidAutoencoder
+
+LTX = {f"LTX {version}": version for version in tiny.VERSIONS}
+
+
+@pytest.fixture(scope="module", params=[*LTX, "CogVideoX", "Mochi", "Pyramid Flow"])
+def coder(request):
+    """A family's autoencoder, tiny, and what diffusers' own is, untouched (None for Pyramid Flow: it has none)."""
+    if request.param in LTX:
+        vae, wrap = tiny.vae(LTX[request.param]), LTXVideoAutoencoder
+    elif request.param == "CogVideoX":
+        vae, wrap = tiny_cogvideox.vae("5b"), CogVideoXAutoencoder
+    elif request.param == "Mochi":
+        vae, wrap = tiny_mochi.vae(), MochiAutoencoder
+    else:
+        return PyramidAutoencoder(tiny_pyramid.vae(), STATISTICS["miniflux"]).eval().requires_grad_(False), None
+    vae = vae.eval().requires_grad_(False)
+    return wrap(copy.deepcopy(vae)), vae
+
+
+def latents_of(autoencoder, frames: int, side: int = 2) -> torch.Tensor:
+    return torch.randn(1, autoencoder.grid.channels, frames, side, side + 1, generator=torch.Generator().manual_seed(1))
+
+
+def decoded(autoencoder, latents: torch.Tensor, tile: int | None = None) -> torch.Tensor:
+    torch.manual_seed(0)  # some of LTX's decoders add noise
+    return torch.cat(list(streaming.decode(autoencoder, latents, tile)), dim=2)
+
+
+def relative(a: torch.Tensor, b: torch.Tensor) -> float:
+    assert a.shape == b.shape
+    return ((a - b).norm() / b.norm()).item()
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 6, 9])
+def test_decoding_by_the_piece_is_decoding_in_one_go(coder, frames):
+    autoencoder, reference = coder
+    latents = latents_of(autoencoder, frames)
+    made = decoded(autoencoder, latents)
+    assert made.shape[2] == autoencoder.grid.frames(frames)
+    raw = autoencoder.raw(latents)
+    torch.manual_seed(0)
+    if reference is None:
+        whole = autoencoder.vae.decoder_step()(raw, True)
+    elif isinstance(autoencoder, CogVideoXAutoencoder) and frames % 2 == 0:
+        raw = torch.cat([raw[:, :, :1], raw], dim=2)  # diffusers' decoder knows odd numbers only
+        whole = reference.decode(raw).sample[:, :, 4:]
+    elif isinstance(autoencoder, LTXVideoAutoencoder) and reference.config.timestep_conditioning:
+        whole = reference.decode(raw, torch.tensor([0.05])).sample
+    else:
+        whole = reference.decode(raw).sample
+    assert relative(made, whole) <= 1e-5
+
+
+@pytest.mark.parametrize("latent_frames", [1, 3, 7])
+@pytest.mark.parametrize("chunk", [1, 5, 1000])
+def test_encoding_a_stream_is_encoding_in_one_go(coder, latent_frames, chunk):
+    autoencoder, reference = coder
+    frames, side = autoencoder.grid.frames(latent_frames), 2 * autoencoder.grid.spatial
+    pixels = torch.rand(1, 3, frames + 3, side, side, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    made = streaming.encode(autoencoder, pixels.split(chunk, dim=2), frames, (side, side))
+    pixels = pixels[:, :, :frames]
+    if reference is None:
+        whole = autoencoder.vae.encoder_step()(pixels, True).chunk(2, dim=1)[0]
+    else:
+        whole = reference.encode(pixels).latent_dist.mode()
+    assert relative(made, autoencoder.normal(whole)) <= 1e-5
+
+
+def test_normalising_is_undone(coder):
+    autoencoder, reference = coder
+    latents = latents_of(autoencoder, 3)
+    if getattr(getattr(reference, "config", None), "timestep_conditioning", False):
+        pytest.skip("this decoder's latents get noise")
+    assert relative(autoencoder.normal(autoencoder.raw(latents)), latents) <= 1e-5
+
+
+def test_a_stream_that_ends_early_says_so(coder):
+    autoencoder, _ = coder
+    frames, side = autoencoder.grid.frames(3), autoencoder.grid.spatial
+    with pytest.raises(ValueError, match="ended early"):
+        streaming.encode(autoencoder, [torch.zeros(1, 3, frames - 1, side, side)], frames, (side, side))
+
+
+def test_what_a_pass_keeps_does_not_grow(coder):
+    """The tensors that live between two pieces, after each piece in the middle of a long clip."""
+    autoencoder, _ = coder
+    raw = autoencoder.raw(latents_of(autoencoder, 61, side=1))
+    begun = autoencoder.decoding(61)
+    held = []
+    for number, piece in enumerate(raw.split(list(begun.lengths), dim=2)):
+        begun.step(piece, number == len(begun.lengths) - 1)
+        held.append(sum(cell_bytes(begun.step)))
+    assert len(held) >= 20 and held[-2] > 0 and len(set(held[-6:-1])) == 1
+
+
+def cell_bytes(function) -> list[int]:
+    """Sizes of the tensors that a closure reaches through dicts, objects and other closures, modules left out."""
+    seen, found, waiting = set(), [], [function]
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen or isinstance(thing, torch.nn.Module):
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, torch.Tensor):
+            found.append(thing.untyped_storage().nbytes())
+        elif isinstance(thing, dict):
+            waiting.extend(thing.values())
+        elif callable(thing) and getattr(thing, "__closure__", None):
+            waiting.extend(cell.cell_contents for cell in thing.__closure__)
+        elif hasattr(thing, "kept"):
+            waiting.append(thing.kept)
+    return found
+
+
+@pytest.fixture(scope="module")
+def pocket():
+    """The VAE that ships with the pack: trained, so that a picture comes out."""
+    return checkpoint.load_vae(Path(bridge.__file__).parent / "pocket")
+
+
+@pytest.fixture(scope="module")
+def picture(pocket):
+    """Latents of a moving gradient with a disc, 512 x 512: much larger than a tile."""
+    rows, columns = torch.meshgrid(torch.linspace(0, 1, 512), torch.linspace(0, 1, 512), indexing="ij")
+    frames = [
+        torch.stack([rows, columns, ((rows - 0.5) ** 2 + (columns - 0.4 - n / 50) ** 2 < 0.04).float()], -1)
+        for n in range(5)
+    ]
+    return pocket.encode(torch.stack(frames))
+
+
+def test_tiles_leave_no_seam(pocket, picture):
+    """Steps from pixel to pixel across the lines where tiles meet are no larger than beside them."""
+    autoencoder = pocket.first_stage_model.autoencoder
+    whole, tiled = decoded(autoencoder, picture), decoded(autoencoder, picture, tile=256)
+    assert 10 * torch.log10(4 / (whole - tiled).pow(2).mean()) > 35
+    for dim, at in ((3, 192), (4, 192)):
+        steps = (tiled - whole).diff(dim=dim).abs().mean(dim=[n for n in range(5) if n != dim])
+        assert steps[at - 1] <= 2 * steps.mean() + 1e-3
+
+
+def limit(vae, largest: int, monkeypatch) -> None:
+    """Lets the VAE's decoder run out of memory on pictures wider than `largest` latent pixels."""
+    conv = vae.first_stage_model.autoencoder.vae.decoder.conv_in.conv
+    forward = conv.forward
+
+    def limited(x: torch.Tensor) -> torch.Tensor:
+        if x.shape[-1] > largest:
+            raise torch.cuda.OutOfMemoryError("no memory left")
+        return forward(x)
+
+    monkeypatch.setattr(conv, "forward", limited)
+
+
+def test_out_of_memory_goes_on_in_tiles_and_says_so(pocket, picture, monkeypatch, caplog):
+    whole = bridge.decode(pocket, picture)
+    limit(pocket, 20, monkeypatch)
+    made = bridge.decode(pocket, picture)
+    assert "going on in tiles of 256 x 256 pixels" in caplog.text
+    assert 10 * torch.log10(1 / (whole - made).pow(2).mean()) > 35
+    assert relative(pocket.decode(picture)[0], made) <= 1e-6, "core's VAE Decode as well"
+
+
+def test_out_of_memory_in_the_smallest_tiles_is_an_error(pocket, picture, monkeypatch):
+    limit(pocket, 4, monkeypatch)
+    with pytest.raises(comfy.model_management.OOM_EXCEPTION):
+        bridge.decode(pocket, picture)
+
+
+def test_little_free_memory_means_tiles_from_the_start(pocket, picture, monkeypatch):
+    first_stage = pocket.first_stage_model
+    size, values = (512, 512), first_stage.autoencoder.decode_values
+    assert first_stage.tile(values, size, torch.device("cpu"), torch.float32) is None
+    monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda *_: values * 4 * 320 * 320)
+    assert first_stage.tile(values, size, torch.device("cpu"), torch.float32) == 320
+
+
+def test_stream_of_frames_is_the_decoded_clip(pocket):
+    latents = torch.randn(2, 32, 20, 2, 2, generator=torch.Generator().manual_seed(3))
+    chunks = list(bridge.decode_stream(pocket, latents))
+    assert len(chunks) > 8 and max(len(chunk) for chunk in chunks) < 40
+    frames = torch.cat(chunks)
+    assert frames.shape == (2 * 77, 32, 32, 3) and 0 <= frames.min() and frames.max() <= 1
+    assert relative(frames, pocket.decode(latents).flatten(0, 1)) <= 1e-6
+    again = bridge.encode_stream(pocket, iter(frames[:77].split(4)), 77)
+    assert relative(again, pocket.encode(frames[:77])) <= 1e-6
+
+
+def test_cancel_between_two_pieces(pocket):
+    stream = bridge.decode_stream(pocket, torch.zeros(1, 32, 30, 4, 4))
+    next(stream)
+    comfy.model_management.interrupt_current_processing()
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        next(stream)

@@ -1,0 +1,106 @@
+"""Previews in a real ComfyUI: the whole clip plays on the node while it is sampled, if ComfyUI's previews are on."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import uuid
+from collections.abc import Iterator
+
+import aiohttp
+import graphs
+import pytest
+import tiny_pyramid
+from client import Client, JobInterrupted
+from comfy_server import running
+from PIL import Image
+from protocol import BinaryEventTypes
+
+STEPS = 60
+
+
+@pytest.fixture(scope="module")
+def previewing(tmp_path_factory) -> Iterator[Client]:
+    """A client of a server with previews on, and a tiny Pyramid Flow in it."""
+    base = tmp_path_factory.mktemp("previews")
+    tiny_pyramid.folder(base / "models" / "diffusers" / "pyramid", "miniflux")
+    with running(base, "comfyui", options=("--preview-method", "auto")) as server, Client(server.url) as client:
+        yield client
+
+
+def watched(client: Client, prompt: dict, stop_after: int = 0, metadata: bool = False) -> tuple[list, list]:
+    """Queue a graph as the editor does; the sampler's progress and the previews' pictures in the order they came."""
+    steps, pictures = [], []
+
+    async def follow() -> None:
+        identity = uuid.uuid4().hex
+        address = client.url.replace("http", "ws", 1) + f"/ws?clientId={identity}"
+        async with aiohttp.ClientSession() as session, session.ws_connect(address, max_msg_size=0) as socket:
+            if metadata:
+                features = {"type": "feature_flags", "data": {"supports_preview_metadata": True}}
+                await socket.send_json(features)
+            await session.post(client.url + "/prompt", json={"prompt": prompt, "client_id": identity})
+            async for message in socket:
+                if message.type is aiohttp.WSMsgType.BINARY:
+                    if kind_of(message.data) == BinaryEventTypes.TEXT:
+                        continue
+                    pictures.append((len(steps), *opened(message.data)))
+                    if len(pictures) == stop_after:
+                        await session.post(client.url + "/interrupt", json={})
+                    continue
+                event = json.loads(message.data)
+                if event["type"] == "progress" and event["data"]["node"] == "sample":
+                    steps.append(event["data"]["value"])
+                if event["type"] in ("execution_success", "execution_error", "execution_interrupted"):
+                    assert event["type"] == ("execution_interrupted" if stop_after else "execution_success")
+                    return
+
+    asyncio.run(asyncio.wait_for(follow(), 300))
+    return steps, pictures
+
+
+def kind_of(message: bytes) -> int:
+    return int.from_bytes(message[:4], "big")
+
+
+def opened(message: bytes) -> tuple[dict, Image.Image]:
+    """What a preview's message says about itself, and its picture: of both kinds of message that ComfyUI knows."""
+    size = int.from_bytes(message[4:8], "big")
+    described = kind_of(message) == BinaryEventTypes.PREVIEW_IMAGE_WITH_METADATA
+    told = json.loads(message[8 : 8 + size]) if described else {}
+    return told, Image.open(io.BytesIO(message[8 + (size if told else 0) :]))
+
+
+@pytest.mark.parametrize("metadata", [False, True], ids=["older client", "newer client"])
+def test_the_clip_plays_on_the_node_while_it_is_sampled(previewing, metadata):
+    steps, pictures = watched(previewing, graphs.text_to_video(steps=STEPS, seed=30 + metadata), metadata=metadata)
+    assert steps[-1] == STEPS
+    assert len(pictures) > STEPS  # ComfyUI alone sends one picture with each step
+    assert {picture.size for _, _, picture in pictures} == {(512, 512)}
+    assert {told.get("node_id") for _, told, _ in pictures} == ({"sample"} if metadata else {None})
+    assert [step for step, _, _ in pictures] == sorted(step for step, _, _ in pictures)
+
+
+def test_frames_finished_so_far_by_a_sampler_that_makes_one_after_the_other(previewing):
+    size = dict(width=128, height=64, frames=33)
+    graph = graphs.text_to_video(model="diffusers/pyramid/diffusion_transformer_384p", steps=8, **size)
+    steps, pictures = watched(previewing, graph)
+    assert len(pictures) > steps[-1] == 3 * (16 + 4 * 8)
+    assert {picture.size for _, _, picture in pictures} == {(512, 256)}
+
+
+def test_cancelling_while_it_plays(previewing):
+    steps, _ = watched(previewing, graphs.text_to_video(steps=400, seed=4), stop_after=12)
+    assert steps and steps[-1] < 400
+    with pytest.raises(JobInterrupted):
+        previewing.wait(previewing.queue(graphs.text_to_video(steps=400, seed=5)), stop_at_once(previewing))
+
+
+def stop_at_once(client: Client):
+    return lambda kind, data: client.interrupt() if kind == "progress" and data["value"] == 3 else None
+
+
+def test_no_previews_where_comfyuis_own_are_off(server):
+    steps, pictures = watched(server.client, graphs.text_to_video(steps=20, seed=6))
+    assert steps[-1] == 20 and pictures == []

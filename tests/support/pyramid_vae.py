@@ -1,0 +1,23 @@
+"""Pyramid Flow's VAE on whole clips, by piece and tile, as the recordings were made: window frames after the first."""
+
+from __future__ import annotations
+
+import torch
+from atelier.models.pyramid_flow.autoencoder import CausalVideoVAE
+from atelier.models.streaming import Pass, begin, pieces, run
+
+
+def encode(vae: CausalVideoVAE, pixels: torch.Tensor, window: int = 0, tile: int | None = None) -> torch.Tensor:
+    """Pixels [B, 3, F, H, W] -> moments; a window in frames (0: all at once), a tile in pixels."""
+    return coded(vae.encoder_step, pixels, window, tile, tile and tile // vae.spatial)
+
+
+def decode(vae: CausalVideoVAE, latents: torch.Tensor, window: int = 0, tile: int | None = None) -> torch.Tensor:
+    """Latents [B, C, T, h, w] -> pixels; a window in latent frames (0: all at once), a tile in pixels."""
+    return coded(vae.decoder_step, latents, window, tile and tile // vae.spatial, tile)
+
+
+def coded(start, x: torch.Tensor, window: int, tile: int | None, tile_out: int | None) -> torch.Tensor:
+    lengths = pieces(window + 1, window, x.shape[2]) if window else [x.shape[2]]
+    passes = begin(lambda: Pass(lengths, start()), x.shape[3:], tile)
+    return torch.cat(list(run(passes, x.split(lengths, dim=2), tile, tile_out)), dim=2)
