@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ import comfy.lora
 import comfy.model_base
 import comfy.model_management as memory
 import comfy.model_patcher
+import comfy.model_sampling
 import comfy.ops
 import comfy.patcher_extension
 import comfy.sample
@@ -48,12 +50,16 @@ from . import streaming
 from .family import Family, Grid, Shape, State, Text, Variant
 from .files import CheckpointError
 from .gguf import EIGHT_BIT_BLOCK, EIGHT_BITS, Quantised, in_eight_bits, numbers, shape_of
+from .knowns import mask_of
 from .preview import Colours, Player, false_colours, pictures
 from .prompts import SPAN, holding, shares
 
 SMALLEST_TILE = 256  # pixels; smaller ones show too little of the picture to be coded well
 
 # ------------------------------------------------------------------------------------------------ MODEL
+
+TIMESTEPS = 1000.0
+CONTROL = "control_latent"  # what conditioning calls the latents [B, C, T, H, W] of a control clip
 
 
 class VideoModel(comfy.model_base.BaseModel):
@@ -92,13 +98,79 @@ class VideoModel(comfy.model_base.BaseModel):
         """Known content as further channels, for the networks that take it so."""
         noise, latent = kwargs["noise"], kwargs.get("latent_image")
         known = torch.zeros_like(noise) if latent is None else latent.expand_as(noise)
-        given = self.variant.knowns.channels(known, kwargs.get("denoise_mask"))
+        given = self.variant.knowns.channels(
+            known, kwargs.get("denoise_mask"), self._control(noise, kwargs.get(CONTROL))
+        )
         return None if given is None else given.to(kwargs["device"])
+
+    def _control(self, noise: torch.Tensor, control: torch.Tensor | None) -> torch.Tensor | None:
+        """The control clip's latents, as long as the noise: what was put in front of that begins it, too."""
+        if control is None:
+            return None
+        if not self.variant.knowns.controlled:
+            raise ValueError(
+                f"{self.variant.name} takes no control clip: load a CogVideoX-Fun Control or Pose model, or leave "
+                "Control Video out."
+            )
+        control = control.to(noise)
+        control = torch.cat([control[:, :, :1]] * (noise.shape[2] - control.shape[2]) + [control], dim=2)
+        if control.shape[1:] != noise.shape[1:]:
+            raise ValueError(
+                f"The control clip has latents {list(control.shape[1:])}, the shot {list(noise.shape[1:])} (channels, "
+                "frames, height, width): connect the same latent to Control Video and to the sampler."
+            )
+        return control
 
     def process_timestep(
         self, timestep: torch.Tensor, denoise_mask: torch.Tensor | None = None, **_: Any
     ) -> torch.Tensor:
+        if not self.family.levels:
+            # Some of ComfyUI's ModelSampling nodes count time from 0 to 1.
+            timestep = timestep * (TIMESTEPS / getattr(self.model_sampling, "multiplier", 1.0))
         return self.variant.knowns.timestep(timestep, denoise_mask)
+
+    def _apply_model(
+        self,
+        x: torch.Tensor,
+        t: torch.Tensor,
+        c_concat: torch.Tensor | None = None,
+        c_crossattn: torch.Tensor | None = None,
+        control: Any = None,
+        transformer_options: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """Denoised x at level t, also of a piece of a clip (Context Windows), for which older ComfyUI cuts nothing."""
+        options, frames = transformer_options or {}, x.shape[2]
+        span = self.variant.grid.patch[0]
+        if frames % span:
+            raise ValueError(
+                f"{self.variant.name} takes {span} latent frames as one token, but was given {frames}: in Context "
+                f"Windows, set a context length (and overlap) that {span} divides, and no causal_window_fix."
+            )
+
+        def cut(whole: torch.Tensor | None) -> torch.Tensor | None:
+            fits = whole is None or whole.shape[2] in (1, frames)
+            return whole if fits else options["context_window"].get_tensor(whole, dim=2)
+
+        if kwargs.get("denoise_mask") is not None:
+            kwargs["denoise_mask"] = cut(kwargs["denoise_mask"])
+        denoised = super()._apply_model(x, t, cut(c_concat), c_crossattn, control, options, **kwargs)
+        if self.family.levels and t.max() >= self.model_sampling.sigma_max:
+            return self._from_pure_noise(denoised, x, t, options)
+        return denoised
+
+    def _from_pure_noise(
+        self, denoised: torch.Tensor, x: torch.Tensor, sigma: torch.Tensor, options: dict[str, Any]
+    ) -> torch.Tensor:
+        """What makes the step out of the highest sigma the one that pure noise, whose sigma is infinite, would take.
+
+        From infinity, v-prediction gives the denoised clip without any of x, and a step to sigma' leads to denoised +
+        sigma' * noise. Steps to sigma' go (1 - sigma' / sigma) of the way, so the clip is made that much larger.
+        """
+        sigma = sigma.view(-1, 1, 1, 1, 1)
+        lower = [level for level in options.get("sample_sigmas", sigma).flatten().tolist() if level < sigma.min()]
+        following = max(lower, default=0.0)
+        return (denoised - x / (sigma**2 + 1)) / (1 - following / sigma)
 
     def scale_latent_inpaint(
         self, *, sigma: torch.Tensor, noise: torch.Tensor, latent_image: torch.Tensor, **kwargs: Any
@@ -155,7 +227,7 @@ def _model_config(family: Family, variant: Variant) -> comfy.supported_models_ba
 
     class Config(comfy.supported_models_base.BASE):
         unet_config = {"disable_unet_model_creation": True}
-        sampling_settings = {"shift": shift, "multiplier": 1000.0}
+        sampling_settings = {"shift": shift, "multiplier": TIMESTEPS}
         latent_format = _latent_format(family, variant)
         # ComfyUI's figure for its own LTXV network, which is 2048 wide, has a token for each latent pixel.
         memory_usage_factor = 5.5 * width / 2048 / (grid.patch[0] * grid.patch[1] ** 2)
@@ -264,7 +336,13 @@ def load_weights(network: torch.nn.Module, weights: State, storage: torch.dtype,
             f"The weights do not fit {type(network).__name__}: {_some(missing)} missing, {_some(unexpected)} not known."
             " The file is incomplete or of a variant that is not supported."
         )
-    network.load_state_dict(ready, strict=not quantised, assign=True)
+    try:
+        network.load_state_dict(ready, strict=not quantised, assign=True)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"The weights do not fit {type(network).__name__}: {str(error).splitlines()[-1].strip()} They belong to "
+            "another variant than their config.json says."
+        ) from error
     network.requires_grad_(False).eval()
     _keep_quantised(network, quantised)
     _make_castable(network, comfy.ops.manual_cast if storage != compute else comfy.ops.disable_weight_init)
@@ -540,11 +618,23 @@ def _with_enforced_mask(
 ) -> torch.Tensor:
     """Run a sampler with only the part of the mask that it has to keep: some networks keep known frames themselves."""
     model = guider.inner_model
+    _check_sampling(model)
     mask = model.variant.knowns.enforced(mask)
     if model.family.levels and sigmas[0] >= model.model_sampling.sigma_max:
         # This sigma stands for an infinite one: pure noise has no trace of the latent it replaces.
         latent = torch.zeros_like(latent) if mask is None else latent * (mask < 1)
     return sample(guider, sigmas, extra_args, callback, noise, latent, mask, *others)
+
+
+def _check_sampling(model: VideoModel) -> None:
+    """Say so where a ModelSampling node set the other kind of prediction: it would only make noise."""
+    expected = comfy.model_sampling.V_PREDICTION if model.family.levels else comfy.model_sampling.CONST
+    if not isinstance(model.model_sampling, expected):
+        kind = "v-prediction" if model.family.levels else "flow matching"
+        raise ValueError(
+            f"{model.variant.name} was trained with {kind}, but a ModelSampling node in front of the sampler set "
+            f"something else ({', '.join(base.__name__ for base in type(model.model_sampling).__bases__)}). Remove it."
+        )
 
 
 def _with_own_sampler(
@@ -617,6 +707,51 @@ def _for_another_size(options: dict[str, Any], sampling: Any, told: dict[str, An
     if "easycache" in transformer:
         transformer["easycache"] = transformer["easycache"].clone().prepare_timesteps(sampling)
     return {**options, "transformer_options": transformer}
+
+
+def introduce(patcher: comfy.model_patcher.ModelPatcher, vae: comfy.sd.VAE) -> comfy.model_patcher.ModelPatcher:
+    """The MODEL, knowing of its VAE what its way with known frames needs."""
+    model = patcher.model
+    known = model.variant.knowns.introduced(vae.encode)
+    if known is not model.variant.knowns:
+        model.variant = replace(model.variant, knowns=known)
+        patcher.cached_patcher_init = (_introduced, (*patcher.cached_patcher_init, model.variant))
+    return patcher
+
+
+def _introduced(factory: Callable, args: tuple, variant: Variant, **options: Any) -> comfy.model_patcher.ModelPatcher:
+    patcher = factory(*args, **options)
+    patcher.model.variant = variant
+    return patcher
+
+
+def with_dynamic_guidance(patcher: comfy.model_patcher.ModelPatcher) -> comfy.model_patcher.ModelPatcher:
+    """The MODEL with its authors' changing guidance. Raises ValueError where they have none."""
+    model = video_model(patcher)
+    if model.family.dynamic_guidance is None:
+        raise ValueError(
+            f"{model.variant.name} has no dynamic guidance: its authors keep the guidance as it is. Leave Dynamic "
+            "Guidance out."
+        )
+    patcher = patcher.clone()
+    patcher.add_wrapper(comfy.patcher_extension.WrappersMP.PREDICT_NOISE, _with_guidance_of_step)
+    return patcher
+
+
+def _with_guidance_of_step(
+    predict: Callable, x: torch.Tensor, sigma: torch.Tensor, options: dict[str, Any], seed: int | None = None
+) -> torch.Tensor:
+    guider = predict.class_obj
+    guidance = getattr(guider, "cfg", 1.0)
+    if guidance <= 1:
+        return predict(x, sigma, options, seed)
+    model, steps = guider.inner_model, len(options["transformer_options"]["sample_sigmas"]) - 1
+    timestep = int(model.model_sampling.timestep(sigma.flatten()[:1]))
+    guider.cfg = model.family.dynamic_guidance(guidance, timestep, steps)
+    try:
+        return predict(x, sigma, options, seed)
+    finally:
+        guider.cfg = guidance
 
 
 def make_static(patcher: comfy.model_patcher.ModelPatcher) -> comfy.model_patcher.ModelPatcher:
@@ -1116,10 +1251,37 @@ def empty_latent(shape: Shape, frame_rate: float) -> dict:
     return {"samples": torch.zeros(shape, device=memory.intermediate_device()), "frame_rate": frame_rate}
 
 
+def control(vae: comfy.sd.VAE, images: torch.Tensor, latent: dict) -> dict[str, torch.Tensor]:
+    """What conditioning needs to carry a control clip: images [N, H, W, C] at the size and length of a LATENT.
+
+    Images past its end are left out; where they are too few, the last one is held.
+    """
+    grid, samples = vae_grid(vae), latent["samples"]
+    height, width = (side * grid.spatial for side in samples.shape[3:])
+    chosen = torch.arange(grid.frames(samples.shape[2])).clamp(max=len(images) - 1)
+    return {CONTROL: vae.encode(resized(images, width, height)[chosen])}
+
+
+def with_options(conditioning: list, added: dict[str, Any]) -> list:
+    """CONDITIONING with further entries beside each text."""
+    return [[text, {**options, **added}] for text, options in conditioning]
+
+
 def with_frame_rate(conditioning: list, latent: dict) -> list:
     """CONDITIONING that tells the network the latent's frame rate, where the latent has one."""
     rate = {"frame_rate": float(latent["frame_rate"])} if "frame_rate" in latent else {}
-    return [[text, {**options, **rate}] for text, options in conditioning]
+    return with_options(conditioning, rate)
+
+
+def remarks(model: comfy.model_patcher.ModelPatcher, latent: dict, positive: list) -> list[str]:
+    """What an artist should know of a shot before it is sampled: what of it this variant was not trained for."""
+    variant = video_model(model).variant
+    mask, knowns = mask_of(latent), variant.knowns
+    if knowns.controlled and not any(CONTROL in options for _, options in positive):
+        return [f"no control clip: {variant.name} was\ntrained to follow one (Control Video)"]
+    if knowns.about and mask.lt(1).any() and knowns.enforced(mask) is not None:
+        return [f"{variant.name} was\n{knowns.about}"]
+    return []
 
 
 def sample(

@@ -1,11 +1,13 @@
-"""CogVideoX (THUDM) 2B, 5B, 5B-I2V, 1.5-5B and 1.5-5B-I2V: diffusers' network and autoencoder, trailing schedule.
+"""CogVideoX (THUDM) and CogVideoX-Fun (aigc-apps): diffusers' network and autoencoder, trailing schedule.
 
 Sources: arXiv 2408.06072; the model cards and configs of THUDM/CogVideoX-2b, -5b, -5b-I2V, CogVideoX1.5-5B and
-CogVideoX1.5-5B-I2V.
+CogVideoX1.5-5B-I2V; for Fun (InP, Control, Pose) github.com/aigc-apps/CogVideoX-Fun.
 """
 
 from __future__ import annotations
 
+import inspect
+import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -18,13 +20,14 @@ from diffusers.models.embeddings import get_3d_rotary_pos_embed
 from .bridge import call_network, load_weights, without_weights
 from .family import Family, Grid, Recipe, Shape, State, Text, Variant
 from .files import Checkpoint, CheckpointError, Component, dequantised, renamed
-from .knowns import Concatenated, Knowns
+from .knowns import Concatenated, Controlled, Inpainted, Knowns
 from .streaming import Pass, pieces
 
 # The autoencoder doubles the frame rate twice and tells a clip's first frame by an odd count: clips of 8n + 1 frames.
 GRID = Grid(channels=16, temporal=4, spatial=8, group=2, patch=(1, 2))
 RECIPE = Recipe(720, 480, 49, fps=8, steps=50, guidance=6.0)
 RECIPE_15 = Recipe(1360, 768, 81, fps=16, steps=50, guidance=6.0)
+RECIPE_FUN = Recipe(672, 384, 49, fps=8, steps=50, guidance=6.0)
 # Padding is attended, by the encoder and by the network: as in training.
 TEXT = Text(tokens=226, network_sees_padding=True)
 # The published scheduler_config.json; the 2B's SNR is shifted by 3, the 5Bs' not. Model cards sample with "trailing".
@@ -43,6 +46,8 @@ LAST_ALPHA = 4.8973451890853435e-08
 SCALE_2B, SCALE_5B = 1.15258426, 0.7
 HEADS_2B = 30
 OFS = 2.0  # the one value that 1.5-5B-I2V's `ofs` embedding is given
+# Fun's configs have more, which its authors' training read.
+ARGUMENTS = inspect.signature(CogVideoXTransformer3DModel.__init__).parameters
 
 
 # ------------------------------------------------------------------------------------------------ network
@@ -231,34 +236,47 @@ def _variant(checkpoint: Checkpoint, config: dict[str, Any]) -> Variant:
     later, small = config.get("patch_size_t") is not None, not config.get("use_rotary_positional_embeddings", False)
     channels = config.get("out_channels", 16)
     given = config.get("in_channels", 16) - channels
-    told = config.get("use_learned_positional_embeddings") or config.get("ofs_embed_dim")
-    from_image = given == channels and bool(told)
-    if given and not from_image:
-        raise CheckpointError(
-            f"{checkpoint.path.name} is a CogVideoX that takes {given} channels beside the clip's {channels}: "
-            "CogVideoX-Fun (InP, Control, Pose) or another fine-tune, which this version does not run. Use CogVideoX "
-            "2B, 5B, 5B-I2V, 1.5-5B or 1.5-5B-I2V."
-        )
-    size = "2B" if small else "5B"
+    kind = _kind(checkpoint, config, given, channels)
+    size, fun = "2B" if small else "5B", kind in ("InP", "Control")
+    recipe = RECIPE_15 if later else RECIPE
     scheduler = {**SCHEDULER, "snr_shift_scale": SNR_SHIFT_2B if small else 1.0, **checkpoint.scheduler}
     return Variant(
-        name=f"CogVideoX{' 1.5' if later else ''} {size}{' I2V' if from_image else ''}",
+        name=f"CogVideoX{'-Fun' if fun else ''}{' 1.5' if later else ''} {size} {kind}".rstrip(),
         grid=replace(GRID, channels=channels, patch=(config.get("patch_size_t") or 1, config.get("patch_size", 2))),
-        recipe=RECIPE_15 if later else RECIPE,
-        network=config,
+        recipe=replace(RECIPE_FUN, frames=recipe.frames) if fun else recipe,
+        network={name: value for name, value in config.items() if name in ARGUMENTS},
         text=replace(
             TEXT, tokens=config.get("max_text_seq_length", TEXT.tokens), channels=config.get("text_embed_dim", 4096)
         ),
-        knowns=_knowns(later) if from_image else Knowns(),
+        knowns=_knowns(kind, later, SCALE_2B if small else SCALE_5B),
         scheduler=scheduler,
         dtypes=("float16", "bfloat16", "float32") if small else ("bfloat16", "float32"),
     )
 
 
-def _knowns(later: bool) -> Knowns:
-    # 1.5 is given the image in the latent frame in front, before the clip's own first. Its authors divided that by the
-    # scale which all other latents are multiplied with.
-    return Concatenated(frames=2, scale=SCALE_5B**-2) if later else Concatenated()
+def _kind(checkpoint: Checkpoint, config: dict[str, Any], given: int, channels: int) -> str:
+    """What a network is given beside the clip's `channels`: "" (nothing), "I2V", "InP" or "Control" (or Pose)."""
+    if not given:
+        return ""
+    if given == channels:
+        # As many for an image as for a control clip; those for images have something else, too.
+        image = config.get("use_learned_positional_embeddings") or config.get("ofs_embed_dim")
+        return "I2V" if image else "Control"
+    if given == channels + 1:
+        return "InP"
+    raise CheckpointError(
+        f"{checkpoint.path.name} is a CogVideoX that takes {given} channels beside the clip's {channels}: a fine-tune "
+        f"that is not known here. Known are none (text to video), {channels} (I2V, Fun Control and Pose) and "
+        f"{channels + 1} (Fun InP)."
+    )
+
+
+def _knowns(kind: str, later: bool, scale: float) -> Knowns:
+    if kind == "I2V":
+        # 1.5 is given the image in the latent frame in front, before the clip's own first. Its authors divided that by
+        # the scale which all other latents are multiplied with.
+        return Concatenated(frames=2, scale=scale**-2) if later else Concatenated()
+    return {"": Knowns(), "InP": Inpainted(scale=scale), "Control": Controlled()}[kind]
 
 
 # ------------------------------------------------------------------------------------------------ schedule
@@ -276,6 +294,15 @@ def schedule(variant: Variant, steps: int, latent_shape: Shape) -> torch.Tensor:
     sigmas = levels(variant)
     timesteps = np.round(np.arange(len(sigmas), 0, -len(sigmas) / steps)).astype(np.int64) - 1
     return torch.cat([sigmas[torch.from_numpy(timesteps)], torch.zeros(1)])
+
+
+def dynamic_guidance(guidance: float, timestep: int, steps: int) -> float:
+    """The guidance at a timestep as CogVideoXPipeline has it with `use_dynamic_cfg`: 1 to 1 + guidance.
+
+    Its authors meant a cosine that rises over the steps; the pipeline sets a timestep (999 to 0) against the number of
+    steps, so with fewer than 1000 steps it goes up and down. Clips published with it were made so.
+    """
+    return 1 + guidance * (1 - math.cos(math.pi * ((steps - timestep) / steps) ** 5.0)) / 2
 
 
 # ------------------------------------------------------------------------------------------------ autoencoder
@@ -384,5 +411,6 @@ FAMILY = Family(
     autoencoder=build_autoencoder,
     schedule=schedule,
     levels=levels,
+    dynamic_guidance=dynamic_guidance,
     preview="CogVideoX",
 )

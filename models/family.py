@@ -134,6 +134,8 @@ class Family:
         and gets velocity(x, timestep) with the prompts of that frame. None: any sampler of ComfyUI's.
     levels(variant): the sigmas of a v-prediction network's training timesteps, rising. None: flow matching.
     text_encoders: the words a text encoder's file name usually has, best first, for finding one unasked.
+    dynamic_guidance(guidance, timestep, steps): the guidance at a timestep (0..999) of so many steps, for those whose
+        authors let it change on the way. None: they do not.
     preview: the latent format of ComfyUI's whose preview colours fit these latents, where there is one; latents that
         neither it nor `Variant.colours` describes are shown in false colours.
     """
@@ -146,6 +148,7 @@ class Family:
     schedule: Callable[[Variant, int, Shape], torch.Tensor]
     levels: Callable[[Variant], torch.Tensor] | None = None
     sample: Callable[..., torch.Tensor] | None = None
+    dynamic_guidance: Callable[[float, int, int], float] | None = None
     text_encoders: tuple[str, ...] = ("t5xxl", "t5-xxl", "t5_xxl", "t5")
     preview: str = ""
 

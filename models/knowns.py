@@ -5,7 +5,8 @@ Here is that idea in tensors: placing content into a latent, and the ways in whi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -18,22 +19,35 @@ DEFAULT_FPS = 25.0
 class Knowns:
     """Known content for a network that was never told of it: ComfyUI re-noises it to each step's level. The default.
 
-    `clean` says whether the network sees known content as it is instead, and learns of it in another way.
+    `clean` says whether the network sees known content as it is instead, and learns of it in another way;
+    `controlled`, whether it takes a clip that guides the whole shot. `about` tells an artist, where there is something
+    to tell.
     """
 
     clean: bool = False
+    controlled: bool = False
+    about: str = "trained on text alone: known frames are re-noised"
 
     def timestep(self, timestep: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Timesteps [B] -> what the network is given, with mask [B, C, T, H, W] or None."""
         return timestep
 
-    def channels(self, latent: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
-        """What stands beside the noisy latent as further channels, from the known one [B, C, T, H, W]."""
+    def channels(
+        self, latent: torch.Tensor, mask: torch.Tensor | None, control: torch.Tensor | None = None
+    ) -> torch.Tensor | None:
+        """What stands beside the noisy latent as further channels, from the known one [B, C, T, H, W].
+
+        control: the latents [B, C, T, H, W] of the clip that guides the shot, where there is one.
+        """
         return None
 
     def enforced(self, mask: torch.Tensor | None) -> torch.Tensor | None:
         """What of the mask [B, C, T, H, W] the sampler keeps in place; the network keeps the rest by itself."""
         return mask
+
+    def introduced(self, encode: Callable[[torch.Tensor], torch.Tensor]) -> Knowns:
+        """The same, having seen what it needs of the autoencoder: encode(images [N, H, W, 3] in 0..1) -> latents."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,7 @@ class PerToken(Knowns):
     """
 
     clean: bool = True
+    about: str = ""
 
     def timestep(self, timestep: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Timesteps [B] and mask [B, C, T, H, W] -> timesteps [B, T * H * W], one per token."""
@@ -63,8 +78,11 @@ class Concatenated(Knowns):
 
     frames: int = 1
     scale: float = 1.0
+    about: str = "trained with a known first frame: others are re-noised"
 
-    def channels(self, latent: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    def channels(
+        self, latent: torch.Tensor, mask: torch.Tensor | None, control: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """The known first latent frame in [B, C, T, H, W], zeros elsewhere."""
         given = torch.zeros_like(latent)
         if mask is not None:
@@ -78,6 +96,59 @@ class Concatenated(Knowns):
         rest = mask.clone()
         rest[:, :, : self.frames] = 1.0
         return None if rest.eq(1).all() else rest
+
+
+@dataclass(frozen=True)
+class Inpainted(Knowns):
+    """Known content for a network that sees, beside the noisy clip, where it is known and the clip with black holes.
+
+    CogVideoX-Fun InP. It keeps what is known by itself. scale: what the channel of where it is known is multiplied
+    with. black: the latents [C] of the first and of a later frame of a black clip; zeros before they are introduced.
+    """
+
+    scale: float = 1.0
+    black: tuple[torch.Tensor, torch.Tensor] | None = field(default=None, compare=False)
+    about: str = ""
+
+    def channels(
+        self, latent: torch.Tensor, mask: torch.Tensor | None, control: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """[B, 1 + C, T, H, W]: what is known (scaled), then the clip. All zeros where nothing is known at all."""
+        holes = torch.ones_like(latent[:, :1]) if mask is None else mask[:, :1]
+        if holes.eq(1).all():
+            return torch.cat([torch.zeros_like(holes), torch.zeros_like(latent)], dim=1)
+        clip = (1 - holes) * latent
+        if self.black is not None:
+            first, later = (colour.to(latent).view(1, -1, 1, 1, 1) for colour in self.black)
+            clip[:, :, :1] += holes[:, :, :1] * first
+            clip[:, :, 1:] += holes[:, :, 1:] * later
+        return torch.cat([self.scale * (1 - holes), clip], dim=1)
+
+    def enforced(self, mask: torch.Tensor | None) -> torch.Tensor | None:
+        return None
+
+    def introduced(self, encode: Callable[[torch.Tensor], torch.Tensor]) -> Knowns:
+        """Read the black latents in the middle of a small black clip, where the edges do not reach."""
+        latents = encode(torch.zeros(17, 96, 96, 3))
+        middle = latents[0, :, :, latents.shape[3] // 2, latents.shape[4] // 2]
+        return replace(self, black=(middle[:, 0], middle[:, -1]))
+
+
+@dataclass(frozen=True)
+class Controlled(Knowns):
+    """A network that sees a whole clip beside the noisy one and follows it (CogVideoX-Fun Control and Pose).
+
+    Known frames it was never told of: they are re-noised.
+    """
+
+    controlled: bool = True
+    about: str = "trained to follow a control clip (Control Video):\nknown frames are re-noised"
+
+    def channels(
+        self, latent: torch.Tensor, mask: torch.Tensor | None, control: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The control clip's latents; zeros where there is none."""
+        return torch.zeros_like(latent) if control is None else control.expand_as(latent)
 
 
 def mask_of(latent: dict) -> torch.Tensor:

@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .decode import DecodeVideo
 from .encode import EncodeVideo, TrimVideo
+from .guide import ControlVideo, DynamicGuidance
 from .latent import EmptyVideoLatent, PlaceFrames, PlaceKeyframes
 from .load import LoadVideoModel
 from .lora import LoadVideoLoRA
@@ -28,6 +29,8 @@ class Atelier(ComfyExtension):
             EncodeVideoPrompt,
             EmptyVideoLatent,
             PlaceFrames,
+            ControlVideo,
+            DynamicGuidance,
             VideoSchedule,
             SampleVideo,
             DecodeVideo,

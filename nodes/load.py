@@ -7,7 +7,7 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from ..models import checkpoint, files
+from ..models import bridge, checkpoint, files
 from ..models.family import WEIGHT_DTYPES
 from .choices import check
 from .notice import show
@@ -120,12 +120,16 @@ class LoadVideoModel(io.ComfyNode):
         path = model_path(model)
         clip = checkpoint.load_clip(path, lambda: _files("text_encoders"), _chosen("text_encoders", text_encoder))
         decoder = checkpoint.load_vae(path, lambda: _files("vae"), _chosen("vae", vae))
-        network = checkpoint.load_model(path, weight_dtype)
+        network = bridge.introduce(checkpoint.load_model(path, weight_dtype), decoder)
         variant, recipe = network.model.variant, network.model.variant.recipe
-        advice = f",\nnegative prompt '{recipe.negative_prompt}'" if recipe.negative_prompt else ""
+        advice = [f"negative prompt '{recipe.negative_prompt}'"] if recipe.negative_prompt else []
+        advice += [variant.knowns.about] if variant.knowns.about else []
         show(
             cls,
             f"{variant.name} recommends {recipe.width} x {recipe.height},\n"
-            f"{recipe.frames} frames at {recipe.fps:g} fps, {recipe.steps} steps, guidance {recipe.guidance:g}{advice}",
+            + ",\n".join(
+                [f"{recipe.frames} frames at {recipe.fps:g} fps, {recipe.steps} steps, guidance {recipe.guidance:g}"]
+                + advice
+            ),
         )
         return io.NodeOutput(network, clip, decoder)

@@ -7,6 +7,7 @@ from comfy_api.latest import io
 
 from ..models import bridge
 from ..models.family import sigmas_for
+from .notice import show
 
 
 def schedule(model, steps: int, denoise: float, latent: dict) -> torch.Tensor:
@@ -97,6 +98,7 @@ class SampleVideo(io.ComfyNode):
                 ),
             ],
             outputs=[io.Latent.Output()],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -104,6 +106,8 @@ class SampleVideo(io.ComfyNode):
         cls, model, positive, negative, latent: dict, seed: int, steps: int, guidance: float, denoise: float
     ) -> io.NodeOutput:
         sigmas = schedule(model, steps, denoise, latent)
+        for remark in bridge.remarks(model, latent, positive):
+            show(cls, remark)
         made = bridge.sample(
             model,
             latent,

@@ -21,6 +21,8 @@ PROMISED = {
     "AtelierEncodeVideoPrompt": ["clip", "prompt", "negative_prompt", "style"],
     "AtelierEmptyVideoLatent": ["model", "width", "height", "seconds", "frames", "fps", "batch_size"],
     "AtelierPlaceFrames": ["vae", "latent", "images", "position", "time", "strength"],
+    "AtelierControlVideo": ["positive", "negative", "vae", "latent", "images"],
+    "AtelierDynamicGuidance": ["model"],
     "AtelierVideoSchedule": ["model", "latent", "steps", "denoise"],
     "AtelierSampleVideo": ["model", "positive", "negative", "latent", "seed", "steps", "guidance", "denoise"],
     "AtelierDecodeVideo": ["vae", "latent", "fps", "format", "crf", "bit_depth", "audio"],
@@ -46,6 +48,8 @@ PROMISED_OUTPUTS = {
     "AtelierEncodeVideoPrompt": ["CONDITIONING", "CONDITIONING"],
     "AtelierEmptyVideoLatent": ["LATENT"],
     "AtelierPlaceFrames": ["LATENT"],
+    "AtelierControlVideo": ["CONDITIONING", "CONDITIONING"],
+    "AtelierDynamicGuidance": ["MODEL"],
     "AtelierVideoSchedule": ["SIGMAS"],
     "AtelierSampleVideo": ["LATENT"],
     "AtelierDecodeVideo": ["VIDEO", "IMAGE"],
@@ -72,7 +76,7 @@ def schemas():
     import utils.extra_config  # noqa: F401  before `server`: ComfyUI's `utils` must win over the one inside `comfy`
 
     nodes = asyncio.run(asyncio.run(atelier.comfy_entrypoint()).get_node_list())
-    return {schema.node_id: schema for schema in (node.define_schema() for node in nodes)}
+    return {schema.node_id: schema for schema in (node.GET_SCHEMA() for node in nodes)}
 
 
 def test_nodes_keep_their_promise(schemas):

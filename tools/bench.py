@@ -22,7 +22,7 @@ import pack
 from console import Problem, guard, say
 
 BENCHMARKS = {
-    "step": "a sampler step against LTXPipeline's, ratio",
+    "step": "a sampler step against diffusers' LTX, CogVideoX and Mochi pipelines, ratio",
     "step_core": "a sampler step against ComfyUI core's own LTXV, ratio",
     "parity": "difference from diffusers' pipelines, relative",
     "decode": "decoding by the piece: memory against length and diffusers' ways, time against one go",

@@ -163,7 +163,7 @@ def recognise(kind: type, checkpoint: Checkpoint) -> Variant | None:
     )
     name = f"Pyramid Flow {kind.label} {size}"
     scheduler = {"trained_frames": TRAINED_FRAMES[size]}
-    return Variant(name, GRID, RECIPES[size], config, text, Knowns(), scheduler)
+    return Variant(name, GRID, RECIPES[size], config, text, Knowns(about=""), scheduler)
 
 
 def _network_config(shapes: dict[str, Shape]) -> dict[str, Any]:

@@ -1,111 +1,49 @@
-"""CogVideoX against diffusers' pipelines, from folders and from single files with diffusers and SAT keys."""
+"""CogVideoX's parts and files; whole clips are compared with diffusers' pipelines in test_parity.py."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
+import reference
 import tiny_cogvideox
 import torch
 from atelier.models import bridge, checkpoint, cogvideox, knowns
 from atelier.models.files import CheckpointError, open_checkpoint
 from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
-from tiny_cogvideox import FRAMES, HEIGHT, WIDTH
-
-STEPS, GUIDANCE, PROMPT, NEGATIVE = 5, 3.0, "a red circle moving left", "blurry"
-
-
-def relative(a: torch.Tensor, b: torch.Tensor) -> float:
-    return ((a - b).norm() / b.norm()).item()
+from reference import PROMPT, relative
+from tiny_cogvideox import HEIGHT, WIDTH
 
 
 def shapes(state: dict) -> dict:
     return {key: tuple(weight.shape) for key, weight in state.items()}
 
 
-class Loaded:
-    """A folder loaded by us, and the pipeline it was saved from."""
-
-    def __init__(self, path, name):
-        tiny_cogvideox.folder(path, name)
-        self.model, self.clip, self.vae = (
-            load(path) for load in (checkpoint.load_model, checkpoint.load_clip, checkpoint.load_vae)
-        )
-        self.pipe, self.variant = tiny_cogvideox.pipeline(name), self.model.model.variant
-
-    def text(self, prompt: str) -> list:
-        return bridge.encode_text(self.clip, prompt)[0]
-
-    def empty(self, frames: int = FRAMES) -> dict:
-        return bridge.empty_latent(self.variant.grid.latent_shape(WIDTH, HEIGHT, frames), 8.0)
-
-    def sampled(self, latent: dict, seed: int) -> torch.Tensor:
-        inner = self.model.model
-        sigmas = inner.family.schedule(inner.variant, STEPS, tuple(latent["samples"].shape))
-        texts = self.text(PROMPT), self.text(NEGATIVE)
-        return bridge.sample(self.model, latent, *texts, seed=seed, sigmas=sigmas, guidance=GUIDANCE)["samples"]
-
-    def reference(self, seed: int, last_alpha: float = 0.0, **inputs) -> tuple[torch.Tensor, torch.Tensor]:
-        """The pipeline's latents [B, C, T, H, W] and frames, from the same noise and words."""
-        noise = torch.randn(self.empty()["samples"].shape, generator=torch.manual_seed(seed))
-        lead = -noise.shape[2] % self.variant.grid.patch[0]
-        noise = torch.cat([bridge.noise_in_front(noise, lead, seed), noise], dim=2).transpose(1, 2)
-        self.pipe.scheduler.alphas_cumprod[-1] = last_alpha
-        words = dict(prompt=PROMPT, negative_prompt=NEGATIVE, guidance_scale=GUIDANCE, num_inference_steps=STEPS)
-        size = dict(width=WIDTH, height=HEIGHT, num_frames=FRAMES)
-        latents = self.pipe(**size, **words, **inputs, latents=noise, output_type="latent").frames[:, lead:]
-        with torch.no_grad():
-            pixels = self.pipe.decode_latents(latents)
-        frames = self.pipe.video_processor.postprocess_video(pixels, output_type="pt")
-        return latents.transpose(1, 2), frames[0].movedim(1, -1)
-
-    def compare(self, made: torch.Tensor, seed: int, **inputs) -> None:
-        """With the published terminal alpha of zero, and with ours in its place: the only thing that differs."""
-        published, _ = self.reference(seed, **inputs)
-        latents, pixels = self.reference(seed, cogvideox.LAST_ALPHA, **inputs)
-        frames = bridge.decode(self.vae, made)
-        assert frames.shape == pixels.shape == (FRAMES, HEIGHT, WIDTH, 3)
-        assert relative(made, published) <= 1e-4
-        assert relative(made, latents) <= 5e-5  # float32, with sigmas up to 4518
-        assert relative(frames, pixels) <= 1e-4
-
-
-@pytest.fixture(scope="module", params=[name for name in tiny_cogvideox.VARIANTS if not name.endswith("I2V")])
+@pytest.fixture(scope="module", params=["2B", "5B", "1.5 5B"])
 def from_text(request, tmp_path_factory):
-    return Loaded(tmp_path_factory.mktemp("diffusers") / "cogvideox", request.param)
+    return reference.CogVideoX(request.param, tmp_path_factory.mktemp("diffusers"))
 
 
-@pytest.fixture(scope="module", params=[name for name in tiny_cogvideox.VARIANTS if name.endswith("I2V")])
+@pytest.fixture(scope="module", params=["5B I2V", "1.5 5B I2V"])
 def from_image(request, tmp_path_factory):
-    return Loaded(tmp_path_factory.mktemp("diffusers") / "cogvideox", request.param)
-
-
-def image() -> torch.Tensor:
-    return torch.rand(1, HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(1))
-
-
-def test_text_to_video(from_text):
-    from_text.compare(from_text.sampled(from_text.empty(), seed=7), seed=7)
-
-
-def test_image_to_video(from_image):
-    known = knowns.place(from_image.empty(), from_image.vae.encode(image()), start=0, strength=1.0)
-    from_image.compare(from_image.sampled(known, seed=8), seed=8, image=image().movedim(-1, 1))
+    return reference.CogVideoX(request.param, tmp_path_factory.mktemp("diffusers"))
 
 
 def test_first_frame_is_kept_by_networks_that_were_not_given_one(from_text):
-    known = from_text.vae.encode(image())
-    made = from_text.sampled(knowns.place(from_text.empty(), known, start=0, strength=1.0), seed=8)
+    known = from_text.folder.vae.encode(from_text.images(1))
+    made = from_text.folder.sampled(knowns.place(from_text.empty(), known, start=0, strength=1.0), seed=8)
     assert torch.allclose(made[:, :, :1], known, atol=1e-4)
 
 
 def test_last_frame_is_kept_by_the_sampler(from_image):
-    known = from_image.vae.encode(image())
-    made = from_image.sampled(knowns.place(from_image.empty(), known, start=2, strength=1.0), seed=8)
+    known = from_image.folder.vae.encode(from_image.images(1))
+    made = from_image.folder.sampled(knowns.place(from_image.empty(), known, start=2, strength=1.0), seed=8)
     assert torch.allclose(made[:, :, 2:], known, atol=1e-4)
 
 
 @pytest.mark.parametrize("text", ["", PROMPT, "a " * 500])
 def test_text_equals_the_pipelines(from_image, text):
-    ((embeds, options),) = from_image.text(text)
+    ((embeds, options),) = from_image.folder.conditioning(text)
     theirs, _ = from_image.pipe.encode_prompt(text, do_classifier_free_guidance=False)
     assert "attention_mask" not in options
     assert relative(embeds, theirs) <= 1e-5
@@ -147,7 +85,7 @@ def test_published_autoencoder_maps_key_for_key():
     assert {cogvideox.vae_name(key): shape for key, shape in shapes(stored).items()} == shapes(published)
 
 
-@pytest.mark.parametrize("layout,prefix", [("diffusers", ""), ("SAT", "model.diffusion_model.")])
+@pytest.mark.parametrize("layout,prefix", [("diffusers", ""), ("SAT", ""), ("SAT", "model.diffusion_model.")])
 @pytest.mark.parametrize("name", list(tiny_cogvideox.VARIANTS))
 def test_single_file_gives_the_same_network(tmp_path, name, layout, prefix):
     expected = tiny_cogvideox.network(name).state_dict()
@@ -155,18 +93,19 @@ def test_single_file_gives_the_same_network(tmp_path, name, layout, prefix):
         expected["patch_embed.pos_embedding"] = torch.zeros(1, 17776, 64)  # of 226 words and 13 x 30 x 45 patches
     state = expected if layout == "diffusers" else tiny_cogvideox.sat(expected)
     model = checkpoint.load_model(tiny_cogvideox.single_file(tmp_path / "cogvideox.safetensors", state, prefix)).model
-    assert model.variant.name == f"CogVideoX {name}".replace("2B", "5B")  # a head alone does not tell the 2B
+    # A head alone does not tell the 2B.
+    assert model.variant.name == f"CogVideoX {name}".replace("2B", "5B").replace(" Fun", "-Fun")
     weights = model.diffusion_model.state_dict()
     assert weights.keys() == expected.keys() and all(torch.equal(weights[key], expected[key]) for key in weights)
 
 
 def test_autoencoder_from_a_file_has_the_variants_scale(tmp_path, from_image):
-    name = "5B" if from_image.variant.grid.patch[0] == 1 else "1.5 5B"
+    name = "5B" if from_image.grid.patch[0] == 1 else "1.5 5B"
     model = tiny_cogvideox.single_file(tmp_path / "model.safetensors", tiny_cogvideox.network(name).state_dict())
     weights = tiny_cogvideox.vae(name).state_dict()
     for file, state in (("diffusers", weights), ("sat", tiny_cogvideox.sat_vae(weights))):
         vae = checkpoint.load_vae(model, chosen=tiny_cogvideox.single_file(tmp_path / f"{file}.safetensors", state))
-        assert torch.equal(vae.encode(image()), from_image.vae.encode(image()))
+        assert torch.equal(*(one.encode(from_image.images(1)) for one in (vae, from_image.folder.vae)))
 
 
 def test_float8_file_computes_wider(tmp_path):
@@ -178,11 +117,47 @@ def test_float8_file_computes_wider(tmp_path):
     assert network.patch_embed.proj.weight.dtype == model.get_dtype() == torch.float32
 
 
-def test_fun_checkpoint_is_named(tmp_path):
-    fun = tiny_cogvideox.network("5B").state_dict()
-    fun["patch_embed.proj.weight"] = torch.zeros(64, 33, 2, 2)
-    with pytest.raises(CheckpointError, match="CogVideoX-Fun"):
-        cogvideox.recognise(open_checkpoint(tiny_cogvideox.single_file(tmp_path / "fun.safetensors", fun)))
+def test_other_fine_tunes_are_named(tmp_path):
+    other = tiny_cogvideox.network("5B").state_dict()
+    other["patch_embed.proj.weight"] = torch.zeros(64, 21, 2, 2)
+    with pytest.raises(CheckpointError, match="takes 5 channels beside"):
+        cogvideox.recognise(open_checkpoint(tiny_cogvideox.single_file(tmp_path / "other.safetensors", other)))
+
+
+@pytest.fixture(scope="module")
+def inpainting(tmp_path_factory):
+    """Fun InP, loaded from a folder whose config has what only its authors' training read."""
+    path = tiny_cogvideox.folder(tmp_path_factory.mktemp("diffusers") / "inp", "Fun 5B InP")
+    config = path / "transformer" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"add_noise_in_inpaint_model": True}))
+    model, vae = checkpoint.load_model(path), checkpoint.load_vae(path)
+    return reference.Loaded(bridge.introduce(model, vae), checkpoint.load_clip(path), vae)
+
+
+def test_inpainting_network_sees_where_the_clip_is_known_and_black_elsewhere(inpainting):
+    """As aigc-apps' pipeline: where it is known, then the clip, both scaled; all zeros where nothing is known."""
+    variant, generator = inpainting.model.model.variant, torch.Generator().manual_seed(5)
+    assert variant.name == "CogVideoX-Fun 5B InP" and variant.recipe.width == 672
+    frames = torch.rand(1, HEIGHT, WIDTH, 3, generator=generator)
+    known = knowns.place({"samples": torch.zeros(1, 16, 3, 6, 8)}, inpainting.vae.encode(frames), 0, 1.0)
+    given = variant.knowns.channels(known["samples"], known["noise_mask"])
+    assert given.shape == (1, 17, 3, 6, 8)
+    assert given[:, 0].unique().tolist() == pytest.approx([0.0, cogvideox.SCALE_5B])
+    assert torch.equal(given[:, 1:, :1], known["samples"][:, :, :1])
+    black = inpainting.vae.encode(torch.zeros(17, 96, 96, 3))[0, :, -1, 6, 6]
+    assert black.abs().mean() > 0.01
+    assert torch.equal(given[:, 1:, 1:], black.view(1, 16, 1, 1, 1).expand(1, 16, 2, 6, 8))
+    assert not variant.knowns.channels(known["samples"], torch.ones_like(known["noise_mask"])).any()
+
+
+def test_inpainting_network_fills_any_hole(inpainting):
+    latent = {"samples": torch.randn(1, 16, 3, 6, 8, generator=torch.Generator().manual_seed(6))}
+    free = inpainting.sampled(latent, seed=4)
+    for hole in ((slice(1, 3), slice(None)), (slice(None), slice(0, 3))):
+        mask = torch.zeros(1, 1, 3, 6, 8)
+        mask[:, :, hole[0], hole[1]] = 1.0
+        made = inpainting.sampled({**latent, "noise_mask": mask}, seed=4)
+        assert made.isfinite().all() and relative(made, free) > 1e-3
 
 
 def test_incomplete_file_is_named(tmp_path):
@@ -204,12 +179,12 @@ def test_clips_are_as_long_as_the_autoencoder_can_make_them(frames, legal):
 def test_any_number_of_latent_frames_is_sampled_and_decoded(from_text, latent_frames):
     """Lengths from other nodes: what the network's tokens lack is put in front, the clip stays as long as it was."""
     shape = (1, 16, latent_frames, HEIGHT // 8, WIDTH // 8)
-    made = from_text.sampled({"samples": torch.zeros(shape)}, seed=3)
+    made = from_text.folder.sampled({"samples": torch.zeros(shape)}, seed=3)
     assert made.shape == shape
-    assert len(bridge.decode(from_text.vae, made)) == 4 * latent_frames - 3
+    assert len(bridge.decode(from_text.folder.vae, made)) == 4 * latent_frames - 3
 
 
 def test_other_sizes_are_refused_where_places_are_learned(from_image):
-    if from_image.variant.grid.patch[0] == 1:
+    if from_image.grid.patch[0] == 1:
         with pytest.raises(ValueError, match="makes no other size"):
-            from_image.sampled({"samples": torch.zeros(1, 16, 3, 4, 4)}, seed=0)
+            from_image.folder.sampled({"samples": torch.zeros(1, 16, 3, 4, 4)}, seed=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import adapters
 import comfy.model_management as memory
@@ -250,10 +251,11 @@ def stacked(model, transformer: torch.nn.Module, folder):
 
 
 def test_two_on_ltx_sample_as_diffusers_does(tmp_path):
-    loaded = reference.load(tmp_path / "ltx", "0.9.1")
-    model = stacked(loaded.model, loaded.pipe.transformer, tmp_path)
-    without, _ = reference.text_to_video(loaded)
-    latents, _ = reference.text_to_video(reference.Loaded(model, loaded.clip, loaded.vae, loaded.pipe))
+    case = reference.LTX("0.9.1", tmp_path)
+    model = stacked(case.folder.model, case.pipe.transformer, tmp_path)
+    theirs, _ = case.answer(reference.T2V)
+    without = reference.relative(case.made(case.folder, reference.T2V), theirs)
+    latents = reference.relative(case.made(replace(case.folder, model=model), reference.T2V), theirs)
     assert latents <= 1e-5 < 1e-2 < without
 
 

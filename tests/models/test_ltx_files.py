@@ -125,3 +125,13 @@ def test_distilled_is_told_by_name_and_by_metadata(tmp_path):
     assert len(ltx_video.schedule(by_name, 4, (1, 128, 3, 16, 16))) == 5
     plain = ltx_video.recognise(open_checkpoint(tiny.single_file(tmp_path / "ltxv.safetensors")))
     assert plain.recipe.guidance == 3.0
+
+
+@pytest.mark.parametrize("length", [0x80, 0x4B50], ids=["pickle", "zip"])
+def test_a_header_whose_length_looks_like_another_format(tmp_path, length):
+    """The first bytes of a safetensors file are a length, which may be those of any other format."""
+    path = tiny.single_file(tmp_path / "ltx.safetensors", None)
+    whole, size = path.read_bytes(), int.from_bytes(path.read_bytes()[:8], "little")
+    padded = size + (length - size) % 0x10000
+    path.write_bytes(padded.to_bytes(8, "little") + whole[8 : 8 + size].ljust(padded) + whole[8 + size :])
+    assert ltx_video.recognise(open_checkpoint(path)).name == "LTX Video 2B"

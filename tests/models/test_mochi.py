@@ -1,8 +1,9 @@
-"""Mochi 1 against diffusers' pipeline, from folders and from the files with original keys."""
+"""Mochi 1's parts and files; whole clips are compared with diffusers' pipeline in test_parity.py."""
 
 from __future__ import annotations
 
 import pytest
+import reference
 import tiny
 import tiny_mochi
 import torch
@@ -10,63 +11,22 @@ from atelier.models import bridge, checkpoint, knowns, mochi
 from atelier.models.files import CheckpointError, Component, open_checkpoint, open_component
 from diffusers import AutoencoderKLMochi, MochiTransformer3DModel
 from diffusers.loaders.single_file_utils import convert_mochi_transformer_checkpoint_to_diffusers
-
-WIDTH, HEIGHT, FRAMES, STEPS, GUIDANCE = 64, 48, 13, 5, 4.5
-PROMPT = "a red circle moving left"
-
-
-def relative(a: torch.Tensor, b: torch.Tensor) -> float:
-    return ((a - b).norm() / b.norm()).item()
+from reference import PROMPT, relative
 
 
 def shapes(state: dict) -> dict:
     return {key: tuple(weight.shape) for key, weight in state.items()}
 
 
-class Loaded:
-    """A folder loaded by us, and the pipeline it was saved from."""
-
-    def __init__(self, path):
-        self.model, self.clip, self.vae = (
-            load(path) for load in (checkpoint.load_model, checkpoint.load_clip, checkpoint.load_vae)
-        )
-        self.pipe = tiny_mochi.pipeline()
-
-    def text(self, prompt: str) -> list:
-        return bridge.encode_text(self.clip, prompt)[0]
-
-    def sampled(self, latent: dict, seed: int) -> torch.Tensor:
-        inner = self.model.model
-        sigmas = inner.family.schedule(inner.variant, STEPS, tuple(latent["samples"].shape))
-        texts = self.text(PROMPT), self.text("")
-        return bridge.sample(self.model, latent, *texts, seed=seed, sigmas=sigmas, guidance=GUIDANCE)["samples"]
-
-
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
-    return Loaded(tiny_mochi.folder(tmp_path_factory.mktemp("diffusers") / "mochi"))
-
-
-def empty() -> dict:
-    return bridge.empty_latent(mochi.GRID.latent_shape(WIDTH, HEIGHT, FRAMES), 30.0)
-
-
-def test_text_to_video(loaded):
-    made = loaded.sampled(empty(), seed=7)
-    noise = torch.randn(made.shape, generator=torch.manual_seed(7))
-    size = dict(width=WIDTH, height=HEIGHT, num_frames=FRAMES)
-    common = dict(size, num_inference_steps=STEPS, guidance_scale=GUIDANCE, prompt=PROMPT, negative_prompt="")
-    latents = loaded.pipe(**common, latents=noise.clone(), output_type="latent").frames
-    assert relative(made, latents) <= 1e-5
-    pixels = loaded.pipe(**common, latents=noise.clone(), output_type="pt").frames[0].movedim(1, -1)
-    assert pixels.shape == (FRAMES, HEIGHT, WIDTH, 3)
-    assert relative(bridge.decode(loaded.vae, made), pixels) <= 1e-4
+def case(tmp_path_factory):
+    return reference.Mochi("preview", tmp_path_factory.mktemp("diffusers"))
 
 
 @pytest.mark.parametrize("text", ["", PROMPT, "a " * 500])
-def test_text_equals_the_pipelines(loaded, text):
-    ((embeds, options),) = loaded.text(text)
-    theirs, mask, _, _ = loaded.pipe.encode_prompt(text, do_classifier_free_guidance=False)
+def test_text_equals_the_pipelines(case, text):
+    ((embeds, options),) = case.folder.conditioning(text)
+    theirs, mask, _, _ = case.pipe.encode_prompt(text, do_classifier_free_guidance=False)
     assert torch.equal(options["attention_mask"].bool(), mask)
     assert relative(embeds, theirs) <= 1e-5
 
@@ -78,21 +38,20 @@ def test_schedule_ends_at_zero_and_falls(steps):
     assert (sigmas.diff() < 0).all()
 
 
-def test_known_first_frame_is_kept(loaded):
+def test_known_first_frame_is_kept(case):
     """Mochi was trained on text alone: ComfyUI re-noises what is known to each step's level."""
-    image = torch.rand(1, HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(1))
-    known = loaded.vae.encode(image)
-    made = loaded.sampled(knowns.place(empty(), known, start=0, strength=1.0), seed=8)
+    known = case.folder.vae.encode(case.images(1))
+    made = case.folder.sampled(knowns.place(case.empty(), known, start=0, strength=1.0), seed=8)
     assert torch.allclose(made[:, :, :1], known, atol=1e-5)
-    assert not torch.allclose(made[:, :, 1:], loaded.sampled(empty(), seed=8)[:, :, 1:], atol=1e-3)
+    assert not torch.allclose(made[:, :, 1:], case.folder.sampled(case.empty(), seed=8)[:, :, 1:], atol=1e-3)
 
 
-def test_encoding_equals_the_reference(loaded):
-    clip = torch.rand(FRAMES, HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(2))
-    vae = loaded.pipe.vae
+def test_encoding_equals_the_reference(case):
+    clip = case.images(13)
+    vae = case.pipe.vae
     mean, std = (torch.tensor(v).view(1, -1, 1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
     theirs = (vae.encode(clip.movedim(-1, 0)[None] * 2 - 1).latent_dist.mode() - mean) / std
-    assert relative(loaded.vae.encode(clip), theirs) <= 1e-5
+    assert relative(case.folder.vae.encode(clip), theirs) <= 1e-5
 
 
 def test_published_network_maps_key_for_key():
@@ -143,13 +102,13 @@ def test_autoencoder_from_its_two_original_files(tmp_path):
     encoder, decoder = tiny_mochi.halves(tmp_path / "vae")
     core, _ = tiny_mochi.core_halves()
     # One frame: ComfyUI's own encoder attends frames to come, and its decoder begins a clip in another way.
-    clip = torch.rand(1, HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(3))
+    clip = torch.rand(1, 48, 64, 3, generator=torch.Generator().manual_seed(3))
     for chosen in (encoder, decoder):
         vae = checkpoint.load_vae(model, chosen=chosen)
         statistics = vae.first_stage_model.autoencoder._statistics(clip)
         theirs = (core(clip.movedim(-1, 0)[None] * 2 - 1).mode() - statistics[0]) / statistics[1]
         assert relative(vae.encode(clip), theirs) <= 1e-5
-        assert bridge.decode(vae, theirs).shape == (1, HEIGHT, WIDTH, 3)
+        assert bridge.decode(vae, theirs).shape == clip.shape
     encoder.unlink()
     vae = checkpoint.load_vae(model, lambda: [decoder])
     with pytest.raises(CheckpointError, match="decoder alone"):
@@ -172,7 +131,7 @@ def test_other_autoencoders_are_passed_over(tmp_path):
     assert mochi.build_autoencoder(Component("VAE", (), {"blocks.0.0.weight": (1,)}), None) is None
 
 
-def test_latent_that_splits_a_token_is_refused(loaded):
+def test_latent_that_splits_a_token_is_refused(case):
     odd = {"samples": torch.zeros(1, 12, 2, 5, 8)}
     with pytest.raises(ValueError, match="multiples of 16"):
-        loaded.sampled(odd, seed=0)
+        case.folder.sampled(odd, seed=0)

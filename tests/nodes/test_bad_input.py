@@ -12,6 +12,7 @@ import graphs
 import pytest
 import quantised
 import tiny
+import tiny_cogvideox
 import tiny_mochi
 import torch
 from client import GraphRejected, JobFailed, JobInterrupted
@@ -114,6 +115,48 @@ def test_weights_that_do_not_fit(server, models):
     save_file(state, file)
     tiny.t5_file(put(models / "text_encoders", "t5xxl.safetensors"))
     assert "proj_out.bias" in error(server, model="checkpoints/ltx.safetensors")
+
+
+def test_cogvideox_fine_tune_that_is_not_known(server, models):
+    folder = tiny_cogvideox.folder(models / "diffusers" / "tuned", "Fun 5B InP")
+    config = folder / "transformer" / "config.json"
+    config.write_text(config.read_text().replace('"in_channels": 33', '"in_channels": 21'))
+    assert "takes 5 channels beside the clip's 16" in error(server, model="diffusers/tuned")
+
+
+def test_cogvideox_fun_under_the_config_of_the_plain_model(server, models):
+    folder = tiny_cogvideox.folder(models / "diffusers" / "plain", "Fun 5B InP")
+    config = folder / "transformer" / "config.json"
+    config.write_text(config.read_text().replace('"in_channels": 33', '"in_channels": 16'))
+    message = error(server, model="diffusers/plain")
+    assert "patch_embed.proj.weight" in message and "another variant" in message
+
+
+def test_sat_file_with_keys_missing(server, models):
+    state = tiny_cogvideox.sat(tiny_cogvideox.network("5B").state_dict())
+    del state["transformer.layers.1.mlp.dense_4h_to_h.weight"]
+    tiny_cogvideox.single_file(put(models / "diffusion_models", "sat.safetensors"), state)
+    tiny.t5_file(put(models / "text_encoders", "t5xxl.safetensors"))
+    tiny_cogvideox.single_file(put(models / "vae", "cog.safetensors"), tiny_cogvideox.vae("5B").state_dict())
+    assert "ff.net.2.weight" in error(server, model="diffusion_models/sat.safetensors")
+
+
+def test_length_that_cogvideox_cannot_make_moves_to_the_nearest(server, models):
+    tiny_cogvideox.folder(models / "diffusers" / "later", "1.5 5B")
+    graph = graphs.text_to_video(model="diffusers/later", width=64, height=48, frames=14, steps=1)
+    assert len(graphs.frames(server.client, server.client.run(graph))) == 17
+    assert "frames 14 -> 17" in server.log.read_text()
+
+
+def test_control_clip_for_a_model_that_follows_none(server):
+    graph = graphs.text_to_video()
+    graph["poses"] = graphs.node("EmptyImage", width=64, height=64, batch_size=17, color=0)
+    inputs = dict(vae=["load", 2], latent=["empty", 0], images=["poses", 0])
+    graph["control"] = graphs.node("AtelierControlVideo", positive=["text", 0], negative=["text", 1], **inputs)
+    graph["sample"]["inputs"] |= dict(positive=["control", 0], negative=["control", 1])
+    with pytest.raises(JobFailed) as raised:
+        server.client.run(graph)
+    assert "takes no control clip" in raised.value.details["exception_message"]
 
 
 def test_no_text_encoder(server, models):

@@ -15,7 +15,12 @@ import tiny_pyramid
 FOLDERS = {
     "mochi": (tiny_mochi.folder, 13, 48),
     "cogvideox-2b": (lambda path: tiny_cogvideox.folder(path, "2B"), 9, 48),
+    "cogvideox-5b": (lambda path: tiny_cogvideox.folder(path, "5B"), 9, 48),
+    "cogvideox-5b-i2v": (lambda path: tiny_cogvideox.folder(path, "5B I2V"), 9, 48),
+    "cogvideox-1.5-5b": (lambda path: tiny_cogvideox.folder(path, "1.5 5B"), 9, 48),
     "cogvideox-1.5-5b-i2v": (lambda path: tiny_cogvideox.folder(path, "1.5 5B I2V"), 9, 48),
+    "cogvideox-fun-5b-inp": (lambda path: tiny_cogvideox.folder(path, "Fun 5B InP"), 9, 48),
+    "cogvideox-fun-5b-control": (lambda path: tiny_cogvideox.folder(path, "Fun 5B Control"), 9, 48),
     "pyramid-miniflux": (lambda path: tiny_pyramid.folder(path, "miniflux"), 17, 64),
     "pyramid-sd3": (lambda path: tiny_pyramid.folder(path, "sd3"), 17, 64),
 }
@@ -66,6 +71,25 @@ def test_clips_are_edited_by_changing_only_the_loader(server, workflow, choice, 
     made = graphs.frames(server.client, server.client.run(prompt))
     assert made.shape[1:] == (height, 64, 3) and made.isfinite().all()
     assert len(made) > frames if graph_name in ("extend", "blend") else len(made) == frames
+
+
+def test_control_clip_and_dynamic_guidance_change_the_video(server, choice):
+    def made(*tools: str):
+        graph = graphs.text_to_video(model=choice("cogvideox-fun-5b-control"), width=64, height=48, frames=9, steps=5)
+        if "control" in tools:
+            graph["poses"] = graphs.node("EmptyImage", width=80, height=60, batch_size=5, color=0xC04020)
+            inputs = dict(vae=["load", 2], latent=["empty", 0], images=["poses", 0])
+            graph["control"] = graphs.node("AtelierControlVideo", positive=["text", 0], negative=["text", 1], **inputs)
+            graph["sample"]["inputs"] |= dict(positive=["control", 0], negative=["control", 1])
+        if "dynamic" in tools:
+            graph["dynamic"] = graphs.node("AtelierDynamicGuidance", model=["load", 0])
+            graph["sample"]["inputs"]["model"] = ["dynamic", 0]
+        return graphs.frames(server.client, server.client.run(graph))
+
+    plain, controlled, dynamic = made(), made("control"), made("control", "dynamic")
+    assert plain.shape == controlled.shape == dynamic.shape == (9, 48, 64, 3)
+    assert "no control clip" in server.log.read_text()
+    assert (plain - controlled).abs().mean() > 1e-3 and (controlled - dynamic).abs().mean() > 1e-3
 
 
 @pytest.mark.parametrize("family", ["pyramid-miniflux", "pyramid-sd3"])

@@ -10,25 +10,34 @@ import torch
 from diffusers import (
     AutoencoderKLCogVideoX,
     CogVideoXDDIMScheduler,
+    CogVideoXFunControlPipeline,
     CogVideoXImageToVideoPipeline,
     CogVideoXPipeline,
     CogVideoXTransformer3DModel,
+    DiffusionPipeline,
 )
 from safetensors.torch import save_file
 
 State = dict[str, torch.Tensor]
 WIDTH, HEIGHT, FRAMES = 64, 48, 9
 _SIZE = dict(num_attention_heads=1, attention_head_dim=64, num_layers=2, time_embed_dim=8)
-_TEXT = dict(text_embed_dim=tiny.TEXT_WIDTH, sample_width=WIDTH // 8, sample_height=HEIGHT // 8, sample_frames=FRAMES)
+_TEXT = dict(text_embed_dim=tiny.TEXT_WIDTH, sample_width=90, sample_height=60, sample_frames=49)
 _ROTARY = dict(use_rotary_positional_embeddings=True)
+# As large as the clips are: learned places are stored.
+_LEARNED = dict(
+    use_learned_positional_embeddings=True, sample_width=WIDTH // 8, sample_height=HEIGHT // 8, sample_frames=FRAMES
+)
 _LATER = dict(patch_size_t=2, patch_bias=False, sample_width=300, sample_height=300)
 _IMAGE = dict(in_channels=32, out_channels=16)
 VARIANTS = {
     "2B": {},
     "5B": _ROTARY,
     "1.5 5B": {**_ROTARY, **_LATER},
-    "5B I2V": {**_ROTARY, **_IMAGE, "use_learned_positional_embeddings": True},
+    "5B I2V": {**_ROTARY, **_IMAGE, **_LEARNED},
     "1.5 5B I2V": {**_ROTARY, **_IMAGE, **_LATER, "ofs_embed_dim": 8},
+    "Fun 2B Control": _IMAGE,
+    "Fun 5B Control": {**_ROTARY, **_IMAGE},
+    "Fun 5B InP": {**_ROTARY, "in_channels": 33, "out_channels": 16},
 }
 
 
@@ -38,19 +47,20 @@ def network(variant: str) -> CogVideoXTransformer3DModel:
 
 
 def vae(variant: str) -> AutoencoderKLCogVideoX:
-    scale = dict(scaling_factor=1.15258426 if variant == "2B" else 0.7, invert_scale_latents=variant == "1.5 5B I2V")
+    scale = dict(scaling_factor=1.15258426 if "2B" in variant else 0.7, invert_scale_latents=variant == "1.5 5B I2V")
     model = AutoencoderKLCogVideoX(block_out_channels=(32,) * 4, layers_per_block=1, **scale)
     model = tiny.randomised(model, seed=2, std=0.05)
     last = model.encoder.conv_out.conv
-    # The image-to-video pipeline draws from the posterior: let it be a point.
+    # Pipelines that are given a picture or a clip draw from the posterior: let it be a point.
     last.weight[16:], last.bias[16:] = 0.0, -30.0
     return model
 
 
-def pipeline(variant: str) -> CogVideoXPipeline | CogVideoXImageToVideoPipeline:
-    kind = CogVideoXImageToVideoPipeline if variant.endswith("I2V") else CogVideoXPipeline
+def pipeline(variant: str) -> DiffusionPipeline:
+    kinds = {"I2V": CogVideoXImageToVideoPipeline, "Control": CogVideoXFunControlPipeline}
+    kind = kinds.get(variant.split()[-1], CogVideoXPipeline)
     scheduler = CogVideoXDDIMScheduler(
-        snr_shift_scale=3.0 if variant == "2B" else 1.0,
+        snr_shift_scale=3.0 if "2B" in variant else 1.0,
         prediction_type="v_prediction",
         rescale_betas_zero_snr=True,
         timestep_spacing="trailing",

@@ -1,4 +1,4 @@
-"""How far our clips are from those of LTXPipeline and LTXImageToVideoPipeline, on tiny random networks.
+"""How far our clips are from those of diffusers' pipelines, on tiny random networks: every family, variant and task.
 
 The comparison itself is tests/support/reference.py; here it becomes figures.
 """
@@ -13,23 +13,25 @@ from benchmarks.figure import Figure, short
 
 
 def parity() -> list[Figure]:
-    """The worst relative error of three VAE generations, text to video and image to video."""
+    """Of each family the worst relative error of its variants and tasks, from diffusers folders."""
     sys.path.insert(0, str(comfyui.ROOT / "tests" / "support"))
     import comfy.utils
     import reference
-    import tiny
     from diffusers.utils import logging
 
     comfy.utils.PROGRESS_BAR_ENABLED = False
     logging.disable_progress_bar()
 
-    errors = {}
-    for version in tiny.VERSIONS:
-        with tempfile.TemporaryDirectory(prefix="atelier-parity-") as folder:
-            loaded = reference.load(Path(folder) / "ltx", version)
-            errors[f"{version} text"] = reference.text_to_video(loaded)
-            errors[f"{version} image"] = reference.image_to_video(loaded)
-    return [_worst(errors, 0, "parity, latents", 1e-5), _worst(errors, 1, "parity, pixels", 1e-4)]
+    errors: dict[type, dict[str, tuple[float, float]]] = {}
+    with tempfile.TemporaryDirectory(prefix="atelier-parity-") as folder:
+        for case in reference.cases(Path(folder)):
+            for task in case.tasks:
+                errors.setdefault(type(case), {})[f"{case.variant} {task}"] = case.errors("folder", task)
+    return [
+        _worst(of_family, which, f"parity, {kind.family}, {what}", getattr(kind, what))
+        for kind, of_family in errors.items()
+        for which, what in enumerate(("latents", "pixels"))
+    ]
 
 
 def _worst(errors: dict[str, tuple[float, float]], which: int, name: str, target: float) -> Figure:

@@ -1,4 +1,4 @@
-"""One sampler step of our MODEL against LTXPipeline's and against ComfyUI core's own LTXV, on the same weights.
+"""One sampler step of our MODEL against diffusers' pipelines and against ComfyUI core's own LTXV, on the same weights.
 
 A step is all that a sampler does between two noise levels: conditioning, the network on both halves of the guidance,
 the guidance, the Euler update. It is measured in processor time of one thread, which other programs disturb little.
@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -26,30 +27,64 @@ NETWORK = {
 }
 SHAPE = (1, 128, 4, 6, 8)
 """192 tokens, twice: with and without the prompt."""
+TEXT_WIDTH = 1024
 TEXT_TOKENS, PROMPT_TOKENS, GUIDANCE, FPS = 128, 12, 3.0, 25.0
 ROUNDS = 15
 
 Step = Callable[[], torch.Tensor]
 
 
+@dataclass(frozen=True)
+class Subject:
+    """A network that a processor can run, and a step of it: from sigmas[0] to sigmas[1], latents of `shape`.
+
+    body(network, subject, variant): the step as the body of the pipeline's denoising loop does it.
+    """
+
+    name: str
+    pipeline: str
+    config: dict[str, Any]
+    body: Callable[..., Step]
+    shape: tuple[int, ...] = SHAPE
+    text_tokens: int = TEXT_TOKENS
+    sigmas: tuple[float, float] = (1.0, 0.9)
+
+    def noise(self) -> torch.Tensor:
+        return torch.randn(self.shape, generator=torch.Generator().manual_seed(1))
+
+    def texts(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Positive and negative text [1, tokens, width], with masks [1, tokens]."""
+        generator = torch.Generator().manual_seed(2)
+        mask = (torch.arange(self.text_tokens) < PROMPT_TOKENS).long()[None]
+        shape = (1, self.text_tokens, TEXT_WIDTH)
+        return [(torch.randn(shape, generator=generator), mask) for _ in range(2)]
+
+
 def step() -> list[Figure]:
-    """Our MODEL against the same network called as LTXPipeline calls it."""
-    model, state = our_model()
-    theirs = pipeline_step(model, state)
-    return in_sampler(model, lambda ours: _compare_with_pipeline(ours, theirs))
+    """Our MODEL against the same network called as each pipeline calls it."""
+    return [figure for subject in subjects() for figure in _step(subject)]
+
+
+def _step(subject: Subject) -> list[Figure]:
+    model, state = our_model(subject)
+    theirs = subject.body(_diffusers_network(subject, state), subject, model.model.variant)
+    return in_sampler(model, subject, lambda ours: _compare_with_pipeline(subject, ours, theirs))
 
 
 def step_core() -> list[Figure]:
     """Our MODEL against core's LTXV with the same weights, with core's attention for processors and with torch's."""
-    model, state = our_model()
+    subject = subjects()[0]
+    model, state = our_model(subject)
     core = core_model(state)
-    return in_sampler(model, lambda ours: in_sampler(core, lambda theirs: _compare_with_core(ours, theirs)))
+    return in_sampler(
+        model, subject, lambda ours: in_sampler(core, subject, lambda theirs: _compare_with_core(ours, theirs))
+    )
 
 
-def _compare_with_pipeline(ours: Step, theirs: Step) -> list[Figure]:
-    seconds = _timed({"ours": ours, "LTXPipeline": theirs})
+def _compare_with_pipeline(subject: Subject, ours: Step, theirs: Step) -> list[Figure]:
+    seconds = _timed({"ours": ours, subject.pipeline: theirs})
     note = f"{seconds_of(seconds)}; latents differ by {_relative(ours(), theirs()):.1e}"
-    return [Figure("step", ratios(*seconds.values()), 1.02, note=note)]
+    return [Figure(subject.name, ratios(*seconds.values()), 1.02, note=note)]
 
 
 def _compare_with_core(ours: Step, theirs: Step) -> list[Figure]:
@@ -81,23 +116,23 @@ def _timed(contenders: dict[str, Step]) -> dict[str, list[float]]:
         torch.set_num_threads(threads)
 
 
-def our_model() -> tuple[Any, dict[str, torch.Tensor]]:
+def our_model(subject: Subject) -> tuple[Any, dict[str, torch.Tensor]]:
     """The MODEL over a random float32 network, and the network's weights."""
     from atelier.models import bridge, checkpoint
     from atelier.models.files import Checkpoint, Component
 
-    config = {"_class_name": "LTXVideoTransformer3DModel", **NETWORK}
-    family, variant = checkpoint.identify(Checkpoint(Path("random"), Component("network", (), {}, config=config)))
+    component = Component("network", (), {}, config=subject.config)
+    family, variant = checkpoint.identify(Checkpoint(Path("random"), component))
     network = family.network(variant)
     generator = torch.Generator().manual_seed(0)
     state = {
         name: torch.ones(weight.shape)
-        if "norm" in name
+        if "norm" in name and weight.ndim == 1
         else torch.randn(weight.shape, generator=generator) / max(1, weight.shape[-1]) ** 0.5
         for name, weight in network.state_dict().items()
     }
     bridge.load_weights(network, dict(state), torch.float32, torch.float32)
-    return bridge.make_model(family, variant, network, torch.float32, reload=(our_model, ())), state
+    return bridge.make_model(family, variant, network, torch.float32, reload=(our_model, (subject,))), state
 
 
 def core_model(state: dict[str, torch.Tensor]) -> Any:
@@ -108,7 +143,7 @@ def core_model(state: dict[str, torch.Tensor]) -> Any:
     return comfy.sd.load_diffusion_model_state_dict(in_original_layout(state), {"dtype": torch.float32}, metadata)
 
 
-def in_sampler(model: Any, measure: Callable[[Step], list[Figure]]) -> list[Figure]:
+def in_sampler(model: Any, subject: Subject, measure: Callable[[Step], list[Figure]]) -> list[Figure]:
     """Start ComfyUI's sampling with `model` and, inside it, measure a step of the Euler sampler."""
     import comfy.sample
     import comfy.samplers
@@ -128,30 +163,35 @@ def in_sampler(model: Any, measure: Callable[[Step], list[Figure]]) -> list[Figu
 
     comfy.sample.sample_custom(
         model,
-        noise(),
+        subject.noise(),
         GUIDANCE,
         comfy.samplers.KSAMPLER(lambda *args, **kwargs: sampler(*args[:3], **kwargs)),
-        torch.tensor([1.0, 0.9, 0.0]),
-        *([[text, {"attention_mask": mask, "frame_rate": FPS}]] for text, mask in texts()),
-        torch.zeros(SHAPE),
+        torch.tensor([*subject.sigmas, 0.0]),
+        *([[text, {"attention_mask": mask, "frame_rate": FPS}]] for text, mask in subject.texts()),
+        torch.zeros(subject.shape),
         disable_pbar=True,
         seed=0,
     )
     return figures
 
 
-def pipeline_step(model: Any, state: dict[str, torch.Tensor]) -> Step:
-    """A step as the body of LTXPipeline's denoising loop does it, on diffusers' own network."""
-    from diffusers import FlowMatchEulerDiscreteScheduler, LTXVideoTransformer3DModel
+def _diffusers_network(subject: Subject, state: dict[str, torch.Tensor]) -> torch.nn.Module:
+    import diffusers
 
+    arguments = {name: value for name, value in subject.config.items() if name != "_class_name"}
     with torch.device("meta"):
-        network = LTXVideoTransformer3DModel(**NETWORK)
+        network = getattr(diffusers, subject.config["_class_name"])(**arguments)
     network.load_state_dict(state, assign=True)
-    network.requires_grad_(False).eval()
+    return network.requires_grad_(False).eval()
+
+
+def _ltx_step(network: torch.nn.Module, subject: Subject, variant: Any) -> Step:
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
     scheduler = FlowMatchEulerDiscreteScheduler()
-    grid, (_, _, time, height, width) = model.model.variant.grid, SHAPE
-    latents = noise().flatten(2).transpose(1, 2)
-    (text, mask), (negative, negative_mask) = texts()
+    grid, (_, _, time, height, width) = variant.grid, subject.shape
+    latents = subject.noise().flatten(2).transpose(1, 2)
+    (text, mask), (negative, negative_mask) = subject.texts()
     embeds, masks = torch.cat([negative, text]), torch.cat([negative_mask, mask])
 
     def euler() -> torch.Tensor:
@@ -169,24 +209,114 @@ def pipeline_step(model: Any, state: dict[str, torch.Tensor]) -> Step:
                 rope_interpolation_scale=(grid.temporal / FPS, grid.spatial, grid.spatial),
                 return_dict=False,
             )[0]
-        without, conditional = prediction.float().chunk(2)
-        guided = without + GUIDANCE * (conditional - without)
-        stepped = scheduler.step(guided, scheduler.timesteps[0], latents, return_dict=False)[0]
+        stepped = scheduler.step(_guided(prediction), scheduler.timesteps[0], latents, return_dict=False)[0]
         return stepped.transpose(1, 2).unflatten(2, (time, height, width))
 
     return euler
 
 
-def noise() -> torch.Tensor:
-    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(1))
+def _cogvideox_step(network: torch.nn.Module, subject: Subject, variant: Any) -> Step:
+    from atelier.models.cogvideox import fitted
+    from diffusers import CogVideoXDDIMScheduler
+    from diffusers.models.embeddings import get_3d_rotary_pos_embed
+
+    scheduler = CogVideoXDDIMScheduler.from_config(dict(variant.scheduler), **COGVIDEOX_SCHEDULER)
+    scheduler.set_timesteps(COGVIDEOX_STEPS)
+    timestep = scheduler.timesteps[COGVIDEOX_STEPS // 2]
+    _, _, time, height, width = subject.shape
+    size = (height // 2, width // 2)
+    crops = fitted(size, (network.config.sample_height // 2, network.config.sample_width // 2))
+    rotary = get_3d_rotary_pos_embed(network.config.attention_head_dim, crops, size, time)
+    first, following = subject.sigmas
+    latents = (subject.noise() * first / (1 + first**2) ** 0.5).transpose(1, 2)  # of a clip that is all zeros
+    (text, _), (negative, _) = subject.texts()
+    embeds = torch.cat([negative, text])
+
+    def ddim() -> torch.Tensor:
+        both = scheduler.scale_model_input(torch.cat([latents] * 2), timestep)
+        with torch.no_grad(), network.cache_context("cond_uncond"):
+            prediction = network(
+                hidden_states=both,
+                encoder_hidden_states=embeds,
+                timestep=timestep.expand(both.shape[0]),
+                image_rotary_emb=rotary,
+                return_dict=False,
+            )[0]
+        stepped = scheduler.step(_guided(prediction), timestep, latents, return_dict=False)[0]
+        return stepped.transpose(1, 2) * (1 + following**2) ** 0.5
+
+    return ddim
 
 
-def texts() -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Positive and negative text [1, tokens, width], with masks [1, tokens]."""
-    generator = torch.Generator().manual_seed(2)
-    mask = (torch.arange(TEXT_TOKENS) < PROMPT_TOKENS).long()[None]
-    shape = (1, TEXT_TOKENS, NETWORK["caption_channels"])
-    return [(torch.randn(shape, generator=generator), mask) for _ in range(2)]
+def _mochi_step(network: torch.nn.Module, subject: Subject, variant: Any) -> Step:
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    scheduler, latents = FlowMatchEulerDiscreteScheduler(invert_sigmas=True), subject.noise()
+    (text, mask), (negative, negative_mask) = subject.texts()
+    embeds, masks = torch.cat([negative, text]), torch.cat([negative_mask, mask]).bool()
+
+    def euler() -> torch.Tensor:
+        scheduler.set_timesteps(sigmas=list(subject.sigmas))
+        both = torch.cat([latents] * 2)
+        with torch.no_grad(), network.cache_context("cond_uncond"):
+            prediction = network(
+                hidden_states=both,
+                encoder_hidden_states=embeds,
+                timestep=scheduler.timesteps[0].expand(both.shape[0]),
+                encoder_attention_mask=masks,
+                return_dict=False,
+            )[0]
+        return scheduler.step(_guided(prediction), scheduler.timesteps[0], latents, return_dict=False)[0]
+
+    return euler
+
+
+def _guided(prediction: torch.Tensor) -> torch.Tensor:
+    without, conditional = prediction.float().chunk(2)
+    return without + GUIDANCE * (conditional - without)
+
+
+COGVIDEOX_STEPS = 50
+COGVIDEOX_SCHEDULER = {"timestep_spacing": "trailing", "prediction_type": "v_prediction", "clip_sample": False}
+COGVIDEOX = {
+    "num_layers": 6,
+    "num_attention_heads": 16,
+    "attention_head_dim": 64,
+    "time_embed_dim": 512,
+    "text_embed_dim": TEXT_WIDTH,
+    "use_rotary_positional_embeddings": True,
+    "sample_width": 90,
+    "sample_height": 60,
+}
+MOCHI = {
+    "num_layers": 6,
+    "num_attention_heads": 8,
+    "attention_head_dim": 128,
+    "pooled_projection_dim": 512,
+    "text_embed_dim": TEXT_WIDTH,
+    "time_embed_dim": 256,
+}
+
+
+def subjects() -> list[Subject]:
+    """LTX Video, CogVideoX (at the middle of its 50 steps) and Mochi 1: 192 tokens each."""
+    from atelier.models import cogvideox
+    from diffusers import CogVideoXDDIMScheduler
+
+    scheduler = CogVideoXDDIMScheduler.from_config(dict(cogvideox.SCHEDULER))
+    alphas = scheduler.alphas_cumprod.double()
+    last = len(alphas) - 1 - len(alphas) // 2
+    middle = [((1 - alphas[t]) / alphas[t]).sqrt().item() for t in (last, last - len(alphas) // COGVIDEOX_STEPS)]
+    ltx, cog, mochi = (
+        {"_class_name": f"{name}Transformer3DModel", **config}
+        for name, config in (("LTXVideo", NETWORK), ("CogVideoX", COGVIDEOX), ("Mochi", MOCHI))
+    )
+    shapes = {channels: (1, channels, 4, 12, 16) for channels in (16, 12)}
+    return [
+        Subject("step", "LTXPipeline", ltx, _ltx_step),
+        Subject("step, CogVideoX", "CogVideoXPipeline", cog, _cogvideox_step, shapes[16], 226, tuple(middle)),
+        Subject("step, Mochi", "MochiPipeline", mochi, _mochi_step, shapes[12], 256),
+    ]
 
 
 def _relative(a: torch.Tensor, b: torch.Tensor) -> float:

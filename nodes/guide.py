@@ -1,0 +1,58 @@
+"""Control Video and Dynamic Guidance: what else leads the sampler, for the models that were trained with it."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from ..models import bridge
+
+
+class ControlVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AtelierControlVideo",
+            display_name="Control Video",
+            category="Atelier",
+            description="Lets a clip of poses, edges or depth guide the whole shot, with a model trained to follow one "
+            "(CogVideoX-Fun Control and Pose).",
+            inputs=[
+                io.Conditioning.Input("positive", tooltip="Of Encode Video Prompt."),
+                io.Conditioning.Input("negative", tooltip="Of Encode Video Prompt."),
+                io.Vae.Input("vae", tooltip="The VAE of Load Video Model."),
+                io.Latent.Input("latent", tooltip="The shot: the same latent that goes into the sampler."),
+                io.Image.Input(
+                    "images",
+                    tooltip="The frames of the control clip. They are scaled and cropped to the shot's size; where "
+                    "they are too few, the last one is held.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="positive"),
+                io.Conditioning.Output(display_name="negative"),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, positive, negative, vae, latent: dict, images: torch.Tensor) -> io.NodeOutput:
+        control = bridge.control(vae, images, latent)
+        return io.NodeOutput(*(bridge.with_options(texts, control) for texts in (positive, negative)))
+
+
+class DynamicGuidance(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AtelierDynamicGuidance",
+            display_name="Dynamic Guidance",
+            category="Atelier",
+            description="Lets the guidance change from step to step, as the model's authors do (CogVideoX: "
+            "use_dynamic_cfg).",
+            inputs=[io.Model.Input("model", tooltip="The MODEL of Load Video Model.")],
+            outputs=[io.Model.Output()],
+        )
+
+    @classmethod
+    def execute(cls, model) -> io.NodeOutput:
+        return io.NodeOutput(bridge.with_dynamic_guidance(model))
