@@ -1,7 +1,8 @@
 """Saved graphs with marks: which graph an operation runs, and which of its inputs take what the request says.
 
-A mark stands in a node's title, in braces: `{prompt}` fills the node's input `prompt`; `{denoise=strength}` fills its
-input `denoise` with the request's `strength`; `{bypass without image}` bypasses the node when the request has no image.
+A graph is saved as any other, with Workflow > Save. A mark stands in a node's title, in braces: `{prompt}` fills the
+node's input `prompt`; `{denoise=strength}` fills its input `denoise` with the request's `strength`;
+`{bypass without image}` bypasses the node when the request has no image.
 """
 
 from __future__ import annotations
@@ -13,40 +14,43 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..tools.graph import BYPASSED, GraphError, node_types, to_api, type_into
 from . import comfy_queue, settings
 from .errors import ApiError
 
 Json = dict[str, Any]
 
 BUILT_IN = Path(__file__).parent.parent / "workflows" / "api"
-OPERATIONS = ("generate", "edit", "extend")
 _MARK = re.compile(r"\{\s*(?:bypass\s+without\s+(?P<without>\w+)|(?:(?P<input>\w+)\s*=\s*)?(?P<field>\w+))\s*\}")
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A saved graph in the form ComfyUI's queue takes, and the schemas of its nodes."""
+    """A saved graph and the schemas of its nodes."""
 
     file: Path
-    prompt: Json
+    workflow: Json
     schemas: Json
 
-    def marks(self) -> set[str]:
-        """The fields of a request that this graph listens to."""
-        return {mark["field"] or mark["without"] for node in self.prompt.values() for mark in _marks(node)}
+    def fields(self) -> set[str]:
+        """What of a request this graph listens to."""
+        return {mark["field"] or mark["without"] for node in self.workflow["nodes"] for mark in _marks(node)}
 
-    def filled(self, values: Json) -> Json:
-        """The graph with these values in the marked inputs; a value of None leaves what the artist saved."""
-        prompt = copy.deepcopy(self.prompt)
-        for node_id in list(prompt):
-            for mark in _marks(prompt[node_id]):
+    def filled(self, values: Json) -> tuple[Json, Json]:
+        """(what ComfyUI's queue takes, the saved graph) with these values typed into the marked inputs.
+
+        A value of None leaves what the artist saved.
+        """
+        workflow = copy.deepcopy(self.workflow)
+        for node in workflow["nodes"]:
+            for mark in _marks(node):
                 if mark["without"]:
                     if values.get(mark["without"]) is None:
-                        _bypass(prompt, node_id, self.schemas[prompt[node_id]["class_type"]])
-                        break
+                        node["mode"] = BYPASSED
                 elif values.get(mark["field"]) is not None:
-                    prompt[node_id]["inputs"][mark["input"] or mark["field"]] = values[mark["field"]]
-        return _needed(prompt, self.schemas)
+                    name = mark["input"] or mark["field"]
+                    type_into(node, self.schemas[node["type"]], name, values[mark["field"]])
+        return _needed(to_api(workflow, self.schemas), self.schemas), workflow
 
 
 _read: dict[str, tuple[Path, float, Graph]] = {}
@@ -63,60 +67,33 @@ async def load(operation: str) -> Graph:
 
 
 async def _checked(file: Path) -> Graph:
+    """The graph in a file, every mark of which fits its node."""
     try:
-        prompt = json.loads(file.read_text(encoding="utf-8"))
-        types = {node["class_type"] for node in prompt.values()}
-        assert all(isinstance(node["inputs"], dict) for node in prompt.values())
-    except (ValueError, AttributeError, TypeError, KeyError, AssertionError):
-        raise _unusable(file, "is no graph in ComfyUI's API form") from None
-    schemas = await comfy_queue.schemas(types)
-    if unknown := types - set(schemas):
-        raise _unusable(file, f"needs nodes that are missing: {', '.join(sorted(unknown))}")
-    graph = Graph(file, prompt, schemas)
-    for node in prompt.values():
-        known = {name for group in schemas[node["class_type"]]["input"].values() for name in group}
-        for mark in _marks(node):
-            name = mark["input"] or mark["field"]
-            if name is not None and name not in known:
-                title = node["_meta"]["title"]
-                raise _unusable(file, f"marks an input of '{title}' that is not there: {name}")
+        workflow = json.loads(file.read_text(encoding="utf-8"))
+        types = node_types(workflow)
+        graph = Graph(file, workflow, await comfy_queue.schemas(types))
+        to_api(workflow, graph.schemas)
+        for node in workflow["nodes"]:
+            for mark in _marks(node):
+                if name := mark["input"] or mark["field"]:
+                    type_into(copy.deepcopy(node), graph.schemas[node["type"]], name, None)
+    except (GraphError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ApiError(422, "unusable_graph", f"The graph {file.name} cannot be used: {error}") from None
     return graph
 
 
-def _unusable(file: Path, what: str) -> ApiError:
-    return ApiError(422, "unusable_graph", f"The graph {file.name} {what}.")
-
-
 def _marks(node: Json) -> list[re.Match]:
-    return list(_MARK.finditer((node.get("_meta") or {}).get("title") or ""))
-
-
-def _bypass(prompt: Json, node_id: str, schema: Json) -> None:
-    """Wire whoever listens to a node to what the node itself is given of the same type, as the editor's Bypass does."""
-    node = prompt.pop(node_id)
-    specs = {name: spec for group in schema["input"].values() for name, spec in group.items()}
-    for other in prompt.values():
-        for name, value in list(other["inputs"].items()):
-            if not _is_link(value) or value[0] != node_id:
-                continue
-            kind = schema["output"][value[1]]
-            through = [v for n, v in node["inputs"].items() if _is_link(v) and n in specs and specs[n][0] == kind]
-            if through:
-                other["inputs"][name] = through[0]
-            else:
-                del other["inputs"][name]
+    return list(_MARK.finditer(node.get("title") or ""))
 
 
 def _needed(prompt: Json, schemas: Json) -> Json:
     """The graph without nodes that no output depends on (a loader whose picture was not sent)."""
-    wanted, open_ends = set(), [i for i, node in prompt.items() if schemas[node["class_type"]].get("output_node")]
-    while open_ends:
-        node_id = open_ends.pop()
-        if node_id not in wanted and node_id in prompt:
-            wanted.add(node_id)
-            open_ends += [value[0] for value in prompt[node_id]["inputs"].values() if _is_link(value)]
-    return {node_id: node for node_id, node in prompt.items() if node_id in wanted}
-
-
-def _is_link(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int)
+    wanted, ends = set(), [key for key, node in prompt.items() if schemas[node["class_type"]].get("output_node")]
+    while ends:
+        key = ends.pop()
+        if key not in wanted and key in prompt:
+            wanted.add(key)
+            ends += [
+                value[0] for value in prompt[key]["inputs"].values() if isinstance(value, list) and len(value) == 2
+            ]
+    return {key: node for key, node in prompt.items() if key in wanted}

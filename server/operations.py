@@ -79,8 +79,10 @@ async def start(operation: str, shot: wire.Shot, body: Body, ids: list[str], sto
         if len(ids) > 1:
             row["settings"]["variations"] = ids
         rows.append(row)
-        prompts.append(graph.filled(values))
-        extras.append({"atelier": {"id": job_id, "operation": operation, "prompt": shot.prompt, **row["settings"]}})
+        prompt, workflow = graph.filled(values)
+        about = {"id": job_id, "operation": operation, "prompt": shot.prompt, **row["settings"]}
+        prompts.append(prompt)
+        extras.append({"workflow": workflow, "atelier": about})
     await runner.queue(rows, prompts, extras)
     return rows
 
@@ -183,7 +185,7 @@ def _limit(values: Json, local: LocalModel) -> list[str]:
 
 def _unheard(shot: wire.Shot, media: Media, graph: graphs.Graph) -> list[str]:
     """What the client said and nobody listens to."""
-    heard = graph.marks()
+    heard = graph.fields()
     if {"width", "height"} & heard:
         heard |= {"size"}
     if "num_frames" in heard or "seconds" in heard:
