@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import shutil
 import time
@@ -15,9 +16,9 @@ from typing import Any
 from aiohttp import web
 from aiohttp.client_exceptions import ClientConnectionError
 
-from . import body, door, files, openapi, operations, references, settings, wire
+from . import body, comfy_queue, door, files, openapi, operations, references, settings, wire
 from .errors import ApiError, bad, missing
-from .runner import Runner
+from .runner import Runner, prompt_id
 from .store import Row, Store, StoreTooNew
 
 POLL_AFTER_MS = "500"
@@ -128,8 +129,10 @@ async def cancel(api: Api, request: web.Request) -> web.Response:
 
 async def content(api: Api, request: web.Request) -> web.StreamResponse:
     row, variant = _job(api, request), request.query.get("variant", "video")
+    if variant == "preview":
+        return await _preview(row)
     if variant not in VARIANTS:
-        raise bad(f"'variant' must be one of {', '.join(VARIANTS)}.", "variant")
+        raise bad(f"'variant' must be one of {', '.join(VARIANTS)} and preview.", "variant")
     if row["status"] == "failed":
         raise ApiError(422, "video_failed", f"There is no video: {row['error']['message']}", "id")
     if row["status"] != "completed":
@@ -141,6 +144,16 @@ async def content(api: Api, request: web.Request) -> web.StreamResponse:
     kind = {".mp4": "video/mp4", ".webm": "video/webm", ".webp": "image/webp", ".jpg": "image/jpeg"}
     headers = {"Content-Type": kind.get(path.suffix, "application/octet-stream"), "X-Content-Type-Options": "nosniff"}
     return web.FileResponse(path, headers=headers)
+
+
+async def _preview(row: Row) -> web.Response:
+    picture = comfy_queue.preview(prompt_id(row["id"])) if row["status"] == "in_progress" else None
+    if picture is None:
+        raise ApiError(404, "no_preview", "There is no preview now; --preview-method switches them on.", "variant")
+    encoded = io.BytesIO()
+    await asyncio.to_thread(picture.convert("RGB").save, encoded, "JPEG")
+    headers = {"Cache-Control": "no-store"}
+    return web.Response(body=encoded.getvalue(), content_type="image/jpeg", headers=headers)
 
 
 async def create_character(api: Api, request: web.Request) -> web.Response:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
-from comfy_execution.progress import get_progress_state
+from comfy_execution.progress import ProgressHandler, get_progress_state
 
 import nodes
 from server import PromptServer
@@ -92,6 +92,30 @@ def _number(item: tuple) -> float:
 def outcome(prompt_id: str) -> Json | None:
     """ComfyUI's record of a graph that has ended, or None."""
     return PromptServer.instance.prompt_queue.get_history(prompt_id=prompt_id).get(prompt_id)
+
+
+class _Preview(ProgressHandler):
+    """Keeps the newest picture that a running graph shows of its work."""
+
+    picture = None
+
+    def update_handler(self, node_id, value, max_value, state, prompt_id, image=None) -> None:
+        if image is not None:
+            self.picture = image[1]
+
+
+def preview(prompt_id: str):
+    """The newest preview of a running graph, a PIL image; None before the first, and where ComfyUI makes none."""
+    state = get_progress_state()
+    watcher = state.handlers.get(__name__)
+    return watcher.picture if watcher is not None and state.prompt_id == prompt_id else None
+
+
+def watch_previews(prompt_id: str) -> None:
+    """Begin to keep previews of a running graph; ComfyUI forgets its watchers with every graph."""
+    state = get_progress_state()
+    if state.prompt_id == prompt_id and __name__ not in state.handlers:
+        state.register_handler(_Preview(__name__))
 
 
 def steps(prompt_id: str) -> tuple[float, float]:

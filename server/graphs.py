@@ -21,6 +21,13 @@ from .errors import ApiError
 Json = dict[str, Any]
 
 BUILT_IN = Path(__file__).parent.parent / "workflows" / "api"
+FIELDS = {
+    *("prompt", "model", "negative_prompt", "style", "seed", "num_inference_steps", "guidance_scale", "strength"),
+    *("width", "height", "seconds", "num_frames", "fps", "image", "last_frame", "video"),
+    *("loop", "direction", "storyboard", "output", "context_start", "context_frames", "source_frames"),
+}
+"""What a graph's marks can ask for."""
+
 _MARK = re.compile(r"\{\s*(?:bypass\s+without\s+(?P<without>\w+)|(?:(?P<input>\w+)\s*=\s*)?(?P<field>\w+))\s*\}")
 
 
@@ -53,14 +60,14 @@ class Graph:
         return _needed(to_api(workflow, self.schemas), self.schemas), workflow
 
 
-_read: dict[str, tuple[Path, float, Graph]] = {}
+_read: dict[str, tuple[Path, int, Graph]] = {}
 
 
 async def load(operation: str) -> Graph:
     """The artist's own graph for an operation (user/atelier/api/OPERATION.json), else ours. Raises ApiError 422."""
     own = settings.folder() / "api" / f"{operation}.json"
     file = own if own.is_file() else BUILT_IN / f"{operation}.json"
-    changed = file.stat().st_mtime
+    changed = file.stat().st_mtime_ns
     if _read.get(operation, (None, None))[:2] != (file, changed):
         _read[operation] = file, changed, await _checked(file)
     return _read[operation][2]
@@ -75,6 +82,8 @@ async def _checked(file: Path) -> Graph:
         to_api(workflow, graph.schemas)
         for node in workflow["nodes"]:
             for mark in _marks(node):
+                if (field := mark["field"] or mark["without"]) not in FIELDS:
+                    raise GraphError(f"'{node['title']}' asks for '{field}'; there are {', '.join(sorted(FIELDS))}.")
                 if name := mark["input"] or mark["field"]:
                     type_into(copy.deepcopy(node), graph.schemas[node["type"]], name, None)
     except (GraphError, ValueError, LookupError, TypeError, AttributeError) as error:

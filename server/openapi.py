@@ -126,7 +126,7 @@ def _call(name: str, answer: str, body: Json | None = None, parameters: list[Jso
 
 
 def _content() -> Json:
-    variant = {"name": "variant", "in": "query", "schema": {"enum": ["video", "thumbnail", "spritesheet"]}}
+    variant = {"name": "variant", "in": "query", "schema": {"enum": ["video", "thumbnail", "spritesheet", "preview"]}}
     kinds = ("video/mp4", "video/webm", "image/webp", "image/jpeg", "application/octet-stream")
     answer = {"description": "The file", "content": {kind: {} for kind in kinds}}
     responses = {"200": answer, "206": answer, "416": {"description": "No such range"}} | _errors()

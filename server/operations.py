@@ -30,13 +30,6 @@ CONTEXT_FRAMES = 9
 MAX_SEED = 2**31
 """Below this our own seeds are drawn: every program can hold them."""
 
-FIELDS = {
-    *("prompt", "model", "negative_prompt", "style", "seed", "num_inference_steps", "guidance_scale", "strength"),
-    *("width", "height", "seconds", "num_frames", "fps", "image", "last_frame", "video"),
-    *("loop", "direction", "storyboard", "output", "context_start", "context_frames", "source_frames"),
-}
-"""What a graph's marks can ask for."""
-
 
 def new_id(kind: str) -> str:
     return f"{kind}_{uuid.uuid4().hex}"
@@ -146,7 +139,7 @@ async def _character(value: str | Json, body: Body, folder: Path, store: Store) 
 
 def _values(operation: str, shot: wire.Shot, local: LocalModel, clip: files.Clip | None) -> tuple[Json, list[str]]:
     """What the graph is given, and what had to be made smaller for the model."""
-    values = {name: getattr(shot, name) for name in FIELDS & set(wire.Shot.model_fields)}
+    values = {name: getattr(shot, name) for name in graphs.FIELDS & set(wire.Shot.model_fields)}
     values |= {"model": local.model, "image": None, "last_frame": None, "video": None}
     if shot.size:
         values["width"], values["height"] = wire.sides(shot.size)

@@ -19,7 +19,6 @@ from .store import ACTIVE, Row, Store
 
 LOOK_EVERY = 0.2
 """Seconds between two looks at ComfyUI's queue while there are jobs in it."""
-CLEAN_EVERY = 60.0
 
 PROCESS = f"{os.getpid()}:{psutil.Process().create_time():.2f}"
 """This process, told apart from a later one with the same number."""
@@ -39,7 +38,6 @@ class Runner:
         self._watch: asyncio.Task | None = None
         self._order = asyncio.Lock()
         self._handing: set[str] = set()
-        self._cleaned = 0.0
 
     async def recover(self) -> None:
         """At the start: jobs whose process is gone have either left a whole video or have failed."""
@@ -96,10 +94,8 @@ class Runner:
 
     async def clean(self) -> None:
         """Delete what has expired."""
-        if time.monotonic() - self._cleaned > CLEAN_EVERY:
-            self._cleaned = time.monotonic()
-            for row in self._store.expired():
-                await self._erase(row["id"])
+        for row in self._store.expired():
+            await self._erase(row["id"])
 
     async def _look_until_done(self) -> None:
         while rows := [row for row in self._store.active() if row["process"] == PROCESS]:
@@ -121,6 +117,7 @@ class Runner:
     def _note_progress(self, row: Row, identity: str) -> None:
         if row["status"] == "queued":
             self._store.change(row["id"], status="in_progress", started_at=time.time())
+        comfy_queue.watch_previews(identity)
         done, of = comfy_queue.steps(identity)
         percent = min(99, int(100 * done / of)) if of else 0
         self._progress[row["id"]] = max(percent, self._progress.get(row["id"], 0))

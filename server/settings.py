@@ -63,14 +63,14 @@ class SettingsError(Exception):
     """api.json cannot be read; the text says why. Nothing is served then: a key that is ignored would be worse."""
 
 
-_read: tuple[float, Settings] | None = None
+_read: tuple[int, Settings] | None = None
 
 
 def current() -> Settings:
     """The settings as the file says now. ATELIER_API_KEY in the environment goes before the file's key."""
     global _read
     file = folder() / "api.json"
-    changed = file.stat().st_mtime if file.is_file() else 0.0
+    changed = file.stat().st_mtime_ns if file.is_file() else 0
     if _read is None or _read[0] != changed:
         try:
             text = file.read_text(encoding="utf-8") if changed else "{}"

@@ -1,22 +1,27 @@
-"""The official client at a real ComfyUI with this pack."""
+"""The official client at a real ComfyUI with this pack, and the owner's files beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx2 as httpx
 import openai
 import pytest
-
-
-def connect(url: str, **options) -> openai.OpenAI:
-    """OpenAI's client as a program would make it, without its retries: a test wants to see the first answer."""
-    return openai.OpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0, **options)
+import wire_client
 
 
 @pytest.fixture(scope="session")
 def client(server) -> Iterator[openai.OpenAI]:
-    with connect(server.url) as made:
+    """OpenAI's client as a program would make it, without its retries: a test wants to see the first answer."""
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def http(server) -> Iterator[httpx.Client]:
+    with wire_client.connect(server.url) as made:
         yield made
 
 
@@ -33,3 +38,20 @@ def clip(client, finished, tmp_path) -> Path:
     path = tmp_path / "clip.mp4"
     path.write_bytes(client.videos.download_content(finished.id).read())
     return path
+
+
+@pytest.fixture
+def owner(server) -> Iterator[Callable[..., Path]]:
+    """``owner("api.json", {...})`` writes a file of the server's owner; it is gone after the test."""
+    folder, written = server.base / "user" / "atelier", []
+
+    def write(name: str, content: object) -> Path:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+        written.append(path)
+        return path
+
+    yield write
+    for path in written:
+        path.unlink(missing_ok=True)

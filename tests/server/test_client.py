@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 FAST = {"num_inference_steps": 2, "seed": 7}
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 def shape(content: bytes) -> tuple[int, int, int]:
