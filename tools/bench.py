@@ -28,6 +28,7 @@ BENCHMARKS = {
     "startup": "what the pack adds to ComfyUI's start-up",
     "load": "loading a 2 GB checkpoint: memory over its size, time over diffusers'",
     "demo": "from command to MP4",
+    "api": "the Videos API: create to queued, listing 10,000 jobs",
     "pocket": "what share of the built-in model's clips shows what was asked for",
 }
 IN_STEP = ("step", "step_core")
