@@ -18,3 +18,12 @@ async def comfy_entrypoint() -> ComfyExtension:
     from .nodes import Atelier
 
     return Atelier()
+
+
+def _serve() -> None:
+    from .server import register
+
+    register()
+
+
+_serve()

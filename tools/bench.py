@@ -31,6 +31,7 @@ BENCHMARKS = {
     "media": "writing and reading clips: time against core's Save Video, colours, memory at 8x the frames",
     "demo": "from command to MP4",
     "pyramid": "Pyramid Flow against a plain version of it: time per latent frame, memory",
+    "api": "the Videos API: create to queued, listing 10,000 jobs",
     "pocket": "what share of the built-in model's clips shows what was asked for",
 }
 IN_STEP = ("step", "step_core")

@@ -67,14 +67,19 @@ def set_widget(workflow: Json, object_info: Json, node_type: str, name: str, val
     if not matching:
         raise GraphError(f"The graph has no node of type '{node_type}', so its '{name}' cannot be set.")
     for node in matching:
-        widgets = _widgets(node, object_info[node_type])
-        place = next((place for widget, place, _ in widgets if widget == name), None)
-        if place is None:
-            raise GraphError(f"'{node_type}' has no widget '{name}'; it has {', '.join(w[0] for w in widgets)}.")
-        values = node["widgets_values"] = node.get("widgets_values") or []
-        if isinstance(values, list):  # a save older than the node lacks the last ones
-            values += [default for _, at, default in widgets if at >= len(values)]
-        values[place] = value
+        type_into(node, object_info[node_type], name, value)
+
+
+def type_into(node: Json, schema: Json, name: str, value: Any) -> None:
+    """Type another value into the widget `name` of one node of a saved graph. Raises GraphError if it has none."""
+    widgets = _widgets(node, schema)
+    place = next((place for widget, place, _ in widgets if widget == name), None)
+    if place is None:
+        raise GraphError(f"'{node['type']}' has no widget '{name}'; it has {', '.join(w[0] for w in widgets)}.")
+    values = node["widgets_values"] = node.get("widgets_values") or []
+    if isinstance(values, list):  # a save older than the node lacks the last ones
+        values += [default for _, at, default in widgets if at >= len(values)]
+    values[place] = value
 
 
 def _check_form(workflow: Json) -> None:

@@ -45,9 +45,9 @@ def _fresh_process() -> dict:
 def _load_as_comfyui_does() -> dict:
     """In the fresh process: what loading the pack takes and brings, once all of ComfyUI is there."""
     import execution  # noqa: F401
-    import server  # noqa: F401
 
     import nodes
+    import server  # noqa: F401
 
     asyncio.run(nodes.init_builtin_extra_nodes())
     modules, kinds = set(sys.modules), len(nodes.NODE_CLASS_MAPPINGS)

@@ -1,0 +1,61 @@
+"""The OpenAI-compatible Videos API on ComfyUI's own server.
+
+It runs saved graphs through ComfyUI's queue and never touches a model. This file only hangs up the routes; everything
+else is imported with the first request.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+
+ROUTES = (
+    ("POST", "/v1/videos", "create"),
+    ("GET", "/v1/videos", "list_videos"),
+    ("POST", "/v1/videos/edits", "edit"),
+    ("POST", "/v1/videos/extensions", "extend"),
+    ("POST", "/v1/videos/characters", "create_character"),
+    ("GET", "/v1/videos/characters/{id}", "get_character"),
+    ("GET", "/v1/videos/{id}", "retrieve"),
+    ("DELETE", "/v1/videos/{id}", "delete"),
+    ("GET", "/v1/videos/{id}/content", "content"),
+    ("POST", "/v1/videos/{id}/remix", "remix"),
+    ("POST", "/v1/videos/{id}/cancel", "cancel"),
+    ("GET", "/v1/models", "list_models"),
+    ("GET", "/v1/models/{id:.+}", "get_model"),
+    ("GET", "/v1/openapi.json", "describe"),
+    ("*", "/v1/videos", "nothing_here"),
+    ("*", "/v1/videos/{rest:.*}", "nothing_here"),
+)
+"""Method, path and the function of api.py that answers. The last two give unknown addresses OpenAI's form of error."""
+
+
+def register() -> None:
+    """Hang the routes on ComfyUI's server, if there is one in this process. Called once, when the pack is loaded."""
+    from server import PromptServer
+
+    host = getattr(PromptServer, "instance", None)
+    if host is None:
+        return
+    for method, path, name in ROUTES:
+        host.routes.route(method, path)(_answer(name))
+    _warn_if_open()
+
+
+def _answer(name: str):
+    async def handler(request):
+        return await importlib.import_module(".api", __package__).answer(name, request)
+
+    handler.__name__ = name
+    return handler
+
+
+def _warn_if_open() -> None:
+    from comfy.cli_args import args
+
+    if args.listen not in ("127.0.0.1", "localhost", "::1"):
+        logging.warning(
+            "Atelier: ComfyUI listens on %s. An api_key in user/atelier/api.json closes /v1 to strangers, but /prompt "
+            "and the rest of ComfyUI stay as open as before: put a proxy with a login in front.",
+            args.listen,
+        )

@@ -1,0 +1,81 @@
+"""What the owner of the server decides: user/atelier/api.json. Without the file, the defaults below hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import folder_paths
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")
+"""The end of a dated model name: sora-2-2025-10-06 is sora-2."""
+
+
+class LocalModel(BaseModel):
+    """A choice of Load Video Model, and how much of a request's size and length it is asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+    model: str = Field(description="what Load Video Model shows in its list")
+    size: str | None = Field(None, pattern=r"^[1-9]\d{0,4}x[1-9]\d{0,4}$", description="where a request names none")
+    seconds: float | None = Field(None, gt=0, description="where a request names none")
+    max_pixels: int | None = Field(None, ge=1, description="width x height; larger requests keep their aspect")
+    max_seconds: float | None = Field(None, gt=0)
+    max_frames: int | None = Field(None, ge=1)
+
+
+POCKET = LocalModel(
+    model="pocket (built in)", size="64x64", seconds=2, max_pixels=64 * 64, max_seconds=3.2, max_frames=25
+)
+BUILT_IN = {"sora-2": POCKET, "sora-2-pro": POCKET}
+
+
+class Settings(BaseModel):
+    """The file's keys."""
+
+    model_config = ConfigDict(extra="forbid")
+    api_key: str | None = Field(None, min_length=1, description="asked for as Authorization: Bearer")
+    models: dict[str, LocalModel] = Field(default_factory=dict, description="name in the API -> local model")
+    remote_images: bool = Field(False, description="whether image_url may be http(s)")
+    max_upload_mb: float = Field(512, gt=0)
+    max_waiting: int = Field(1000, ge=1, description="jobs that may be waiting at once")
+    quota_gb: float | None = Field(None, gt=0, description="finished videos, references and characters together")
+    expire_days: float | None = Field(None, gt=0, description="finished videos are deleted after this long")
+
+    def names(self) -> list[str]:
+        """The names that stand for a local model."""
+        return list(BUILT_IN | self.models)
+
+    def local(self, name: str) -> LocalModel | None:
+        """The local model behind a name of OpenAI's or of the owner's, dated or not; None where there is none."""
+        known = BUILT_IN | self.models
+        return known.get(name) or known.get(DATED.sub("", name))
+
+
+def folder() -> Path:
+    """Where the API keeps what is its own: settings, job store, characters, the artist's graphs."""
+    return Path(folder_paths.get_user_directory()) / "atelier"
+
+
+class SettingsError(Exception):
+    """api.json cannot be read; the text says why. Nothing is served then: a key that is ignored would be worse."""
+
+
+_read: tuple[int, Settings] | None = None
+
+
+def current() -> Settings:
+    """The settings as the file says now. ATELIER_API_KEY in the environment goes before the file's key."""
+    global _read
+    file = folder() / "api.json"
+    changed = file.stat().st_mtime_ns if file.is_file() else 0
+    if _read is None or _read[0] != changed:
+        try:
+            text = file.read_text(encoding="utf-8") if changed else "{}"
+            _read = changed, Settings.model_validate(json.loads(text))
+        except (OSError, ValueError, ValidationError) as error:
+            raise SettingsError(f"{file} is not usable: {error}") from None
+    key = os.environ.get("ATELIER_API_KEY")
+    return _read[1].model_copy(update={"api_key": key}) if key else _read[1]

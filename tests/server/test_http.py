@@ -1,0 +1,190 @@
+"""The wire itself: forms of a body, errors, paging, ranges, cancelling, what is refused and what is only reported."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+
+import atelier.server
+import httpx2 as httpx
+import pytest
+from PIL import Image
+from wire_client import FAST, SLOW, error, until_running, wait
+
+
+def png(color: str = "red", size: tuple[int, int] = (64, 64)) -> bytes:
+    made = io.BytesIO()
+    Image.new("RGB", size, color).save(made, "PNG")
+    return made.getvalue()
+
+
+def data_url(content: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(content).decode()
+
+
+def test_a_video_has_every_key(http, finished):
+    answer = http.get(f"/videos/{finished.id}", headers={"X-Stainless-Poll-Helper": "true"})
+    required = "id object model status progress created_at completed_at expires_at prompt size seconds"
+    assert set(required.split()) | {"remixed_from_video_id", "error"} <= set(answer.json())
+    assert int(answer.headers["openai-poll-after-ms"]) > 0
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"json": FAST | {"input_reference": {"image_url": data_url(png())}}},
+        {"json": {"prompt": "x", "extra_body": {"steps": 2, "seed": 3}, "input_reference": data_url(png())}},
+        {"data": FAST | {"input_reference[image_url]": data_url(png())}},
+        {"data": {"prompt": "x", "extra_params": '{"steps": "2", "seed": 3.0}'}, "files": {"input_reference": png()}},
+        {
+            "data": {"prompt": "x", "extra_params[steps]": "2", "seed": "3"},
+            "files": {"image_reference": ("../x", png())},
+        },
+    ],
+    ids=["json, data URL", "json, nested", "form", "multipart, JSON string", "multipart, brackets"],
+)
+def test_forms_of_a_body(http, sent):
+    video = http.post("/videos", **sent).json()
+    assert (video["seed"], video["num_inference_steps"], video["warnings"]) == (3, 2, [])
+    assert wait(http, video)["status"] == "completed"
+
+
+def test_a_reference_is_the_first_frame(http):
+    body = FAST | {"steps": 4, "input_reference": data_url(png("blue"))}
+    video = wait(http, http.post("/videos", json=body).json())
+    picture = http.get(f"/videos/{video['id']}/content", params={"variant": "thumbnail"}).content
+    red, _, blue = Image.open(io.BytesIO(picture)).convert("RGB").resize((1, 1)).getpixel((0, 0))
+    assert blue > red + 60
+
+
+def test_last_frame_and_a_video_as_reference(http, clip):
+    last = http.post("/videos", json=FAST | {"last_frame": data_url(png())}).json()
+    with clip.open("rb") as file:
+        edited = http.post("/videos", data=FAST, files={"input_reference": file}).json()
+    assert wait(http, last)["status"] == wait(http, edited)["status"] == "completed"
+    assert (last["operation"], edited["operation"]) == ("generate", "edit")
+
+
+def test_unknown_and_unused_fields_are_reported(http):
+    video = http.post("/videos", json=FAST | {"flow_shift": 3, "loop": True}).json()
+    assert video["warnings"] == ["'flow_shift' is not known here.", "'loop' is not used by the graph generate."]
+
+
+def test_variations_are_jobs_of_their_own(http):
+    video = http.post("/videos", json=FAST | {"n": 2}).json()
+    first, second = (wait(http, http.get(f"/videos/{name}").json()) for name in video["variations"])
+    assert (first["seed"], second["seed"], second["status"]) == (3, 4, "completed")
+    http.delete(f"/videos/{first['id']}")
+    assert http.get(f"/videos/{second['id']}/content").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body,expected",
+    [
+        ({}, (400, "missing_required_parameter", "prompt")),
+        ({"prompt": ""}, (400, "invalid_value", "prompt")),
+        ({"prompt": "x" * 32001}, (400, "invalid_value", "prompt")),
+        ({"prompt": "x", "seconds": "-4"}, (400, "invalid_value", "seconds")),
+        ({"prompt": "x", "size": "big"}, (400, "invalid_value", "size")),
+        ({"prompt": "x", "model": "sora-3"}, (404, "model_not_found", "model")),
+        ({"prompt": "x", "last_frame": {"image_url": "http://127.0.0.1/x.png"}}, (400, "invalid_value", "last_frame")),
+        ({"prompt": "x", "input_reference": "data:image/png;base64,AAAA"}, (400, "unsupported_file", None)),
+        ({"prompt": "x", "input_reference": {"file_id": "../../etc/passwd"}}, (404, "not_found", "id")),
+        ({"prompt": "x", "last_frame": data_url(png()[:60])}, (400, "invalid_image", None)),
+        ({"prompt": "x", "characters": [{"id": "char_0"}]}, (404, "not_found", "id")),
+        ({"prompt": "x", "style": "no such style"}, (400, "graph_refused", None)),
+    ],
+)  # fmt: skip
+def test_bad_requests_say_what_is_wrong(http, server, body, expected):
+    before = len(list((server.base / "output" / "atelier" / "videos").glob("*")))
+    assert error(http.post("/videos", json=body)) == expected
+    assert len(list((server.base / "output" / "atelier" / "videos").glob("*"))) == before
+
+
+@pytest.mark.parametrize("content", [b"{", b"[1]", b'"x"', b'{"prompt": "\\ud800"}', b"\xff", b"[" * 100_000])
+def test_bodies_that_are_no_request(http, content):
+    assert error(http.post("/videos", content=content))[:2] == (400, "invalid_body")
+
+
+def test_unknown_addresses_and_ids(http):
+    assert error(http.get("/videos/video_0"))[:2] == (404, "not_found")
+    assert error(http.get("/videos/video_0/nothing"))[:2] == (404, "unknown_url")
+    assert error(http.patch("/videos"))[:2] == (404, "unknown_url")
+    assert error(http.get("/videos", params={"limit": 101})) == (400, "invalid_value", "limit")
+    assert error(http.get("/videos", params={"after": "video_0"})) == (400, "invalid_value", "after")
+
+
+def test_the_same_under_api(server, finished):
+    assert httpx.get(f"{server.url}/api/v1/videos/{finished.id}").json()["id"] == finished.id
+
+
+def test_range(http, finished):
+    whole = http.get(f"/videos/{finished.id}/content")
+    part = http.get(f"/videos/{finished.id}/content", headers={"Range": "bytes=10-19"})
+    assert (part.status_code, part.content) == (206, whole.content[10:20])
+    assert whole.headers["Content-Type"] == "video/mp4"
+
+
+def test_what_a_page_of_another_site_may_not(http, server):
+    for headers in ({"Origin": "null"}, {"Origin": "https://example.com"}, {"Sec-Fetch-Site": "cross-site"}):
+        assert http.get("/videos", headers=headers).status_code == 403
+    assert http.get("/videos", headers={"Origin": server.url, "Sec-Fetch-Site": "same-origin"}).status_code == 200
+
+
+def test_cancel_while_it_runs_and_while_it_waits(http):
+    running = until_running(http, http.post("/videos", json=SLOW).json())
+    waiting = http.post("/videos", json=FAST | {"seed": 4}).json()
+    after = http.post("/videos", json=FAST | {"seed": 5}).json()
+    assert http.get(f"/videos/{after['id']}").json()["queue_position"] == 2
+    assert error(http.get(f"/videos/{waiting['id']}/content"))[:2] == (404, "video_not_ready")
+    for video in (waiting, running):
+        http.post(f"/videos/{video['id']}/cancel")
+        stopped = wait(http, video)
+        assert (stopped["status"], stopped["error"]["code"]) == ("failed", "cancelled")
+    assert error(http.get(f"/videos/{waiting['id']}/content"))[:2] == (422, "video_failed")
+    assert wait(http, after)["status"] == "completed"
+
+
+def test_delete_while_it_runs_leaves_nothing(http, server):
+    video = until_running(http, http.post("/videos", json=SLOW | {"seed": 6}).json())
+    assert http.delete(f"/videos/{video['id']}").json()["deleted"]
+    assert http.get(f"/videos/{video['id']}").status_code == 404
+    folder = server.base / "output" / "atelier" / "videos" / video["id"]
+    following = wait(http, http.post("/videos", json=FAST | {"seed": 6}).json())
+    assert following["status"] == "completed" and not folder.exists()
+
+
+def test_a_job_taken_out_of_comfyuis_own_queue_says_so(http, server):
+    running = until_running(http, http.post("/videos", json=SLOW | {"seed": 8}).json())
+    waiting = http.post("/videos", json=FAST | {"seed": 8}).json()
+    server.client.post("/queue", {"clear": True})
+    assert wait(http, waiting)["error"]["code"] == "cancelled"
+    server.client.interrupt()
+    assert wait(http, running)["error"]["code"] == "cancelled"
+
+
+def test_deleting_one_of_two_equal_jobs_keeps_the_other(http):
+    same = [wait(http, http.post("/videos", json=FAST | {"seed": 9}).json()) for _ in range(2)]
+    contents = [http.get(f"/videos/{video['id']}/content").content for video in same]
+    http.delete(f"/videos/{same[0]['id']}")
+    assert http.get(f"/videos/{same[1]['id']}/content").content == contents[1] != b""
+
+
+def test_settings_and_workflow_travel_in_the_file(http, finished, tmp_path):
+    import av
+
+    content = http.get(f"/videos/{finished.id}/content").content
+    with av.open(io.BytesIO(content)) as container:
+        about = {name: json.loads(text) for name, text in container.metadata.items() if text.startswith("{")}
+    assert about["atelier"]["id"] == finished.id and about["atelier"]["seed"] == finished.seed
+    (sampler,) = [node for node in about["workflow"]["nodes"] if node["type"] == "AtelierSampleVideo"]
+    assert sampler["widgets_values"][0] == finished.seed
+    assert {"AtelierSampleVideo"} <= {node["class_type"] for node in about["prompt"].values()}
+
+
+def test_the_description_names_every_call(http):
+    described = http.get("/openapi.json").json()
+    calls = {(method.upper(), f"/v1{path}") for path, methods in described["paths"].items() for method in methods}
+    served = {(method, path.replace(":.+", "")) for method, path, _ in atelier.server.ROUTES if method != "*"}
+    assert calls == served - {("GET", "/v1/openapi.json")}

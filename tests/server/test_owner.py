@@ -1,0 +1,91 @@
+"""What the owner of the server decides: key, models, quota, expiry, graphs of their own."""
+
+from __future__ import annotations
+
+import time
+
+import openai
+import pytest
+from wire_client import FAST, coloured_frames, error, wait
+
+
+def test_key(http, owner, server):
+    owner("api.json", {"api_key": "secret"})
+    assert error(http.get("/videos"))[:2] == (401, "invalid_api_key")
+    assert error(http.get("/videos", headers={"Authorization": "Bearer wrong"}))[:2] == (401, "invalid_api_key")
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="secret") as client:
+        client.videos.list(limit=1)
+
+
+def test_a_settings_file_that_cannot_be_read_closes_the_door(http, owner):
+    owner("api.json", '{"api_kye": "secret"}')
+    answer = http.get("/videos")
+    assert error(answer)[:2] == (500, "misconfigured") and "api_kye" in answer.text
+
+
+def test_models_of_the_owner(http, owner):
+    mine = {"model": "pocket (built in)", "max_pixels": 1024, "max_frames": 9, "seconds": 1}
+    owner("api.json", {"models": {"mine": mine, "sora-2": mine}})
+    assert {"mine", "sora-2", "sora-2-pro"} <= {model["id"] for model in http.get("/models").json()["data"]}
+    video = wait(http, http.post("/videos", json=FAST | {"size": "640x640", "num_frames": 33}).json())
+    assert (video["size"], video["num_frames"], len(video["warnings"])) == ("32x32", 9, 2)
+
+
+def test_quota(http, owner, finished):
+    owner("api.json", {"quota_gb": 1e-9})
+    assert error(http.post("/videos", json=FAST))[:2] == (403, "quota_exceeded")
+
+
+def test_a_full_queue(http, owner):
+    owner("api.json", {"max_waiting": 1})
+    first = http.post("/videos", json=FAST | {"steps": 100}).json()
+    assert error(http.post("/videos", json=FAST))[:2] == (429, "queue_full")
+    http.delete(f"/videos/{first['id']}")
+
+
+def test_expiry(http, owner, server):
+    owner("api.json", {"expire_days": 1 / 86400})
+    owner("api/generate.json", coloured_frames())
+    video = wait(http, http.post("/videos", json=FAST).json())
+    assert video["expires_at"] - video["completed_at"] in (1, 2)
+    time.sleep(1.1)
+    assert http.get(f"/videos/{video['id']}").status_code == 404
+    assert not (server.base / "output" / "atelier" / "videos" / video["id"]).exists()
+
+
+def test_a_graph_of_the_artists_own(http, owner):
+    owner("api/generate.json", coloured_frames())
+    video = wait(http, http.post("/videos", json=FAST | {"fps": 4}).json())
+    assert (video["status"], video["num_frames"], video["fps"], video["size"]) == ("completed", 2, 4, "16x16")
+    assert video["warnings"] == [
+        f"'{name}' is not used by the graph generate." for name in ("num_inference_steps", "prompt")
+    ]
+
+
+def test_equal_jobs_of_a_graph_that_saves_where_it_likes(http, owner):
+    """ComfyUI answers the second from its cache, with the first one's file: each job must have its own."""
+    graph = coloured_frames()
+    graph["nodes"][2]["title"] = "Save Video"
+    owner("api/generate.json", graph)
+    first, second = (wait(http, http.post("/videos", json=FAST).json()) for _ in range(2))
+    assert first["status"] == second["status"] == "completed", second
+    http.delete(f"/videos/{first['id']}")
+    assert http.get(f"/videos/{second['id']}/content").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "spoil,said",
+    [
+        (lambda graph: graph.pop("nodes"), "Workflow > Save"),
+        (lambda graph: graph["nodes"][0].update(type="NoSuchNode"), "NoSuchNode"),
+        (lambda graph: graph["nodes"][0].update(title="{nothing=seed}"), "no widget 'nothing'"),
+        (lambda graph: graph["nodes"][0].update(title="{color=sede}"), "sede"),
+    ],
+    ids=["no graph", "unknown node", "unknown input", "unknown field"],
+)
+def test_a_graph_that_cannot_be_used_says_why(http, owner, spoil, said):
+    graph = coloured_frames()
+    spoil(graph)
+    owner("api/generate.json", graph)
+    answer = http.post("/videos", json=FAST)
+    assert error(answer)[:2] == (422, "unusable_graph") and said in answer.text

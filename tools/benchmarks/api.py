@@ -1,0 +1,83 @@
+"""The Videos API's own cost, in a real ComfyUI: from a request to a queued job, and listing a store of 10,000 jobs.
+
+Requests are sent one by one to a server at rest: what else a sampler would hold up on the processor is not the API's.
+"""
+
+import sqlite3
+import statistics
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from client import Client
+from comfy_server import running
+
+from benchmarks.figure import Figure
+
+ROUNDS, JOBS, PAGE = 40, 10_000, 100
+SHOT = {"prompt": "a red circle moving left", "num_inference_steps": 1}
+
+
+def api() -> list[Figure]:
+    """Milliseconds: create to queued, with the shipped graph; a page of 100 and all pages of 10,000 jobs."""
+    with tempfile.TemporaryDirectory(prefix="atelier-bench-api-") as base:
+        with running(Path(base), "comfyui") as server, Client(server.url) as client:
+            ours, theirs = _create_and_queue(client)
+        _fill(Path(base) / "user" / "atelier" / "videos.db")
+        with running(Path(base), "again") as server, Client(server.url) as client:
+            client.get("/v1/videos")
+            pages = [_timed(client.get, f"/v1/videos?limit={PAGE}")[0] for _ in range(ROUNDS)]
+            whole = [_timed(_list_all, client)[0] for _ in range(3)]
+    core = f"ComfyUI's own POST /prompt with the same graph: {statistics.median(theirs):.1f} ms"
+    return [
+        Figure("api, create", tuple(ours), 20, " ms", note=core),
+        Figure("api, list", tuple(pages), 50, " ms", note=f"a page of {PAGE} of {JOBS} jobs"),
+        Figure("api, list all", tuple(whole), None, " ms", note=f"{JOBS} jobs in pages of {PAGE}"),
+    ]
+
+
+def _create_and_queue(client: Client) -> tuple[list[float], list[float]]:
+    """Milliseconds of POST /v1/videos and, in turn, of POST /prompt with the graph that came of it."""
+    ours, theirs = [], []
+    for seed in range(ROUNDS + 1):
+        milliseconds, video = _timed(client.post, "/v1/videos", SHOT | {"seed": seed})
+        _until_ended(client, video["id"])
+        record = client.history(str(uuid.UUID(video["id"].removeprefix("video_"))))
+        ours.append(milliseconds)
+        milliseconds, queued = _timed(client.post, "/prompt", {"prompt": record["prompt"][2], "client_id": client.id})
+        client.wait(queued["prompt_id"])
+        theirs.append(milliseconds)
+    return ours[1:], theirs[1:]
+
+
+def _until_ended(client: Client, video_id: str) -> None:
+    while client.get(f"/v1/videos/{video_id}")["status"] not in ("completed", "failed"):
+        time.sleep(0.05)
+
+
+def _list_all(client: Client) -> None:
+    after, more = "", True
+    while more:
+        page = client.get(f"/v1/videos?limit={PAGE}{after}")
+        after, more = f"&after={page['last_id']}", page["has_more"]
+
+
+def _fill(store: Path) -> None:
+    """Copies of the first job until there are `JOBS`."""
+    with sqlite3.connect(store) as connection:
+        connection.row_factory = sqlite3.Row
+        job = dict(connection.execute("SELECT * FROM jobs LIMIT 1").fetchone())
+        (there,) = connection.execute("SELECT count(*) FROM jobs").fetchone()
+        del job["seq"]
+        rows = [job | {"id": f"video_{uuid.uuid4().hex}"} for _ in range(JOBS - there)]
+        names = ", ".join(job)
+        connection.executemany(f"INSERT INTO jobs ({names}) VALUES ({', '.join(f':{name}' for name in job)})", rows)
+
+
+def _timed(call: Any, *arguments: Any) -> tuple[float, Any]:
+    """(milliseconds, what the call returns)."""
+    started = time.perf_counter()
+    answer = call(*arguments)
+    return (time.perf_counter() - started) * 1000, answer
