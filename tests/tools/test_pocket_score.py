@@ -1,5 +1,6 @@
 """The scorer reads real clips right, and wrong or broken clips as what they are."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,23 @@ def test_the_batched_sampler_is_ltx_pipeline():
     ).frames[0]
     theirs = reference.permute(1, 0, 2, 3) * 2 - 1
     assert (ours[1] - theirs).abs().max() < 1e-3
+
+
+def test_the_card_says_what_was_measured():
+    released = json.loads((MODEL / "scores.json").read_text())
+    assert score.table(released) in (MODEL / "README.md").read_text()
+    worse = {**released, "sampled": {**released["sampled"], "motion": 0.5}}
+    assert score.below(released, released) == []
+    assert score.below(worse, released) == [f"sampled, motion: 0.5 instead of {released['sampled']['motion']}"]
+
+
+def test_a_sample_of_prompts_is_followed():
+    pipeline, recipe = score.load(MODEL)
+    seen = score.text_to_video(pipeline, recipe["guidance"], recipe["steps"], prompts=20)
+    assert min(seen["color"], seen["background"], seen["motion"], seen["shape"]) >= 0.85 and seen["all"] >= 0.7
+
+
+@pytest.mark.slow
+def test_the_whole_score_is_the_released_one():
+    scores = score.score_folder(MODEL, 100, range(3))
+    assert not score.below(scores, json.loads((MODEL / "scores.json").read_text()))
