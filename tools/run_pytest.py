@@ -3,10 +3,14 @@
 ``nodes`` and ``server`` are folders of this pack and also ComfyUI's own modules: the latter must win.
 """
 
+import os
 import signal
 import sys
 
-import pytest
+# The tests' tensors are tiny: on a busy machine threads wait for each other many times longer than they compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest  # noqa: E402
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # unwinds like Ctrl-C, and so stops the server
