@@ -174,3 +174,10 @@ def denoise_for(family: Family, variant: Variant, noise: float, latent_shape: Sh
     sigmas = family.schedule(variant, 1000, latent_shape)[:-1]
     shares = sigmas / (1 + sigmas) if family.levels else sigmas
     return 1 - int((shares - noise).abs().argmin()) / len(shares)
+
+
+def shift_of_tokens(scheduler: Mapping[str, Any], tokens: int) -> float:
+    """Flow matching's mu for a sequence of `tokens` tokens: linear between the scheduler's two reference lengths."""
+    low, high = scheduler["base_image_seq_len"], scheduler["max_image_seq_len"]
+    slope = (scheduler["max_shift"] - scheduler["base_shift"]) / (high - low)
+    return scheduler["base_shift"] + slope * (tokens - low)

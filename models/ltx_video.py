@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLLTXVideo, FlowMatchEulerDiscreteScheduler, LTXVideoTransformer3DModel
 
-from .bridge import call_network, load_weights, shift_of_tokens, without_weights
-from .family import Family, Grid, Recipe, Shape, State, Text, Variant
+from .bridge import call_network, load_weights, without_weights
+from .family import Family, Grid, Recipe, Shape, State, Text, Variant, shift_of_tokens
 from .files import Checkpoint, Component, dequantised, renamed
 from .knowns import PerToken
 from .ltx_stream import LTXStream

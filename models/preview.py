@@ -1,6 +1,6 @@
 """What a clip will look like, while it is being made: its latent frames in colours that cost nothing, played as a film.
 
-No picture format and no ComfyUI here: bridge.py sends the frames to the node that runs.
+No picture format and no ComfyUI here: bridge sends the frames to the node that runs.
 """
 
 from __future__ import annotations

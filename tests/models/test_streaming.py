@@ -135,7 +135,7 @@ def cell_bytes(function) -> list[int]:
 @pytest.fixture(scope="module")
 def pocket():
     """The VAE that ships with the pack: trained, so that a picture comes out."""
-    return checkpoint.load_vae(Path(bridge.__file__).parent / "pocket")
+    return checkpoint.load_vae(Path(checkpoint.__file__).parent / "pocket")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,93 @@
+"""Sampling a LATENT with what belongs to it: control clips, frame rates, remarks before it begins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management as memory
+import comfy.model_patcher
+import comfy.sample
+import comfy.samplers
+import comfy.sd
+import comfy.utils
+import latent_preview
+import torch
+
+from ..family import Shape
+from ..knowns import mask_of
+from .running import check_finite
+from .vae import resized, vae_grid
+from .video_model import CONTROL, video_model
+
+
+def empty_latent(shape: Shape, frame_rate: float) -> dict:
+    """A LATENT of which nothing is known; its frame rate travels with it to the sampler and the decoder."""
+    return {"samples": torch.zeros(shape, device=memory.intermediate_device()), "frame_rate": frame_rate}
+
+
+def control(vae: comfy.sd.VAE, images: torch.Tensor, latent: dict) -> dict[str, torch.Tensor]:
+    """What conditioning needs to carry a control clip: images [N, H, W, C] at the size and length of a LATENT.
+
+    Images past its end are left out; where they are too few, the last one is held.
+    """
+    grid, samples = vae_grid(vae), latent["samples"]
+    height, width = (side * grid.spatial for side in samples.shape[3:])
+    chosen = torch.arange(grid.frames(samples.shape[2])).clamp(max=len(images) - 1)
+    return {CONTROL: vae.encode(resized(images, width, height)[chosen])}
+
+
+def with_options(conditioning: list, added: dict[str, Any]) -> list:
+    """CONDITIONING with further entries beside each text."""
+    return [[text, {**options, **added}] for text, options in conditioning]
+
+
+def with_frame_rate(conditioning: list, latent: dict) -> list:
+    """CONDITIONING that tells the network the latent's frame rate, where the latent has one."""
+    rate = {"frame_rate": float(latent["frame_rate"])} if "frame_rate" in latent else {}
+    return with_options(conditioning, rate)
+
+
+def remarks(model: comfy.model_patcher.ModelPatcher, latent: dict, positive: list) -> list[str]:
+    """What an artist should know of a shot before it is sampled: what of it this variant was not trained for."""
+    variant = video_model(model).variant
+    mask, knowns = mask_of(latent), variant.knowns
+    if knowns.controlled and not any(CONTROL in options for _, options in positive):
+        return [f"no control clip: {variant.name} was\ntrained to follow one (Control Video)"]
+    if knowns.about and mask.lt(1).any() and knowns.enforced(mask) is not None:
+        return [f"{variant.name} was\n{knowns.about}"]
+    return []
+
+
+def sample(
+    model: comfy.model_patcher.ModelPatcher,
+    latent: dict,
+    positive: list,
+    negative: list,
+    *,
+    seed: int,
+    sigmas: torch.Tensor,
+    guidance: float,
+) -> dict:
+    """Sample a LATENT with Euler steps over `sigmas`; progress, preview and interrupt are ComfyUI's. A new LATENT."""
+    samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
+    made = comfy.sample.sample_custom(
+        model,
+        noise,
+        guidance,
+        comfy.samplers.sampler_object("euler"),
+        sigmas,
+        positive,
+        negative,
+        samples,
+        noise_mask=latent.get("noise_mask"),
+        callback=latent_preview.prepare_callback(model, sigmas.shape[-1] - 1),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    )
+    check_finite(
+        made,
+        "Sampling gave values that are not numbers (NaN). Either the model's file is damaged (download it again), or "
+        "its number format overflows here: choose weight_dtype 'bfloat16' or 'float32' in Load Video Model.",
+    )
+    return {**latent, "samples": made}

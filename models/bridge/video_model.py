@@ -1,0 +1,224 @@
+"""A family's network as ComfyUI's model: its conditioning, its known frames, its latent format."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import comfy.conds
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_patcher
+import comfy.supported_models_base
+import torch
+from comfy.model_base import ModelType
+
+from ..family import Family, Variant, shift_of_tokens
+from ..preview import Colours, false_colours
+
+TIMESTEPS = 1000.0
+CONTROL = "control_latent"  # what conditioning calls the latents [B, C, T, H, W] of a control clip
+
+
+class VideoModel(comfy.model_base.BaseModel):
+    """A family's network as ComfyUI's model: what conditioning it takes and how known frames reach it.
+
+    Nodes read `family` and `variant` from here.
+    """
+
+    def __init__(self, family: Family, variant: Variant, network: torch.nn.Module, dtype: torch.dtype) -> None:
+        super().__init__(_model_config(family, variant), ModelType.V_PREDICTION if family.levels else ModelType.FLOW)
+        if family.levels:
+            self.model_sampling.set_sigmas(family.levels(variant))
+        self.family, self.variant, self.diffusion_model = family, variant, network
+        self._dtype = dtype
+
+    def get_dtype(self) -> torch.dtype:
+        """The dtype the network computes in (its weights may be stored smaller)."""
+        return self._dtype
+
+    def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
+        """What a step hands the network besides the latent: text, its mask, frame rate, the mask of known frames."""
+        self._check(kwargs["noise"], kwargs.get("cross_attn"))
+        conds = super().extra_conds(**kwargs)
+        conds["frame_rate"] = comfy.conds.CONDConstant(kwargs.get("frame_rate", self.variant.recipe.fps))
+        if kwargs.get("cross_attn") is not None:
+            conds["c_crossattn"] = comfy.conds.CONDRegular(kwargs["cross_attn"])
+        if kwargs.get("pooled_output") is not None:
+            conds["y"] = comfy.conds.CONDRegular(kwargs["pooled_output"])
+        if kwargs.get("attention_mask") is not None:
+            conds["attention_mask"] = comfy.conds.CONDRegular(kwargs["attention_mask"])
+        if self.variant.knowns.clean and kwargs.get("denoise_mask") is not None:
+            conds["denoise_mask"] = comfy.conds.CONDRegular(kwargs["denoise_mask"])
+        return conds
+
+    def concat_cond(self, **kwargs: Any) -> torch.Tensor | None:
+        """Known content as further channels, for the networks that take it so."""
+        noise, latent = kwargs["noise"], kwargs.get("latent_image")
+        known = torch.zeros_like(noise) if latent is None else latent.expand_as(noise)
+        given = self.variant.knowns.channels(
+            known, kwargs.get("denoise_mask"), self._control(noise, kwargs.get(CONTROL))
+        )
+        return None if given is None else given.to(kwargs["device"])
+
+    def _control(self, noise: torch.Tensor, control: torch.Tensor | None) -> torch.Tensor | None:
+        """The control clip's latents, as long as the noise: what was put in front of that begins it, too."""
+        if control is None:
+            return None
+        if not self.variant.knowns.controlled:
+            raise ValueError(
+                f"{self.variant.name} takes no control clip: load a CogVideoX-Fun Control or Pose model, or leave "
+                "Control Video out."
+            )
+        control = control.to(noise)
+        control = torch.cat([control[:, :, :1]] * (noise.shape[2] - control.shape[2]) + [control], dim=2)
+        if control.shape[1:] != noise.shape[1:]:
+            raise ValueError(
+                f"The control clip has latents {list(control.shape[1:])}, the shot {list(noise.shape[1:])} (channels, "
+                "frames, height, width): connect the same latent to Control Video and to the sampler."
+            )
+        return control
+
+    def process_timestep(
+        self, timestep: torch.Tensor, denoise_mask: torch.Tensor | None = None, **_: Any
+    ) -> torch.Tensor:
+        if not self.family.levels:
+            # Some of ComfyUI's ModelSampling nodes count time from 0 to 1.
+            timestep = timestep * (TIMESTEPS / getattr(self.model_sampling, "multiplier", 1.0))
+        return self.variant.knowns.timestep(timestep, denoise_mask)
+
+    def _apply_model(
+        self,
+        x: torch.Tensor,
+        t: torch.Tensor,
+        c_concat: torch.Tensor | None = None,
+        c_crossattn: torch.Tensor | None = None,
+        control: Any = None,
+        transformer_options: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """Denoised x at level t, also of a piece of a clip (Context Windows), for which older ComfyUI cuts nothing."""
+        options, frames = transformer_options or {}, x.shape[2]
+        span = self.variant.grid.patch[0]
+        if frames % span:
+            raise ValueError(
+                f"{self.variant.name} takes {span} latent frames as one token, but was given {frames}: in Context "
+                f"Windows, set a context length (and overlap) that {span} divides, and no causal_window_fix."
+            )
+
+        def cut(whole: torch.Tensor | None) -> torch.Tensor | None:
+            fits = whole is None or whole.shape[2] in (1, frames)
+            return whole if fits else options["context_window"].get_tensor(whole, dim=2)
+
+        if kwargs.get("denoise_mask") is not None:
+            kwargs["denoise_mask"] = cut(kwargs["denoise_mask"])
+        denoised = super()._apply_model(x, t, cut(c_concat), c_crossattn, control, options, **kwargs)
+        if self.family.levels and t.max() >= self.model_sampling.sigma_max:
+            return self._from_pure_noise(denoised, x, t, options)
+        return denoised
+
+    def _from_pure_noise(
+        self, denoised: torch.Tensor, x: torch.Tensor, sigma: torch.Tensor, options: dict[str, Any]
+    ) -> torch.Tensor:
+        """What makes the step out of the highest sigma the one that pure noise, whose sigma is infinite, would take.
+
+        From infinity, v-prediction gives the denoised clip without any of x, and a step to sigma' leads to denoised +
+        sigma' * noise. Steps to sigma' go (1 - sigma' / sigma) of the way, so the clip is made that much larger.
+        """
+        sigma = sigma.view(-1, 1, 1, 1, 1)
+        lower = [level for level in options.get("sample_sigmas", sigma).flatten().tolist() if level < sigma.min()]
+        following = max(lower, default=0.0)
+        return (denoised - x / (sigma**2 + 1)) / (1 - following / sigma)
+
+    def scale_latent_inpaint(
+        self, *, sigma: torch.Tensor, noise: torch.Tensor, latent_image: torch.Tensor, **kwargs: Any
+    ):
+        """What stands in place of known content at a step of level sigma."""
+        if self.variant.knowns.clean:
+            return latent_image
+        return super().scale_latent_inpaint(sigma=sigma, noise=noise, latent_image=latent_image, **kwargs)
+
+    def _check(self, noise: torch.Tensor, text: torch.Tensor | None) -> None:
+        """Say in words what would otherwise be a shape error deep in the network."""
+        channels, width = self.variant.grid.channels, self.variant.text.channels
+        if noise.ndim != 5 or noise.shape[1] != channels:
+            raise ValueError(
+                f"This latent has shape {list(noise.shape)}, but {self.variant.name} samples video latents with "
+                f"{channels} channels [batch, channels, frames, height, width]. It belongs to another model: make it "
+                "with Empty Video Latent from this model, or encode with this model's VAE."
+            )
+        if any(side % self.variant.grid.patch[1] for side in noise.shape[3:]):
+            raise ValueError(
+                f"This latent is {noise.shape[4]} x {noise.shape[3]} latent pixels, but {self.variant.name} needs "
+                f"multiples of {self.variant.grid.patch[1]}: clips whose width and height are multiples of "
+                f"{self.variant.grid.legal_side(1)} pixels."
+            )
+        if text is not None and text.shape[-1] != width:
+            raise ValueError(
+                f"This conditioning is {text.shape[-1]} wide, but {self.variant.name} reads text {width} wide. It "
+                "comes from another model's text encoder: encode the prompt with the CLIP of the same Load Video Model "
+                "node."
+            )
+
+
+def video_model(model: comfy.model_patcher.ModelPatcher) -> VideoModel:
+    """The VideoModel inside a MODEL. Raises ValueError when another loader made it."""
+    if not isinstance(model.model, VideoModel):
+        raise ValueError(
+            f"This MODEL ({type(model.model).__name__}) was not loaded by Load Video Model, so its legal sizes and "
+            "schedule are not known here. Load it with Load Video Model, or use ComfyUI's own nodes for it."
+        )
+    return model.model
+
+
+def _model_config(family: Family, variant: Variant) -> comfy.supported_models_base.BASE:
+    recipe, grid = variant.recipe, variant.grid
+    shift = variant.scheduler.get("shift", 1.0)
+    if variant.scheduler.get("use_dynamic_shifting"):
+        # For ComfyUI's own schedulers, which know no token count: the shift at the recommended size.
+        shift = math.exp(
+            shift_of_tokens(
+                variant.scheduler, math.prod(grid.latent_shape(recipe.width, recipe.height, recipe.frames)[2:])
+            )
+        )
+    width = variant.network.get("num_attention_heads", 32) * variant.network.get("attention_head_dim", 64)
+
+    class Config(comfy.supported_models_base.BASE):
+        unet_config = {"disable_unet_model_creation": True}
+        sampling_settings = {"shift": shift, "multiplier": TIMESTEPS}
+        latent_format = _latent_format(family, variant)
+        # ComfyUI's figure for its own LTXV network, which is 2048 wide, has a token for each latent pixel.
+        memory_usage_factor = 5.5 * width / 2048 / (grid.patch[0] * grid.patch[1] ** 2)
+
+    return Config(Config.unet_config)
+
+
+def colours_of(family: Family, variant: Variant) -> Colours:
+    """What latents look like: as fitted to this checkpoint, as ComfyUI shows the family's, or in false colours."""
+    core = getattr(comfy.latent_formats, family.preview, comfy.latent_formats.LatentFormat)()
+    channels = variant.grid.channels
+    if variant.colours is not None:
+        return variant.colours
+    if core.latent_rgb_factors is None or core.latent_channels != channels:
+        return false_colours(channels)
+    return Colours(core.latent_rgb_factors, core.latent_rgb_factors_bias or (0.0, 0.0, 0.0))
+
+
+def _latent_format(family: Family, variant: Variant) -> type[comfy.latent_formats.LatentFormat]:
+    """Latents of a variant's grid, left as they are; previews show the frame that its `preview_frame` names."""
+    colours, grid = colours_of(family, variant), variant.grid
+
+    class VideoLatent(comfy.latent_formats.LatentFormat):
+        latent_channels = grid.channels
+        latent_dimensions = 3
+        temporal_downscale_ratio = grid.temporal
+        spacial_downscale_ratio = grid.spatial
+        latent_rgb_factors = colours.factors
+        latent_rgb_factors_bias = colours.bias
+        preview_frame = 0
+
+        def latent_rgb_factors_reshape(self, x: torch.Tensor) -> torch.Tensor:
+            """The frame of a clip [B, C, T, h, w] that ComfyUI's preview is to show, as a picture's latent."""
+            return x[:, :, min(self.preview_frame, x.shape[2] - 1)] if x.ndim == 5 else x
+
+    return VideoLatent
