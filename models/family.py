@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+    from .expansion.vocabulary import Vocabulary
     from .files import Checkpoint, Component
     from .knowns import Knowns
     from .preview import Colours
@@ -101,7 +102,8 @@ class Variant:
 
     `network` holds the arguments of the family's network class, `scheduler` configures the family's schedule.
     `knowns` is how known frames reach the network; `dtypes` are the formats it can compute in, best first; `colours`
-    what its latents look like, where that was fitted to this checkpoint.
+    what its latents look like, where that was fitted to this checkpoint; `vocabulary` the words it knows, where they
+    are few.
     """
 
     name: str
@@ -113,6 +115,7 @@ class Variant:
     scheduler: Mapping[str, Any] = field(default_factory=dict)
     dtypes: tuple[str, ...] = ("bfloat16", "float32")
     colours: Colours | None = None
+    vocabulary: Vocabulary | None = None
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,11 @@ def repository(path: Path) -> Path:
     return path.parent if path.name.startswith(SHARING_NETWORK) and path.is_dir() else path
 
 
+def recipe(folder: Path) -> dict[str, Any]:
+    """What a model's folder says of how it is run and prompted (recipe.json); {} where it says nothing."""
+    return _json_file(folder / "recipe.json")
+
+
 def open_component(path: Path, name: str, prefixes: tuple[str, ...] = ("",)) -> Component:
     """One part from a file of its own, or from a checkpoint that holds it under one of `prefixes`."""
     shapes = _shapes(path)
@@ -166,7 +171,7 @@ def _open_folder(path: Path) -> Checkpoint:
         text_encoder=_folder_component(path, "text_encoder", "text encoder"),
         tokenizer=path / "tokenizer" if (path / "tokenizer").is_dir() else None,
         scheduler=_json_file(path / "scheduler" / "scheduler_config.json"),
-        recipe=_json_file(path / "recipe.json"),
+        recipe=recipe(path),
     )
 
 

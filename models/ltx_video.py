@@ -15,6 +15,7 @@ import torch
 from diffusers import AutoencoderKLLTXVideo, FlowMatchEulerDiscreteScheduler, LTXVideoTransformer3DModel
 
 from .bridge import call_network, load_weights, without_weights
+from .expansion.vocabulary import Vocabulary
 from .family import Family, Grid, Recipe, Shape, State, Text, Variant, shift_of_tokens
 from .files import Checkpoint, Component, dequantised, renamed
 from .knowns import PerToken
@@ -140,7 +141,12 @@ def recognise(checkpoint: Checkpoint) -> Variant | None:
     variant = _variant(checkpoint, config)
     own = {key: value for key, value in checkpoint.recipe.items() if key in variant.recipe.__dict__}
     colours = checkpoint.recipe.get("preview")
-    return replace(variant, recipe=replace(variant.recipe, **own), colours=colours and Colours(**colours))
+    return replace(
+        variant,
+        recipe=replace(variant.recipe, **own),
+        colours=colours and Colours(**colours),
+        vocabulary=Vocabulary.of(checkpoint.recipe),
+    )
 
 
 def _looks_like_ltx(network: Component) -> bool:

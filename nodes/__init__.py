@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .decode import DecodeVideo
 from .encode import EncodeVideo, TrimVideo
+from .expand import ExpandPrompt
 from .guide import ControlVideo, DynamicGuidance
 from .latent import EmptyVideoLatent, PlaceFrames, PlaceKeyframes
 from .load import LoadVideoModel
@@ -49,4 +50,5 @@ class Atelier(ComfyExtension):
             ContactSheet,
             PickVariation,
             Storyboard,
+            ExpandPrompt,
         ]

@@ -23,11 +23,15 @@ ROUTES = (
     ("POST", "/v1/videos/{id}/cancel", "cancel"),
     ("GET", "/v1/models", "list_models"),
     ("GET", "/v1/models/{id:.+}", "get_model"),
+    ("POST", "/v1/prompts/expand", "expand_prompt"),
+    ("GET", "/v1/prompts/expanders", "list_expanders"),
     ("GET", "/v1/openapi.json", "describe"),
     ("*", "/v1/videos", "nothing_here"),
     ("*", "/v1/videos/{rest:.*}", "nothing_here"),
+    ("*", "/v1/prompts/{rest:.*}", "nothing_here"),
 )
-"""Method, path and the function of api.py that answers. The last two give unknown addresses OpenAI's form of error."""
+"""Method, path and the function of api.py that answers. The last three give unknown addresses OpenAI's form of
+error."""
 
 
 def register() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.client_exceptions import ClientConnectionError
 
-from . import body, comfy_queue, door, files, openapi, operations, references, settings, wire
+from . import body, comfy_queue, door, files, openapi, operations, prompts, references, settings, wire
 from .errors import ApiError, bad, missing
 from .runner import Runner, prompt_id
 from .store import Row, Store, StoreTooNew
@@ -213,10 +213,14 @@ async def nothing_here(api: Api, request: web.Request) -> web.Response:
     raise ApiError(404, "unknown_url", f"There is no {request.method} {request.path[:200]} here; see /v1/openapi.json.")
 
 
-CALLS: dict[str, Callable[[Api, web.Request], Awaitable[web.StreamResponse]]] = {
-    call.__name__: call
-    for call in (create, edit, extend, remix, retrieve, list_videos, delete, cancel, content, create_character)
-} | {call.__name__: call for call in (get_character, list_models, get_model, describe, nothing_here)}
+CALLS: dict[str, Callable[[Api, web.Request], Awaitable[web.StreamResponse]]] = (
+    {
+        call.__name__: call
+        for call in (create, edit, extend, remix, retrieve, list_videos, delete, cancel, content, create_character)
+    }
+    | {call.__name__: call for call in (get_character, list_models, get_model, describe, nothing_here)}
+    | {call.__name__: call for call in (prompts.expand_prompt, prompts.list_expanders)}
+)
 """The functions that `ROUTES` names."""
 
 VARIANTS: dict[str, Callable[[Path], Path]] = {

@@ -43,9 +43,13 @@ def _handler(method: str, path: str):
     raise ApiError(501, "unsupported_comfyui", f"This ComfyUI has no {method} {path}; Atelier needs 0.3.75 or newer.")
 
 
-async def submit(prompt_id: str, prompt: Json, extra: Json) -> None:
-    """Queue a graph. `extra` is written into the files it saves. Raises ApiError where ComfyUI refuses the graph."""
+async def submit(prompt_id: str, prompt: Json, extra: Json, front: bool = False) -> None:
+    """Queue a graph, `front`: before those that wait. `extra` is written into the files it saves.
+
+    Raises ApiError where ComfyUI refuses the graph.
+    """
     body = {"prompt": prompt, "prompt_id": prompt_id, "client_id": CLIENT, "extra_data": {"extra_pnginfo": extra}}
+    body |= {"front": True} if front else {}
     answer = await _handler("POST", "/prompt")(_Request(body))
     if answer.status != 200:
         raise _refusal(json.loads(answer.text), prompt)
@@ -69,6 +73,12 @@ async def schemas(types: set[str]) -> Json:
     return found
 
 
+async def choices(node_type: str, name: str) -> list[str]:
+    """What a node's list has to choose from."""
+    kind, options = (await schemas({node_type}))[node_type]["input"]["required"][name]
+    return kind if isinstance(kind, list) else options["options"]
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """Who runs and who waits, at one moment; the waiting in the order in which they will run."""
@@ -85,6 +95,12 @@ def snapshot() -> Snapshot:
     return Snapshot(frozenset(item[1] for item in running), tuple(item[1] for item in sorted(waiting, key=_number)))
 
 
+def busy() -> bool:
+    """Whether anything runs or waits."""
+    now = snapshot()
+    return bool(now.running or now.waiting)
+
+
 def _number(item: tuple) -> float:
     return item[0]
 
@@ -92,6 +108,11 @@ def _number(item: tuple) -> float:
 def outcome(prompt_id: str) -> Json | None:
     """ComfyUI's record of a graph that has ended, or None."""
     return PromptServer.instance.prompt_queue.get_history(prompt_id=prompt_id).get(prompt_id)
+
+
+def forget(prompt_id: str) -> None:
+    """Take a graph that has ended out of ComfyUI's history."""
+    PromptServer.instance.prompt_queue.delete_history_item(prompt_id)
 
 
 class _Preview(ProgressHandler):

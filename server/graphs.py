@@ -24,7 +24,7 @@ BUILT_IN = Path(__file__).parent.parent / "workflows" / "api"
 FIELDS = {
     *("prompt", "model", "negative_prompt", "style", "seed", "num_inference_steps", "guidance_scale", "strength"),
     *("width", "height", "seconds", "num_frames", "fps", "image", "last_frame", "video"),
-    *("loop", "direction", "storyboard", "output", "context_start", "context_frames", "source_frames"),
+    *("expander", "loop", "direction", "storyboard", "output", "context_start", "context_frames", "source_frames"),
 }
 """What a graph's marks can ask for."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from . import wire
+from . import prompts, wire
 
 Json = dict[str, Any]
 
@@ -64,6 +64,22 @@ _MODEL: Json = {
     "properties": {"id": _TEXT, "object": {"const": "model"}},
 }
 
+_EXPANSION: Json = {
+    "type": "object",
+    "required": ["object", "prompt", "original", "expander", "model", "seed", "warnings"],
+    "properties": {
+        "object": {"const": "prompt.expansion"},
+        **dict.fromkeys(("prompt", "original", "expander", "model"), _TEXT),
+        "seed": {"type": "integer"},
+        "warnings": {"type": "array", "items": _TEXT},
+    },
+}
+_EXPANDER: Json = {
+    "type": "object",
+    "required": ["id", "object", "default"],
+    "properties": {"id": _TEXT, "object": {"const": "prompt.expander"}, "default": {"type": "boolean"}},
+}
+
 
 def description() -> Json:
     """The whole document. Addresses are relative to /v1, where it is served."""
@@ -90,6 +106,8 @@ def description() -> Json:
             "/videos/{id}/content": {"get": _content()},
             "/videos/{id}/remix": {"post": _call("remix", "Video", _shot(), [_ID])},
             "/videos/{id}/cancel": {"post": _call("cancel", "Video", parameters=[_ID])},
+            "/prompts/expand": {"post": _call("expandPrompt", "Expansion", _body(prompts.Wanted, [], []))},
+            "/prompts/expanders": {"get": _call("listExpanders", "ExpanderList")},
             "/models": {"get": _call("listModels", "ModelList")},
             "/models/{id}": {"get": _call("getModel", "Model", parameters=[_ID])},
         },
@@ -102,6 +120,9 @@ def description() -> Json:
                 "Character": _CHARACTER,
                 "Model": _MODEL,
                 "ModelList": _list("Model"),
+                "Expansion": _EXPANSION,
+                "Expander": _EXPANDER,
+                "ExpanderList": _list("Expander"),
                 "Error": _ERROR,
             },
         },

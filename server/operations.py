@@ -96,9 +96,7 @@ async def local_model(name: str) -> LocalModel:
 
 
 async def _loader_choices() -> list[str]:
-    schema = (await comfy_queue.schemas({LOADER}))[LOADER]
-    kind, options = schema["input"]["required"]["model"]
-    return kind if isinstance(kind, list) else options["options"]
+    return await comfy_queue.choices(LOADER, "model")
 
 
 def _refuse_if_full(store: Store) -> None:

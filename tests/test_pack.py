@@ -41,6 +41,7 @@ PROMISED = {
     "AtelierContactSheet": ["images", "frames", "width", "batch_size"],
     "AtelierPickVariation": ["latent", "number"],
     "AtelierStoryboard": ["clip", "vae", "latent", "board", "negative_prompt", "style", "images"],
+    "AtelierExpandPrompt": ["prompt", "expander", "seed", "expanded", "model"],
 }
 PROMISED_OUTPUTS = {
     "AtelierLoadVideoModel": ["MODEL", "CLIP", "VAE"],
@@ -68,6 +69,7 @@ PROMISED_OUTPUTS = {
     "AtelierContactSheet": ["IMAGE"],
     "AtelierPickVariation": ["LATENT"],
     "AtelierStoryboard": ["CONDITIONING", "CONDITIONING", "LATENT"],
+    "AtelierExpandPrompt": ["STRING"],
 }
 
 

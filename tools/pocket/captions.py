@@ -6,7 +6,7 @@ The words of this room are also what the tokenizer's vocabulary is made from.
 import random
 from collections.abc import Collection, Iterator
 
-from pocket.world import ATTRIBUTES, Scene
+from pocket.world import ATTRIBUTES, BACKGROUNDS, COLORS, Scene
 
 NOUNS = {
     "circle": ("circle", "circle", "circle", "ball", "disc", "disk", "dot"),
@@ -143,6 +143,35 @@ def free_caption(scene: Scene, said: Collection[str], rng: random.Random) -> str
             words.insert(rng.randint(0, len(words)), rng.choice(STRAY))
         text = " ".join(words)
     return text
+
+
+def vocabulary() -> dict:
+    """What a prompt may say, for those who complete one: "vocabulary" in recipe.json."""
+    moving = {word for pair in TRAVEL for phrase in pair for word in phrase.split()}
+    moving |= {phrase for pairs in VERBS.values() for pair in pairs for phrase in pair}
+    shades = (*BACKGROUNDS, "gray")
+    return {
+        "example": "a small red circle moving left on a black background",
+        "things": sorted({noun for nouns in NOUNS.values() for noun in nouns} | {*ANY_SHAPE}),
+        "attributes": [
+            {
+                "words": [word for words in ADJECTIVES.values() for word in words],
+                "add": list(ADJECTIVES),
+                "place": "before",
+            },
+            {"words": [*COLORS, "violet"], "add": list(COLORS), "place": "before"},
+            {
+                "words": sorted(moving | {*DIRECTIONS}),
+                "add": [*(f"moving {way}" for way in DIRECTIONS), "standing still", "growing"],
+                "place": "behind",
+            },
+            {
+                "words": [*shades, "background", "backdrop"],
+                "add": [f"on a {shade} background" for shade in BACKGROUNDS],
+                "place": "end",
+            },
+        ],
+    }
 
 
 def all_words() -> Iterator[str]:

@@ -9,6 +9,7 @@ from diffusers import AutoencoderKLLTXVideo, FlowMatchEulerDiscreteScheduler, LT
 from transformers import AutoTokenizer, T5EncoderModel
 
 from pocket import colours, transformer
+from pocket.captions import vocabulary
 from pocket.tokenizer import save as save_tokenizer
 
 SHIFT = 3.0
@@ -58,7 +59,7 @@ def write(pipeline: LTXPipeline, folder: Path) -> None:
         config = json.loads(path.read_text())
         if config.pop("_name_or_path", None):
             path.write_text(json.dumps(config, indent=2) + "\n")
-    (folder / "recipe.json").write_text(json.dumps(RECIPE, indent=2) + "\n")
+    (folder / "recipe.json").write_text(json.dumps(RECIPE | {"vocabulary": vocabulary()}, indent=2) + "\n")
 
 
 def export(work: Path, folder: Path) -> None:

@@ -1,0 +1,1 @@
+"""A short prompt made as long as those that video models were trained on: by rules, or by a text model."""

@@ -1,0 +1,71 @@
+"""Expand Prompt: a few words to the paragraph that video models were trained on."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..models.expansion.expand import expand
+from ..models.expansion.rules import AUTOMATIC, RULES
+from .choices import check
+from .notice import show
+
+
+class ExpandPrompt(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AtelierExpandPrompt",
+            display_name="Expand Prompt",
+            category="Atelier",
+            description="Makes a short prompt longer, with what it leaves out: motion, place, camera, light. The "
+            "result is shown, and can be changed before it is used.",
+            inputs=[
+                io.String.Input(
+                    "prompt",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    default="a red circle",
+                    tooltip="What should be seen, in a few words.",
+                ),
+                io.Combo.Input(
+                    "expander",
+                    options=[AUTOMATIC, RULES],
+                    default=AUTOMATIC,
+                    tooltip="Who makes it longer.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Another seed, another expansion.",
+                ),
+                io.String.Input(
+                    "expanded",
+                    multiline=True,
+                    default="",
+                    tooltip="Empty: the prompt is expanded when the graph runs. Anything written here is used instead: "
+                    "put an expansion here to change it.",
+                ),
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="The MODEL of Load Video Model: the text is made to fit what it reads. Without one it fits "
+                    "all of them.",
+                ),
+            ],
+            outputs=[io.String.Output(display_name="prompt")],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, expander=None) -> bool | str:
+        return check(cls, expander=expander)
+
+    @classmethod
+    def execute(cls, prompt: str, expander: str, seed: int, expanded: str, model=None) -> io.NodeOutput:
+        made = expand(prompt, expander, seed, expanded, model)
+        show(cls, f"{made.text}\n\n{made.remark or f'Expanded by {made.expander}.'}")
+        return io.NodeOutput(made.text, ui={"text": [made.text], "expander": [made.expander], "remark": [made.remark]})
