@@ -15,8 +15,9 @@ WEB_DIRECTORY = "./web"
 
 async def comfy_entrypoint() -> ComfyExtension:
     """Give ComfyUI this pack's nodes (called once, when the server starts)."""
-    from .nodes import Atelier
+    from .nodes import Atelier, time_line
 
+    time_line.register()
     return Atelier()
 
 

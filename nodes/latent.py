@@ -6,6 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from ..models import bridge, knowns
+from ..models.family import Variant
 from .choices import check
 from .notice import show
 
@@ -63,13 +64,8 @@ class EmptyVideoLatent(io.ComfyNode):
     ) -> io.NodeOutput:
         variant = bridge.video_model(model).variant
         grid, recipe = variant.grid, variant.recipe
-        rate = fps or recipe.fps
-        asked = frames or (round(seconds * rate) if seconds else recipe.frames)
-        size = (
-            grid.legal_side(width or recipe.width),
-            grid.legal_side(height or recipe.height),
-            grid.legal_frames(asked),
-        )
+        legal, rate = length_of(variant, seconds, frames, fps)
+        size = grid.legal_side(width or recipe.width), grid.legal_side(height or recipe.height), legal
         moved = [
             f"{name} {was} -> {now}"
             for name, was, now in zip(("width", "height", "frames"), (width, height, frames), size, strict=True)
@@ -78,6 +74,13 @@ class EmptyVideoLatent(io.ComfyNode):
         note = f"\n({', '.join(moved)}: the nearest that {variant.name} can make)" if moved else ""
         show(cls, f"{size[0]} x {size[1]}, {size[2]} frames at {rate:g} fps = {size[2] / rate:.2f} s{note}")
         return io.NodeOutput(bridge.empty_latent(grid.latent_shape(*size, batch=batch_size), rate))
+
+
+def length_of(variant: Variant, seconds: float, frames: int, fps: float) -> tuple[int, float]:
+    """The legal frame count nearest to what is asked for, and its frames per second; 0 = what the model recommends."""
+    rate = fps or variant.recipe.fps
+    asked = frames or (round(seconds * rate) if seconds else variant.recipe.frames)
+    return variant.grid.legal_frames(asked), rate
 
 
 def put(vae, latent: dict, images: torch.Tensor, start: int, strength: float) -> tuple[dict, int]:

@@ -61,22 +61,24 @@ LINKS = """() => app.graph._nodes.flatMap(node => (node.inputs ?? []).map(input 
         return [String(origin.id), origin.outputs[link.origin_slot].name, String(node.id), input.name]
     })"""
 
-# What a node says is taken from its screen area, while the job runs: newer front ends clear it away at the end.
+# What a node says is taken from the screen, while the job runs and afterwards.
 RECORD = """() => {
-    const record = window.atelierRecord = {ended: null, said: {}, shown: {}}
+    const onScreen = (id, text) => {
+        const node = app.graph.getNodeById(id) ?? app.graph.getNodeById(Number(id))
+        const onNode = node?.widgets?.some(widget => widget.value === text)
+        return onNode && document.body.innerText.replace(/\\s+/g, ' ').includes(text.replace(/\\s+/g, ' '))
+    }
+    const record = window.atelierRecord = {ended: null, said: {}, shown: {}, onScreen}
     for (const kind of ['execution_success', 'execution_error', 'execution_interrupted'])
         app.api.addEventListener(kind, event => { record.ended = {kind, ...event.detail} })
     app.api.addEventListener('progress_text', ({detail}) => { record.said[detail.nodeId] = detail.text })
     setInterval(() => {
-        for (const [id, text] of Object.entries(record.said)) {
-            const node = app.graph.getNodeById(id) ?? app.graph.getNodeById(Number(id))
-            const onNode = node?.widgets?.some(widget => widget.value === text)
-            const words = text.replace(/\\s+/g, ' ')
-            if (!(id in record.shown) && onNode && document.body.innerText.replace(/\\s+/g, ' ').includes(words))
-                record.shown[id] = text
-        }
+        for (const [id, text] of Object.entries(record.said))
+            if (!(id in record.shown) && onScreen(id, text)) record.shown[id] = text
     }, 100)
 }"""
+
+NOTICES_STAY = "() => Object.entries(atelierRecord.said).every(([id, text]) => atelierRecord.onScreen(id, text))"
 
 AREAS = """() => {
     const {scale, offset} = app.canvas.ds, canvas = app.canvas.canvas.getBoundingClientRect()
@@ -168,6 +170,12 @@ class Editor:
             return {"kind": "rejected", "exception_message": answer.value.text()}
         self._wait("() => atelierRecord.ended", RUN_TIMEOUT)
         return self.page.evaluate("() => atelierRecord.ended")
+
+    def keeps_notices(self) -> None:
+        """Wait until all that the nodes have said is to be read on them, and see that it stays."""
+        self._wait(NOTICES_STAY, DRAW_TIMEOUT)
+        self.page.wait_for_timeout(500)
+        self._wait(NOTICES_STAY, 1.0)
 
     def notices(self) -> dict[str, str]:
         """Node id -> the text that was to be read on the node during the run."""

@@ -88,7 +88,8 @@ def opened_as_saved(view, saved: dict) -> None:
 
 
 def said_on_the_nodes(view, saved: dict) -> None:
-    """What a node decided was to be read on it while the graph ran."""
+    """What a node decided was to be read on it while the graph ran, and still is."""
+    view.keeps_notices()
     types = {str(node["id"]): node["type"] for node in saved["nodes"]}
     said = {types[node]: text for node, text in view.notices().items()}
     assert set(said) == set(NOTICES) & set(types.values())

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from atelier.models import storyboard
 from atelier.models.prompts import SPAN, shares
 from atelier.models.storyboard import StoryboardError, read, spans
+
+EXAMPLES = json.loads((Path(__file__).parents[1] / "storyboards.json").read_text(encoding="utf-8"))
 
 
 def test_every_part_of_a_card():
@@ -23,25 +28,19 @@ def test_lines_in_any_order_and_close_cards_cut():
     assert [(card.words, card.cut) for card in cards] == [("a", False), ("b", False), ("c", True)]
 
 
-@pytest.mark.parametrize(
-    "text,said",
-    [
-        ("", "empty"),
-        (" \n\n", "empty"),
-        ("0s: a\nhello", r"Line 2 \('hello'\)"),
-        ("0s: a\n-1s: b", "Line 2"),
-        ("0s: a\n1.2.3s: b", "Line 2"),
-        ("0s: a\n1s [picture 1]: b", "Line 2"),
-        ("0s: a\n1s:", "Line 2 has neither"),
-        ("0s: a\n1s [image 1, 1.5]: b", r"Line 2: the strength '1\.5'"),
-        ("0s: a\n1s [image 1, 1..5]: b", r"Line 2: the strength '1\.\.5'"),
-        ("1s: a\n0s: b\n1.0s: c", "Lines 1 and 3 are both at 1 s"),
-        ("0s [image 1]:\n1s: b", "Line 1, the first card"),
-    ],
-)
-def test_a_broken_board_names_the_line(text, said):
-    with pytest.raises(StoryboardError, match=said):
-        read(text)
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: repr(example["text"][:30]))
+def test_the_examples_that_the_time_line_reads_too(example):
+    """tests/browser/test_storyboard.py gives the same ones to web/storyboard/board.js."""
+    text, length, images = example["text"], example.get("length", 1e9), example.get("images", 1e9)
+    if "error" in example:
+        with pytest.raises(StoryboardError) as error:
+            storyboard.check(read(text), length, images)
+        assert str(error.value) == example["error"]
+        return
+    cards = read(text)
+    storyboard.check(cards, length, images)
+    assert [{name: getattr(card, name) for name in example["cards"][0]} for card in cards] == example["cards"]
+    assert [list(span) for span in spans(cards, length)] == example["spans"]
 
 
 def test_cards_and_images_that_are_not_there():

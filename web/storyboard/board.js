@@ -1,0 +1,140 @@
+/**
+ * The text of a storyboard: read as models/storyboard.py reads it, and changed one line at a time.
+ *
+ * Both read tests/storyboards.json, so that they do not drift apart. Nothing here knows of a page or of a graph.
+ */
+
+/** Seconds in which one card's words fade into the next one's, where the cards flow. */
+export const BLEND = 0.5
+/** Seconds: a card that comes sooner than this after the one before is cut to. */
+export const CLOSE = 1.0
+const EXPECTED = "Write one card a line: '2.5s: words', '2.5s cut: words' or '2.5s [image 1, 0.8]: words'."
+
+const LINE_BREAK = /\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]/
+const TIME = /(?<time>\d+(?:\.\d*)?|\.\d+)\s*s?\s*(?<cut>cut)?\s*/
+const IMAGE = /(?:\[\s*image\s+(?<image>\d+)\s*(?:,\s*(?<strength>[\d.]+)\s*)?\])?/
+const CARD = new RegExp(`^${TIME.source}${IMAGE.source}\\s*:(?<words>.*)$`, "is")
+
+/**
+ * The cards of a board in the order of their times, and all that is wrong with it: the first error is Python's.
+ *
+ * A card has line (from 1), time, words (its own, or those before it), cut, close (cut to because of its time), image
+ * (or null), strength, and `written`: the parts of its line. A card with an error is among them, so that it can be
+ * mended; a line that is no card at all is only an error.
+ */
+export function read(text) {
+    const cards = [], errors = []
+    text.split(LINE_BREAK).forEach((raw, place) => {
+        const line = raw.trim()
+        if (!line) return
+        const found = line.match(CARD)
+        if (found) cards.push(card(place + 1, found.groups, errors))
+        else errors.push({line: place + 1, message: `Line ${place + 1} ('${start(line)}') is no card. ${EXPECTED}`})
+    })
+    if (!cards.length && !errors.length) errors.push({line: null, message: `The storyboard is empty. ${EXPECTED}`})
+    cards.sort((a, b) => a.time - b.time)
+    for (const [before, after] of pairs(cards)) if (before.time === after.time) errors.push(together(before, after))
+    if (cards.length && !cards[0].words && cards[0].image !== null)
+        errors.push({line: cards[0].line, message: `Line ${cards[0].line}, the first card in time, has no words. ${EXPECTED}`})
+    for (const [before, after] of pairs(cards)) {
+        after.words ||= before.words
+        after.close = after.time - before.time < CLOSE
+        after.cut ||= after.close
+    }
+    return {cards, errors}
+}
+
+/** What is wrong with the cards for a shot of `length` seconds and a number of images; either may be unknown (null). */
+export function check(cards, length, images) {
+    const errors = []
+    for (const {line, time, image} of cards) {
+        if (length !== null && time >= length)
+            errors.push({line, message: `Line ${line}: the card is at ${general(time)} s, but the shot ends at ${cents(length)} s. Move the card `
+                + "or make the shot longer."})
+        if (image !== null && images !== null && !(1 <= image && image <= images))
+            errors.push({line, message: `Line ${line} names image ${image}, but ${images} are connected to 'images'.`})
+    }
+    return errors
+}
+
+/** [start, end] in seconds in which each card's words hold; where cards flow, they overlap by BLEND at most. */
+export function spans(cards, length) {
+    return cards.map((card, place) => {
+        const [after, next] = [cards[place + 1], cards[place + 2]]
+        const fade = after && !after.cut ? Math.min(BLEND, ((next ? next.time : length) - after.time) / 2) : 0
+        return [place ? card.time : 0, after ? after.time + fade : length]
+    })
+}
+
+/** The text with some parts of a card's line written anew: time, cut, image, strength, words. */
+export function changed(text, card, parts) {
+    return replaced(text, card.line, [write({...card.written, ...parts})])
+}
+
+export function removed(text, card) {
+    return replaced(text, card.line, [])
+}
+
+/** The text with a new card, and its line: behind the cards that come before it in time, whatever lies between. */
+export function added(text, cards, time, words) {
+    const line = Math.max(0, ...cards.filter(card => card.time < time).map(card => card.line)) + 1
+    const lines = text.trim() ? text.split(LINE_BREAK) : []
+    lines.splice(line - 1, 0, write({time, words}))
+    return {text: lines.join("\n"), line}
+}
+
+/** Seconds as a person writes them: to a hundredth, without zeros at the end. */
+export function short(seconds) {
+    return String(Number(seconds.toFixed(2)))
+}
+
+function card(line, {time, cut, image, strength, words}, errors) {
+    const number = Number(strength ?? 1)
+    const written = {
+        time: Number(time), cut: Boolean(cut), image: image ? Number(image) : null,
+        strength: Number.isNaN(number) ? strength : number, words: words.trim(),
+    }
+    if (!written.words && written.image === null)
+        errors.push({line, message: `Line ${line} has neither words nor an image. ${EXPECTED}`})
+    else if (!(written.strength >= 0 && written.strength <= 1))
+        errors.push({line, message: `Line ${line}: the strength '${strength}' is not a number from 0 to 1.`})
+    return {line, ...written, written}
+}
+
+function together(before, after) {
+    const [first, second] = [before.line, after.line].sort((a, b) => a - b)
+    return {line: second, message: `Lines ${first} and ${second} are both at ${general(after.time)} s. Move one of them.`}
+}
+
+function write({time, cut = false, image = null, strength = 1, words}) {
+    const share = strength === 1 ? "" : `, ${strength}`
+    const named = image === null ? "" : ` [image ${image}${share}]`
+    return `${time}s${cut ? " cut" : ""}${named}: ${words.replace(/\s+/g, " ").trim()}`.trimEnd()
+}
+
+function replaced(text, line, by) {
+    const lines = text.split(LINE_BREAK)
+    lines.splice(line - 1, 1, ...by)
+    return lines.join("\n")
+}
+
+function pairs(list) {
+    return list.slice(1).map((each, place) => [list[place], each])
+}
+
+/** The first 60 characters, as Python counts them. */
+function start(line) {
+    return [...line].slice(0, 60).join("")
+}
+
+/** Six digits at most, as Python's :g. */
+function general(seconds) {
+    return String(Number(seconds.toPrecision(6)))
+}
+
+/** Two digits after the point, and a tie to the even one, as Python prints them. */
+export function cents(seconds) {
+    const hundred = seconds * 100, floor = Math.floor(hundred)
+    const whole = hundred - floor === 0.5 ? floor + (floor % 2) : Math.round(hundred)
+    return (whole / 100).toFixed(2)
+}
