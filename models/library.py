@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import folder_paths
@@ -10,6 +13,10 @@ from . import files
 from .expansion.vocabulary import Vocabulary
 
 POCKET = "pocket (built in)"
+LLM = ("LLM", "llm")
+"""What the folder of text models is called; ComfyUI itself has none."""
+_WRITES = re.compile(r"ForCausalLM$|^Gemma3ForConditionalGeneration$")
+"""The classes of transformers that answer a text with a text."""
 
 
 def listed(kind: str) -> list[str]:
@@ -52,3 +59,42 @@ def vocabulary(choice: str) -> Vocabulary | None:
     if choice != POCKET and not choice.startswith("diffusers/"):
         return None  # a single file has no recipe.json
     return Vocabulary.of(files.recipe(model_path(choice)))
+
+
+def text_models() -> list[str]:
+    """`LLM/name` of every text model in models/LLM: folders in transformers' layout, and GGUF files."""
+    return list(dict.fromkeys(f"LLM/{path.relative_to(root).as_posix()}" for root in _llm() for path in _writers(root)))
+
+
+def text_model_path(choice: str) -> Path:
+    """Where a choice of `text_models` lies."""
+    name = choice.split("/", 1)[1]
+    return next((root / name for root in _llm() if (root / name).exists()), Path(folder_paths.models_dir) / choice)
+
+
+def _llm() -> list[Path]:
+    """The folders of text models, those that extra_model_paths.yaml or another pack adds among them."""
+    own = [Path(folder_paths.models_dir) / kind for kind in LLM]
+    known = folder_paths.folder_names_and_paths
+    return [
+        root for root in [*own, *(Path(p) for kind in LLM if kind in known for p in known[kind][0])] if root.is_dir()
+    ]
+
+
+def _writers(root: Path) -> Iterator[Path]:
+    for path in sorted(root.rglob("*")):
+        if any(part.startswith(".") for part in path.relative_to(root).parts):
+            continue
+        if path.suffix == ".gguf" and not path.name.startswith("mmproj"):
+            yield path
+        elif path.name == "config.json" and path.parent != root and _writes(path):
+            yield path.parent
+
+
+def _writes(config: Path) -> bool:
+    """Whether a config.json is of a text model. A damaged one may be: using it says what is wrong."""
+    try:
+        classes = json.loads(config.read_text(encoding="utf-8")).get("architectures") or []
+    except (OSError, ValueError, AttributeError):
+        return True
+    return any(_WRITES.search(str(name)) for name in classes)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..models.expansion.expand import expand
-from ..models.expansion.rules import AUTOMATIC, RULES
+from ..models import library
+from ..models.expansion.expand import chosen, expand, expanders
+from ..models.expansion.rules import AUTOMATIC
 from .choices import check
 from .notice import show
 
@@ -29,9 +30,10 @@ class ExpandPrompt(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "expander",
-                    options=[AUTOMATIC, RULES],
+                    options=expanders(),
                     default=AUTOMATIC,
-                    tooltip="Who makes it longer.",
+                    tooltip="Who makes it longer. 'automatic' takes the first text model in models/LLM (a transformers "
+                    "folder or a GGUF file), and the built-in rules where there is none.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -63,6 +65,14 @@ class ExpandPrompt(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, expander=None) -> bool | str:
         return check(cls, expander=expander)
+
+    @classmethod
+    def fingerprint_inputs(cls, expander: str = AUTOMATIC, **_: object) -> tuple:
+        """A text model that was added, or replaced under its name, is asked again."""
+        name = chosen(expander)
+        path = library.text_model_path(name) if name in library.text_models() else None
+        files = sorted(path.iterdir()) if path and path.is_dir() else filter(None, [path])
+        return name, *(file.stat().st_mtime_ns for file in files)
 
     @classmethod
     def execute(cls, prompt: str, expander: str, seed: int, expanded: str, model=None) -> io.NodeOutput:

@@ -7,6 +7,7 @@ ground: `running`, `network`, `video_model`, `wrappers`, `previews`, `patcher`, 
 from __future__ import annotations
 
 from .clip import encode_text, make_t5_clip, t5_config
+from .guest import guest
 from .network import call_network, choose_dtypes, load_weights, without_weights
 from .patcher import introduce, make_model, make_static, weight_shapes, with_dynamic_guidance, with_lora
 from .running import metadata, output_is_used, progress
@@ -26,6 +27,7 @@ __all__ = [
     "encode_stream",
     "encode_text",
     "frames_of",
+    "guest",
     "introduce",
     "load_weights",
     "make_model",

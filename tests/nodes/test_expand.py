@@ -1,10 +1,26 @@
-"""Expand Prompt in a real ComfyUI."""
+"""Expand Prompt in a real ComfyUI: by rules, with text models, progress and interrupt, and what cannot be used."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
 import graph as saved_graph
 import graphs
+import pytest
+import tiny_writer
+from client import JobFailed, JobInterrupted
 from graphs import node
+
+RULES = "rules (built in)"
+
+
+@pytest.fixture
+def llm(server) -> Iterator[Path]:
+    """ComfyUI's models/LLM; what a test puts there is gone afterwards, so that "automatic" means the rules again."""
+    yield server.base / "models" / "LLM"
+    shutil.rmtree(server.base / "models" / "LLM", ignore_errors=True)
 
 
 def expand(server, prompt: str, expander: str = "automatic", seed: int = 1, expanded: str = "", **more) -> dict:
@@ -33,3 +49,60 @@ def test_the_model_says_what_it_reads(server):
     small = expand(server, "a red circle", load=load)["text"]
     large = expand(server, "a red circle")["text"]
     assert small.endswith("background") and len(small.split()) < 12 < len(large.split())
+
+
+@pytest.mark.parametrize("make", [tiny_writer.folder, tiny_writer.gguf_file], ids=["folder", "gguf"])
+def test_a_text_model_writes_and_a_video_follows(server, llm, make):
+    """As in the saved graph: load, expand, encode, sample; here for a model that reads any words."""
+    name = "fox" if make is tiny_writer.folder else "fox.gguf"
+    make(llm / name)
+    shown = expand(server, "a fox", f"LLM/{name}")
+    assert shown == {"text": tiny_writer.SENTENCE, "expander": f"LLM/{name}", "remark": ""}
+    graph = graphs.text_to_video()
+    words = dict(prompt="a fox", expander="automatic", seed=1, expanded="")
+    graph["expand"] = node("AtelierExpandPrompt", **words)
+    graph["text"]["inputs"]["prompt"] = ["expand", 0]
+    outputs = server.client.run(graph)
+    assert outputs["expand"]["text"] == [tiny_writer.SENTENCE]
+    assert graphs.frames(server.client, {"save": outputs["save"]}).shape == (17, 64, 64, 3)
+
+
+def test_a_model_of_few_words_is_served_by_the_rules(server, llm):
+    tiny_writer.folder(llm / "fox")
+    shown = expand(server, "a red circle", load=graphs.text_to_video()["load"])
+    assert shown["expander"] == RULES and shown["text"].endswith("background")
+
+
+def test_progress_and_interrupt_while_it_writes(server, llm):
+    """Of 2,240 tokens the first hundred or so are written; then another job runs as if nothing had been."""
+    tiny_writer.folder(llm / "endless", template=tiny_writer.THINKING, endless=True)
+    seen = []
+
+    def stop(kind: str, data: dict) -> None:
+        if kind == "progress":
+            seen.append(data["value"])
+            if len(seen) == 5:
+                server.client.interrupt()
+
+    step = node("AtelierExpandPrompt", prompt="a fox", expander="LLM/endless", seed=7, expanded="")
+    with pytest.raises(JobInterrupted):
+        server.client.run({"expand": step}, stop)
+    assert 5 <= len(seen) and max(seen) < 2000
+    assert expand(server, "a fox", RULES)["expander"] == RULES
+
+
+def test_a_text_model_that_was_replaced_is_asked_again(server, llm):
+    tiny_writer.folder(llm / "fox")
+    assert expand(server, "a fox", "LLM/fox")["text"] == tiny_writer.SENTENCE
+    tiny_writer.folder(llm / "fox", silent=True)
+    assert expand(server, "a fox", "LLM/fox")["remark"].startswith("LLM/fox gave no text")
+
+
+def test_what_cannot_be_used_says_what_to_do_and_the_server_goes_on(server, llm):
+    (tiny_writer.folder(llm / "pickle") / "model.safetensors").rename(llm / "pickle" / "pytorch_model.bin")
+    whole = tiny_writer.gguf_file(llm / "short.gguf")
+    whole.write_bytes(whole.read_bytes()[:20_000])
+    for name, said in (("pickle", "download the model as safetensors"), ("short.gguf", "Download it again")):
+        with pytest.raises(JobFailed, match=said):
+            expand(server, "a fox", f"LLM/{name}")
+    assert expand(server, "a fox", RULES)["expander"] == RULES

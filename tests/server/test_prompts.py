@@ -1,11 +1,29 @@
-"""Expanding prompts over HTTP: the built-in rules at once, whatever the queue does."""
+"""Expanding prompts over HTTP: the built-in rules at once, whatever the queue does; text models through the queue."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
+import httpx2 as httpx
 import pytest
+import tiny
+import tiny_writer
 from wire_client import SLOW, error, until_running, wait
+
+
+@pytest.fixture
+def llm(server) -> Iterator[Path]:
+    yield server.base / "models" / "LLM"
+    shutil.rmtree(server.base / "models" / "LLM", ignore_errors=True)
+
+
+def queue(server) -> list:
+    state = server.client.get("/queue")
+    return state["queue_running"] + state["queue_pending"]
 
 
 def expand(http, **body) -> dict:
@@ -73,3 +91,77 @@ def test_a_graph_of_the_owners_is_run_instead(http, owner):
     owner("api/expand.json", json.dumps({"nodes": nodes, "links": [[1, 1, 0, 2, 0, "STRING"]]}))
     made = expand(http, prompt="just this", seed=3)
     assert (made["prompt"], made["expander"]) == ("just this", "automatic")
+
+
+TEXT_ONLY = {
+    "nodes": [
+        {
+            "id": 1,
+            "type": "AtelierExpandPrompt",
+            "title": "Expand Prompt {prompt} {expander} {seed}",
+            "outputs": [{"name": "prompt", "type": "STRING", "links": []}],
+            "widgets_values": ["", "automatic", 0, "fixed", ""],
+        }
+    ],
+    "links": [],
+}
+"""Our graph without its loader: the text model runs in ComfyUI's queue, and no video model has to be there."""
+
+
+def test_a_text_model_answers_through_the_queue(http, owner, llm, server):
+    tiny_writer.folder(llm / "fox")
+    owner("api/expand.json", TEXT_ONLY)
+    assert [entry["id"] for entry in http.get("/prompts/expanders").json()["data"]][2:] == ["LLM/fox"]
+    before = set(server.client.get("/history"))
+    for name in ("automatic", "LLM/fox"):
+        made = expand(http, prompt="a fox", expander=name, seed=1)
+        assert (made["prompt"], made["expander"], made["warnings"]) == (tiny_writer.SENTENCE, "LLM/fox", [])
+    assert set(server.client.get("/history")) == before
+
+
+def test_the_saved_graph_expands_for_the_model_of_the_request(http, llm, server):
+    """The pocket knows few words, so the rules answer whatever was named, and nothing has to be loaded for that."""
+    tiny_writer.folder(llm / "fox")
+    tiny.folder(server.base / "models" / "diffusers" / "tiny-ltx", "0.9.5")
+    made = expand(http, prompt="a red circle", expander="LLM/fox", model="diffusers/tiny-ltx")
+    assert (made["prompt"], made["expander"]) == (tiny_writer.SENTENCE, "LLM/fox")
+    assert expand(http, prompt="a red circle", expander="LLM/fox")["expander"] == "rules (built in)"
+
+
+def test_while_comfyui_works_automatic_does_not_wait_and_a_name_does(http, owner, llm, server):
+    tiny_writer.folder(llm / "fox")
+    owner("api/expand.json", TEXT_ONLY)
+    running = until_running(http, http.post("/videos", json=SLOW | {"seed": 32}).json())
+    made = expand(http, prompt="a red circle")
+    assert made["expander"] == "rules (built in)" and "at work on something else" in made["warnings"][0]
+    waiting = http.post("/videos", json=SLOW | {"seed": 33}).json()
+    with pytest.raises(httpx.ReadTimeout):
+        http.post("/prompts/expand", json={"prompt": "a fox", "expander": "LLM/fox"}, timeout=1.5)
+    deadline = time.monotonic() + 10
+    while len(queue(server)) > 2 and time.monotonic() < deadline:  # who hung up takes the job along
+        time.sleep(0.1)
+    assert len(queue(server)) == 2
+    for video in (waiting, running):
+        http.post(f"/videos/{video['id']}/cancel")
+        assert wait(http, video)["error"]["code"] == "cancelled"
+
+
+def test_who_hangs_up_stops_the_text_model(http, owner, llm, server):
+    tiny_writer.folder(llm / "endless", template=tiny_writer.THINKING, endless=True)
+    owner("api/expand.json", TEXT_ONLY)
+    with pytest.raises(httpx.ReadTimeout):
+        http.post("/prompts/expand", json={"prompt": "a fox", "expander": "LLM/endless"}, timeout=3)
+    deadline = time.monotonic() + 20
+    while queue(server) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    last = list(server.client.get("/history").values())[-1]
+    assert "AtelierExpandPrompt" in {step["class_type"] for step in last["prompt"][2].values()}
+    assert "execution_interrupted" in dict(last["status"]["messages"])
+
+
+def test_a_text_model_that_cannot_be_used_says_why(http, owner, llm):
+    (tiny_writer.folder(llm / "pickle") / "model.safetensors").rename(llm / "pickle" / "pytorch_model.bin")
+    owner("api/expand.json", TEXT_ONLY)
+    answer = http.post("/prompts/expand", json={"prompt": "a fox", "expander": "LLM/pickle"})
+    assert error(answer) == (422, "expansion_failed", None)
+    assert "download the model as safetensors" in answer.json()["error"]["message"]
