@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ import torch
 
 from . import bridge
 from .family import Grid
-from .knowns import DEFAULT_FPS, clip_for, mask_of
+from .knowns import DEFAULT_FPS, mask_of
 
 if TYPE_CHECKING:
     import comfy.sd
@@ -27,6 +27,7 @@ Opening = Callable[[torch.Tensor, int], torch.Tensor]
 """(latents, n) -> what stands for latent frame n - 1 at the start of a clip, [B, C, 1, h, w]."""
 
 AROUND = "around"
+LOOP = "loop"  # whether a LATENT is played round and round
 SEAMS = {"short": 0.5, "normal": 1.0, "long": 2.0}
 """Seconds of a loop's end that are made anew."""
 CURVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -61,6 +62,12 @@ def latent_frames(seconds: float, latent: dict, grid: Grid) -> int:
     return max(1, round(frames / (grid.temporal * grid.group))) * grid.group
 
 
+def length(latent: dict, grid: Grid) -> int:
+    """How many frames a clip shows."""
+    count = latent["samples"].shape[2]
+    return (count - 1) * grid.temporal if latent.get(LOOP) else grid.frames(count)
+
+
 def finished(latent: dict) -> torch.Tensor:
     """The latents [B, C, T, h, w] of a whole clip. Raises ValueError for what is no clip, or a shot not yet joined."""
     samples = latent["samples"]
@@ -80,7 +87,8 @@ def finished(latent: dict) -> torch.Tensor:
 def with_holes(latent: dict, samples: torch.Tensor, mask: torch.Tensor) -> dict:
     """A LATENT like `latent` of samples [B, C, T, h, w] and a mask: [T], 1 = make and 0 = keep."""
     shape = (samples.shape[0], 1, *samples.shape[2:])
-    return {**latent, "samples": samples, "noise_mask": mask.to(samples).view(1, 1, -1, 1, 1).expand(shape).clone()}
+    rest = {key: value for key, value in latent.items() if key != LOOP}
+    return {**rest, "samples": samples, "noise_mask": mask.to(samples).view(1, 1, -1, 1, 1).expand(shape).clone()}
 
 
 def extended(latent: dict, count: int, forward: bool) -> dict:
@@ -97,19 +105,20 @@ def extended(latent: dict, count: int, forward: bool) -> dict:
     return with_holes(latent, torch.cat(parts, dim=2), mask)
 
 
-def looped(latent: dict, count: int, moved: int, opening: Opening, beginning: torch.Tensor) -> dict:
-    """A clip as a loop: its last `count` latent frames are a hole, its first ones come after that.
+def looped(latent: dict, count: int, moved: int, opening: Opening) -> dict:
+    """A clip as a loop: its last `count` latent frames are a hole, its first `moved` (but for its first) come after it.
 
-    The loop begins `moved` latent frames later than the clip, so that where it jumps back two frames of the clip meet
-    as they always did, and the hole has known frames on both sides. beginning [B, C, moved, h, w]: the clip's first
-    frames, encoded as those of a clip that goes on.
+    So the loop begins later than the clip; where it jumps back, two latent frames of the clip meet as they always did,
+    and the hole has known frames on both sides. A loop has no first frame: latent frame 0 stands for its last frame,
+    which comes before its first one, and `frames` does not show it.
     """
     clip = finished(latent)
-    kept = torch.cat([opening(clip, moved + 1).to(clip), clip[:, :, moved + 1 : clip.shape[2] - count]], dim=2)
+    kept, beginning = clip[:, :, moved + 1 : clip.shape[2] - count], clip[:, :, 1 : moved + 1]
     made = clip.new_zeros(*clip.shape[:2], count, *clip.shape[3:])
     mask = torch.zeros(clip.shape[2])
-    mask[kept.shape[2] : kept.shape[2] + count] = 1
-    return with_holes(latent, torch.cat([kept, made, beginning.to(clip)], dim=2), mask)
+    mask[1 + kept.shape[2] : 1 + kept.shape[2] + count] = 1
+    whole = torch.cat([opening(clip, moved + 1).to(clip), kept, made, beginning], dim=2)
+    return {**with_holes(latent, whole, mask), LOOP: True}
 
 
 def blended(first: dict, second: dict, influence: torch.Tensor) -> dict:
@@ -297,11 +306,36 @@ def opening_of(vae: comfy.sd.VAE, samples: torch.Tensor, at: int) -> torch.Tenso
     return bridge.encode(vae, frames[:, [grid.frames(at - begin) - 1]])
 
 
-def beginning_of(vae: comfy.sd.VAE, samples: torch.Tensor, count: int) -> torch.Tensor:
-    """A clip's first frames as `count` latent frames [B, C, count, h, w] of a clip that goes on."""
-    grid = bridge.vae_grid(vae)
-    frames = bridge.frames_of(vae, samples[:, :, : count + DECODED])
-    return bridge.encode(vae, frames[:, clip_for(count * grid.temporal, 1, grid)])[:, :, 1:]
+# ------------------------------------------------------------------------------------------------ decoding
+
+
+def frames(vae: comfy.sd.VAE, latent: dict) -> Iterator[torch.Tensor]:
+    """A LATENT's frames [f, H, W, 3] in 0..1, some at a time, clip after clip; a loop's as they are played for ever.
+
+    A loop's first frames are decoded after its last ones, and its last before its first: what a decoder makes of a
+    frame depends on both.
+    """
+    samples = latent["samples"]
+    if not latent.get(LOOP):
+        yield from bridge.decode_stream(vae, samples)
+        return
+    grid, turn = bridge.vae_grid(vae), samples[:, :, 1:]
+    context = min(DECODED, turn.shape[2])
+    around = torch.cat([samples[:, :, :1], turn[:, :, -context:], turn, turn[:, :, :context]], dim=2)
+    first = grid.frames(context + 1)
+    for clip in around.split(1):
+        yield from _between(bridge.decode_stream(vae, clip), first, first + turn.shape[2] * grid.temporal)
+
+
+def _between(chunks: Iterator[torch.Tensor], first: int, end: int) -> Iterator[torch.Tensor]:
+    """The frames from number `first` to before `end` of chunks [f, H, W, 3]."""
+    place = 0
+    for chunk in chunks:
+        if place + len(chunk) > first:
+            yield chunk[max(0, first - place) : end - place]
+        place += len(chunk)
+        if place >= end:
+            return
 
 
 # ------------------------------------------------------------------------------------------------ space and time

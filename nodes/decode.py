@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io
 
 from ..media import formats
-from ..models import bridge
+from ..models import bridge, shots
 from ..models.knowns import DEFAULT_FPS
 from .choices import check
 from .clip import CRF, rate_of, sound_of, target_of, temporary, writing_inputs
@@ -65,7 +65,7 @@ class DecodeVideo(io.ComfyNode):
         audio: dict | None = None,
     ) -> io.NodeOutput:
         video_used, images_used = cls.fingerprint_inputs()
-        chunks, kept = bridge.decode_stream(vae, latent["samples"]), []
+        chunks, kept = shots.frames(vae, latent), []
         if images_used and not video_used:
             return io.NodeOutput(None, torch.cat(list(chunks)))
         if images_used:

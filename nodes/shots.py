@@ -38,11 +38,11 @@ def shot_of(node: type[io.ComfyNode], clip: dict, vae, overlap: float, note: str
     grid, total = bridge.vae_grid(vae), clip["samples"].shape[2]
     shot = shots.window(clip, context_of(overlap, clip, grid), grid, opening(vae))
     holes = knowns.mask_of(clip).amax(dim=(0, 1, 3, 4)).nonzero().flatten().tolist()
-    frames, rate = grid.frames(total), clip.get("frame_rate", knowns.DEFAULT_FPS)
-    made = "nothing is to be made"
+    frames, rate = shots.length(clip, grid), clip.get("frame_rate", knowns.DEFAULT_FPS)
+    made, unseen = "nothing is to be made", grid.frames(total) - frames
     if holes:
         first, last = (grid.frames(holes[0]) + 1 if holes[0] else 1), grid.frames(holes[-1] + 1)
-        made = f"frames {first} to {last} are to be made"
+        made = f"frames {first - unseen} to {last - unseen} are to be made"
     seen = grid.frames(shot["samples"].shape[2])
     sight = f", the model sees {seen}" if seen < frames else ""
     show(node, "\n".join(filter(None, [made, f"{frames} in all = {frames / rate:.2f} s{sight}", note])))
@@ -131,10 +131,10 @@ class LoopShot(io.ComfyNode):
                 f"{grid.frames(1 + 2 * grid.group)} at least. Extend it first."
             )
         count = min(asked, room)
-        half = max(1, (clip.shape[2] - count + 1) // 2 // grid.group) * grid.group
+        half = max(1, (clip.shape[2] - count) // 2 // grid.group) * grid.group
         moved = min(context_of(overlap, latent, grid), half)
-        loop = shots.looped(latent, count, moved, opening(vae), shots.beginning_of(vae, clip, moved))
-        begins = f"begins at {moved * grid.temporal / latent.get('frame_rate', knowns.DEFAULT_FPS):g} s of the clip"
+        loop = shots.looped(latent, count, moved, opening(vae))
+        begins = f"begins at {grid.frames(moved + 1) / latent.get('frame_rate', knowns.DEFAULT_FPS):g} s of the clip"
         note = begins if count == asked else f"{begins}; too short for a longer seam"
         return io.NodeOutput(shot_of(cls, loop, vae, overlap, note))
 

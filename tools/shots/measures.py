@@ -57,27 +57,24 @@ def extend(studio: Studio, number: int, direction: str) -> Made:
 
 
 def loop(studio: Studio, number: int, seam: str) -> Made:
-    from atelier.models.shots import SEAMS, opening_of
+    import torch
+    from atelier.models.shots import SEAMS
 
-    made, moved = round(SEAMS[seam] * FPS), FPS  # frames; the loop begins one overlap later than the clip
-    scene, frames = source(number, (*SIDEWAYS, "grow"), made + FPS + 1)  # as long as the way back is
+    made, moved = round(SEAMS[seam] * FPS), STEP  # frames; half of what is kept comes behind the seam
+    scene, frames = source(number, (*SIDEWAYS, "grow"), made + 2 * moved + 1)
     clip = studio.encoded(frames)
     before = studio.decoded(clip)
     seams = dict(latent=clip, seam=seam, overlap=1.0)
     after = studio.filled(studio.nodes.LoopShot, prompt_of(scene, "motion"), number, **seams)
-    seam_at = len(frames) - made - moved
-    opening = studio.decoded({"samples": opening_of(studio.vae, clip["samples"], 1 + moved // STEP)})
-    steps, median = steps_of(after), statistics.median(steps_of(after))
+    steps = steps_of(torch.cat([after, after[:1]]))
+    median = statistics.median(steps)
     figures = {
-        "step from last to first / median step": float((after[-1] - after[0]).abs().mean()) / median,
-        "of it the autoencoder's, which encodes the first frame again": float(
-            (before[moved - 1] - opening[0]).abs().mean()
-        )
-        / median,
-        "largest step in and around the seam / median step": max(steps[seam_at - 1 : seam_at + made]) / median,
-        "the source's step from last to first": float((before[-1] - before[0]).abs().mean()) / median,
-        "kept before the seam": kept(after[:seam_at], before[moved : len(frames) - made]),
-        "kept after the seam": kept(after[-moved:], before[:moved]),
+        "step from last to first / median step": steps[-1] / median,
+        "the same step in the source / median step": steps_of(before)[moved] / median,
+        "largest step in and around the seam / median step": max(steps[moved - 1 : moved + made]) / median,
+        "the source's step from last to first / median step": float((before[-1] - before[0]).abs().mean()) / median,
+        "kept before the seam": kept(after[:moved], before[moved + 1 : 2 * moved + 1]),
+        "kept after the seam": kept(after[-moved:], before[1 : moved + 1]),
     }
     return Made(figures, (before, after))
 

@@ -42,9 +42,10 @@ class Studio:
 
     def decoded(self, latent: dict) -> Any:
         """Frames [F, H, W, 3]."""
-        from atelier.models import bridge
+        import torch
+        from atelier.models import shots
 
-        return bridge.decode(self.vae, latent["samples"])
+        return torch.cat(list(shots.frames(self.vae, latent)))
 
     def sampled(self, latent: dict, prompt: str, seed: int, denoise: float = 1.0) -> dict:
         texts = dict(prompt=prompt, negative_prompt="", style="none")
