@@ -27,7 +27,7 @@ Opening = Callable[[torch.Tensor, int], torch.Tensor]
 """(latents, n) -> what stands for latent frame n - 1 at the start of a clip, [B, C, 1, h, w]."""
 
 AROUND = "around"
-LOOP = "loop"  # whether a LATENT is played round and round
+LOOP = "loop"  # in a LATENT that is played round and round: how many frames come before the first that is shown
 SEAMS = {"short": 0.5, "normal": 1.0, "long": 2.0}
 """Seconds of a loop's end that are made anew."""
 CURVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -64,8 +64,7 @@ def latent_frames(seconds: float, latent: dict, grid: Grid) -> int:
 
 def length(latent: dict, grid: Grid) -> int:
     """How many frames a clip shows."""
-    count = latent["samples"].shape[2]
-    return (count - 1) * grid.temporal if latent.get(LOOP) else grid.frames(count)
+    return grid.frames(latent["samples"].shape[2]) - (LOOP in latent)
 
 
 def finished(latent: dict) -> torch.Tensor:
@@ -105,12 +104,13 @@ def extended(latent: dict, count: int, forward: bool) -> dict:
     return with_holes(latent, torch.cat(parts, dim=2), mask)
 
 
-def looped(latent: dict, count: int, moved: int, opening: Opening) -> dict:
+def looped(latent: dict, count: int, moved: int, opening: Opening, grid: Grid) -> dict:
     """A clip as a loop: its last `count` latent frames are a hole, its first `moved` (but for its first) come after it.
 
     So the loop begins later than the clip; where it jumps back, two latent frames of the clip meet as they always did,
-    and the hole has known frames on both sides. A loop has no first frame: latent frame 0 stands for its last frame,
-    which comes before its first one, and `frames` does not show it.
+    and the hole has known frames on both sides. Latent frame 0 stands for the frame before the loop's first one, and
+    `frames` does not show it. Where the hole leaves room, they are shown from the middle of a latent frame on: a
+    player that stumbles when it jumps back is noticed least where frames are most alike.
     """
     clip = finished(latent)
     kept, beginning = clip[:, :, moved + 1 : clip.shape[2] - count], clip[:, :, 1 : moved + 1]
@@ -118,7 +118,7 @@ def looped(latent: dict, count: int, moved: int, opening: Opening) -> dict:
     mask = torch.zeros(clip.shape[2])
     mask[1 + kept.shape[2] : 1 + kept.shape[2] + count] = 1
     whole = torch.cat([opening(clip, moved + 1).to(clip), kept, made, beginning], dim=2)
-    return {**with_holes(latent, whole, mask), LOOP: True}
+    return {**with_holes(latent, whole, mask), LOOP: 1 + (grid.temporal // 2 if kept.shape[2] else 0)}
 
 
 def blended(first: dict, second: dict, influence: torch.Tensor) -> dict:
@@ -316,15 +316,15 @@ def frames(vae: comfy.sd.VAE, latent: dict) -> Iterator[torch.Tensor]:
     frame depends on both.
     """
     samples = latent["samples"]
-    if not latent.get(LOOP):
+    if LOOP not in latent:
         yield from bridge.decode_stream(vae, samples)
         return
     grid, turn = bridge.vae_grid(vae), samples[:, :, 1:]
     context = min(DECODED, turn.shape[2])
     around = torch.cat([samples[:, :, :1], turn[:, :, -context:], turn, turn[:, :, :context]], dim=2)
-    first = grid.frames(context + 1)
+    first = grid.temporal * context + latent[LOOP]
     for clip in around.split(1):
-        yield from _between(bridge.decode_stream(vae, clip), first, first + turn.shape[2] * grid.temporal)
+        yield from _between(bridge.decode_stream(vae, clip), first, first + length(latent, grid))
 
 
 def _between(chunks: Iterator[torch.Tensor], first: int, end: int) -> Iterator[torch.Tensor]:

@@ -35,11 +35,11 @@ def opening(vae) -> shots.Opening:
 
 def shot_of(node: type[io.ComfyNode], clip: dict, vae, overlap: float, note: str = "") -> dict:
     """The part of a clip with holes that is to be sampled; the node says what is to be made."""
-    grid, total = bridge.vae_grid(vae), clip["samples"].shape[2]
+    grid = bridge.vae_grid(vae)
     shot = shots.window(clip, context_of(overlap, clip, grid), grid, opening(vae))
     holes = knowns.mask_of(clip).amax(dim=(0, 1, 3, 4)).nonzero().flatten().tolist()
     frames, rate = shots.length(clip, grid), clip.get("frame_rate", knowns.DEFAULT_FPS)
-    made, unseen = "nothing is to be made", grid.frames(total) - frames
+    made, unseen = "nothing is to be made", clip.get(shots.LOOP, 0)
     if holes:
         first, last = (grid.frames(holes[0]) + 1 if holes[0] else 1), grid.frames(holes[-1] + 1)
         made = f"frames {first - unseen} to {last - unseen} are to be made"
@@ -133,8 +133,9 @@ class LoopShot(io.ComfyNode):
         count = min(asked, room)
         half = max(1, (clip.shape[2] - count) // 2 // grid.group) * grid.group
         moved = min(context_of(overlap, latent, grid), half)
-        loop = shots.looped(latent, count, moved, opening(vae))
-        begins = f"begins at {grid.frames(moved + 1) / latent.get('frame_rate', knowns.DEFAULT_FPS):g} s of the clip"
+        loop = shots.looped(latent, count, moved, opening(vae), grid)
+        first = moved * grid.temporal + loop[shots.LOOP]
+        begins = f"begins at {first / latent.get('frame_rate', knowns.DEFAULT_FPS):g} s of the clip"
         note = begins if count == asked else f"{begins}; too short for a longer seam"
         return io.NodeOutput(shot_of(cls, loop, vae, overlap, note))
 

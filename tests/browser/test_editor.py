@@ -18,7 +18,7 @@ NOTICES = {
     "AtelierPlaceFrames": r"frame 1 of \d+ is given",
     "AtelierPlaceKeyframes": r"images are given from frames 1, 6, 14",
     "AtelierExtendShot": r"frames 18 to 25 are to be made\s25 in all = 3.12 s",
-    "AtelierLoopShot": r"frames 5 to 12 are to be made\s16 in all = 2.00 s",
+    "AtelierLoopShot": r"frames 3 to 10 are to be made\s16 in all = 2.00 s",
     "AtelierBlendShots": r"frames 6 to 17 are to be made\s21 in all = 2.62 s",
     "AtelierRecutShot": r"frames 6 to 9 are to be made\s17 in all = 2.12 s",
     "AtelierRemixShot": r"90% noise: denoise 0.\d+",

@@ -94,7 +94,7 @@ def test_windows_of_grouped_autoencoders_stay_legal(count, context, forward):
 
 
 def test_a_loop_jumps_back_between_two_latent_frames_of_the_clip():
-    loop = shots.looped(clip(9), 2, 3, opening)
+    loop = shots.looped(clip(9), 2, 3, opening, GRID)
     assert numbers(loop) == [-4, 5, 6, 7, 0, 0, 2, 3, 4] and holes(loop) == [0, 0, 0, 0, 1, 1, 0, 0, 0]
     shot = shots.window(loop, 1, GRID, opening)
     assert numbers(shot) == [-6, 7, 0, 0, 2] and holes(shot) == [0, 0, 1, 1, 0]
@@ -102,7 +102,7 @@ def test_a_loop_jumps_back_between_two_latent_frames_of_the_clip():
 
 
 def test_a_loop_shows_one_frame_less_and_what_is_made_of_it_is_no_loop():
-    loop = shots.joined(sampled(shots.window(shots.looped(clip(9), 2, 3, opening), 1, GRID, opening)))
+    loop = shots.joined(sampled(shots.window(shots.looped(clip(9), 2, 3, opening, GRID), 1, GRID, opening)))
     assert shots.length(loop, GRID) == 32 and shots.length(clip(9), GRID) == 33
     assert shots.length(shots.extended(loop, 2, forward=True), GRID) == 41
 

@@ -68,13 +68,15 @@ def loop(studio: Studio, number: int, seam: str) -> Made:
     after = studio.filled(studio.nodes.LoopShot, prompt_of(scene, "motion"), number, **seams)
     steps = steps_of(torch.cat([after, after[:1]]))
     median = statistics.median(steps)
+    begin = moved + 1 + STEP // 2  # the frame of the clip that the loop begins with
+    seam_at = 2 * moved + 1 - begin
     figures = {
         "step from last to first / median step": steps[-1] / median,
-        "the same step in the source / median step": steps_of(before)[moved] / median,
-        "largest step in and around the seam / median step": max(steps[moved - 1 : moved + made]) / median,
+        "the same step in the source / median step": steps_of(before)[begin - 1] / median,
+        "largest step in and around the seam / median step": max(steps[seam_at - 1 : seam_at + made]) / median,
         "the source's step from last to first / median step": float((before[-1] - before[0]).abs().mean()) / median,
-        "kept before the seam": kept(after[:moved], before[moved + 1 : 2 * moved + 1]),
-        "kept after the seam": kept(after[-moved:], before[1 : moved + 1]),
+        "kept before the seam": kept(after[:seam_at], before[begin : begin + seam_at]),
+        "kept after the seam": kept(after[seam_at + made :], before[1:begin]),
     }
     return Made(figures, (before, after))
 
