@@ -5,7 +5,7 @@ This is the door ComfyUI knocks at. It imports nothing heavy: diffusers and tran
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from comfy_api.latest import ComfyExtension
@@ -21,10 +21,17 @@ async def comfy_entrypoint() -> ComfyExtension:
     return Atelier()
 
 
+def _about(choice: str) -> dict[str, Any]:
+    """What the Videos API tells of a model: it asks here, because it looks into none itself."""
+    from .nodes.load import about_choice
+
+    return about_choice(choice)
+
+
 def _serve() -> None:
     from .server import register
 
-    register()
+    register(_about)
 
 
 _serve()

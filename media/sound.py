@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import av
 import numpy as np
 import torch
 
@@ -35,6 +36,21 @@ class Sound:
 
         return Sound(self.rate, self.channels, backwards)
 
+    def converted(self, rate: int, channels: int) -> Sound:
+        """The same with so many samples per second and channels."""
+        if (rate, channels) == (self.rate, self.channels):
+            return self
+
+        def blocks() -> Iterator[np.ndarray]:
+            resampler = av.AudioResampler(format="fltp", layout=LAYOUTS[channels], rate=rate)
+            for block in self.blocks():
+                frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), format="fltp", layout=self.layout)
+                frame.sample_rate = self.rate
+                yield from (piece.to_ndarray() for piece in resampler.resample(frame))
+            yield from (piece.to_ndarray() for piece in resampler.resample(None))
+
+        return Sound(rate, channels, blocks)
+
 
 def of_waveform(waveform: torch.Tensor, rate: int) -> Sound:
     """Sound of a waveform [C, samples] or [1, C, samples]; more than eight channels become their mean."""
@@ -63,3 +79,26 @@ def cut(sound: Sound, start: float, end: float) -> Sound:
                 yield wanted
 
     return Sound(sound.rate, sound.channels, blocks)
+
+
+def joined(parts: Sequence[tuple[Sound | None, float]]) -> Sound | None:
+    """Sounds one after the other, each cut or followed by silence to its length in seconds; None where all are silent.
+
+    Samples per second are those of the first that is heard, channels those of the one with most.
+    """
+    heard = [sound for sound, _ in parts if sound]
+    if not heard:
+        return None
+    rate, channels = heard[0].rate, max(sound.channels for sound in heard)
+
+    def blocks() -> Iterator[np.ndarray]:
+        for sound, seconds in parts:
+            due = round(seconds * rate)
+            for block in sound.converted(rate, channels).blocks() if sound else ():
+                if block[:, :due].shape[1]:
+                    yield block[:, :due]
+                due -= block[:, :due].shape[1]
+            for start in range(0, due, BLOCK):
+                yield np.zeros((channels, min(BLOCK, due - start)), np.float32)
+
+    return Sound(rate, channels, blocks)

@@ -8,6 +8,7 @@ from .decode import DecodeVideo
 from .encode import EncodeVideo, TrimVideo
 from .expand import ExpandPrompt
 from .guide import ControlVideo, DynamicGuidance
+from .join import JoinVideos
 from .latent import EmptyVideoLatent, PlaceFrames, PlaceKeyframes
 from .load import LoadVideoModel
 from .lora import LoadVideoLoRA
@@ -51,4 +52,5 @@ class Atelier(ComfyExtension):
             PickVariation,
             Storyboard,
             ExpandPrompt,
+            JoinVideos,
         ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 from comfy_api.latest import io
 
-from ..models import bridge, checkpoint, files
+from ..models import about, bridge, checkpoint, files
 from ..models.family import WEIGHT_DTYPES
 from ..models.library import POCKET, listed, model_choices, model_path
 from .choices import check
@@ -26,6 +28,17 @@ def _chosen(kind: str, name: str) -> Path | None:
 
 def _weights(path: Path) -> list[Path]:
     return sorted(files.repository(path).rglob("*.safetensors")) if path.is_dir() else [path]
+
+
+def about_choice(choice: str) -> dict[str, Any]:
+    """What is known of a model before it is loaded (models.about). Raises CheckpointError and OSError."""
+    path = model_path(choice)
+    return _about(path, tuple(file.stat().st_mtime_ns for file in _weights(path)))
+
+
+@lru_cache(maxsize=1000)
+def _about(path: Path, changed: tuple[int, ...]) -> dict[str, Any]:
+    return about.about(path)
 
 
 class LoadVideoModel(io.ComfyNode):

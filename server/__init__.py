@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import logging
+from collections.abc import Callable
+from typing import Any
 
 ROUTES = (
     ("POST", "/v1/videos", "create"),
@@ -34,8 +36,14 @@ ROUTES = (
 error."""
 
 
-def register() -> None:
+about: Callable[[str], dict[str, Any]] | None = None
+"""A choice of Load Video Model -> what is known of it. The pack's door gives it: this room looks into no model."""
+
+
+def register(tell: Callable[[str], dict[str, Any]]) -> None:
     """Hang the routes on ComfyUI's server, if there is one in this process. Called once, when the pack is loaded."""
+    global about
+    about = tell
     from server import PromptServer
 
     host = getattr(PromptServer, "instance", None)

@@ -16,7 +16,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.client_exceptions import ClientConnectionError
 
-from . import body, comfy_queue, door, files, openapi, operations, prompts, references, settings, wire
+from . import body, catalogue, comfy_queue, door, files, openapi, operations, prompts, references, settings, wire
 from .errors import ApiError, bad, missing
 from .runner import Runner, prompt_id
 from .store import Row, Store, StoreTooNew
@@ -110,7 +110,7 @@ async def list_videos(api: Api, request: web.Request) -> web.Response:
         raise bad(f"There is no video '{page.after[:100]}' to go on from.", "after")
     rows, more = found
     live = api.runner.live(rows)
-    data = [wire.video(row, *state) for row, state in zip(rows, live, strict=True)]
+    data = [wire.video(row, state) for row, state in zip(rows, live, strict=True)]
     ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
     return web.json_response({"object": "list", "data": data, **ends, "has_more": more})
 
@@ -179,7 +179,7 @@ async def get_character(api: Api, request: web.Request) -> web.Response:
 
 def _character(row: Row) -> web.Response:
     shown = {"id": row["id"], "object": "character", "name": row["name"], "created_at": int(row["created_at"])}
-    return web.json_response(shown)
+    return web.json_response({**shown, "used_as": "first_frame"})
 
 
 def _portrait(given: references.Given) -> Path:
@@ -192,17 +192,12 @@ def _portrait(given: references.Given) -> Path:
 
 
 async def list_models(api: Api, request: web.Request) -> web.Response:
-    return web.json_response({"object": "list", "data": [_model(name) for name in await operations.model_names()]})
+    entries = [await catalogue.entry(name) for name in await catalogue.names()]
+    return web.json_response({"object": "list", "data": entries})
 
 
 async def get_model(api: Api, request: web.Request) -> web.Response:
-    name = request.match_info["id"]
-    await operations.local_model(name)
-    return web.json_response(_model(name))
-
-
-def _model(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": "atelier"}
+    return web.json_response(await catalogue.entry(request.match_info["id"]))
 
 
 async def describe(api: Api, request: web.Request) -> web.Response:
@@ -252,5 +247,5 @@ def _job(api: Api, request: web.Request) -> Row:
 
 
 def _shown(api: Api, row: Row) -> web.Response:
-    ((progress, place),) = api.runner.live([row])
-    return web.json_response(wire.video(row, progress, place), headers={"openai-poll-after-ms": POLL_AFTER_MS})
+    (live,) = api.runner.live([row])
+    return web.json_response(wire.video(row, live), headers={"openai-poll-after-ms": POLL_AFTER_MS})

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
-from comfy_execution.progress import ProgressHandler, get_progress_state
+from comfy_execution.progress import NodeState, ProgressHandler, get_progress_state
 
 import nodes
 from server import PromptServer
@@ -48,7 +48,8 @@ async def submit(prompt_id: str, prompt: Json, extra: Json, front: bool = False)
 
     Raises ApiError where ComfyUI refuses the graph.
     """
-    body = {"prompt": prompt, "prompt_id": prompt_id, "client_id": CLIENT, "extra_data": {"extra_pnginfo": extra}}
+    more = {"extra_pnginfo": extra, "preview_method": "auto"}  # newer ComfyUI makes previews for whoever asks
+    body = {"prompt": prompt, "prompt_id": prompt_id, "client_id": CLIENT, "extra_data": more}
     body |= {"front": True} if front else {}
     answer = await _handler("POST", "/prompt")(_Request(body))
     if answer.status != 200:
@@ -136,16 +137,29 @@ def watch_previews(prompt_id: str) -> None:
     """Begin to keep previews of a running graph; ComfyUI forgets its watchers with every graph."""
     state = get_progress_state()
     if state.prompt_id == prompt_id and __name__ not in state.handlers:
-        state.register_handler(_Preview(__name__))
+        # A new dict: ComfyUI's own thread may be going through the old one, and would fail the graph if it grew.
+        state.handlers = {**state.handlers, __name__: _Preview(__name__)}
 
 
-def steps(prompt_id: str) -> tuple[float, float]:
-    """(done, of) over the nodes of a running graph that count their steps; (0, 0) where nothing is known."""
+@dataclass(frozen=True)
+class Steps:
+    """How far a running graph is: `done` of `all` steps over the nodes that count theirs, and the same of the one at
+    work now (`at` of `of`; 0 of 0 while none counts)."""
+
+    done: float = 0
+    all: float = 0
+    at: int = 0
+    of: int = 0
+
+
+def steps(prompt_id: str) -> Steps:
     state = get_progress_state()
     if state.prompt_id != prompt_id:
-        return 0, 0
+        return Steps()
     counting = [node for node in list(state.nodes.values()) if node["max"] > 1]
-    return sum(node["value"] for node in counting), sum(node["max"] for node in counting)
+    now = next((node for node in counting if node["state"] is NodeState.Running), {"value": 0, "max": 0})
+    done, whole = (sum(node[key] for node in counting) for key in ("value", "max"))
+    return Steps(done, whole, int(now["value"]), int(now["max"]))
 
 
 def withdraw(prompt_id: str) -> bool:

@@ -24,7 +24,8 @@ BUILT_IN = Path(__file__).parent.parent / "workflows" / "api"
 FIELDS = {
     *("prompt", "model", "negative_prompt", "style", "seed", "num_inference_steps", "guidance_scale", "strength"),
     *("width", "height", "seconds", "num_frames", "fps", "image", "last_frame", "video"),
-    *("expander", "loop", "direction", "storyboard", "output", "context_start", "context_frames", "source_frames"),
+    *("expander", "loop", "direction", "storyboard", "output"),
+    *("context_start", "context_seconds", "new_start", "new_end"),
 }
 """What a graph's marks can ask for."""
 
@@ -39,9 +40,25 @@ class Graph:
     workflow: Json
     schemas: Json
 
+    @property
+    def ours(self) -> bool:
+        return self.file.parent == BUILT_IN
+
     def fields(self) -> set[str]:
         """What of a request this graph listens to."""
         return {mark["field"] or mark["without"] for node in self.workflow["nodes"] for mark in _marks(node)}
+
+    def choices(self, field: str) -> list[str]:
+        """What can be chosen in the input that takes `field`; [] where it is none with a list."""
+        for node in self.workflow["nodes"]:
+            for mark in _marks(node):
+                if mark["field"] == field:
+                    inputs = self.schemas[node["type"]]["input"]
+                    kind, *options = {**inputs.get("required", {}), **inputs.get("optional", {})}[
+                        mark["input"] or field
+                    ]
+                    return list(kind if isinstance(kind, list) else (options[0] if options else {}).get("options", []))
+        return []
 
     def filled(self, values: Json) -> tuple[Json, Json]:
         """(what ComfyUI's queue takes, the saved graph) with these values typed into the marked inputs.

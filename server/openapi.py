@@ -6,63 +6,60 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from . import prompts, wire
+from . import catalogue, prompts, wire
 
 Json = dict[str, Any]
 
-_TEXT, _STAMP = {"type": "string"}, {"type": ["integer", "null"]}
+
+def _record(**properties: Json) -> Json:
+    """An object that has all of these keys."""
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+_TEXT, _WHOLE, _STAMP = {"type": "string"}, {"type": "integer"}, {"type": ["integer", "null"]}
 _ID = {"name": "id", "in": "path", "required": True, "schema": _TEXT}
 
-_ERROR: Json = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["message", "type", "param", "code"],
-            "properties": {
-                "message": _TEXT,
-                "type": _TEXT,
-                "param": {"type": ["string", "null"]},
-                "code": {"type": ["string", "null"]},
-            },
-        }
-    },
+_NUMBER, _MAYBE_TEXT = {"type": ["number", "null"]}, {"type": ["string", "null"]}
+
+_ERROR = _record(error=_record(message=_TEXT, type=_TEXT, param=_MAYBE_TEXT, code=_MAYBE_TEXT))
+_VIDEO: Json = _record(
+    id={"type": "string", "pattern": "^video_[0-9a-f]{32}$"},
+    object={"const": "video"},
+    model=_TEXT,
+    status={"enum": ["queued", "in_progress", "completed", "failed"]},
+    progress={"type": "integer", "minimum": 0, "maximum": 100},
+    created_at=_WHOLE,
+    completed_at=_STAMP,
+    expires_at=_STAMP,
+    prompt=_MAYBE_TEXT,
+    size={**_TEXT, "description": "WIDTHxHEIGHT; 'auto' where the model decides, until it is made"},
+    seconds={**_TEXT, "description": "of the whole video; 'auto' as for size"},
+    remixed_from_video_id=_MAYBE_TEXT,
+    error={"anyOf": [_record(code=_TEXT, message=_TEXT), {"type": "null"}]},
+    operation={**_TEXT, "description": "the name of the graph that makes it"},
+    queue_position={**_STAMP, "description": "1 is next; null when it does not wait"},
+    step={**_STAMP, "description": "of `steps`, of the node that is at work now; null when none counts"},
+    steps=_STAMP,
+    started_at=_STAMP,
+    warnings={"type": "array", "items": _TEXT},
+    local_model=_TEXT,
+    seed=_WHOLE,
+    **{name: _NUMBER for name in ("fps", "num_frames", "num_inference_steps", "guidance_scale", "strength")},
+    **{name: _MAYBE_TEXT for name in ("negative_prompt", "style", "direction", "loop", "storyboard")},
+)
+_VIDEO["properties"] |= {
+    "duration": {"type": "number", "description": "seconds, exactly, of a completed video"},
+    "variations": {"type": "array", "items": _TEXT, "description": "the ids of all jobs of a request with n"},
+    "characters": {"type": "array", "items": _record(id=_TEXT, name=_TEXT, used_as={"const": "first_frame"})},
 }
-_VIDEO: Json = {
-    "type": "object",
-    "required": [
-        *("id", "object", "model", "status", "progress", "created_at", "completed_at", "expires_at", "prompt", "size"),
-        *("seconds", "remixed_from_video_id", "error"),
-    ],
-    "properties": {
-        "id": {"type": "string", "pattern": "^video_[0-9a-f]{32}$"},
-        "object": {"const": "video"},
-        "model": _TEXT,
-        "status": {"enum": ["queued", "in_progress", "completed", "failed"]},
-        "progress": {"type": "integer", "minimum": 0, "maximum": 100},
-        "created_at": {"type": "integer"},
-        "completed_at": _STAMP,
-        "expires_at": _STAMP,
-        "prompt": {"type": ["string", "null"]},
-        "size": _TEXT,
-        "seconds": _TEXT,
-        "remixed_from_video_id": {"type": ["string", "null"]},
-        "error": {"type": ["object", "null"], "properties": {"code": _TEXT, "message": _TEXT}},
-        "queue_position": {"type": ["integer", "null"]},
-        "warnings": {"type": "array", "items": _TEXT},
-    },
-}
-_CHARACTER: Json = {
-    "type": "object",
-    "required": ["id", "name", "created_at"],
-    "properties": {"id": _TEXT, "name": _TEXT, "created_at": {"type": "integer"}},
-}
-_MODEL: Json = {
-    "type": "object",
-    "required": ["id", "object"],
-    "properties": {"id": _TEXT, "object": {"const": "model"}},
-}
+_CHARACTER = _record(
+    id=_TEXT,
+    object={"const": "character"},
+    name=_TEXT,
+    created_at=_WHOLE,
+    used_as={"const": "first_frame", "description": "how it reaches a video: its picture is the first frame"},
+)
+_FEATURE = _record(supported={"type": "boolean"}, note=_MAYBE_TEXT)
 
 _EXPANSION: Json = {
     "type": "object",
@@ -79,6 +76,33 @@ _EXPANDER: Json = {
     "required": ["id", "object", "default"],
     "properties": {"id": _TEXT, "object": {"const": "prompt.expander"}, "default": {"type": "boolean"}},
 }
+_MODEL: Json = _record(
+    id=_TEXT,
+    object={"const": "model"},
+    created={"type": "integer"},
+    owned_by=_TEXT,
+    local_model={**_TEXT, "description": "what Load Video Model shows in its list"},
+    name=_MAYBE_TEXT,
+    family=_MAYBE_TEXT,
+    problem={**_MAYBE_TEXT, "description": "why this file cannot be used"},
+    defaults=_record(
+        size=_MAYBE_TEXT,
+        seconds=_NUMBER,
+        num_frames=_NUMBER,
+        fps=_NUMBER,
+        num_inference_steps=_NUMBER,
+        guidance_scale=_NUMBER,
+        negative_prompt=_MAYBE_TEXT,
+    ),
+    limits=_record(max_pixels=_NUMBER, max_seconds=_NUMBER, max_frames=_NUMBER),
+    multiples=_record(
+        side={**_NUMBER, "description": "widths and heights are multiples of it; others move to the nearest"},
+        frames={**_NUMBER, "description": "frame counts are one more than a multiple of it"},
+    ),
+    sizes={"type": "array", "items": _TEXT, "description": "the usual aspects at the model's own number of pixels"},
+    features=_record(**dict.fromkeys(catalogue.FEATURES, _FEATURE)),
+    styles={"type": "array", "items": _TEXT},
+)
 
 
 def description() -> Json:
@@ -108,6 +132,7 @@ def description() -> Json:
             "/videos/{id}/cancel": {"post": _call("cancel", "Video", parameters=[_ID])},
             "/prompts/expand": {"post": _call("expandPrompt", "Expansion", _body(prompts.Wanted, [], []))},
             "/prompts/expanders": {"get": _call("listExpanders", "ExpanderList")},
+            "/openapi.json": {"get": _described()},
             "/models": {"get": _call("listModels", "ModelList")},
             "/models/{id}": {"get": _call("getModel", "Model", parameters=[_ID])},
         },
@@ -115,8 +140,8 @@ def description() -> Json:
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
             "schemas": {
                 "Video": _VIDEO,
-                "VideoList": _list("Video", first_id={"type": ["string", "null"]}, has_more={"type": "boolean"}),
-                "Deleted": {"type": "object", "required": ["id", "deleted"], "properties": {"id": _TEXT}},
+                "VideoList": _list("Video", first_id=_MAYBE_TEXT, last_id=_MAYBE_TEXT, has_more={"type": "boolean"}),
+                "Deleted": _record(id=_TEXT, object={"const": "video.deleted"}, deleted={"const": True}),
                 "Character": _CHARACTER,
                 "Model": _MODEL,
                 "ModelList": _list("Model"),
@@ -124,6 +149,7 @@ def description() -> Json:
                 "Expander": _EXPANDER,
                 "ExpanderList": _list("Expander"),
                 "Error": _ERROR,
+                "Card": wire.Card.model_json_schema(),
             },
         },
     }
@@ -131,8 +157,7 @@ def description() -> Json:
 
 def _list(name: str, **more: Json) -> Json:
     entries = {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}}
-    properties = {"object": {"const": "list"}, "data": entries, **more}
-    return {"type": "object", "required": list(properties), "properties": properties}
+    return _record(object={"const": "list"}, data=entries, **more)
 
 
 def _json(name: str) -> Json:
@@ -154,6 +179,11 @@ def _content() -> Json:
     return {"operationId": "content", "parameters": [_ID, variant], "responses": responses}
 
 
+def _described() -> Json:
+    answer = {"description": "This document", "content": {"application/json": {"schema": {"type": "object"}}}}
+    return {"operationId": "describe", "responses": {"200": answer} | _errors()}
+
+
 def _errors() -> Json:
     return {"4XX": {"description": "An error", "content": _json("Error")}}
 
@@ -164,7 +194,11 @@ def _shot(*files: str, required: list[str] | None = None) -> Json:
 
 def _body(model: type[BaseModel], files: list[str], required: list[str]) -> Json:
     """The same fields as JSON and as multipart, where some may be files."""
-    schema = model.model_json_schema()
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs", None)  # they are among the components
+    for field in schema["properties"].values():
+        if any(kind.get("type") in ("integer", "number") for kind in field.get("anyOf", ())):
+            field["anyOf"].append(_TEXT)  # forms, and OpenAI's `seconds`, send numbers as text
     schema["required"] = sorted({*schema.get("required", []), *required})
     binary = {name: {"type": "string", "contentMediaType": "application/octet-stream"} for name in files}
     multipart = schema | {"properties": schema["properties"] | binary}

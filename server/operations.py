@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import secrets
 import time
 import uuid
@@ -11,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import comfy_queue, files, graphs, references, settings, wire
+from . import catalogue, files, graphs, plan, references, settings, wire
 from .body import Body
 from .errors import ApiError, bad, missing
 from .references import Given
@@ -21,12 +20,14 @@ from .store import Row, Store
 
 Json = dict[str, Any]
 
-SHOWN = ("seed", "fps", "num_frames", "num_inference_steps", "guidance_scale", "negative_prompt", "style", "strength")
+SHOWN = (
+    *("seed", "fps", "num_frames", "num_inference_steps", "guidance_scale", "negative_prompt", "style", "strength"),
+    *("direction", "loop", "storyboard"),
+)
 """What is told about a job beside OpenAI's own keys."""
 
-LOADER = "AtelierLoadVideoModel"
-CONTEXT_FRAMES = 9
-"""Frames of a clip that its extension begins with."""
+RECIPE = ("num_inference_steps", "guidance_scale")
+"""What of it is the model's own where the request says nothing."""
 MAX_SEED = 2**31
 """Below this our own seeds are drawn: every program can hold them."""
 
@@ -42,11 +43,12 @@ class Media:
     image: Given | None = None
     last_frame: Given | None = None
     video: Given | None = None
+    character: Json | None = None
 
     def in_folder(self, folder: Path) -> Media:
         """The same, copied for another job."""
         given = {name: getattr(self, name) for name in ("image", "last_frame", "video")}
-        return Media(**{n: g and replace(g, path=files.copied(g.path, folder)) for n, g in given.items()})
+        return replace(self, **{n: g and replace(g, path=files.copied(g.path, folder)) for n, g in given.items()})
 
     def values(self) -> Json:
         return {n: files.for_graph(g.path) for n in ("image", "last_frame", "video") if (g := getattr(self, n))}
@@ -54,23 +56,25 @@ class Media:
 
 async def start(operation: str, shot: wire.Shot, body: Body, ids: list[str], store: Store, runner: Runner) -> list[Row]:
     """Queue one job per id; their files belong under the folder of the first. Raises ApiError."""
-    local = await local_model(shot.model)
+    local = await catalogue.local_model(shot.model)
     _refuse_if_full(store)
     media = await _media(operation, shot, body, files.job_folder(ids[0]), store)
-    if operation == "generate" and media.video is not None:
-        operation = "edit"
+    operation = _graph_of(operation, shot, media)
     graph = await graphs.load(operation)
+    known = await _model_for(operation, shot, media, graph, local)
     clip = await asyncio.to_thread(files.probe, media.video.path) if media.video else None
-    values, warnings = _values(operation, shot, local, clip)
-    warnings += _unheard(shot, media, graph)
+    values, warnings = plan.values(operation, shot, local, known, clip)
+    warnings += [*_unheard(shot, media, graph), *known.get("notes", ())]
     seed = secrets.randbelow(MAX_SEED) if shot.seed is None else shot.seed
     rows, prompts, extras = [], [], []
     for number, job_id in enumerate(ids):
         own = media if number == 0 else await asyncio.to_thread(media.in_folder, files.job_folder(job_id))
         values |= {"seed": (seed + number) % 2**64, "output": f"atelier/videos/{job_id}/video", **own.values()}
-        row = _row(job_id, operation, shot, local, media, values, clip, warnings)
-        if len(ids) > 1:
-            row["settings"]["variations"] = ids
+        row = _row(job_id, operation, shot, local, media, values, warnings)
+        row["settings"] |= {"variations": ids} if len(ids) > 1 else {}
+        row["settings"] |= {"characters": [media.character]} if media.character and "image" in graph.fields() else {}
+        if graph.ours:  # an artist's own may say something else where the request says nothing
+            row["settings"] |= {name: known[name] for name in RECIPE if values[name] is None and name in known}
         rows.append(row)
         prompt, workflow = graph.filled(values)
         about = {"id": job_id, "operation": operation, "prompt": shot.prompt, **row["settings"]}
@@ -80,23 +84,37 @@ async def start(operation: str, shot: wire.Shot, body: Body, ids: list[str], sto
     return rows
 
 
-async def model_names() -> list[str]:
-    """What a request can name: the owner's and OpenAI's names, then whatever Load Video Model has in its list."""
-    return [*settings.current().names(), *await _loader_choices()]
+def _graph_of(operation: str, shot: wire.Shot, media: Media) -> str:
+    """The name of the graph that does what the request says."""
+    if operation == "generate" and media.video is not None:
+        operation = "edit"
+    if operation == "generate" and shot.storyboard:
+        return "storyboard"
+    return "loop" if operation == "edit" and shot.loop else operation
 
 
-async def local_model(name: str) -> LocalModel:
-    """The model that a request's name stands for. Raises ApiError 404."""
-    local = settings.current().local(name)
-    if local is None and name in await _loader_choices():
-        local = next((m for m in settings.BUILT_IN.values() if m.model == name), LocalModel(model=name))
-    if local is None:
-        raise ApiError(404, "model_not_found", f"The model '{name[:100]}' does not exist; see /v1/models.", "model")
-    return local
+async def _model_for(operation: str, shot: wire.Shot, media: Media, graph: graphs.Graph, local: LocalModel) -> Json:
+    """What is known of the model, with "notes" about this shot. Raises ApiError where it cannot make it.
 
-
-async def _loader_choices() -> list[str]:
-    return await comfy_queue.choices(LOADER, "model")
+    Nothing is known where the graph is the artist's own and loads what it likes.
+    """
+    if "model" not in graph.fields():
+        return {}
+    known = await catalogue.facts(local.model)
+    if "problem" in known:
+        raise ApiError(422, "model_unusable", known["problem"], "model")
+    needed = {
+        "first_frame": media.image is not None and "image" in graph.fields(),
+        "last_frame": media.last_frame is not None and "last_frame" in graph.fields(),
+        "loop": bool(shot.loop) and "loop" in graph.fields(),
+        "edit": operation == "edit",
+        shot.direction or "forward": operation == "extend",
+    }
+    able = [known["abilities"][ability] for ability, wanted in needed.items() if wanted]
+    for ability in able:
+        if not ability["possible"]:
+            raise ApiError(422, "model_cannot", f"{ability['note']}.")
+    return known | {"notes": list(dict.fromkeys(f"{ability['note']}." for ability in able if ability["note"]))}
 
 
 def _refuse_if_full(store: Store) -> None:
@@ -114,8 +132,9 @@ async def _media(operation: str, shot: wire.Shot, body: Body, folder: Path, stor
     first, last = await given("input_reference", shot.input_reference), await given("last_frame", shot.last_frame)
     if last is not None and last.kind != files.IMAGE:
         raise bad("'last_frame' must be a picture.", "last_frame")
+    character = None
     if first is None and shot.characters:
-        first = await _character(shot.characters[0], body, folder, store)
+        first, character = await _character(shot.characters[0], body, folder, store)
     if first is not None and first.kind == files.VIDEO:
         return Media(None, last, first)
     video = None
@@ -125,63 +144,26 @@ async def _media(operation: str, shot: wire.Shot, body: Body, folder: Path, stor
             raise bad("'video' is missing: a file, or {\"id\": ...}.", "video", "missing_required_parameter")
         if video.kind != files.VIDEO:
             raise bad("'video' must be a clip, this is a picture.", "video")
-    return Media(first, last, video)
+    return Media(first, last, video, character)
 
 
-async def _character(value: str | Json, body: Body, folder: Path, store: Store) -> Given:
+async def _character(value: str | Json, body: Body, folder: Path, store: Store) -> tuple[Given, Json]:
+    """The picture of a character, and what is told about it."""
     identity = value.get("id") if isinstance(value, dict) else value
-    if not isinstance(identity, str) or store.character(identity) is None:
+    row = store.character(identity) if isinstance(identity, str) else None
+    if row is None:
         raise missing("character", str(identity)[:100])
-    return await references.resolve("characters", identity, body, folder, store)
-
-
-def _values(operation: str, shot: wire.Shot, local: LocalModel, clip: files.Clip | None) -> tuple[Json, list[str]]:
-    """What the graph is given, and what had to be made smaller for the model."""
-    values = {name: getattr(shot, name) for name in graphs.FIELDS & set(wire.Shot.model_fields)}
-    values |= {"model": local.model, "image": None, "last_frame": None, "video": None}
-    if shot.size:
-        values["width"], values["height"] = wire.sides(shot.size)
-    if clip is not None:
-        values |= {"fps": values["fps"] or clip.fps, "source_frames": clip.frames}
-        values |= {"width": values["width"] or clip.width, "height": values["height"] or clip.height}
-    if operation == "edit":
-        values["num_frames"] = min(clip.frames, values["num_frames"] or clip.frames)
-    if operation == "extend":
-        if not shot.seconds and not shot.num_frames:
-            raise bad("'seconds' is missing: how much is to be added.", "seconds", "missing_required_parameter")
-        added = shot.num_frames or max(1, round(shot.seconds * values["fps"]))
-        context = min(CONTEXT_FRAMES, clip.frames)
-        values |= {"context_frames": context, "context_start": clip.frames - context, "num_frames": context + added}
-    if operation == "generate" and not values["num_frames"] and not values["seconds"]:
-        values["seconds"] = local.seconds
-    if not values["width"] and not values["height"] and local.size:
-        values["width"], values["height"] = wire.sides(local.size)
-    return values, _limit(values, local)
-
-
-def _limit(values: Json, local: LocalModel) -> list[str]:
-    """Bring size and length down to what the model is asked for at most; says what was changed."""
-    warnings = []
-    width, height = values["width"], values["height"]
-    if width and height and local.max_pixels and width * height > local.max_pixels:
-        scale = math.sqrt(local.max_pixels / (width * height))
-        values["width"], values["height"] = (max(8, round(side * scale / 8) * 8) for side in (width, height))
-        warnings.append(f"size {width}x{height} is too large for {local.model}: {values['width']}x{values['height']}.")
-    for name, most in (("seconds", local.max_seconds), ("num_frames", local.max_frames)):
-        if most and values[name] and values[name] > most:
-            warnings.append(f"{name} {values[name]:g} is too long for {local.model}: {most:g}.")
-            values[name] = most
-    return warnings
+    told = {"id": identity, "name": row["name"], "used_as": "first_frame"}
+    return await references.resolve("characters", identity, body, folder, store), told
 
 
 def _unheard(shot: wire.Shot, media: Media, graph: graphs.Graph) -> list[str]:
     """What the client said and nobody listens to."""
     heard = graph.fields()
-    if {"width", "height"} & heard:
-        heard |= {"size"}
-    if "num_frames" in heard or "seconds" in heard:
-        heard |= {"num_frames", "seconds"}
-    said = shot.model_fields_set - {"n", "characters", "input_reference", "model", *shot.unknown()}
+    for names in ({"width", "height", "size"}, {"num_frames", "seconds"}, {"storyboard", "prompt"}):
+        heard |= names if names & heard else set()
+    said = {name for name in shot.model_fields_set if getattr(shot, name) not in (None, False)}
+    said -= {"n", "characters", "input_reference", "model", *shot.unknown()}
     said |= {name for name in ("image", "last_frame") if getattr(media, name)}
     return [
         *(f"'{name}' is not known here." for name in shot.unknown()),
@@ -197,13 +179,9 @@ def _row(
     local: LocalModel,
     media: Media,
     values: Json,
-    clip: files.Clip | None,
     warnings: list[str],
 ) -> Row:
-    width, height = values["width"], values["height"]
-    seconds = values["seconds"] or (values["num_frames"] / values["fps"] if _both(values) else None)
-    if operation == "extend":
-        seconds = clip.seconds + (values["num_frames"] - values["context_frames"]) / values["fps"]
+    width, height, whole = values["width"], values["height"], values["whole"]
     return {
         "id": job_id,
         "operation": operation,
@@ -214,7 +192,7 @@ def _row(
         "source": media.video.source if media.video else None,
         "settings": {
             "size": f"{width}x{height}" if width and height else wire.AUTO,
-            "seconds": _seconds_text(seconds, exactly=operation == "generate") if seconds else wire.AUTO,
+            "seconds": _seconds_text(whole, exactly=media.video is None) if whole else wire.AUTO,
             "local_model": local.model,
             **{name: values[name] for name in SHOWN},
         },
@@ -228,7 +206,3 @@ def _row(
 def _seconds_text(value: float, exactly: bool) -> str:
     """Seconds the way OpenAI writes them: a string, a whole number unless the client said otherwise."""
     return f"{value:g}" if exactly else str(max(1, round(value)))
-
-
-def _both(values: Json) -> bool:
-    return bool(values["num_frames"] and values["fps"])

@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field
 from ..models import library
 from ..models.expansion.rules import AUTOMATIC, RULES, Expansion, by_rules
 from ..models.expansion.vocabulary import Vocabulary
-from . import body, comfy_queue, graphs, operations, wire
+from . import body, catalogue, comfy_queue, graphs, operations, wire
 from .errors import ApiError, bad
 
 NODE = "AtelierExpandPrompt"
@@ -59,11 +59,10 @@ async def _expansion(wanted: Wanted, seed: int, request: web.Request) -> Expansi
     names = await comfy_queue.choices(NODE, "expander")
     if wanted.expander not in names:
         raise bad(f"There is no expander '{wanted.expander[:100]}'; there are {', '.join(names)}.", "expander")
-    choice = (await operations.local_model(wanted.model)).model
+    choice = (await catalogue.local_model(wanted.model)).model
     graph, words = await graphs.load("expand"), await asyncio.to_thread(library.vocabulary, choice)
     by_itself = wanted.expander == AUTOMATIC
-    ours = graph.file.parent == graphs.BUILT_IN
-    if ours and (words or wanted.expander == RULES or by_itself and names == [AUTOMATIC, RULES]):
+    if graph.ours and (words or wanted.expander == RULES or by_itself and names == [AUTOMATIC, RULES]):
         return by_rules(wanted.prompt, seed, words)
     if by_itself and comfy_queue.busy():
         reason = "ComfyUI is at work on something else; name an expander to wait for it"

@@ -13,10 +13,13 @@ from typing import Any
 import folder_paths
 import psutil
 
-from . import comfy_queue, files, settings, wire
+from . import comfy_queue, credentials, files, settings, wire
 from .errors import ApiError
 from .store import ACTIVE, Row, Store
 
+Json = dict[str, Any]
+
+NOT_BEGUN: Json = {"progress": 0, "step": None, "steps": None}
 LOOK_EVERY = 0.2
 """Seconds between two looks at ComfyUI's queue while there are jobs in it."""
 
@@ -34,7 +37,7 @@ class Runner:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._progress: dict[str, int] = {}
+        self._progress: dict[str, Json] = {}
         self._watch: asyncio.Task | None = None
         self._order = asyncio.Lock()
         self._handing: set[str] = set()
@@ -65,15 +68,18 @@ class Runner:
                 self._handing = set()
         self.watch()
 
-    def live(self, rows: list[Row]) -> list[tuple[int, int | None]]:
-        """(progress in percent, place in the queue or None) of jobs as they stand now."""
+    def live(self, rows: list[Row]) -> list[Json]:
+        """What changes by the second, of jobs as they stand now: progress in percent, step, place in the queue."""
         waiting: tuple[str, ...] = ()
         if any(row["status"] == "queued" for row in rows):
             waiting = comfy_queue.snapshot().waiting
         places = {identity: place for place, identity in enumerate(waiting, start=1)}
         return [
-            (self._progress.get(r["id"], 0), places.get(prompt_id(r["id"])) if r["status"] == "queued" else None)
-            for r in rows
+            {
+                **self._progress.get(row["id"], NOT_BEGUN),
+                "queue_position": places.get(prompt_id(row["id"])) if row["status"] == "queued" else None,
+            }
+            for row in rows
         ]
 
     async def cancel(self, row: Row) -> None:
@@ -118,9 +124,10 @@ class Runner:
         if row["status"] == "queued":
             self._store.change(row["id"], status="in_progress", started_at=time.time())
         comfy_queue.watch_previews(identity)
-        done, of = comfy_queue.steps(identity)
-        percent = min(99, int(100 * done / of)) if of else 0
-        self._progress[row["id"]] = max(percent, self._progress.get(row["id"], 0))
+        now, before = comfy_queue.steps(identity), self._progress.get(row["id"], NOT_BEGUN)
+        percent = min(99, int(100 * now.done / now.all)) if now.all else 0
+        counted = {"step": now.at, "steps": now.of} if now.of else {"step": None, "steps": None}
+        self._progress[row["id"]] = {"progress": max(percent, before["progress"]), **counted}
 
     async def _finish(self, row: Row, record: Any) -> None:
         if record is None:
@@ -155,6 +162,7 @@ class Runner:
             if video.parent != folder:  # a graph of the artist's own saves where it likes, and may share a cached file
                 video = await asyncio.to_thread(files.copied, video, folder)
             clip = await asyncio.to_thread(files.probe, video)
+            warnings = [*row["warnings"], *await self._signed(video, row)]
             size = await asyncio.to_thread(files.size_of, folder)
         except (ApiError, OSError) as error:
             self._fail(row, code, message or f"The saved video cannot be used: {error}")
@@ -169,8 +177,14 @@ class Runner:
             file=video.name,
             bytes=size,
             settings=row["settings"] | _as_made(row["settings"], clip),
+            warnings=warnings,
         )
         self._progress.pop(row["id"], None)
+
+    async def _signed(self, video: Path, row: Row) -> list[str]:
+        """Sign a video where the owner wants that; warnings where it did not work."""
+        owner = settings.current().content_credentials
+        return await asyncio.to_thread(credentials.sign, video, row, owner) if owner else []
 
     def _fail(self, row: Row, code: str, message: str) -> None:
         self._progress.pop(row["id"], None)

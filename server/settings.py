@@ -32,6 +32,15 @@ POCKET = LocalModel(
 BUILT_IN = {"sora-2": POCKET, "sora-2-pro": POCKET}
 
 
+class ContentCredentials(BaseModel):
+    """The owner's certificate for C2PA."""
+
+    model_config = ConfigDict(extra="forbid")
+    certificate: str = Field(description="PEM file: the certificate, then those that vouch for it")
+    key: str = Field(description="PEM file: its private key, without a password")
+    timestamp_url: str | None = Field(None, pattern="^https?://", description="a time stamp authority (RFC 3161)")
+
+
 class Settings(BaseModel):
     """The file's keys."""
 
@@ -43,6 +52,8 @@ class Settings(BaseModel):
     max_waiting: int = Field(1000, ge=1, description="jobs that may be waiting at once")
     quota_gb: float | None = Field(None, gt=0, description="finished videos, references and characters together")
     expire_days: float | None = Field(None, gt=0, description="finished videos are deleted after this long")
+
+    content_credentials: ContentCredentials | None = Field(None, description="sign every finished video")
 
     def names(self) -> list[str]:
         """The names that stand for a local model."""

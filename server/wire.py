@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -46,6 +46,20 @@ Whole = Annotated[int | None, BeforeValidator(_empty)]
 Number = Annotated[float | None, BeforeValidator(_empty)]
 
 
+class Card(BaseModel):
+    """One card of a storyboard."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    time: float = Field(ge=0, le=3600, description="seconds from the start")
+    prompt: str = Field(min_length=1, max_length=32000)
+    cut: bool = Field(False, description="nothing flows over from the card before")
+
+    def line(self) -> str:
+        """The card as the Storyboard node reads it."""
+        return f"{self.time:g}s{' cut' if self.cut else ''}: {' '.join(self.prompt.split())}"
+
+
 class Shot(BaseModel):
     """Every field a request that makes a video can have. What is not named here is reported, not refused."""
 
@@ -69,12 +83,16 @@ class Shot(BaseModel):
     seed: Whole = Field(None, ge=0, le=2**64 - 1)
     n: Whole = Field(None, ge=1, le=16, description="how many variations, each a job of its own")
 
-    strength: Number = Field(None, gt=0, le=1, description="how much an edit may change")
+    strength: Number = Field(None, ge=0.05, le=1, description="how much noise a clip gets that is edited; 1 = all new")
     last_frame: Reference = Field(None, description="the picture the video ends with")
-    loop: Annotated[bool | None, BeforeValidator(_empty)] = None
+    loop: Annotated[bool | Literal["short", "normal", "long"] | None, BeforeValidator(_empty)] = Field(
+        None, description="whether the end flows into the beginning, and how much of the end is made anew for that"
+    )
     direction: str | None = Field(None, pattern="^(forward|backward)$", description="which end is extended")
     style: str | None = Field(None, max_length=300)
-    storyboard: str | list | None = None
+    storyboard: Annotated[str | list[Card] | None, BeforeValidator(_object)] = Field(
+        None, description="what is seen when: cards, or lines such as '1.5s: words'; the prompt comes before the first"
+    )
 
     def unknown(self) -> list[str]:
         return sorted(self.model_extra or {})
@@ -126,8 +144,8 @@ def sides(size: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def video(row: Row, progress: int = 0, position: int | None = None) -> Json:
-    """A job as OpenAI's Video object, with what was really used beside it."""
+def video(row: Row, live: Json) -> Json:
+    """A job as OpenAI's Video object, with how it stands now (Runner.live) and what was really used beside it."""
     made = row["settings"]
     done = row["status"] == "completed"
     return {
@@ -135,7 +153,7 @@ def video(row: Row, progress: int = 0, position: int | None = None) -> Json:
         "object": "video",
         "model": row["model"],
         "status": row["status"],
-        "progress": 100 if done else progress,
+        "progress": 100 if done else live["progress"],
         "created_at": int(row["created_at"]),
         "completed_at": _whole(row["completed_at"]),
         "expires_at": _whole(row["expires_at"]),
@@ -145,7 +163,9 @@ def video(row: Row, progress: int = 0, position: int | None = None) -> Json:
         "remixed_from_video_id": row["source"],
         "error": row["error"],
         "operation": row["operation"],
-        "queue_position": position,
+        "queue_position": live["queue_position"],
+        "step": live["step"],
+        "steps": live["steps"],
         "started_at": _whole(row["started_at"]),
         "warnings": row["warnings"],
         **{name: value for name, value in made.items() if name not in ("size", "seconds")},

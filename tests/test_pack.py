@@ -42,6 +42,7 @@ PROMISED = {
     "AtelierPickVariation": ["latent", "number"],
     "AtelierStoryboard": ["clip", "vae", "latent", "board", "negative_prompt", "style", "images"],
     "AtelierExpandPrompt": ["prompt", "expander", "seed", "expanded", "model"],
+    "AtelierJoinVideos": ["first", "second", "direction", "fit", "format", "crf", "bit_depth"],
 }
 PROMISED_OUTPUTS = {
     "AtelierLoadVideoModel": ["MODEL", "CLIP", "VAE"],
@@ -70,6 +71,7 @@ PROMISED_OUTPUTS = {
     "AtelierPickVariation": ["LATENT"],
     "AtelierStoryboard": ["CONDITIONING", "CONDITIONING", "LATENT"],
     "AtelierExpandPrompt": ["STRING"],
+    "AtelierJoinVideos": ["VIDEO"],
 }
 
 

@@ -240,6 +240,27 @@ def test_stopped_half_way_nothing_is_left(server):
     assert temporary_files(server) == []
 
 
+# ------------------------------------------------------------------------------------------------ Join Videos
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_joined_with_sound_where_there_is_some(server, direction):
+    graph = {
+        "one": clip(server, "tone.mp4", sound=clips.click(2, 1.0)),
+        "other": clip(server, "silent.mp4", clips.numbered(12, 32, 32)),
+        "join": node("AtelierJoinVideos", first=["one", 0], second=["other", 0], direction=direction, fit="crop"),
+        "save": saved(["join", 0]),
+    }
+    outputs = run(server, graph)
+    made = graphs.frames(server.client, outputs)
+    whole, added = list(range(48)), list(range(12))
+    assert made.shape[1:3] == (64, 64)
+    assert clips.numbers(made) == (whole + added if direction == "forward" else added + whole)
+    with opened(server, outputs) as container:
+        samples = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
+    assert abs(clips.clicked(samples, 48_000) - (1.0 if direction == "forward" else 1.5)) < 0.05
+
+
 # ------------------------------------------------------------------------------------------------ Save Video As
 
 

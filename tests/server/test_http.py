@@ -9,6 +9,7 @@ import json
 import atelier.server
 import httpx2 as httpx
 import pytest
+from graph import BYPASSED
 from PIL import Image
 from wire_client import FAST, SLOW, error, until_running, wait
 
@@ -67,8 +68,8 @@ def test_last_frame_and_a_video_as_reference(http, clip):
 
 
 def test_unknown_and_unused_fields_are_reported(http):
-    video = http.post("/videos", json=FAST | {"flow_shift": 3, "loop": True}).json()
-    assert video["warnings"] == ["'flow_shift' is not known here.", "'loop' is not used by the graph generate."]
+    video = http.post("/videos", json=FAST | {"flow_shift": 3, "direction": "forward"}).json()
+    assert video["warnings"] == ["'flow_shift' is not known here.", "'direction' is not used by the graph generate."]
 
 
 def test_variations_are_jobs_of_their_own(http):
@@ -178,7 +179,8 @@ def test_settings_and_workflow_travel_in_the_file(http, finished, tmp_path):
     with av.open(io.BytesIO(content)) as container:
         about = {name: json.loads(text) for name, text in container.metadata.items() if text.startswith("{")}
     assert about["atelier"]["id"] == finished.id and about["atelier"]["seed"] == finished.seed
-    (sampler,) = [node for node in about["workflow"]["nodes"] if node["type"] == "AtelierSampleVideo"]
+    nodes = about["workflow"]["nodes"]
+    (sampler,) = [node for node in nodes if node["type"] == "AtelierSampleVideo" and node["mode"] != BYPASSED]
     assert sampler["widgets_values"][0] == finished.seed
     assert {"AtelierSampleVideo"} <= {node["class_type"] for node in about["prompt"].values()}
 
@@ -188,3 +190,38 @@ def test_the_description_names_every_call(http):
     calls = {(method.upper(), f"/v1{path}") for path, methods in described["paths"].items() for method in methods}
     served = {(method, path.replace(":.+", "")) for method, path, _ in atelier.server.ROUTES if method != "*"}
     assert calls == served - {("GET", "/v1/openapi.json")}
+
+
+def test_a_running_video_says_how_far_it_is(http):
+    video = until_running(http, http.post("/videos", json=SLOW | {"seed": 11}).json())
+    while not video["step"]:
+        video = http.get(f"/videos/{video['id']}").json()
+    assert video["steps"] == SLOW["num_inference_steps"] and 0 < video["step"] <= video["steps"]
+    assert 0 <= video["progress"] < 100 and video["started_at"] >= video["created_at"]
+    http.delete(f"/videos/{video['id']}")
+
+
+def test_models_say_what_they_can(http):
+    model = http.get("/models/sora-2").json()
+    assert (model["name"], model["family"], model["local_model"]) == (
+        "Atelier pocket",
+        "LTX Video",
+        "pocket (built in)",
+    )
+    assert model["defaults"] == {
+        **{"size": "64x64", "seconds": 2, "num_frames": 17, "fps": 8, "num_inference_steps": 25, "guidance_scale": 3},
+        "negative_prompt": "",
+    }
+    assert model["limits"] == {"max_pixels": 4096, "max_seconds": 3.2, "max_frames": 25}
+    assert model["features"]["input_reference"] == {"supported": True, "note": None} and "archival" in model["styles"]
+    for size in model["sizes"]:
+        width, height = map(int, size.split("x"))
+        assert width * height <= 4096 and width % model["multiples"]["side"] == height % model["multiples"]["side"] == 0
+
+
+def test_a_file_that_is_no_model_is_listed_with_the_reason(http, server):
+    folder = server.base / "models" / "checkpoints"
+    (folder / "broken.safetensors").write_bytes(b"nothing")
+    model = http.get("/models/checkpoints/broken.safetensors").json()
+    assert "broken.safetensors" in model["problem"] and not model["features"]["seed"]["supported"]
+    (folder / "broken.safetensors").unlink()

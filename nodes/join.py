@@ -1,0 +1,75 @@
+"""Join Videos: one clip after another, piece by piece into one file."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from comfy_api.latest import io
+
+from ..media import formats, read, sound
+from .choices import check
+from .clip import CRF, clip_of, described, sequence, target_of, temporary, watched, writing_inputs
+from .notice import show
+
+FORWARD, BACKWARD = "forward", "backward"
+
+
+class JoinVideos(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AtelierJoinVideos",
+            display_name="Join Videos",
+            category="Atelier",
+            description="Puts two clips one after the other, frames and sound. The new clip has the frame rate of the "
+            "first input and the size of the larger one.",
+            inputs=[
+                io.Video.Input("first", tooltip="A clip. Its frame rate is kept."),
+                io.Video.Input("second", tooltip="The clip that is put to it."),
+                io.Combo.Input(
+                    "direction",
+                    options=[FORWARD, BACKWARD],
+                    default=FORWARD,
+                    tooltip="forward: the second comes after the first. backward: it comes before it.",
+                ),
+                io.Combo.Input(
+                    "fit",
+                    options=list(read.FITS),
+                    default="crop",
+                    tooltip="Where the shapes differ: crop what is too much, pad with black, or stretch.",
+                ),
+                *writing_inputs(formats.available(formats.VIDEO)),
+            ],
+            outputs=[io.Video.Output()],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, direction=None, fit=None, format=None, bit_depth=None) -> bool | str:
+        return check(cls, direction=direction, fit=fit, format=format, bit_depth=bit_depth)
+
+    @classmethod
+    def execute(
+        cls,
+        first,
+        second,
+        direction: str,
+        fit: str,
+        format: str = formats.DEFAULT,
+        crf: int = CRF,
+        bit_depth: str = "8 bit",
+    ) -> io.NodeOutput:
+        clips = [clip_of(video) for video in (first, second)]
+        rate, larger = clips[0][0].rate, max((clip for clip, *_ in clips), key=lambda clip: clip.width * clip.height)
+        if direction == BACKWARD:
+            clips.reverse()
+        parts = [(clip, *sequence(clip, start, end, rate)) for clip, start, end in clips]
+        size, total = (larger.width, larger.height), sum(len(wanted) for _, wanted, _ in parts)
+        frames = chain.from_iterable(read.read(clip, wanted, size, fit) for clip, wanted, _ in parts)
+        heard = sound.joined([(part, float(len(wanted) / rate)) for _, wanted, part in parts])
+        target = target_of(cls, format, rate, crf, bit_depth)
+        made, _ = temporary(watched(frames, total), target, heard)
+        notes = "; ".join(filter(None, dict.fromkeys(described(clip, target) for clip, *_ in parts)))
+        said = f"{size[0]} x {size[1]}, {total} frames at {float(rate):.4g} fps = {float(total / rate):.2f} s"
+        show(cls, said + (f"\n({notes})" if notes else ""))
+        return io.NodeOutput(made)

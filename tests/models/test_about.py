@@ -1,0 +1,45 @@
+"""What is told of a model before it is loaded, for the four families."""
+
+from __future__ import annotations
+
+import pytest
+import tiny
+import tiny_cogvideox
+import tiny_mochi
+import tiny_pyramid
+from atelier.models.about import about
+
+TEXT_ALONE = "was trained on text alone: known frames are re-noised"
+
+
+def abilities(path) -> dict:
+    """Kind of shot -> whether it comes out, and the end of what is said of it."""
+    told = about(path)
+    return {
+        kind: (able["possible"], able["note"].removeprefix(told["name"]).strip())
+        for kind, able in told["abilities"].items()
+    }
+
+
+def test_ltx_was_trained_for_everything_known(tmp_path):
+    told = about(tiny.folder(tmp_path / "ltx"))
+    assert set(abilities(tmp_path / "ltx").values()) == {(True, "")}
+    assert (told["family"], told["sides"], told["frames"]) == ("LTX Video", 32, 8)
+    assert told["width"] % 32 == 0 and told["num_frames"] % 8 == 1 and told["fps"] > 0 < told["num_inference_steps"]
+
+
+@pytest.mark.parametrize("folder", [lambda path: tiny_cogvideox.folder(path, "2B"), tiny_mochi.folder])
+def test_models_trained_on_text_alone_say_so(tmp_path, folder):
+    can = abilities(folder(tmp_path / "model"))
+    assert can.pop("edit") == (True, "") and set(can.values()) == {(True, TEXT_ALONE)}
+
+
+def test_cogvideox_i2v_knows_first_frames(tmp_path):
+    can = abilities(tiny_cogvideox.folder(tmp_path / "model", "5B I2V"))
+    assert can["first_frame"] == (True, "") and can["last_frame"][1].startswith("was trained with a known first frame")
+
+
+def test_pyramid_flow_only_goes_forward(tmp_path):
+    can = abilities(tiny_pyramid.folder(tmp_path / "model", "miniflux"))
+    assert can["first_frame"] == can["forward"] == (True, "")
+    assert [can[kind][0] for kind in ("last_frame", "backward", "loop", "edit")] == [False] * 4

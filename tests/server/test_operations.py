@@ -1,0 +1,99 @@
+"""What the operations do to pixels, with the pocket model: extending, looping, editing, storyboards, styles."""
+
+from __future__ import annotations
+
+import io
+
+import av
+import clips
+import numpy as np
+import pytest
+import torch
+from wire_client import FAST, error, wait
+
+
+def made(http, path: str, body: dict, clip=None) -> tuple[dict, np.ndarray]:
+    """The finished video and its frames [F, H, W, 3] in 0..255."""
+    if clip is None:
+        answer = http.post(path, json=body)
+    else:
+        with clip.open("rb") as file:
+            answer = http.post(path, data=body, files={"video": file})
+    video = wait(http, answer.json())
+    assert video["status"] == "completed", video
+    return video, frames(http.get(f"/videos/{video['id']}/content").content)
+
+
+def frames(content: bytes) -> np.ndarray:
+    with av.open(io.BytesIO(content)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]).astype(float)
+
+
+def distance(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.abs(one - other).mean())
+
+
+@pytest.fixture
+def numbered(tmp_path):
+    """Twenty frames at 8 fps with their number in them: as many as no model's grid has."""
+    return clips.make(tmp_path / "numbered.mp4", clips.numbered(20, 64, 64), fps=8)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_an_extension_keeps_every_frame_of_the_clip(http, numbered, direction):
+    video, pictures = made(http, "/videos/extensions", FAST | {"seconds": 1, "direction": direction}, numbered)
+    assert (len(pictures), video["num_frames"], video["seconds"], video["direction"]) == (28, 28, "4", direction)
+    kept = pictures[:20] if direction == "forward" else pictures[-20:]
+    assert clips.numbers(torch.from_numpy(kept / 255)) == list(range(20))
+
+
+def test_an_extension_goes_on_where_the_clip_ends(http, finished):
+    body = FAST | {"steps": 8, "seconds": 1, "video": {"id": finished.id}}
+    _, pictures = made(http, "/videos/extensions", body)
+    steps = np.abs(np.diff(pictures, axis=0)).mean(axis=(1, 2, 3))
+    assert steps[16] < 3 * steps[:16].max()
+
+
+def test_a_loop_closes(http, finished):
+    video, pictures = made(http, "/videos/edits", FAST | {"steps": 8, "loop": True, "video": {"id": finished.id}})
+    source = frames(http.get(f"/videos/{finished.id}/content").content)
+    assert (video["operation"], video["loop"], len(pictures)) == ("loop", "normal", 17)
+    assert distance(pictures[-1], pictures[0]) < distance(source[-1], source[0]) / 2
+
+
+def test_a_new_video_that_loops(http):
+    body = {"prompt": "a red circle moving left on a black background", "seed": 1, "steps": 8}
+    video, pictures = made(http, "/videos", body | {"loop": "long"})
+    _, open_ended = made(http, "/videos", body)
+    assert (video["warnings"], video["loop"], len(pictures)) == ([], "long", 17)
+    assert distance(pictures[-1], pictures[0]) < distance(open_ended[-1], open_ended[0]) / 2
+
+
+def test_a_storyboard_changes_what_is_seen(http):
+    cards = [
+        {"time": 0, "prompt": "a big red circle moving left on a black background"},
+        {"time": 1.6, "prompt": "a big blue circle moving left on a black background", "cut": True},
+    ]
+    body = {"prompt": "not seen", "storyboard": cards, "num_frames": 25, "seed": 1}
+    video, pictures = made(http, "/videos", body)
+    assert (video["operation"], video["warnings"], len(pictures)) == ("storyboard", [], 25)
+    redder = (pictures[..., 0] - pictures[..., 2]).mean(axis=(1, 2))
+    assert redder[:9].mean() > 0 > redder[-5:].mean()
+
+
+def test_an_edit_changes_as_much_as_its_strength(http, finished):
+    source = frames(http.get(f"/videos/{finished.id}/content").content)
+    body = FAST | {"steps": 8, "prompt": "a blue circle moving left", "video": {"id": finished.id}}
+    far = [distance(made(http, "/videos/edits", body | {"strength": strength})[1], source) for strength in (0.1, 0.95)]
+    assert far[0] < far[1] / 2
+
+
+def test_a_style_is_seen(http):
+    plain, styled = (made(http, "/videos", FAST | {"style": style})[1] for style in ("none", "film noir"))
+    assert distance(plain, styled) > 0.5
+
+
+def test_a_card_after_the_end(http):
+    body = FAST | {"storyboard": [{"time": 5, "prompt": "x"}], "seconds": 2}
+    assert error(http.post("/videos", json=body)) == (400, "invalid_value", "storyboard")
+    assert error(http.post("/videos", json=FAST | {"storyboard": "words without a time"}))[:2] == (400, "graph_refused")
