@@ -18,6 +18,7 @@ ROUTES = (
     ("POST", "/v1/videos/extensions", "extend"),
     ("POST", "/v1/videos/characters", "create_character"),
     ("GET", "/v1/videos/characters/{id}", "get_character"),
+    ("DELETE", "/v1/videos/characters/{id}", "delete_character"),
     ("GET", "/v1/videos/{id}", "retrieve"),
     ("DELETE", "/v1/videos/{id}", "delete"),
     ("GET", "/v1/videos/{id}/content", "content"),

@@ -167,17 +167,28 @@ async def create_character(api: Api, request: web.Request) -> web.Response:
         picture = await asyncio.to_thread(_portrait, given)
         row = {"id": identity, "name": named.name, "created_at": time.time(), "picture": picture.name}
         api.store.add_character({**row, "bytes": files.size_of(folder)})
-    return _character(row)
+    return _shown_character(row)
 
 
 async def get_character(api: Api, request: web.Request) -> web.Response:
+    return _shown_character(_character(api, request))
+
+
+async def delete_character(api: Api, request: web.Request) -> web.Response:
+    row = _character(api, request)
+    api.store.forget_character(row["id"])
+    await asyncio.to_thread(files.remove, files.character_folder(row["id"]))
+    return web.json_response({"id": row["id"], "object": "character.deleted", "deleted": True})
+
+
+def _character(api: Api, request: web.Request) -> Row:
     row = api.store.character(request.match_info["id"])
     if row is None:
         raise missing("character", request.match_info["id"][:100])
-    return _character(row)
+    return row
 
 
-def _character(row: Row) -> web.Response:
+def _shown_character(row: Row) -> web.Response:
     shown = {"id": row["id"], "object": "character", "name": row["name"], "created_at": int(row["created_at"])}
     return web.json_response({**shown, "used_as": "first_frame"})
 
@@ -213,7 +224,10 @@ CALLS: dict[str, Callable[[Api, web.Request], Awaitable[web.StreamResponse]]] = 
         call.__name__: call
         for call in (create, edit, extend, remix, retrieve, list_videos, delete, cancel, content, create_character)
     }
-    | {call.__name__: call for call in (get_character, list_models, get_model, describe, nothing_here)}
+    | {
+        call.__name__: call
+        for call in (get_character, delete_character, list_models, get_model, describe, nothing_here)
+    }
     | {call.__name__: call for call in (prompts.expand_prompt, prompts.list_expanders)}
 )
 """The functions that `ROUTES` names."""

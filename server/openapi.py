@@ -122,7 +122,10 @@ def description() -> Json:
             "/videos/characters": {
                 "post": _call("createCharacter", "Character", _body(wire.Named, ["video"], ["video"]))
             },
-            "/videos/characters/{id}": {"get": _call("getCharacter", "Character", parameters=[_ID])},
+            "/videos/characters/{id}": {
+                "get": _call("getCharacter", "Character", parameters=[_ID]),
+                "delete": _call("deleteCharacter", "DeletedCharacter", parameters=[_ID]),
+            },
             "/videos/{id}": {
                 "get": _call("retrieve", "Video", parameters=[_ID]),
                 "delete": _call("delete", "Deleted", parameters=[_ID]),
@@ -143,6 +146,7 @@ def description() -> Json:
                 "VideoList": _list("Video", first_id=_MAYBE_TEXT, last_id=_MAYBE_TEXT, has_more={"type": "boolean"}),
                 "Deleted": _record(id=_TEXT, object={"const": "video.deleted"}, deleted={"const": True}),
                 "Character": _CHARACTER,
+                "DeletedCharacter": _record(id=_TEXT, object={"const": "character.deleted"}, deleted={"const": True}),
                 "Model": _MODEL,
                 "ModelList": _list("Model"),
                 "Expansion": _EXPANSION,

@@ -188,8 +188,8 @@ class Runner:
 
     def _fail(self, row: Row, code: str, message: str) -> None:
         self._progress.pop(row["id"], None)
-        error = {"code": code, "message": message}
-        self._store.change(row["id"], status="failed", completed_at=time.time(), error=error)
+        error, kept = {"code": code, "message": message}, files.size_of(files.job_folder(row["id"]))
+        self._store.change(row["id"], status="failed", completed_at=time.time(), error=error, bytes=kept)
 
     async def _erase(self, job_id: str) -> None:
         await asyncio.to_thread(files.remove, files.job_folder(job_id))

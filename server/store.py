@@ -146,6 +146,10 @@ class Store:
         with self._engine.begin() as connection:
             connection.execute(sql.insert(characters), row)
 
+    def forget_character(self, character_id: str) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(sql.delete(characters).where(characters.c.id == character_id))
+
     def character(self, character_id: str) -> Row | None:
         return self._one(sql.select(characters).where(characters.c.id == character_id))
 

@@ -189,7 +189,7 @@ def test_the_description_names_every_call(http):
     described = http.get("/openapi.json").json()
     calls = {(method.upper(), f"/v1{path}") for path, methods in described["paths"].items() for method in methods}
     served = {(method, path.replace(":.+", "")) for method, path, _ in atelier.server.ROUTES if method != "*"}
-    assert calls == served - {("GET", "/v1/openapi.json")}
+    assert calls == served
 
 
 def test_a_running_video_says_how_far_it_is(http):
@@ -225,3 +225,16 @@ def test_a_file_that_is_no_model_is_listed_with_the_reason(http, server):
     model = http.get("/models/checkpoints/broken.safetensors").json()
     assert "broken.safetensors" in model["problem"] and not model["features"]["seed"]["supported"]
     (folder / "broken.safetensors").unlink()
+
+
+def test_a_character_is_a_first_frame_until_it_is_deleted(http, server):
+    made = http.post("/videos/characters", data={"name": "Blue"}, files={"video": png("blue")}).json()
+    assert (made["used_as"], made["object"]) == ("first_frame", "character")
+    video = wait(http, http.post("/videos", json=FAST | {"steps": 4, "characters": [{"id": made["id"]}]}).json())
+    assert video["characters"] == [{"id": made["id"], "name": "Blue", "used_as": "first_frame"}]
+    picture = http.get(f"/videos/{video['id']}/content", params={"variant": "thumbnail"}).content
+    red, _, blue = Image.open(io.BytesIO(picture)).convert("RGB").resize((1, 1)).getpixel((0, 0))
+    assert blue > red + 60
+    assert http.delete(f"/videos/characters/{made['id']}").json()["deleted"]
+    assert http.get(f"/videos/characters/{made['id']}").status_code == 404
+    assert not (server.base / "user" / "atelier" / "characters" / made["id"]).exists()

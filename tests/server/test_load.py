@@ -82,3 +82,24 @@ def test_a_store_of_a_newer_version_is_left_alone(tmp_path):
     with running(tmp_path, "comfyui") as server, connect(server.url) as http:
         answer = http.get("/videos")
         assert answer.status_code == 500 and "999" in json.loads(answer.text)["error"]["message"]
+
+
+def test_a_store_of_the_first_version_is_taken_up(tmp_path):
+    """Made as the first release made it, with one job: whatever steps come later, the job is still there."""
+    import sqlite3
+
+    from atelier.server.store import MIGRATIONS, Store
+
+    with sqlite3.connect(tmp_path / "videos.db") as old:
+        for statement in MIGRATIONS[0]:
+            old.execute(statement)
+        old.execute(
+            """INSERT INTO jobs (id, operation, status, created_at, model, prompt, settings, warnings, bytes, process,
+            deleted) VALUES ('video_1', 'generate', 'completed', 1.0, 'm', 'x', '{"size": "1x1"}', '[]', 7, 'p', 0)"""
+        )
+        old.execute("PRAGMA user_version = 1")
+    for _ in range(2):  # the second time there is nothing to do
+        store = Store(tmp_path / "videos.db")
+        job = store.job("video_1")
+        assert (job["settings"], job["bytes"], store.bytes_kept(), store.active()) == ({"size": "1x1"}, 7, 7, [])
+        store.close()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 
 import openai
 import pytest
-from wire_client import FAST, coloured_frames, error, wait
+from wire_client import FAST, SLOW, coloured_frames, error, until_running, wait
 
 
 def test_key(http, owner, server):
@@ -34,6 +35,25 @@ def test_models_of_the_owner(http, owner):
 def test_quota(http, owner, finished):
     owner("api.json", {"quota_gb": 1e-9})
     assert error(http.post("/videos", json=FAST))[:2] == (403, "quota_exceeded")
+
+
+def test_files_above_the_cap_are_refused_and_not_kept(http, owner, clip, server):
+    owner("api.json", {"max_upload_mb": 0.001})
+    before = set((server.base / "output" / "atelier" / "videos").glob("*"))
+    with clip.open("rb") as file:
+        assert error(http.post("/videos/edits", data=FAST, files={"video": file}))[:2] == (413, "too_large")
+    assert set((server.base / "output" / "atelier" / "videos").glob("*")) == before
+
+
+def test_what_failed_jobs_keep_counts(http, server, clip):
+    """A clip that was sent for a job that failed lies on the disk, too."""
+    with clip.open("rb") as file:
+        video = http.post("/videos/edits", data=SLOW | {"strength": 1}, files={"video": file}).json()
+    http.post(f"/videos/{until_running(http, video)['id']}/cancel")
+    assert wait(http, video)["error"]["code"] == "cancelled"
+    with sqlite3.connect(server.base / "user" / "atelier" / "videos.db") as store:
+        (kept,) = store.execute("SELECT bytes FROM jobs WHERE id = ?", (video["id"],)).fetchone()
+    assert kept == clip.stat().st_size
 
 
 def test_a_full_queue(http, owner):
