@@ -168,11 +168,23 @@ def _json(name: str) -> Json:
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
 
 
+_LEADS_TO = {
+    "Video": ("retrieve", "delete", "content", "remix", "cancel"),
+    "Character": ("getCharacter", "deleteCharacter"),
+}
+"""The calls that take the id of an answer."""
+
+
 def _call(name: str, answer: str, body: Json | None = None, parameters: list[Json] | None = None) -> Json:
     call: Json = {"operationId": name, "parameters": parameters or []}
+    found: Json = {"description": answer, "content": _json(answer)}
     if body:
         call["requestBody"] = body
-    return call | {"responses": {"200": {"description": answer, "content": _json(answer)}} | _errors()}
+        links = {
+            to: {"operationId": to, "parameters": {"id": "$response.body#/id"}} for to in _LEADS_TO.get(answer, ())
+        }
+        found |= {"links": links} if links else {}
+    return call | {"responses": {"200": found} | _errors()}
 
 
 def _content() -> Json:
@@ -206,7 +218,10 @@ def _body(model: type[BaseModel], files: list[str], required: list[str]) -> Json
     schema["required"] = sorted({*schema.get("required", []), *required})
     binary = {name: {"type": "string", "contentMediaType": "application/octet-stream"} for name in files}
     multipart = schema | {"properties": schema["properties"] | binary}
-    kinds = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": multipart}}
+    kinds: Json = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": multipart}}
+    if not required:
+        for kind in kinds.values():
+            kind["example"] = {"prompt": "a red circle moving left"}
     return {"required": True, "content": kinds}
 
 
