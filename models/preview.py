@@ -8,11 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Event, Thread
+from typing import TYPE_CHECKING
 
 import torch
 
+if TYPE_CHECKING:
+    from .family import Grid
+
 # A latent frame stands for several frames; where they are far apart the film runs faster than the clip will.
 LONGEST_INTERVAL = 0.25
+
+CHARTS, CHART_FRAMES, CHART_SIDE = 4, 3, 16
+"""Clips that colours are fitted to, and their latent frames and latent pixels a side."""
+LEAVES, SMALLEST_LEAF, GREY_LEAVES = 12, 0.12, 0.3
+"""Discs in such a clip, the least diameter in shares of the picture, and the share of them that is grey."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,52 @@ def false_colours(channels: int) -> Colours:
     size = (channels + 2) // 3
     strength = 0.5 / size**0.5  # a third's sum then has a standard deviation of a quarter of the range
     return Colours([[strength * (channel // size == colour) for colour in range(3)] for channel in range(channels)])
+
+
+def fitted_colours(encode: Callable[[torch.Tensor], torch.Tensor], grid: Grid) -> Colours:
+    """The linear function of an autoencoder's channels that comes nearest to the colours, by least squares.
+
+    encode(images [F, H, W, 3] in 0..1) -> latents [1, C, T, h, w]. It sees clips of moving discs.
+    """
+    side, seen, wanted = CHART_SIDE * grid.spatial, [], []
+    for number in range(CHARTS):
+        clip = moving_leaves(grid.frames(CHART_FRAMES), side, side, seed=number)
+        latents = encode(clip)
+        seen.append(latents[0].movedim(0, -1).flatten(0, 2).double().cpu())
+        wanted.append((as_small(clip, latents.shape[2:]) * 2 - 1).flatten(0, 2).double())
+    channels, colours = torch.cat(seen), torch.cat(wanted)
+    channels = torch.cat([channels, channels.new_ones(len(channels), 1)], dim=1)
+    solved = torch.linalg.lstsq(channels, colours).solution.tolist()
+    return Colours(solved[:-1], solved[-1])
+
+
+def as_small(clip: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """A clip [F, H, W, 3] as small as its latents are, (T, h, w): means of what each latent pixel stands for."""
+    first, others = clip.movedim(-1, 0)[None].split([1, len(clip) - 1], dim=2)
+    small = [torch.nn.functional.interpolate(first, (1, *size[1:]), mode="area")]
+    if size[0] > 1:
+        small.append(torch.nn.functional.interpolate(others, (size[0] - 1, *size[1:]), mode="area"))
+    return torch.cat(small, dim=2)[0].movedim(0, -1)
+
+
+def moving_leaves(frames: int, height: int, width: int, seed: int) -> torch.Tensor:
+    """A clip [F, H, W, 3] in 0..1 of discs that drift over each other on a grey ground, often in full colours.
+
+    Its areas and edges are distributed like those of photographs: the dead leaves model, whose radii have a density of
+    r ** -3 (Lee, Mumford, Huang 2001).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    start, drift, colours = (torch.rand(LEAVES, n, generator=generator) for n in (2, 2, 3))
+    share, ground, grey = (torch.rand(n, generator=generator) for n in (LEAVES, 1, LEAVES))
+    colours = torch.where(grey[:, None] < GREY_LEAVES, colours[:, :1], colours)
+    colours, ground = ((1 - torch.cos(torch.pi * value)) / 2 for value in (colours, ground))  # more at the ends
+    radii = SMALLEST_LEAF / (1 - share * (1 - SMALLEST_LEAF**2)).sqrt() / 2
+    rows, columns = torch.linspace(0, 1, height)[:, None], torch.linspace(0, 1, width)[None]
+    times = torch.linspace(-0.25, 0.25, frames)[:, None, None]
+    clip = ground.expand(frames, height, width, 3).clone()
+    for (top, left), (down, right), colour, radius in zip(start, drift * 2 - 1, colours, radii, strict=True):
+        clip[(rows - top - down * times) ** 2 + (columns - left - right * times) ** 2 < radius**2] = colour
+    return clip
 
 
 def pictures(latents: torch.Tensor, colours: Colours) -> torch.Tensor:

@@ -46,18 +46,19 @@ def _patched(kind: type, model: VideoModel, device: Any, offload: Any) -> comfy.
 
 
 def introduce(patcher: comfy.model_patcher.ModelPatcher, vae: comfy.sd.VAE) -> comfy.model_patcher.ModelPatcher:
-    """The MODEL, knowing of its VAE what its way with known frames needs."""
+    """The MODEL, knowing of its VAE what its way with known frames and its previews need."""
     model = patcher.model
-    known = model.variant.knowns.introduced(vae.encode)
-    if known is not model.variant.knowns:
-        model.variant = replace(model.variant, knowns=known)
-        patcher.cached_patcher_init = (_introduced, (*patcher.cached_patcher_init, model.variant))
+    model.variant = replace(model.variant, knowns=model.variant.knowns.introduced(vae.encode))
+    model.latent_format.encode = vae.encode if model.latent_format.known is None else None
+    patcher.cached_patcher_init = (_introduced, (*patcher.cached_patcher_init, model.variant, model.latent_format))
     return patcher
 
 
-def _introduced(factory: Callable, args: tuple, variant: Variant, **options: Any) -> comfy.model_patcher.ModelPatcher:
+def _introduced(
+    factory: Callable, args: tuple, variant: Variant, latent_format: Any, **options: Any
+) -> comfy.model_patcher.ModelPatcher:
     patcher = factory(*args, **options)
-    patcher.model.variant = variant
+    patcher.model.variant, patcher.model.latent_format = variant, latent_format
     return patcher
 
 

@@ -16,7 +16,6 @@ from protocol import BinaryEventTypes
 from server import PromptServer
 
 from ..preview import Player, pictures
-from .video_model import colours_of
 from .wrappers import frame_rate_of
 
 
@@ -36,10 +35,10 @@ def with_preview(
     if send is None or callback is None:
         return sample(noise, latent, sampler, sigmas, mask, callback, *others, **options)
     entries = [entry for conds in sample.class_obj.conds.values() for entry in conds]
-    looks, shown = colours_of(model.family, model.variant), model.latent_format
+    shown = model.latent_format
 
     def report(step: int, denoised: torch.Tensor, x: torch.Tensor, steps: int) -> None:
-        player.play(pictures(denoised, looks))
+        player.play(pictures(denoised, shown.colours))
         shown.preview_frame = player.index
         callback(step, denoised, x, steps)
 

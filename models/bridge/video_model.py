@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import comfy.conds
@@ -14,7 +16,7 @@ import torch
 from comfy.model_base import ModelType
 
 from ..family import Family, Variant, shift_of_tokens
-from ..preview import Colours, false_colours
+from ..preview import Colours, false_colours, fitted_colours
 
 TIMESTEPS = 1000.0
 CONTROL = "control_latent"  # what conditioning calls the latents [B, C, T, H, W] of a control clip
@@ -193,29 +195,52 @@ def _model_config(family: Family, variant: Variant) -> comfy.supported_models_ba
     return Config(Config.unet_config)
 
 
-def colours_of(family: Family, variant: Variant) -> Colours:
-    """What latents look like: as fitted to this checkpoint, as ComfyUI shows the family's, or in false colours."""
+def _known_colours(family: Family, variant: Variant) -> Colours | None:
+    """What latents look like: as fitted to this checkpoint, or as ComfyUI shows the family's, where known."""
     core = getattr(comfy.latent_formats, family.preview, comfy.latent_formats.LatentFormat)()
-    channels = variant.grid.channels
     if variant.colours is not None:
         return variant.colours
-    if core.latent_rgb_factors is None or core.latent_channels != channels:
-        return false_colours(channels)
+    if core.latent_rgb_factors is None or core.latent_channels != variant.grid.channels:
+        return None
     return Colours(core.latent_rgb_factors, core.latent_rgb_factors_bias or (0.0, 0.0, 0.0))
 
 
 def _latent_format(family: Family, variant: Variant) -> type[comfy.latent_formats.LatentFormat]:
     """Latents of a variant's grid, left as they are; previews show the frame that its `preview_frame` names."""
-    colours, grid = colours_of(family, variant), variant.grid
+    grid = variant.grid
 
     class VideoLatent(comfy.latent_formats.LatentFormat):
         latent_channels = grid.channels
         latent_dimensions = 3
         temporal_downscale_ratio = grid.temporal
         spacial_downscale_ratio = grid.spatial
-        latent_rgb_factors = colours.factors
-        latent_rgb_factors_bias = colours.bias
         preview_frame = 0
+
+        def __init__(self) -> None:
+            self.known = _known_colours(family, variant)
+            self.encode: Callable[[torch.Tensor], torch.Tensor] | None = None
+
+        @property
+        def colours(self) -> Colours:
+            """What latents look like. Nobody's knowing, it is found out with `encode` when it is first asked for."""
+            if self.known is None:
+                self.known, self.encode = self._found_out(), None
+            return self.known
+
+        def _found_out(self) -> Colours:
+            try:
+                return fitted_colours(self.encode, grid) if self.encode else false_colours(grid.channels)
+            except (RuntimeError, ValueError) as error:  # out of memory, no encoder: no reason not to sample
+                logging.warning("Atelier: previews of %s are in false colours: %s", variant.name, error)
+                return false_colours(grid.channels)
+
+        @property
+        def latent_rgb_factors(self) -> Sequence[Sequence[float]]:
+            return self.colours.factors
+
+        @property
+        def latent_rgb_factors_bias(self) -> Sequence[float]:
+            return self.colours.bias
 
         def latent_rgb_factors_reshape(self, x: torch.Tensor) -> torch.Tensor:
             """The frame of a clip [B, C, T, h, w] that ComfyUI's preview is to show, as a picture's latent."""
