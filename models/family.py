@@ -129,7 +129,7 @@ class Family:
         is not this family's. What its file does not tell is the variant's. The autoencoder has `grid`;
         `encoding(F)` and `decoding(T)`, which begin a pass over a clip of so many frames (streaming.Pass): pixels
         [B, 3, f, H, W] in -1..1 -> latents of its own, and back; `normal(latents)`: its own latents -> as the network
-        sees them, [B, C, T, h, w], about unit variance, and `raw(latents)`, the inverse; and `encode_values`,
+        sees them, [B, C, T, h, w], about unit variance, and `raw(latents)`, the inverse; and `encode_values(F)`,
         `decode_values`: about how many numbers it holds per pixel of the picture while it does that.
     schedule(variant, steps, latent_shape): the sigmas [steps + 1] the reference pipeline would use, last one 0.
     sample(variant, prepare, noise, known, mask, *, steps, guidance, seed, callback): the family's own sampler, run

@@ -234,11 +234,14 @@ def schedule(variant: Variant, steps: int, latent_shape: Shape) -> torch.Tensor:
 class LTXVideoAutoencoder(torch.nn.Module):
     """diffusers' LTX autoencoder between pixels and the normalised latents the network sees."""
 
-    encode_values, decode_values = 1420.0, 2420.0  # counted, see tools/benchmarks/decode.py
+    decode_values = 2420.0  # counted, see tools/benchmarks/decode.py
 
     def __init__(self, vae: AutoencoderKLLTXVideo) -> None:
         super().__init__()
         self.vae, self.grid = vae, _grid(vae.config)
+
+    def encode_values(self, frames: int) -> float:
+        return 1420.0  # counted, too
 
     def encoding(self, frames: int) -> Pass:
         """Pixels -> mode of the posterior."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # A latent frame stands for several frames; where they are far apart the film runs faster than the clip will.
 LONGEST_INTERVAL = 0.25
 
-CHARTS, CHART_FRAMES, CHART_SIDE = 4, 3, 16
+CHARTS, CHART_FRAMES, CHART_SIDE = 8, 3, 8
 """Clips that colours are fitted to, and their latent frames and latent pixels a side."""
 LEAVES, SMALLEST_LEAF, GREY_LEAVES = 12, 0.12, 0.3
 """Discs in such a clip, the least diameter in shares of the picture, and the share of them that is grey."""

@@ -83,16 +83,17 @@ def recut(chunks: Iterable[torch.Tensor], lengths: Sequence[int]) -> Iterator[to
 
     Raises ValueError when there are fewer frames than that; what is too many is left out.
     """
-    source, kept = iter(chunks), None
+    source, waiting, found = iter(chunks), [], 0
     for length in lengths:
-        while kept is None or kept.shape[2] < length:
+        while found < length:
             chunk = next(source, None)
             if chunk is None:
-                found = 0 if kept is None else kept.shape[2]
                 raise ValueError(f"The clip ended early: {length} more frames were expected, there are {found}.")
-            kept = chunk if kept is None else torch.cat([kept, chunk], dim=2)
-        yield kept[:, :, :length]
-        kept = kept[:, :, length:]
+            waiting.append(chunk)
+            found += chunk.shape[2]
+        joined = torch.cat(waiting, dim=2) if len(waiting) > 1 else waiting[0]
+        yield joined[:, :, :length]
+        waiting, found = [joined[:, :, length:]], found - length
 
 
 def corners(height: int, width: int, tile: int | None) -> tuple[range, range]:

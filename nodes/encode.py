@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 
 import torch
 from comfy_api.latest import io
@@ -98,7 +99,8 @@ class EncodeVideo(io.ComfyNode):
         size = tuple(map(grid.legal_side, asked))
         count = grid.legal_frames(len(wanted))
         count -= grid.temporal * grid.group if count > len(wanted) else 0
-        samples = bridge.encode_stream(vae, read.read(clip, wanted[:count], size, fit), count)
+        frames = partial(read.read, clip, wanted[:count], size, fit)
+        samples = bridge.encode_stream(vae, frames, size[::-1], count)
         show(cls, _said(clip, asked, size, len(wanted), count, rate))
         return io.NodeOutput({"samples": samples, "frame_rate": float(rate)})
 
@@ -117,6 +119,8 @@ def _said(
     notes = [f"{asked[0]} x {asked[1]} -> {size[0]} x {size[1]}"] if asked != size else []
     if count != given:
         notes.append(f"the first {count} of {given} frames: the most it takes of them")
+    if clip.sound(0.0, clip.length):
+        notes.append("a latent has no sound: take it from Get Video Components to Decode Video")
     lines = [*notes, *clip.notes]
     about = "\n(" + ";\n".join(lines) + ")" if lines else ""
     return f"{size[0]} x {size[1]}, {count} frames at {float(rate):.4g} fps = {float(count / rate):.2f} s{about}"

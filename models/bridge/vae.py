@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,7 +38,7 @@ def make_vae(autoencoder: torch.nn.Module) -> comfy.sd.VAE:
         autoencoder.decode_values * shape[-2] * shape[-1] * grid.spatial**2 * memory.dtype_size(dtype)
     )
     vae.memory_used_encode = lambda shape, dtype: (
-        autoencoder.encode_values * shape[-2] * shape[-1] * memory.dtype_size(dtype)
+        autoencoder.encode_values(shape[-3]) * shape[-2] * shape[-1] * memory.dtype_size(dtype)
     )
     vae.working_dtypes = [torch.bfloat16, torch.float32]
     vae.device, offload = memory.vae_device(), memory.vae_offload_device()
@@ -93,30 +92,29 @@ def decode_stream(vae: comfy.sd.VAE, samples: torch.Tensor) -> Iterator[torch.Te
             yield _checked(chunk)
 
 
-def encode_stream(vae: comfy.sd.VAE, frames: Iterable[torch.Tensor], count: int) -> torch.Tensor:
-    """Frames [f, H, W, 3] in 0..1, any number at a time, `count` in all -> latents [1, C, T, h, w].
+def encode_stream(
+    vae: comfy.sd.VAE, frames: Callable[[], Iterable[torch.Tensor]], size: tuple[int, int], count: int
+) -> torch.Tensor:
+    """`count` frames of this (height, width) -> latents [1, C, T, h, w].
 
+    frames() begins with the first one each time it is called, and gives [f, H, W, 3] in 0..1, any number at a time.
     `count` and the sides must be legal for the VAE's grid. Memory does not depend on the length, unless the family's
     encoder must see a clip whole, or the VAE is another loader's.
     """
     if not isinstance(vae.first_stage_model, FirstStage):
-        return vae.encode(torch.cat(list(frames))[:count])
-    source = iter(frames)
-    first = next(source)
-    size, first_stage = tuple(first.shape[1:3]), vae.first_stage_model
-    progress = comfy.utils.ProgressBar(count)
-    needed = vae.memory_used_encode(size, vae.vae_dtype)
+        return vae.encode(torch.cat(list(frames()))[:count])
+    needed = vae.memory_used_encode((count, *size), vae.vae_dtype)
     memory.load_models_gpu([vae.patcher], memory_required=needed)
 
     def pixels() -> Iterator[torch.Tensor]:
-        for chunk in itertools.chain([first], source):
+        progress = comfy.utils.ProgressBar(count)
+        for chunk in frames():
             memory.throw_exception_if_processing_interrupted()
             yield vae.process_input(chunk[..., :3].movedim(-1, 0)[None]).to(vae.device, vae.vae_dtype)
             progress.update(len(chunk))
 
-    autoencoder = first_stage.autoencoder
-    tile = first_stage.tile(autoencoder.encode_values, size, vae.device, vae.vae_dtype)
-    return streaming.encode(autoencoder, pixels(), count, size, tile).to(vae.output_device).float()
+    made = vae.first_stage_model.encoded(pixels, count, size, vae.device, vae.vae_dtype)
+    return made.to(vae.output_device).float()
 
 
 def _checked(images: torch.Tensor) -> torch.Tensor:
@@ -135,7 +133,7 @@ def frames_of(vae: comfy.sd.VAE, samples: torch.Tensor) -> torch.Tensor:
 
 def encode(vae: comfy.sd.VAE, frames: torch.Tensor) -> torch.Tensor:
     """Frames [B, F, H, W, 3] in 0..1, F and the sides legal for the VAE's grid -> latents [B, C, T, h, w]."""
-    return torch.cat([encode_stream(vae, [clip], len(clip)) for clip in frames])
+    return torch.cat([encode_stream(vae, lambda clip=clip: [clip], clip.shape[1:3], len(clip)) for clip in frames])
 
 
 class FirstStage(torch.nn.Module):
@@ -157,12 +155,27 @@ class FirstStage(torch.nn.Module):
                 frames,
                 legal,
             )
-        pixels, size = pixels[:, :, :legal], tuple(pixels.shape[3:])
-        tile = self.tile(self.autoencoder.encode_values, size, pixels.device, pixels.dtype)
+        pixels = pixels[:, :, :legal]
+        return self.encoded(lambda: [pixels], legal, tuple(pixels.shape[3:]), pixels.device, pixels.dtype)
+
+    def encoded(
+        self,
+        pixels: Callable[[], Iterable[torch.Tensor]],
+        count: int,
+        size: tuple[int, int],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> torch.Tensor:
+        """`count` frames of this (height, width) -> latents [B, C, T, h, w].
+
+        pixels() gives them from the first one on, [B, 3, f, H, W] in -1..1. Where memory does not suffice, the clip is
+        begun again in smaller tiles.
+        """
+        tile = self.tile(self.autoencoder.encode_values(count), size, device, dtype)
         while True:
             try:
-                return streaming.encode(self.autoencoder, [pixels], legal, size, tile)
-            except memory.OOM_EXCEPTION as error:
+                return streaming.encode(self.autoencoder, pixels(), count, size, tile)
+            except Exception as error:
                 tile = self.smaller(tile, size, error)
 
     def decode(self, latents: torch.Tensor, **_: Any) -> torch.Tensor:
@@ -198,7 +211,7 @@ class FirstStage(torch.nn.Module):
                         yield pixels[:, :, done - position :].cpu()
                         done = position
                 return
-            except memory.OOM_EXCEPTION as error:
+            except Exception as error:
                 tile = self.smaller(tile, size, error)
 
     def tile(self, values: float, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> int | None:
@@ -210,11 +223,11 @@ class FirstStage(torch.nn.Module):
         return side if side < max(size) else None
 
     def smaller(self, tile: int | None, size: tuple[int, int], error: Exception) -> int:
-        """The next smaller tile after running out of memory. Raises the error when there is none."""
-        memory.soft_empty_cache()
+        """The next smaller tile after running out of memory. Raises the error when there is none, or it is another."""
         side = self._whole_quarters((tile or max(size)) / 2)
-        if side >= (tile or max(size)):
+        if not _out_of_memory(error) or side >= (tile or max(size)):
             raise error
+        memory.soft_empty_cache()
         logging.warning("Atelier: out of memory in the VAE; going on in tiles of %d x %d pixels.", side, side)
         return side
 
@@ -222,6 +235,11 @@ class FirstStage(torch.nn.Module):
         """A side whose quarters are whole latent pixels, as overlapping tiles need; not below the smallest."""
         step = 4 * self.autoencoder.grid.spatial
         return max(math.ceil(SMALLEST_TILE / step), int(side // step)) * step
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether that is what it says: of a device, or of the processor, whose errors have no class of their own."""
+    return isinstance(error, (memory.OOM_EXCEPTION, MemoryError)) or "allocate memory" in str(error)
 
 
 @contextmanager

@@ -197,6 +197,13 @@ def test_sound_only(tmp_path):
         read.of_file(clips.sound_only(tmp_path / "song.m4a"))
 
 
+def test_a_codec_that_this_build_lacks(tmp_path):
+    path = clips.make(tmp_path / "secret.mp4", clips.numbered(3))
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"qqqq"))
+    with pytest.raises(MediaError, match="secret.mp4 has a codec that this build of PyAV cannot decode. Convert"):
+        read.of_file(path)
+
+
 def test_no_frames(tmp_path):
     with pytest.raises(MediaError, match="no frames|cannot be read"):
         read.of_file(clips.make(tmp_path / "none.mkv", torch.zeros(0, 32, 32, 3)))

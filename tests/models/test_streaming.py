@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from pathlib import Path
 
 import comfy.model_management
@@ -159,9 +161,9 @@ def test_tiles_leave_no_seam(pocket, picture):
         assert steps[at - 1] <= 2 * steps.mean() + 1e-3
 
 
-def limit(vae, largest: int, monkeypatch) -> None:
-    """Lets the VAE's decoder run out of memory on pictures wider than `largest` latent pixels."""
-    conv = vae.first_stage_model.autoencoder.vae.decoder.conv_in.conv
+def limit(vae, largest: int, monkeypatch, half: str = "decoder") -> None:
+    """Lets half of the VAE run out of memory on features wider than `largest` where they come in."""
+    conv = getattr(vae.first_stage_model.autoencoder.vae, half).conv_in.conv
     forward = conv.forward
 
     def limited(x: torch.Tensor) -> torch.Tensor:
@@ -179,6 +181,38 @@ def test_out_of_memory_goes_on_in_tiles_and_says_so(pocket, picture, monkeypatch
     assert "going on in tiles of 256 x 256 pixels" in caplog.text
     assert 10 * torch.log10(1 / (whole - made).pow(2).mean()) > 35
     assert relative(pocket.decode(picture)[0], made) <= 1e-6, "core's VAE Decode as well"
+
+
+def test_out_of_memory_while_encoding_begins_again_in_tiles(pocket, picture, monkeypatch, caplog):
+    frames = bridge.decode(pocket, picture)
+    whole = pocket.encode(frames)
+    limit(pocket, 80, monkeypatch, "encoder")
+    made = bridge.encode_stream(pocket, lambda: frames.split(2), (512, 512), len(frames))
+    assert "going on in tiles of 256 x 256 pixels" in caplog.text
+    assert relative(made, whole) < 0.2
+    assert relative(pocket.encode(frames), made) <= 1e-6, "core's VAE Encode as well"
+
+
+LIMITED = """
+import logging, resource, sys, conftest, torch
+from pathlib import Path
+from atelier.models import bridge, checkpoint
+logging.basicConfig(stream=sys.stdout, format="%(message)s", force=True)
+vae = checkpoint.load_vae(Path(sys.argv[1]))
+bridge.decode(vae, torch.zeros(1, 32, 3, 16, 16))
+held = next(line for line in open("/proc/self/status") if line.startswith("VmSize"))
+resource.setrlimit(resource.RLIMIT_AS, (int(held.split()[1]) * 1024 + int(sys.argv[2]) * 2**20,) * 2)
+print(sum(len(chunk) for chunk in bridge.decode_stream(vae, torch.zeros(1, 32, 3, 64, 64))), "frames")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory")
+def test_out_of_memory_of_the_machine_itself():
+    """A picture of 1024 x 1024 in a process that may have so many MiB beyond what 256 x 256 took."""
+    folder, support = Path(checkpoint.__file__).parent / "pocket", Path(__file__).parents[1]
+    command = [sys.executable, "-c", LIMITED, str(folder), "160"]
+    run = subprocess.run(command, cwd=support, capture_output=True, text=True)
+    assert "going on in tiles of" in run.stdout and "9 frames" in run.stdout, run.stdout + run.stderr
 
 
 def test_out_of_memory_in_the_smallest_tiles_is_an_error(pocket, picture, monkeypatch):
@@ -202,7 +236,7 @@ def test_stream_of_frames_is_the_decoded_clip(pocket):
     frames = torch.cat(chunks)
     assert frames.shape == (2 * 77, 32, 32, 3) and 0 <= frames.min() and frames.max() <= 1
     assert relative(frames, pocket.decode(latents).flatten(0, 1)) <= 1e-6
-    again = bridge.encode_stream(pocket, iter(frames[:77].split(4)), 77)
+    again = bridge.encode_stream(pocket, lambda: frames[:77].split(4), (32, 32), 77)
     assert relative(again, pocket.encode(frames[:77])) <= 1e-6
 
 

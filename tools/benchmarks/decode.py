@@ -1,13 +1,18 @@
-"""Decoding a clip by the piece: memory against its length and against diffusers' ways, time against one go.
+"""Clips by the piece: memory against their length and against diffusers' ways, time against one go and those ways.
 
 Memory is counted on the meta device, for autoencoders of published size at their recipe's picture. Time is taken on
-real, narrower ones: random weights, the published layers.
+one thread: against one go with the published widths on a small picture, against tiles with a quarter of the widths,
+picture and tiles. Weights are random.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,7 +25,11 @@ if TYPE_CHECKING:
 
 # And eight times as many. LTX looks ahead: only behind 20 latent frames is its decoder full.
 LATENT_FRAMES = {"LTX Video": 20, "CogVideoX": 4, "Mochi": 4, "Pyramid Flow": 4}
-ROUNDS = 3
+TIMED = {"LTX Video": (3, 2, 2), "CogVideoX": (5, 4, 4), "Mochi": (3, 4, 4), "Pyramid Flow": (4, 6, 6)}
+"""Latent frames, rows and columns that are decoded with the published widths."""
+NARROW = 4
+"""What widths, picture and tiles are divided by where tiles are timed."""
+ROUNDS = 2
 LTX = {  # Lightricks/LTX-Video 0.9.5
     "block_out_channels": (128, 256, 512, 1024, 2048),
     "decoder_block_out_channels": (256, 512, 1024),
@@ -38,6 +47,8 @@ LTX = {  # Lightricks/LTX-Video 0.9.5
     "temporal_compression_ratio": 8,
 }
 PICTURES = {"LTX Video": (480, 704), "CogVideoX": (480, 720), "Mochi": (480, 848), "Pyramid Flow": (384, 640)}
+
+Way = Callable[["nn.Module", torch.Tensor], None]
 
 
 def autoencoders(narrower: int = 1) -> dict[str, Callable[[], nn.Module]]:
@@ -75,48 +86,100 @@ def decode() -> list[Figure]:
     return [figure for name in PICTURES for figure in (*memory_of(name), *time_of(name))]
 
 
+# ------------------------------------------------------------------------------------------------ memory
+
+
 def memory_of(name: str) -> list[Figure]:
-    """Peak at eight times the frames over the peak at one time; what one go and diffusers' ways would take."""
+    """Peaks at eight times the frames over those at one time, decoding and encoding; and over those of other ways."""
     with torch.device("meta"):
         autoencoder = autoencoders()[name]().eval().requires_grad_(False)
-    height, width = PICTURES[name]
-    frames, more = LATENT_FRAMES[name], 8 * LATENT_FRAMES[name]
-    short, long = (peak_of(autoencoder, PICTURES[name], count, by_the_piece) for count in (frames, more))
-    ways = reference_ways(name).items()
-    others = {way: peak_of(autoencoder, PICTURES[name], more, function) / 2**30 for way, function in ways}
-    numbers = f"{short / 2 / height / width:.0f} numbers a pixel"
-    taken = [f"{long / 2**30:.2f} GiB at {width} x {height} in 16 bit ({numbers})"]
-    note = ", ".join([*taken, *(f"{way} {size:.2f} GiB" for way, size in others.items())])
-    figures = [Figure(f"decode {name}, memory", (long / short,), 1.1, note=note)]
-    if "diffusers" in others:
-        ratio = long / 2**30 / others["diffusers"]
-        figures.append(Figure(f"decode {name}, memory over diffusers'", (ratio,), 1.0))
+    picture, frames = PICTURES[name], LATENT_FRAMES[name]
+    decoded, encoded = (
+        [way(autoencoder, picture, n) for n in (frames, 8 * frames)] for way in (peak_of, peak_to_encode)
+    )
+    figures = [
+        grown(f"decode {name}, memory", *decoded, picture),
+        grown(f"encode {name}, memory", *encoded, picture),
+    ]
+    for way, function in reference_ways(name).items():
+        theirs = peak_of(autoencoder, picture, frames, function)
+        tile, ours = fitting(autoencoder, picture, frames, theirs)
+        note = f"{ours / 2**30:.2f} GiB {in_words(tile)}, {theirs / 2**30:.2f} GiB; {frames} latent frames"
+        figures.append(Figure(f"decode {name}, memory over {way}", (ours / theirs,), 1.0, note=note))
     return figures
 
 
-def peak_of(autoencoder: nn.Module, picture: tuple[int, int], latent_frames: int, way: Callable) -> int:
+def grown(name: str, short: int, long: int, picture: tuple[int, int]) -> Figure:
+    height, width = picture
+    numbers = f"{long / 2 / height / width:.0f} numbers a pixel"
+    return Figure(name, (long / short,), 1.1, note=f"{long / 2**30:.2f} GiB at {width} x {height}, 16 bit ({numbers})")
+
+
+def by_the_piece(autoencoder: nn.Module, latents: torch.Tensor, tile: int | None = None) -> None:
+    from atelier.models import streaming
+
+    for _ in streaming.decode(autoencoder, latents, tile):
+        pass
+
+
+def peak_of(autoencoder: nn.Module, picture: tuple[int, int], latent_frames: int, way: Way = by_the_piece) -> int:
     """Bytes that decoding a picture (height, width) takes at its most, in 16 bit, beside weights and latents."""
     height, width = (side // autoencoder.grid.spatial for side in picture)
-    half = copy.deepcopy(autoencoder).bfloat16()
-    latents = torch.empty(1, half.grid.channels, latent_frames, height, width, dtype=torch.bfloat16, device="meta")
-    with torch.no_grad(), Allocated([*half.parameters(), *half.buffers(), latents]) as allocated:
+    latents = torch.empty(
+        1, autoencoder.grid.channels, latent_frames, height, width, dtype=torch.bfloat16, device="meta"
+    )
+    with counted(autoencoder, latents) as (half, allocated):
         way(half, latents)
     return allocated.peak
 
 
-def by_the_piece(autoencoder: nn.Module, latents: torch.Tensor) -> None:
+def peak_to_encode(autoencoder: nn.Module, picture: tuple[int, int], latent_frames: int) -> int:
+    """The same of encoding, beside the pixels."""
     from atelier.models import streaming
 
-    for _ in streaming.decode(autoencoder, latents):
-        pass
+    size = tuple(side // autoencoder.grid.spatial * autoencoder.grid.spatial for side in picture)
+    pixels = torch.empty(1, 3, 1, *size, dtype=torch.bfloat16, device="meta")
+    frames = autoencoder.grid.frames(latent_frames)
+    with counted(autoencoder, pixels) as (half, allocated):
+        streaming.encode(half, (pixels for _ in range(frames)), frames, size)
+    return allocated.peak
+
+
+@contextmanager
+def counted(autoencoder: nn.Module, given: torch.Tensor) -> Iterator[tuple[nn.Module, Allocated]]:
+    """The autoencoder in 16 bit, and what is allocated beside it and what it is given."""
+    half = copy.deepcopy(autoencoder).bfloat16()
+    with torch.no_grad(), Allocated([*half.parameters(), *half.buffers(), given]) as allocated:
+        yield half, allocated
+
+
+def fitting(autoencoder: nn.Module, picture: tuple[int, int], frames: int, most: int) -> tuple[int | None, int]:
+    """The largest tiles of ours (None: the whole picture) that take no more than so many bytes, and what they take."""
+    step, tile, peak = 4 * autoencoder.grid.spatial, None, peak_of(autoencoder, picture, frames)
+    side = math.sqrt(math.prod(picture) * most / peak)  # about so large: memory goes with the area
+    while peak > most and side >= step:
+        tile = int(side // step) * step
+        peak, side = peak_of(autoencoder, picture, frames, partial(by_the_piece, tile=tile)), tile - step
+    return tile, peak
+
+
+def in_words(tile: int | None) -> str:
+    return f"in tiles of {tile}" if tile else "by the piece"
+
+
+# ------------------------------------------------------------------------------------------------ other ways
 
 
 def one_go(autoencoder: nn.Module, latents: torch.Tensor) -> None:
     """Everything at once."""
-    if hasattr(autoencoder.vae, "decoder_step"):
-        autoencoder.vae.decoder_step()(autoencoder.raw(latents), True)
-    else:
-        _diffusers(autoencoder, latents)
+    vae = autoencoder.vae
+    if hasattr(vae, "decoder_step"):
+        vae.decoder_step()(autoencoder.raw(latents), True)
+        return
+    at_once = vae.num_latent_frames_batch_size
+    vae.num_latent_frames_batch_size = latents.shape[2]  # CogVideoX's own goes by the piece
+    _diffusers(autoencoder, latents)
+    vae.num_latent_frames_batch_size = at_once
 
 
 def _diffusers(autoencoder: nn.Module, latents: torch.Tensor) -> None:
@@ -127,38 +190,90 @@ def _diffusers(autoencoder: nn.Module, latents: torch.Tensor) -> None:
 
 
 def framewise(autoencoder: nn.Module, latents: torch.Tensor) -> None:
-    """diffusers' own way to less memory, without tiles of the picture where that can be had."""
-    vae = autoencoder.vae
-    vae.use_framewise_decoding = True
-    if hasattr(vae, "tile_sample_min_num_frames"):  # LTX: overlapping windows, and only together with tiles
-        vae.use_tiling = True
+    """diffusers' own way to less memory over time: LTX in overlapping windows, the others piece by piece."""
+    autoencoder.vae.use_framewise_decoding = True
     _diffusers(autoencoder, latents)
+    autoencoder.vae.use_framewise_decoding = False
 
 
-def reference_ways(name: str) -> dict[str, Callable]:
-    """CogVideoX's own decoder always goes by the piece; of Pyramid Flow there is no other."""
+def tiled(autoencoder: nn.Module, latents: torch.Tensor, smaller: int = 1) -> None:
+    """diffusers' own way to less memory over space, its tiles `smaller` times smaller than it makes them."""
+    vae = autoencoder.vae
+    names = [name for name in vars(vae) if name.startswith("tile_") and "frames" not in name and "factor" not in name]
+    as_it_was = {name: getattr(vae, name) for name in names}
+    for name, pixels in as_it_was.items():
+        setattr(vae, name, pixels // smaller)
+    vae.use_tiling = True
+    _diffusers(autoencoder, latents)
+    vae.use_tiling = False
+    for name, pixels in as_it_was.items():
+        setattr(vae, name, pixels)
+
+
+def reference_ways(name: str) -> dict[str, Way]:
+    """Of Pyramid Flow diffusers has none."""
     return {
-        "LTX Video": {"one go": one_go, "diffusers": framewise},
-        "CogVideoX": {"diffusers": one_go},
-        "Mochi": {"one go": one_go, "diffusers": framewise},
+        "LTX Video": {"one go": one_go, "framewise": framewise, "tiled": tiled},
+        "CogVideoX": {"one go": one_go, "framewise": framewise, "tiled": tiled},
+        "Mochi": {"one go": one_go, "framewise": framewise, "tiled": tiled},
         "Pyramid Flow": {"one go": one_go},
     }[name]
 
 
+# ------------------------------------------------------------------------------------------------ time
+
+
 def time_of(name: str) -> list[Figure]:
-    """Seconds by the piece over seconds of the other ways, on a network of half the width."""
-    autoencoder = autoencoders(narrower=2)[name]().eval().requires_grad_(False)
-    side = 128 // autoencoder.grid.spatial
-    latents = torch.randn(1, autoencoder.grid.channels, 9, side, side)
-    return [time_over(way, function, autoencoder, latents, name) for way, function in reference_ways(name).items()]
+    """Processor time by the piece over that of the other ways."""
+    ways = reference_ways(name)
+    autoencoder, (frames, *size) = with_weights(autoencoders()[name]), TIMED[name]
+    latents = torch.randn(1, autoencoder.grid.channels, frames, *size)
+    whole = {way: function for way, function in ways.items() if way != "tiled"}
+    figures = times_over(whole, autoencoder, latents, by_the_piece, name)
+    return [*figures, *time_over_tiles(name)] if "tiled" in ways else figures
 
 
-def time_over(way: str, function: Callable, autoencoder: nn.Module, latents: torch.Tensor, name: str) -> Figure:
-    """By the piece against one other way, in turn."""
-    other = copy.deepcopy(autoencoder)
-    with torch.no_grad():
-        seconds = interleaved(
-            ROUNDS, {"ours": lambda: by_the_piece(autoencoder, latents), way: lambda: function(other, latents)}
-        )
-    made, target = ratios(seconds["ours"], seconds[way]), 1.05 if way == "one go" else 1.0
-    return Figure(f"decode {name}, time over {way}", made, target, note=seconds_of(seconds))
+def time_over_tiles(name: str) -> list[Figure]:
+    """Against diffusers' tiles with ours that take no more memory, on a narrow network and a small picture."""
+    make = autoencoders(narrower=NARROW)[name]
+    with torch.device("meta"):
+        counting = make().eval().requires_grad_(False)
+    spatial = counting.grid.spatial
+    picture = tuple(round(side / NARROW / spatial) * spatial for side in PICTURES[name])
+    theirs = partial(tiled, smaller=NARROW)
+    tile, _ = fitting(counting, picture, 3, peak_of(counting, picture, 3, theirs))
+    latents = torch.randn(1, counting.grid.channels, 3, *(side // spatial for side in picture))
+    ours = partial(by_the_piece, tile=tile)
+    return times_over({"tiled": theirs}, with_weights(make), latents, ours, name, in_words(tile))
+
+
+def with_weights(make: Callable[[], nn.Module]) -> nn.Module:
+    """An autoencoder whose decoder has weights; the encoder has none."""
+    with torch.device("meta"):
+        autoencoder = make().eval().requires_grad_(False)
+    autoencoder.vae.encoder = None
+    autoencoder = autoencoder.to_empty(device="cpu")
+    for tensor in (*autoencoder.parameters(), *autoencoder.buffers()):
+        tensor.normal_(std=0.02)
+    return autoencoder
+
+
+def times_over(
+    ways: dict[str, Way], autoencoder: nn.Module, latents: torch.Tensor, ours: Way, name: str, note: str = ""
+) -> list[Figure]:
+    """Ours and the other ways in turn."""
+    contenders = {way: partial(function, autoencoder, latents) for way, function in {"ours": ours, **ways}.items()}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.no_grad():
+            seconds = interleaved(ROUNDS, contenders, time.process_time)
+    finally:
+        torch.set_num_threads(threads)
+    figures = []
+    for way in ways:
+        spent = seconds_of({"ours": seconds["ours"], way: seconds[way]})
+        made, target = ratios(seconds["ours"], seconds[way]), 1.05 if way == "one go" else 1.0
+        words = "; ".join(filter(None, (spent, note)))
+        figures.append(Figure(f"decode {name}, time over {way}", made, target, note=words))
+    return figures

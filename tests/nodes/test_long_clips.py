@@ -1,0 +1,130 @@
+"""Two thousand frames out of a latent into a file and back, in a ComfyUI that has no memory for them in one go."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import av
+import graphs
+import pytest
+import tiny_cogvideox
+import tiny_pyramid
+import torch
+from client import Client, JobFailed
+from comfy_server import running
+from graphs import node
+from safetensors.torch import save_file
+
+FRAMES = 2001
+ROOM = 192 * 2**20
+"""Bytes of address space beyond what the server holds after a short clip of the same picture."""
+
+EXACT_MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(2**20)}
+"""Else glibc takes addresses 128 MiB at a time, and keeps them: the limit would not be one of memory."""
+
+# diffusers' own way: the whole clip through the autoencoder at once.
+ONE_GO = """
+import torch
+
+class OneGo:
+    INPUT_TYPES = classmethod(lambda cls: {"required": {"vae": ("VAE",), "latent": ("LATENT",), "half": ("STRING",)}})
+    RETURN_TYPES, FUNCTION, OUTPUT_NODE, CATEGORY = (), "run", True, "test"
+
+    def run(self, vae, latent, half):
+        autoencoder, samples = vae.first_stage_model.autoencoder, latent["samples"]
+        vae, grid = autoencoder.vae, autoencoder.grid
+        for name in ("num_latent_frames_batch_size", "num_sample_frames_batch_size"):
+            if hasattr(vae, name):  # CogVideoX's own always goes by the piece
+                setattr(vae, name, 10**6)
+        height, width = (side * grid.spatial for side in samples.shape[3:])
+        frames = grid.frames(samples.shape[2])
+        if half == "decoder":
+            raw = autoencoder.raw(samples)
+            pixels = vae.decode(raw).sample if hasattr(vae, "decode") else vae.decoder_step()(raw, True)
+            assert pixels.shape[2:] == (frames, height, width)
+        else:
+            pixels = torch.zeros(1, 3, frames, height, width)
+            vae.encode(pixels) if hasattr(vae, "encode") else vae.encoder_step()(pixels, True)
+        for name, pieces in (("num_latent_frames_batch_size", 2), ("num_sample_frames_batch_size", 8)):
+            if hasattr(vae, name):
+                setattr(vae, name, pieces)
+        return ()
+
+NODE_CLASS_MAPPINGS = {"OneGo": OneGo}
+"""
+MODELS = {
+    "LTX Video": ("pocket (built in)", (32, 4, 64)),
+    "CogVideoX": ("diffusers/cogvideox", (16, 4, 16)),
+    "Pyramid Flow": ("diffusers/pyramid/diffusion_transformer_384p", (16, 8, 16)),
+}
+"""What the loader calls them; their latent channels, frames to a latent frame, and the side of the picture."""
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory):
+    base = tmp_path_factory.mktemp("long")
+    (base / "custom_nodes").mkdir()
+    (base / "custom_nodes" / "one_go.py").write_text(ONE_GO)
+    (base / "input").mkdir()
+    tiny_cogvideox.folder(base / "models" / "diffusers" / "cogvideox", "5B")
+    tiny_pyramid.folder(base / "models" / "diffusers" / "pyramid", "miniflux")
+    for channels, temporal, side in {sizes for _, sizes in MODELS.values()}:
+        for frames in (9 * temporal + 1, FRAMES):
+            count, small = (frames - 1) // temporal + 1, 2 if channels == 16 else side // 16
+            latent = torch.randn(1, channels, count, small, small, generator=torch.manual_seed(0))
+            name = f"{channels}-{temporal}-{'long' if frames == FRAMES else 'short'}.latent"
+            save_file({"latent_tensor": latent, "latent_format_version_0": torch.tensor([])}, base / "input" / name)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in EXACT_MALLOC.items():
+            patch.setenv(name, value)
+        with running(base, "comfyui") as process, Client(process.url) as client:
+            yield process, client
+
+
+def through_the_nodes(model: str, latent: str) -> dict:
+    """A latent into a file, the file into a latent, and both kept."""
+    sizes = dict(width=0, height=0, fit="crop", fps=0, start=0, length=0)
+    return {
+        "load": graphs.text_to_video(model=model)["load"],
+        "latent": node("LoadLatent", latent=latent),
+        "decode": node("AtelierDecodeVideo", vae=["load", 2], latent=["latent", 0], fps=24, crf=30),
+        "save": node("SaveVideo", video=["decode", 0], filename_prefix="long", format="auto", codec="auto"),
+        "encode": node("AtelierEncodeVideo", vae=["load", 2], video=["decode", 0], **sizes),
+        "keep": node("SaveLatent", samples=["encode", 0], filename_prefix="long"),
+    }
+
+
+def one_go(model: str, latent: str, half: str) -> dict:
+    graph = through_the_nodes(model, latent)
+    graph = {name: graph[name] for name in ("load", "latent")}
+    return graph | {"go": node("OneGo", vae=["load", 2], latent=["latent", 0], half=half)}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process that runs already")
+@pytest.mark.parametrize("family", MODELS)
+def test_any_length_where_one_go_has_no_room(limited, family):
+    import resource
+
+    process, client = limited
+    model, (channels, temporal, side) = MODELS[family]
+    short, long = (f"{channels}-{temporal}-{length}.latent" for length in ("short", "long"))
+    for graph in (through_the_nodes(model, short), one_go(model, short, "decoder"), one_go(model, short, "encoder")):
+        client.run(graph)
+    pid = process.process.pid
+    held = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmSize"))
+    before = resource.prlimit(pid, resource.RLIMIT_AS)
+    resource.prlimit(pid, resource.RLIMIT_AS, (int(held.split()[1]) * 1024 + ROOM, before[1]))
+    try:
+        for half in ("decoder", "encoder"):
+            with pytest.raises(JobFailed, match="allocate memory|MemoryError"):
+                client.run(one_go(model, long, half))
+        outputs = client.run(through_the_nodes(model, long))
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_AS, before)
+    with av.open(io.BytesIO(client.view(outputs["save"]["images"][0]))) as container:
+        assert container.streams.video[0].frames == FRAMES
+        assert container.streams.video[0].width == side
+    assert outputs["keep"]["latents"]
