@@ -120,7 +120,7 @@ def _said(
     if count != given:
         notes.append(f"the first {count} of {given} frames: the most it takes of them")
     if clip.sound(0.0, clip.length):
-        notes.append("a latent has no sound: take it from Get Video Components to Decode Video")
+        notes.append("its sound stays behind: take it from\nGet Video Components to Decode Video")
     lines = [*notes, *clip.notes]
     about = "\n(" + ";\n".join(lines) + ")" if lines else ""
     return f"{size[0]} x {size[1]}, {count} frames at {float(rate):.4g} fps = {float(count / rate):.2f} s{about}"
