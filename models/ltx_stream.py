@@ -103,9 +103,7 @@ class LTXStream:
             x = torch.cat([x, x[:, :, -1:].expand(-1, -1, behind, -1, -1)], dim=2)
         made = max(0, (x.shape[2] - kernel) // stride + 1)
         self.kept[layer] = x[:, :, made * stride :].clone()
-        if made:
-            return layer.conv(x)
-        return layer.conv(x.new_zeros(*x.shape[:2], kernel, *x.shape[3:]))[:, :, :0]
+        return layer.conv(x) if made else nothing_of(layer.conv, x)
 
     def joined(self, key: Any, x: torch.Tensor) -> torch.Tensor:
         """x behind what was kept under `key`."""
@@ -194,6 +192,13 @@ def embedded(block: torch.nn.Module, timestep: torch.Tensor | None, x: torch.Ten
         timestep=timestep.flatten(), resolution=None, aspect_ratio=None, batch_size=len(x), hidden_dtype=x.dtype
     )
     return made.view(len(x), -1, 1, 1, 1)
+
+
+def nothing_of(conv: torch.nn.Conv3d, x: torch.Tensor) -> torch.Tensor:
+    """No frames, of the size and width that the convolution makes of x."""
+    sides = zip(x.shape[3:], conv.padding[1:], conv.kernel_size[1:], conv.stride[1:], strict=True)
+    size = [(side + 2 * padding - kernel) // stride + 1 for side, padding, kernel, stride in sides]
+    return x.new_empty(len(x), conv.out_channels, 0, *size)
 
 
 def folded(x: torch.Tensor, stride: tuple[int, int, int]) -> torch.Tensor:

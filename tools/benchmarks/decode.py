@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # And eight times as many. LTX looks ahead: only behind 20 latent frames is its decoder full.
 LATENT_FRAMES = {"LTX Video": 20, "CogVideoX": 4, "Mochi": 4, "Pyramid Flow": 4}
-TIMED = {"LTX Video": (3, 2, 2), "CogVideoX": (5, 4, 4), "Mochi": (3, 4, 4), "Pyramid Flow": (4, 6, 6)}
+TIMED = {"LTX Video": (6, 2, 2), "CogVideoX": (5, 4, 4), "Mochi": (3, 4, 4), "Pyramid Flow": (4, 6, 6)}
 """Latent frames, rows and columns that are decoded with the published widths."""
 NARROW = 4
 """What widths, picture and tiles are divided by where tiles are timed."""
@@ -61,7 +61,7 @@ def autoencoders(narrower: int = 1) -> dict[str, Callable[[], nn.Module]]:
     from diffusers import AutoencoderKLCogVideoX, AutoencoderKLLTXVideo, AutoencoderKLMochi
 
     def narrow(*widths: int) -> tuple[int, ...]:
-        return tuple(width // narrower for width in widths)
+        return tuple(max(32, width // narrower) for width in widths)  # norms have 32 groups
 
     ltx = LTX | {key: narrow(*LTX[key]) for key in ("block_out_channels", "decoder_block_out_channels")}
     pyramid, cogvideox = narrow(128, 256, 512, 512), narrow(128, 256, 256, 512)
