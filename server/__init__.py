@@ -1,4 +1,4 @@
-"""The OpenAI-compatible Videos API on ComfyUI's own server.
+"""The OpenAI-compatible Videos API on ComfyUI's own server, and the studio page that is a client of it.
 
 It runs saved graphs through ComfyUI's queue and never touches a model. This file only hangs up the routes; everything
 else is imported with the first request.
@@ -36,6 +36,9 @@ ROUTES = (
 """Method, path and the function of api.py that answers. The last three give unknown addresses OpenAI's form of
 error."""
 
+STUDIO = ("/atelier", "/atelier/{file:.*}")
+"""Where the page is; studio.py answers."""
+
 
 about: Callable[[str], dict[str, Any]] | None = None
 """A choice of Load Video Model -> what is known of it. The pack's door gives it: this room looks into no model."""
@@ -52,6 +55,8 @@ def register(tell: Callable[[str], dict[str, Any]]) -> None:
         return
     for method, path, name in ROUTES:
         host.routes.route(method, path)(_answer(name))
+    for path in STUDIO:
+        host.routes.get(path)(_show)
     _warn_if_open()
 
 
@@ -61,6 +66,10 @@ def _answer(name: str):
 
     handler.__name__ = name
     return handler
+
+
+async def _show(request):
+    return await importlib.import_module(".studio", __package__).show(request)
 
 
 def _warn_if_open() -> None:

@@ -1,0 +1,106 @@
+// The Videos API as any program sees it: /v1/videos, /v1/models and /v1/prompts, with the owner's key where there is one.
+
+import { key } from "./kept.js"
+
+const ROOT = new URL("v1/", document.baseURI)
+
+/** The server answered, and the answer was no. */
+export class Refused extends Error {
+  constructor(status, { message, code, param } = {}) {
+    super(message || `The server answered ${status}.`)
+    Object.assign(this, { status, code: code ?? null, param: param ?? null })
+  }
+}
+
+/** Nobody answered. */
+export class Unreachable extends Error {}
+
+let clock = 0
+/** Now by the server's clock, in seconds. */
+export const now = () => Date.now() / 1000 + clock
+
+let ask = async () => null
+/** `question()` asks the person for the key; it resolves to null if there is none to be had. */
+export const askForKeyWith = (question) => (ask = question)
+let asking = null
+
+async function send(path, options = {}) {
+  const given = key.get()
+  const headers = { ...options.headers, ...(given && { Authorization: `Bearer ${given}` }) }
+  let answer
+  try {
+    answer = await fetch(new URL(path, ROOT), { ...options, headers })
+  } catch (error) {
+    if (error.name === "AbortError") throw error
+    throw new Unreachable("ComfyUI does not answer.")
+  }
+  const stamp = Date.parse(answer.headers.get("Date"))
+  if (stamp) clock = (stamp - Date.now()) / 1000
+  if (answer.ok) return answer
+  if (answer.status === 401) {
+    if (key.get() !== given) return send(path, options) // it was given meanwhile
+    asking ??= ask().finally(() => (asking = null))
+    const said = await asking
+    if (said !== null) {
+      key.set(said)
+      return send(path, options)
+    }
+  }
+  if (answer.status === 502 || answer.status === 503 || answer.status === 504) throw new Unreachable("ComfyUI is away.")
+  throw new Refused(answer.status, (await answer.json().catch(() => ({}))).error)
+}
+
+async function json(path, options) {
+  return (await send(path, options)).json()
+}
+
+function post(path, fields, files = {}) {
+  const sent = Object.entries(fields).filter(([, value]) => value !== undefined && value !== null && value !== "")
+  if (!Object.keys(files).length) {
+    const headers = { "Content-Type": "application/json" }
+    return json(path, { method: "POST", headers, body: JSON.stringify(Object.fromEntries(sent)) })
+  }
+  const body = new FormData()
+  for (const [name, value] of sent) body.append(name, typeof value === "object" ? JSON.stringify(value) : value)
+  for (const [name, file] of Object.entries(files)) body.append(name, file, file.name)
+  return json(path, { method: "POST", body })
+}
+
+const at = (id) => `videos/${encodeURIComponent(id)}`
+
+export const models = () => json("models")
+export const list = (after, limit) =>
+  json(`videos?${new URLSearchParams({ order: "desc", limit, ...(after && { after }) })}`)
+export const retrieve = (id) => json(at(id))
+export const create = (fields, files) => post("videos", fields, files)
+export const edit = (fields) => post("videos/edits", fields)
+export const extend = (fields) => post("videos/extensions", fields)
+export const cancel = (id) => json(`${at(id)}/cancel`, { method: "POST" })
+export const remove = (id) => json(at(id), { method: "DELETE", keepalive: true })
+export const expand = (prompt, model) => post("prompts/expand", { prompt, model })
+
+/** A file of a video (variant: video, thumbnail, spritesheet, preview) as a Blob. */
+export const blob = async (id, variant) =>
+  (await send(`${at(id)}/content?variant=${variant}`, { cache: "default" })).blob()
+
+const made = new Map()
+
+/** Its address for <img> and <video>. These send no key, so behind one the file is fetched first. */
+export async function address(id, variant) {
+  if (!key.get()) return new URL(`${at(id)}/content?variant=${variant}`, ROOT).href
+  const name = `${id} ${variant}`
+  if (!made.has(name)) made.set(name, blob(id, variant).then(URL.createObjectURL))
+  return made.get(name).catch((error) => {
+    made.delete(name)
+    throw error
+  })
+}
+
+/** Give back the memory that a deleted video's files took. */
+export function release(id) {
+  for (const [name, url] of made) {
+    if (!name.startsWith(`${id} `)) continue
+    made.delete(name)
+    url.then(URL.revokeObjectURL, () => {})
+  }
+}

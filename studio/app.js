@@ -1,0 +1,166 @@
+// The page: its parts put together.
+
+import * as api from "./api.js"
+import { byId } from "./element.js"
+import { Form } from "./form.js"
+import { Gallery } from "./gallery.js"
+import { theme } from "./kept.js"
+import { notify, speak } from "./notices.js"
+import { Stage } from "./stage.js"
+import { isActive, videos } from "./videos.js"
+import { elapsed, place, problem } from "./words.js"
+
+const TRIES = {
+  pocket: ["a red circle moving left", "a big blue square rising", "a small green triangle spinning"],
+  other: [
+    "a paper boat drifting on a rainy street, close to the water",
+    "wind moving through tall grass at dusk",
+    "an old tram climbing a steep hill in the fog",
+  ],
+}
+const UNDO_MS = 6000
+
+const stage = new Stage({
+  reuse: (video) => form.reuse(video),
+  turn: (task, video) => form.turn(task, video),
+  remove,
+  select,
+  tries,
+  write: (text) => form.write(text),
+  can,
+})
+const form = new Form({ started, shown: () => stage.video })
+const gallery = new Gallery(select)
+
+function tries() {
+  return /pocket/i.test(form.model.local) ? TRIES.pocket : TRIES.other
+}
+
+/** Whether the model that made a video can remix, extend or loop one. */
+function can(video, task) {
+  const model = form.models.find((one) => one.id === video.model)
+  return model ? model.can(task) : { supported: true }
+}
+
+/** Put a video on the stage; the address of the page names it, so that a reload finds it again. */
+function select(id, look = true) {
+  history.replaceState(null, "", id ? `#${id}` : location.pathname + location.search)
+  stage.show(id)
+  gallery.update(id)
+  form.refresh()
+  if (!look) return
+  byId("stage-title").focus({ preventScroll: true })
+  byId("stage").scrollIntoView({ block: "nearest" })
+}
+
+function started(video, show) {
+  videos.add(video)
+  if (!show) return
+  select(video.id, false)
+  speak(video.status === "queued" ? place(video.queue_position) : "Begun")
+  byId("stage").scrollIntoView({ block: "nearest" })
+}
+
+// Deleting can be undone for a while; it is done for certain when the page goes.
+
+const going = new Map()
+
+function remove(video) {
+  const { all } = videos
+  const next = all[all.findIndex((one) => one.id === video.id) + 1] ?? all[all.length - 2]
+  videos.hide(video.id)
+  select(next?.id ?? null)
+  const undo = () => {
+    going.delete(video.id)
+    videos.hide(video.id, false)
+    select(video.id)
+  }
+  const finish = async () => {
+    going.delete(video.id)
+    try {
+      await videos.remove(video.id)
+    } catch (error) {
+      if (error.status === 404) return
+      videos.hide(video.id, false)
+      notify(`It could not be deleted. ${problem(error)}`)
+    }
+  }
+  going.set(video.id, notify("Deleted.", { action: { label: "Undo", run: undo }, then: finish, stays: UNDO_MS }))
+}
+
+addEventListener("pagehide", () => going.forEach((end) => end()))
+
+// What the server says
+
+videos.addEventListener("change", () => {
+  if (stage.id === null || !stage.video) {
+    const linked = videos.get(location.hash.slice(1))
+    const first = linked ?? videos.all.find(isActive) ?? videos.all[0]
+    if (first?.id !== stage.id) return select(first?.id ?? null, false)
+  }
+  stage.update()
+  gallery.update(stage.id)
+  const active = videos.all.filter(isActive)
+  const running = active.find((video) => video.status === "in_progress")
+  document.title = running
+    ? `${running.progress} % · Atelier`
+    : active.length
+      ? `${active.length} waiting · Atelier`
+      : "Atelier"
+})
+
+videos.addEventListener("step", ({ detail: video }) => {
+  if (video.status === "in_progress") speak("Being made")
+  if (video.status === "completed")
+    speak(`Completed in ${elapsed(video.completed_at - video.created_at)}: ${video.prompt}`)
+  if (video.status === "failed" && video.error?.code !== "cancelled")
+    notify(problem(video.error ?? { message: "A video failed." }))
+  if (video.id === stage.id) form.refresh()
+})
+
+videos.addEventListener("reach", () => {
+  byId("connection").textContent = videos.reachable ? "" : "ComfyUI does not answer; trying again …"
+  speak(videos.reachable ? "ComfyUI is back." : "ComfyUI does not answer. This page tries again.")
+  if (videos.reachable) offer()
+})
+
+let complained = ""
+videos.addEventListener("problem", ({ detail: error }) => {
+  if (error.message !== complained) notify(problem(error))
+  complained = error.message
+})
+
+async function offer() {
+  try {
+    form.offer((await api.models()).data)
+    stage.drawn = null
+    stage.update()
+  } catch (error) {
+    if (!(error instanceof api.Unreachable)) notify(problem(error))
+  }
+}
+
+// The owner's key
+
+api.askForKeyWith(
+  () =>
+    new Promise((told) => {
+      const dialog = byId("key")
+      dialog.returnValue = ""
+      byId("key-text").value = ""
+      dialog.addEventListener("close", () => told(dialog.returnValue === "ok" ? byId("key-text").value.trim() : null), {
+        once: true,
+      })
+      dialog.showModal()
+    }),
+)
+
+// The colours
+
+for (const input of byId("theme").querySelectorAll("input")) {
+  input.checked = input.value === theme.get()
+  input.addEventListener("change", () => theme.set(input.value))
+}
+
+offer()
+videos.start()

@@ -1,0 +1,51 @@
+// A strip of radio buttons, made from a list, of which some may be impossible.
+
+import { byId, element } from "./element.js"
+
+export class Choices {
+  /** In fieldset `id`; `options` are {value, label, picture?}; `changed()` is called when a person chooses. */
+  constructor(id, options, changed) {
+    this.place = byId(id).querySelector(".choices")
+    this.inputs = new Map()
+    this.smalls = new Map()
+    for (const { value, label, picture } of options) {
+      const input = element("input", {
+        type: "radio",
+        name: id,
+        value,
+        form: "compose",
+        "aria-describedby": `${id}-note`,
+      })
+      const small = element("small", {})
+      input.addEventListener("change", changed)
+      this.inputs.set(value, input)
+      this.smalls.set(value, small)
+      this.place.append(element("label", {}, input, picture ?? null, element("span", {}, label), small))
+    }
+  }
+
+  get value() {
+    return [...this.inputs.values()].find((input) => input.checked)?.value ?? null
+  }
+
+  set value(value) {
+    const input = this.inputs.get(String(value))
+    if (input) input.checked = true
+  }
+
+  /** Switch one on or off, with a few words below its label. */
+  set(value, { possible = true, small = "" }) {
+    this.inputs.get(value).disabled = !possible
+    const place = this.smalls.get(value)
+    if (place.textContent !== small) place.textContent = small
+    place.hidden = !small
+  }
+
+  /** If what is chosen is not possible, choose the first that is. */
+  settle() {
+    const chosen = this.inputs.get(this.value ?? "")
+    if (chosen && !chosen.disabled) return
+    const possible = [...this.inputs.values()].find((input) => !input.disabled)
+    if (possible) possible.checked = true
+  }
+}

@@ -1,0 +1,358 @@
+// The form: what is asked for, and what the chosen model and the task leave possible of it.
+
+import * as api from "./api.js"
+import { Choices } from "./choices.js"
+import { byId, element, say } from "./element.js"
+import { Expansion } from "./expansion.js"
+import { draft } from "./kept.js"
+import { ASPECTS, Model, RESOLUTIONS, nearest } from "./models.js"
+import { notify, speak } from "./notices.js"
+import { Picture } from "./picture.js"
+import { faults, send } from "./request.js"
+import { number, problem, sentence } from "./words.js"
+
+const TASKS = {
+  generate: { button: "Generate Video", length: "Duration" },
+  edit: { button: "Remix Video", title: "Remix of" },
+  extend: { button: "Extend Video", title: "Extension of", length: "Duration to add" },
+  loop: { button: "Loop Video", title: "Loop of" },
+}
+const STRENGTHS = [
+  [0.5, "subtle"],
+  [0.75, "mild"],
+  [0.95, "strong"],
+  [1, "nothing of it is left"],
+]
+const TEXTS = ["prompt", "expanded", "seed", "negative_prompt", "num_inference_steps", "guidance_scale", "fps"]
+const STRIPS = ["resolution", "aspect", "n", "direction", "seam"]
+const DEFAULTS = { resolution: "own", n: "1", direction: "forward", seam: "normal" }
+/** Where a fault is said that the API finds in a field without a place of its own. */
+const PLACES = { input_reference: "picture", last_frame: "picture" }
+
+export class Form {
+  /** `started(video, show)` is called with each video that the server has taken; `shown()` is the one on the stage. */
+  constructor({ started, shown }) {
+    Object.assign(this, { started, shown, models: [], task: "generate", source: null, sending: false })
+    const strip = (id, labels) => {
+      const options = labels.map(([value, label = value, picture = null]) => ({ value, label, picture }))
+      this[id] = new Choices(id, options, () => this.changed(id))
+    }
+    strip(
+      "resolution",
+      RESOLUTIONS.map((value) => [value, value === "own" ? "Native" : value]),
+    )
+    strip(
+      "aspect",
+      ASPECTS.map((value) => [value, value, shape(value)]),
+    )
+    strip("n", [["1"], ["2"], ["3"], ["4"]])
+    strip("direction", [
+      ["forward", "After the end"],
+      ["backward", "Before the beginning"],
+    ])
+    strip("seam", [
+      ["short", "Short"],
+      ["normal", "Normal"],
+      ["long", "Long"],
+    ])
+    const pictured = (fault) => this.fault("picture", fault)
+    this.first = new Picture(byId("first-frame"), "First frame", pictured)
+    this.last = new Picture(byId("last-frame"), "Last frame", pictured)
+    this.expansion = new Expansion(
+      () => this.model,
+      () => this.refresh(),
+    )
+    this.listen()
+    this.restore(draft.get())
+  }
+
+  listen() {
+    const form = byId("compose")
+    form.addEventListener("submit", (event) => {
+      event.preventDefault()
+      this.send()
+    })
+    for (const control of form.elements) control.addEventListener("input", () => this.changed(control.id))
+    byId("source-leave").addEventListener("click", () => this.turn("generate"))
+    byId("random-seed").addEventListener("click", () => this.seed(""))
+    byId("reuse-seed").addEventListener("click", () => this.seed(this.shown()?.seed ?? ""))
+    for (const area of document.querySelectorAll("textarea"))
+      area.addEventListener("keydown", (event) => {
+        if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit()
+      })
+    document.addEventListener("paste", (event) => {
+      const file = [...(event.clipboardData?.files ?? [])].find((one) => one.type.startsWith("image/"))
+      if (file && this.task === "generate") this.first.take(file)
+    })
+    for (const kind of ["dragover", "drop"])
+      // a picture that misses its place must not replace the page
+      window.addEventListener(kind, (event) => event.preventDefault())
+  }
+
+  changed(id) {
+    if (id === "aspect") this.aspectChosen = true
+    if (byId(`${id}-fault`)) this.fault(id, "")
+    this.refresh()
+  }
+
+  // The model
+
+  get model() {
+    return this.models.find((model) => model.id === byId("model").value) ?? new Model({ id: "sora-2" })
+  }
+
+  /** The models that can be chosen, as the server lists them. */
+  offer(listed) {
+    const chosen = byId("model").value || draft.get().model
+    this.models = listed.map((one) => new Model(one))
+    const option = (model) =>
+      element("option", { value: model.id }, model.isAlias ? `${model.id} = ${model.local}` : model.id)
+    const group = (label, models) => (models.length ? element("optgroup", { label }, ...models.map(option)) : "")
+    byId("model").replaceChildren(
+      group(
+        "Models",
+        this.models.filter((model) => !model.isAlias),
+      ),
+      group(
+        "Names that stand for a model",
+        this.models.filter((model) => model.isAlias),
+      ),
+    )
+    if (this.models.some((model) => model.id === chosen)) byId("model").value = chosen
+    this.fitted = null
+    this.restore(draft.get())
+  }
+
+  /** Bring the form's ranges, lists and hints to the model's. What was chosen stays where it is possible. */
+  fit(model) {
+    const { min, max, step } = model.seconds
+    const slider = byId("seconds")
+    const kept = Number(draft.get().seconds) || model.ownSeconds
+    Object.assign(slider, { min, max, step })
+    slider.value = Math.min(max, Math.max(min, Math.floor(kept / step) * step))
+    if (!this.aspectChosen) this.aspect.value = model.ownAspect
+    const style = byId("style").value || draft.get().style
+    const styles = ["none", ...model.styles.filter((name) => name !== "none")]
+    byId("style").replaceChildren(...styles.map((name) => element("option", { value: name }, name)))
+    byId("style").value = styles.includes(style) ? style : "none"
+    for (const id of ["num_inference_steps", "guidance_scale", "fps", "negative_prompt"])
+      byId(id).placeholder = model.defaults[id] ? String(model.defaults[id]) : ""
+  }
+
+  // What is possible
+
+  /** Show what is possible with what is chosen now, and remember it. Nothing that was written is lost. */
+  refresh() {
+    const { model, task } = this
+    if (this.models.length && this.fitted !== model) this.fit((this.fitted = model))
+    for (const field of document.querySelectorAll("[data-for]"))
+      field.hidden = !field.dataset.for.split(" ").includes(task)
+    byId("generate").textContent = TASKS[task].button
+    say("model-note", model.problem)
+    this.refreshSize(model)
+    this.refreshLength(model)
+    this.refreshAbilities(model)
+    const strength = Number(byId("strength").value)
+    byId("strength-text").value = `${strength} · ${STRENGTHS.find(([below]) => strength < below || below === 1)[1]}`
+    byId("reuse-seed").disabled = !Number.isInteger(this.shown()?.seed)
+    this.remember()
+  }
+
+  refreshSize(model) {
+    const aspect = this.aspect.value ?? model.ownAspect
+    const reasons = RESOLUTIONS.map((value) => {
+      const against = model.against(value, aspect)
+      this.resolution.set(value, { possible: !against, small: model.size(value, aspect)?.join(" × ") ?? "" })
+      return against
+    })
+    this.resolution.settle()
+    say("resolution-note", reasons.find(Boolean) || model.beyond(this.size))
+  }
+
+  refreshLength(model) {
+    const slider = byId("seconds")
+    const seconds = Number(slider.value)
+    const frames = this.task === "generate" && model.frames(seconds, Number(byId("fps").value) || undefined)
+    const text = `${number(seconds)} s${frames ? ` · ${frames} frames` : ""}`
+    byId("seconds-label").textContent = TASKS[this.task].length ?? ""
+    byId("seconds-text").value = text
+    slider.setAttribute("aria-valuetext", text)
+    say("seconds-note", model.lasting(seconds))
+  }
+
+  refreshAbilities(model) {
+    const [first, last, backward] = ["input_reference", "last_frame", "extend_backward"].map((name) => model.can(name))
+    this.first.possible = first.supported
+    this.last.possible = last.supported
+    const notes = [
+      ["First frame", first.note],
+      ["Last frame", last.note],
+    ].filter(([, note]) => note)
+    say("picture-note", notes.map(([which, note]) => sentence(`${which}: ${note}`)).join(" "))
+    this.direction.set("backward", { possible: backward.supported })
+    this.direction.settle()
+    say("direction-note", backward.note)
+    for (const id of ["style", "negative_prompt", "loop"]) {
+      const { supported, note } = model.can(id)
+      byId(id).disabled = !supported
+      say(`${id}-note`, note)
+    }
+  }
+
+  /** [width, height] that is asked for, or null to leave it to the model. */
+  get size() {
+    return this.model.size(this.resolution.value ?? "own", this.aspect.value ?? this.model.ownAspect)
+  }
+
+  // Filling the form
+
+  /** Turn to a task: "generate", or "edit", "extend", "loop" with a finished video. */
+  turn(task, video = null) {
+    Object.assign(this, { task, source: video })
+    byId("source").hidden = !video
+    this.clearFaults()
+    if (video) {
+      byId("source-task").textContent = TASKS[task].title
+      byId("source-name").textContent = video.prompt
+      const picture = byId("source-picture")
+      api.address(video.id, "thumbnail").then(
+        (url) => (picture.src = url),
+        () => picture.removeAttribute("src"),
+      )
+      if (this.models.some((model) => model.id === video.model)) byId("model").value = video.model
+      this.write(video.prompt)
+    }
+    this.refresh()
+    byId("compose").scrollIntoView({ block: "nearest" })
+    byId("prompt").focus({ preventScroll: true })
+  }
+
+  /** Put a prompt into its place. */
+  write(prompt) {
+    byId("prompt").value = prompt
+    this.expansion.outdate()
+    this.refresh()
+    byId("prompt").focus({ preventScroll: true })
+  }
+
+  /** Fill the form with what a video was made with. */
+  reuse(video) {
+    this.turn("generate")
+    if (this.models.some((model) => model.id === video.model)) byId("model").value = video.model
+    this.refresh()
+    const { model } = this
+    const [width, height] = video.size.split("x").map(Number)
+    const possible = ASPECTS.flatMap((aspect) => RESOLUTIONS.map((resolution) => ({ aspect, resolution })))
+    const distance = ({ aspect, resolution }) => {
+      const [wide, high] = model.size(resolution, aspect) ?? [0, 0]
+      return Math.abs(wide - width) + Math.abs(high - height)
+    }
+    const size = height ? nearest(possible, distance) : { resolution: "own" }
+    const fps = video.fps === model.defaults.fps ? "" : (video.fps ?? "")
+    const texts = Object.fromEntries(TEXTS.map((id) => [id, String(video[id] ?? "")]))
+    const seconds = Number(video.seconds) || byId("seconds").value
+    this.restore({ ...texts, ...size, fps, seconds, style: video.style ?? "none", expanded: byId("expanded").value })
+    byId("advanced").open = true
+    speak("The settings are in the form.")
+  }
+
+  seed(seed) {
+    byId("seed").value = seed
+    this.changed("seed")
+    byId("seed").focus()
+  }
+
+  get values() {
+    const controls = [...TEXTS, "model", "style", "seconds", "strength"].map((id) => [id, byId(id).value])
+    const strips = STRIPS.map((id) => [id, this[id].value])
+    return { ...Object.fromEntries([...controls, ...strips]), loop: byId("loop").checked }
+  }
+
+  remember() {
+    if (!this.models.length) return
+    const expanded = { useExpanded: byId("use-expanded").checked, expandedOf: this.expansion.of }
+    draft.set({ ...this.values, ...expanded, aspect: this.aspectChosen ? this.aspect.value : null })
+  }
+
+  restore(values) {
+    for (const id of [...TEXTS, "seconds", "strength", "style"]) byId(id).value = values[id] ?? byId(id).value
+    for (const id of STRIPS) this[id].value = values[id] ?? DEFAULTS[id]
+    this.aspectChosen = Boolean(values.aspect)
+    byId("loop").checked = Boolean(values.loop)
+    byId("use-expanded").checked = Boolean(values.useExpanded)
+    this.expansion.of = values.expandedOf ?? null
+    this.refresh()
+  }
+
+  // Sending
+
+  async send() {
+    if (this.sending) return
+    this.clearFaults()
+    const { task, source } = this
+    const on = (id) => !byId(id).disabled
+    const { style, negative_prompt, loop, ...values } = this.values
+    Object.assign(values, { prompt: this.expansion.prompt, size: this.size?.join("x") })
+    if (on("style") && style !== "none") values.style = style
+    if (on("negative_prompt")) values.negative_prompt = negative_prompt.trim()
+    if (on("loop")) values.loop = loop
+    if (task !== "generate") values.fps = ""
+    const wrong = faults(values)
+    for (const [id, text] of wrong) this.fault(id, text)
+    if (wrong.length) return this.lead(wrong[0])
+    this.sending = true
+    byId("generate").setAttribute("aria-busy", "true")
+    try {
+      const video = await send(task, { ...values, first: this.first.sent, last: this.last.sent }, source)
+      await this.begin(video)
+    } catch (error) {
+      this.refuse(error)
+    }
+    this.sending = false
+    byId("generate").removeAttribute("aria-busy")
+  }
+
+  /** The video that was asked for, and its variations. */
+  async begin(video) {
+    const others = (video.variations ?? []).filter((id) => id !== video.id)
+    for (const other of (await Promise.all(others.map(api.retrieve))).reverse()) this.started(other, false)
+    this.started(video, true)
+    if (this.task !== "generate") this.turn("generate")
+  }
+
+  refuse(error) {
+    const text = problem(error)
+    const field = PLACES[error.param] ?? error.param
+    const id = field && byId(`${field}-fault`) ? field : "generate"
+    this.fault(id, text)
+    this.lead([id, text])
+  }
+
+  // Faults
+
+  fault(id, text) {
+    say(`${id}-fault`, text)
+    const control = byId(id)
+    if (control?.matches("input, textarea")) control.toggleAttribute("aria-invalid", false)
+    if (text && control?.matches("input, textarea")) control.setAttribute("aria-invalid", "true")
+  }
+
+  /** Bring the person to what is wrong. */
+  lead([id, text]) {
+    if (byId(id)?.closest("details")) byId(id).closest("details").open = true
+    byId(id)?.focus()
+    notify(text)
+  }
+
+  clearFaults() {
+    for (const place of document.querySelectorAll(".fault")) this.fault(place.id.replace("-fault", ""), "")
+  }
+}
+
+function shape(aspect) {
+  const [wide, high] = aspect.split(":").map(Number)
+  const unit = 20 / Math.max(wide, high)
+  const drawn = element("span.shape", { "aria-hidden": "true" })
+  Object.assign(drawn.style, { width: `${wide * unit}px`, height: `${high * unit}px` })
+  return drawn
+}

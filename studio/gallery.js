@@ -1,0 +1,140 @@
+// The gallery: every video as a frame on a contact sheet. Moving the pointer over one looks through it.
+
+import * as api from "./api.js"
+import { byId, element } from "./element.js"
+import { notify } from "./notices.js"
+import { isActive, videos } from "./videos.js"
+import { number, place, plural, problem, when } from "./words.js"
+
+const COLUMNS = 4
+const MOST = 16 // frames on the API's spritesheet
+const STATES = { queued: "waiting", in_progress: "being made", completed: "completed", failed: "failed" }
+
+export class Gallery {
+  /** `select(id)` puts a video on the stage. */
+  constructor(select) {
+    Object.assign(this, { select, cards: new Map(), chosen: null })
+    byId("gallery-more").addEventListener("click", () => this.more())
+  }
+
+  update(chosen) {
+    const all = videos.all
+    const shown = new Set(all.map((video) => video.id))
+    for (const [id, card] of this.cards) {
+      if (shown.has(id)) continue
+      card.place.remove()
+      this.cards.delete(id)
+    }
+    all.forEach((video, index) => {
+      const card = this.cards.get(video.id) ?? this.add(video.id)
+      const there = byId("sheet").children[index]
+      if (there !== card.place) byId("sheet").insertBefore(card.place, there ?? null)
+      card.draw(video, video.id === chosen)
+    })
+    byId("gallery-count").textContent = all.length ? plural(all.length, "video") + (videos.more ? " and more" : "") : ""
+    byId("gallery-empty").hidden = !videos.loaded || all.length > 0
+    byId("gallery-more").hidden = !videos.more
+  }
+
+  add(id) {
+    const card = new Card(() => this.select(id))
+    this.cards.set(id, card)
+    return card
+  }
+
+  async more() {
+    byId("gallery-more").disabled = true
+    try {
+      await videos.loadMore()
+    } catch (error) {
+      notify(problem(error))
+    }
+    byId("gallery-more").disabled = false
+  }
+}
+
+class Card {
+  constructor(select) {
+    this.picture = element("img", { alt: "", loading: "lazy", hidden: true })
+    this.words = element("span.words", {})
+    this.frame = element("span.frame", {}, this.picture, this.words)
+    this.left = element("span.edge", {})
+    this.right = element("span.edge", {})
+    this.bar = element("div", {})
+    this.stroke = element("span.stroke", { hidden: true }, this.bar)
+    this.name = element("span.name", {})
+    const film = element(
+      "span.film",
+      { "aria-hidden": "true" },
+      element("span.rebate", {}, this.left, this.right),
+      this.frame,
+      this.stroke,
+    )
+    this.button = element("button.card", { type: "button", onclick: select }, film, this.name)
+    this.place = element("li", {}, this.button)
+    this.frame.addEventListener("pointerenter", () => this.begin())
+    this.frame.addEventListener("pointermove", (event) => this.scrub(event))
+    this.frame.addEventListener("pointerleave", () => this.end())
+  }
+
+  draw(video, chosen) {
+    const state = JSON.stringify([video, chosen])
+    if (state === this.drawn) return
+    this.drawn = state
+    this.video = video
+    const seconds = Number(video.duration ?? video.seconds)
+    this.left.textContent = when(video.created_at)
+    this.right.textContent = seconds ? `${number(seconds)} s` : ""
+    this.name.textContent = video.prompt
+    this.button.setAttribute(
+      "aria-label",
+      `${video.prompt}, ${STATES[video.status]}${seconds ? `, ${number(seconds)} seconds` : ""}`,
+    )
+    if (chosen) this.button.setAttribute("aria-current", "true")
+    else this.button.removeAttribute("aria-current")
+    this.words.textContent = this.state(video)
+    this.stroke.hidden = !isActive(video)
+    this.bar.style.width = `${video.progress}%`
+    if (video.status === "completed" && this.picture.hidden) this.show(video.id)
+  }
+
+  state(video) {
+    if (video.status === "queued") return place(video.queue_position)
+    if (video.status === "in_progress") return `${video.progress} %`
+    if (video.status === "failed") return video.error?.code === "cancelled" ? "Cancelled" : "Failed"
+    return ""
+  }
+
+  async show(id) {
+    this.picture.hidden = false
+    this.picture.src = await api.address(id, "thumbnail").catch(() => "")
+  }
+
+  async begin() {
+    if (this.video?.status !== "completed" || this.sheet) return
+    const url = await api.address(this.video.id, "spritesheet").catch(() => null)
+    if (!url) return
+    const loaded = new Image()
+    loaded.src = url
+    await loaded.decode().catch(() => {})
+    const count = Math.min(MOST, this.video.num_frames ?? MOST)
+    this.sheet = { loaded, count, rows: Math.ceil(count / COLUMNS) }
+  }
+
+  /** Show the frame that lies at the pointer's place, drawn from the sheet. */
+  scrub(event) {
+    if (!this.sheet?.loaded.naturalWidth) return
+    const { loaded, count, rows } = this.sheet
+    const { left, width } = this.frame.getBoundingClientRect()
+    const index = Math.min(count - 1, Math.max(0, Math.floor(((event.clientX - left) / width) * count)))
+    const [wide, high] = [loaded.naturalWidth / COLUMNS, loaded.naturalHeight / rows]
+    this.canvas ??= element("canvas", { width: wide, height: high })
+    const at = [(index % COLUMNS) * wide, Math.floor(index / COLUMNS) * high]
+    this.canvas.getContext("2d").drawImage(loaded, ...at, wide, high, 0, 0, wide, high)
+    if (!this.canvas.isConnected) this.picture.replaceWith(this.canvas)
+  }
+
+  end() {
+    this.canvas?.replaceWith(this.picture)
+  }
+}

@@ -1,0 +1,102 @@
+// What the models can do, as GET /v1/models tells it, in the terms of the form: sizes, lengths, and why something cannot be.
+
+import { number, size } from "./words.js"
+
+export const RESOLUTIONS = ["own", "360p", "480p", "720p", "1080p"]
+export const ASPECTS = ["16:9", "4:3", "1:1", "3:4", "9:16"]
+const LONGEST = 10 // seconds, where nothing limits a model: as in the tool that this page follows
+
+const sides = (text) => text.split("x").map(Number)
+const ratio = (aspect) => aspect.split(":").reduce((wide, high) => wide / high)
+
+export class Model {
+  constructor(listed) {
+    this.id = listed.id
+    this.local = listed.local_model ?? listed.id
+    this.isAlias = this.id !== this.local
+    this.name = listed.name ?? this.local
+    this.problem = listed.problem ?? ""
+    this.defaults = listed.defaults ?? {}
+    this.limits = listed.limits ?? {}
+    this.styles = listed.styles ?? []
+    this.sizes = (listed.sizes ?? []).map(sides)
+    this.side = listed.multiples?.side ?? 8
+    this.frameStep = listed.multiples?.frames ?? 1
+    this.features = listed.features ?? {}
+  }
+
+  /** {supported, note}: whether it can, and what is to be known of it. */
+  can(feature) {
+    const told = this.features[feature]
+    return { supported: told?.supported ?? true, note: told?.note ?? "" }
+  }
+
+  get ownSize() {
+    return this.defaults.size ? sides(this.defaults.size) : (this.sizes[0] ?? null)
+  }
+
+  /** Of the aspects, the one that its own size is nearest to. */
+  get ownAspect() {
+    const [width, height] = this.ownSize ?? [16, 9]
+    return nearest(ASPECTS, (aspect) => Math.abs(Math.log(ratio(aspect) / (width / height))))
+  }
+
+  /** [width, height] of a resolution in an aspect; null where only the model knows. */
+  size(resolution, aspect) {
+    if (resolution === "own") {
+      if (!this.sizes.length) return this.ownSize
+      return nearest(this.sizes, ([width, height]) => Math.abs(Math.log(ratio(aspect) / (width / height))))
+    }
+    const short = parseInt(resolution)
+    const long = Math.max(ratio(aspect), 1 / ratio(aspect)) * short
+    const [one, other] = [long, short].map((side) => Math.max(1, Math.round(side / this.side)) * this.side)
+    return ratio(aspect) < 1 ? [other, one] : [one, other]
+  }
+
+  /** Why it cannot make this resolution; "" if it can. */
+  against(resolution, aspect) {
+    const wanted = this.size(resolution, aspect)
+    const most = this.limits.max_pixels
+    if (resolution === "own" || !wanted || !most || wanted[0] * wanted[1] <= most) return ""
+    const own = this.ownSize ? `, ${size(this.ownSize.join("x"))}` : ""
+    return `${this.name} makes up to ${most.toLocaleString("en")} pixels a frame${own}.`
+  }
+
+  /** What is to be known of a size that it can make but was not made for. */
+  beyond(made) {
+    const own = this.ownSize
+    if (!own || !made || made[0] * made[1] <= own[0] * own[1] * 1.1) return ""
+    return `More than ${this.name} was made for (${size(own.join("x"))}): slower, and the picture may fall apart.`
+  }
+
+  get ownSeconds() {
+    const { seconds, num_frames, fps } = this.defaults
+    return Number(seconds) || (num_frames && fps ? num_frames / fps : 4)
+  }
+
+  /** {min, max, step} of the duration, in seconds. */
+  get seconds() {
+    const { max_seconds, max_frames } = this.limits
+    const limits = [max_seconds, max_frames && this.defaults.fps && max_frames / this.defaults.fps].filter(Boolean)
+    const most = limits.length ? Math.min(...limits) : Math.max(LONGEST, Math.ceil(this.ownSeconds * 2))
+    const step = most <= 6 ? 0.5 : 1
+    return { min: step, max: Math.max(step, Math.floor(most / step) * step), step, limited: limits.length > 0 }
+  }
+
+  /** How many frames so many seconds are, moved to a number that it can make; null where that is not known. */
+  frames(seconds, fps = this.defaults.fps) {
+    if (!fps) return null
+    return Math.max(0, Math.round((seconds * fps - 1) / this.frameStep)) * this.frameStep + 1
+  }
+
+  /** What is to be known of a length. */
+  lasting(seconds) {
+    if (this.seconds.limited && seconds >= this.seconds.max) return `${this.name} makes up to ${number(seconds)} s.`
+    if (seconds <= this.ownSeconds * 1.25) return ""
+    return `Longer than ${this.name} was made for (${number(this.ownSeconds)} s).`
+  }
+}
+
+export function nearest(things, distance) {
+  return things.reduce((best, thing) => (distance(thing) < distance(best) ? thing : best))
+}

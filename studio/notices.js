@@ -1,0 +1,43 @@
+// Short messages at the foot of the page, and what a screen reader is told.
+
+import { byId, element } from "./element.js"
+
+const STAYS = 7000
+
+/** Say it to those who listen. */
+export function speak(text) {
+  const place = byId("spoken")
+  place.textContent = ""
+  requestAnimationFrame(() => (place.textContent = text))
+}
+
+/**
+ * Show a message for a while. `action` {label, run} adds a button; `then` runs when the message goes without it.
+ * The time stands still while the pointer or the focus is on it. Returns a function that ends it at once.
+ */
+export function notify(text, { action, then = () => {}, stays = STAYS } = {}) {
+  let timer = null
+  let over = false
+  const end = (after) => {
+    if (over) return
+    over = true
+    clearTimeout(timer)
+    shown.remove()
+    after()
+  }
+  const count = () => {
+    clearTimeout(timer)
+    timer = setTimeout(end, stays, then)
+  }
+  const hold = () => clearTimeout(timer)
+  const shown = element(
+    "div.notice",
+    { onmouseenter: hold, onmouseleave: count, onfocusin: hold, onfocusout: count },
+    element("p", {}, text),
+    element("button", { type: "button", onclick: () => end(action?.run ?? then) }, action?.label ?? "Close"),
+  )
+  byId("notices").append(shown)
+  speak(text)
+  count()
+  return () => end(then)
+}

@@ -1,0 +1,55 @@
+// From what stands in the form to a call of the API, and what is wrong with it before anything is sent.
+
+import * as api from "./api.js"
+
+const LONGEST_PROMPT = 32000
+
+/** The fields that take a number, what it may be, and how that is said. */
+const NUMBERS = {
+  seed: { whole: true, min: 0, max: Number.MAX_SAFE_INTEGER, words: "A seed is a whole number, 0 or more." },
+  num_inference_steps: { whole: true, min: 1, max: 1000, words: "Steps are a whole number from 1 to 1000." },
+  guidance_scale: { min: 0, max: 100, words: "Guidance is a number from 0 to 100." },
+  fps: { min: 1, max: 240, words: "Frames per second are a number from 1 to 240." },
+}
+
+const plain = (text) => text.trim().replace(",", ".")
+
+/** [[field, what is wrong]], in the order of the form. */
+export function faults(values) {
+  const found = []
+  const long = values.prompt.length
+  if (!long) found.push(["prompt", "Write what should be seen."])
+  if (long > LONGEST_PROMPT)
+    found.push(["prompt", `A prompt has up to ${LONGEST_PROMPT} characters; this one has ${long}.`])
+  for (const [field, { whole, min, max, words }] of Object.entries(NUMBERS)) {
+    const text = plain(values[field] ?? "")
+    const fits = Number(text) >= min && Number(text) <= max && (!whole || /^\d+$/.test(text))
+    if (text && !fits) found.push([field, words])
+  }
+  return found
+}
+
+const CALLS = {
+  generate: ({ seconds, size, loop, first, last }) => ({
+    call: api.create,
+    fields: { seconds, size, loop: loop || null },
+    files: { ...(first && { input_reference: first }), ...(last && { last_frame: last }) },
+  }),
+  edit: ({ strength }) => ({ call: api.edit, fields: { strength } }),
+  extend: ({ seconds, direction }) => ({
+    call: api.extend,
+    fields: { seconds, direction: direction === "backward" ? direction : null },
+  }),
+  loop: ({ seam }) => ({ call: api.edit, fields: { loop: seam } }),
+}
+
+/** Send what the form asks for; `source` is the finished video that it starts from, if any. Resolves to a Video. */
+export function send(task, values, source) {
+  const { call, fields, files } = CALLS[task](values)
+  const { prompt, model, style, negative_prompt } = values
+  const numbers = Object.keys(NUMBERS).map((field) => [field, plain(values[field] ?? "")])
+  const given = Object.fromEntries(numbers.filter(([, text]) => text).map(([field, text]) => [field, Number(text)]))
+  const n = Number(values.n)
+  const common = { prompt, model, ...given, style, negative_prompt, n: n > 1 ? n : null }
+  return call({ ...common, ...fields, video: source && { id: source.id } }, files)
+}

@@ -1,0 +1,299 @@
+// The stage: one video, large. Waiting, being made, made or failed, with everything that can be done to it.
+
+import * as api from "./api.js"
+import { byId, element } from "./element.js"
+import { notify } from "./notices.js"
+import { isActive, videos } from "./videos.js"
+import { TASKS, elapsed, number, place, problem, roughly, sentence, size, when } from "./words.js"
+
+const PREVIEW_MS = 500
+const STILL = matchMedia("(prefers-reduced-motion: reduce)")
+
+export class Stage {
+  /** `acts` are {reuse, turn, remove, select, tries(), write, can(video, task)}: what the rest of the page does. */
+  constructor(acts) {
+    Object.assign(this, { acts, id: null, drawn: null })
+    this.body = byId("stage-body")
+    setInterval(() => this.tick(), 250)
+    this.watch()
+  }
+
+  get video() {
+    return this.id === null ? undefined : videos.get(this.id)
+  }
+
+  show(id) {
+    this.id = id
+    this.update()
+  }
+
+  /** Draw what has changed. A film that plays is left alone. */
+  update() {
+    const { video } = this
+    const state = video ? `${video.id} ${video.status}` : `empty ${videos.loaded}`
+    if (state !== this.drawn) {
+      this.drawn = state
+      const draw = video
+        ? { queued: this.working, in_progress: this.working, completed: this.completed, failed: this.failed }[
+            video.status
+          ]
+        : this.empty
+      this.body.replaceChildren(...draw.call(this, video))
+    }
+    this.tick()
+  }
+
+  empty() {
+    const tries = this.acts
+      .tries()
+      .map((text) => element("button.quiet", { type: "button", onclick: () => this.acts.write(text) }, text))
+    const words = [
+      element("strong", {}, "Your video appears here"),
+      element("p", {}, "Describe it, and press Generate Video. Or begin with one of these:"),
+      element("div.tries", {}, ...tries),
+    ]
+    return [
+      film([], element("div.frame", {}, element("div.words", {}, ...words)), [
+        element("span.edge", { "aria-hidden": "true" }, "→ 0"),
+      ]),
+    ]
+  }
+
+  working(video) {
+    this.preview = element("img", { alt: "What there is so far", hidden: true })
+    this.line = element("strong", {})
+    this.hint = element("p", {})
+    this.bar = element("div", {})
+    this.stroke = element(
+      "div.stroke",
+      { role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": 100 },
+      this.bar,
+    )
+    this.count = element("p", {})
+    const cancel = element("button.quiet", { type: "button", onclick: () => this.cancel(video, cancel) }, "Cancel")
+    const words = element("div.words", {}, this.line, this.hint)
+    this.words = words
+    return [
+      film(edge(video), element("div.frame", {}, this.preview, words), null, [
+        this.stroke,
+        element("div.working", {}, this.count, cancel),
+      ]),
+      this.made(video),
+    ]
+  }
+
+  completed(video) {
+    const player = element("video", {
+      controls: true,
+      loop: true,
+      playsinline: true,
+      "aria-label": `Video: ${video.prompt}`,
+    })
+    player.muted = true
+    player.autoplay = !STILL.matches
+    api.address(video.id, "video").then(
+      (url) => (player.src = url),
+      (error) => notify(problem(error)),
+    )
+    const notes = []
+    const act = (label, run, kind = "button.quiet", more = {}) =>
+      element(kind, { type: "button", onclick: run, ...more }, label)
+    const make = (label, task) => {
+      const { supported, note } = this.acts.can(video, task)
+      if (note) notes.push(element("p.note", { id: `${task}-possible` }, sentence(`${label}: ${note}`)))
+      const more = { disabled: !supported, "aria-describedby": note ? `${task}-possible` : null }
+      return act(label, () => this.acts.turn(task, video), undefined, more)
+    }
+    const download = element(
+      "a.quiet",
+      { href: "#", download: `${named(video.prompt)}.mp4`, role: "button" },
+      "Download",
+    )
+    api.address(video.id, "video").then(
+      (url) => (download.href = url),
+      () => {},
+    )
+    const graph = element(
+      "a.quiet",
+      { href: `./?atelier_video=${video.id}`, target: "_blank", rel: "opener" },
+      "Open in node graph",
+    )
+    const acts = [
+      act("Reuse settings", () => this.acts.reuse(video)),
+      ...[make("Remix", "edit"), make("Extend", "extend"), make("Loop", "loop"), graph, download],
+      act("Delete", () => this.acts.remove(video), "button.quiet.last"),
+    ]
+    const made = this.made(video, acts, notes)
+    return [film(edge(video), element("div.frame", {}, player), facts(video)), ...this.siblings(video), made]
+  }
+
+  failed(video) {
+    const cancelled = video.error?.code === "cancelled"
+    const words = [
+      element("strong", {}, cancelled ? "Cancelled" : "This did not work"),
+      element("p", {}, problem(video.error ?? { message: "No reason was given." })),
+    ]
+    const acts = [
+      element("button.quiet", { type: "button", onclick: () => this.acts.reuse(video) }, "Reuse settings"),
+      element("button.quiet.last", { type: "button", onclick: () => this.acts.remove(video) }, "Delete"),
+    ]
+    return [
+      film(edge(video), element("div.frame", {}, element("div.words", {}, ...words)), facts(video)),
+      this.made(video, acts),
+    ]
+  }
+
+  /** The prompt, what can be done, what it was made with, and what the server had to remark. */
+  made(video, acts = [], notes = []) {
+    const told = Object.entries(settings(video)).filter(
+      ([, value]) => value !== null && value !== undefined && value !== "",
+    )
+    const list = told.map(([name, value]) =>
+      element("div", {}, element("dt", {}, name), element("dd", {}, String(value))),
+    )
+    const remarks = (video.warnings ?? []).map((text) => element("p.note", {}, sentence(text)))
+    const does = acts.length ? element("div.acts", {}, ...acts) : null
+    return element(
+      "div.made",
+      {},
+      element("p", {}, video.prompt ?? ""),
+      does,
+      ...notes,
+      element("dl", {}, ...list),
+      ...remarks,
+    )
+  }
+
+  siblings(video) {
+    const ids = video.variations ?? []
+    if (ids.length < 2) return []
+    const buttons = ids.map((id, index) =>
+      element(
+        "button.quiet",
+        {
+          type: "button",
+          "aria-current": id === video.id ? "true" : null,
+          disabled: !videos.get(id),
+          onclick: () => this.acts.select(id),
+        },
+        `Variation ${index + 1}`,
+      ),
+    )
+    return [element("div.acts", { role: "group", "aria-label": "Variations" }, ...buttons)]
+  }
+
+  /** What changes by the second. */
+  tick() {
+    const { video } = this
+    if (!video || !isActive(video)) return
+    const began = video.started_at ?? video.created_at
+    const passed = api.now() - began
+    const queued = video.status === "queued"
+    set(this.line, queued ? place(video.queue_position) : this.preview.hidden ? "Developing" : "")
+    set(this.hint, queued ? "It begins as soon as ComfyUI has finished what is before it." : "")
+    this.words.hidden = !queued && !this.preview.hidden
+    const left = video.progress > 5 ? ` · ${roughly((passed / video.progress) * (100 - video.progress))} left` : ""
+    const step = video.steps ? `Step ${video.step} of ${video.steps} · ` : ""
+    set(
+      this.count,
+      queued ? `Waiting for ${elapsed(passed)}` : `${step}${video.progress} % · ${elapsed(passed)}${left}`,
+    )
+    this.bar.style.width = `${video.progress}%`
+    this.stroke.setAttribute("aria-valuenow", video.progress)
+    this.stroke.setAttribute("aria-valuetext", this.count.textContent)
+  }
+
+  /** The preview, as often as a person can make use of it, for as long as the page is there. */
+  async watch() {
+    for (;;) {
+      const { video } = this
+      if (video?.status === "in_progress" && video.progress > 0 && !document.hidden) await this.look(video)
+      await new Promise((done) => setTimeout(done, PREVIEW_MS))
+    }
+  }
+
+  async look(video) {
+    try {
+      const url = URL.createObjectURL(await api.blob(video.id, "preview"))
+      if (this.id !== video.id || !this.preview?.isConnected) return URL.revokeObjectURL(url)
+      const before = this.preview.src
+      this.preview.src = url
+      this.preview.hidden = false
+      if (before) URL.revokeObjectURL(before)
+    } catch {
+      // None yet, or ComfyUI makes none: the words stay.
+    }
+  }
+
+  async cancel(video, button) {
+    button.disabled = true
+    button.textContent = "Cancelling …"
+    try {
+      await api.cancel(video.id)
+      await videos.look()
+    } catch (error) {
+      button.disabled = false
+      button.textContent = "Cancel"
+      notify(problem(error))
+    }
+  }
+}
+
+function set(place, text) {
+  if (place.textContent !== text) place.textContent = text
+}
+
+function film(above, frame, below, rest = []) {
+  const title = element("span.title", { "aria-hidden": "true" }, "Generated Video")
+  return element(
+    "div.film",
+    {},
+    element("div.rebate", {}, title, ...above),
+    frame,
+    below && element("div.rebate", {}, ...below),
+    ...rest,
+  )
+}
+
+function edge(video) {
+  const measures = [
+    video.size.includes("x") && size(video.size),
+    Number(video.seconds) && `${number(Number(video.duration ?? video.seconds))} s`,
+    video.fps && `${number(video.fps)} fps`,
+  ]
+  return [
+    element("span.edge", {}, video.local_model ?? video.model),
+    element("span.edge", {}, measures.filter(Boolean).join(" · ")),
+  ]
+}
+
+function facts(video) {
+  return [
+    element("span.edge", {}, `${TASKS[video.operation] ?? "Video"} · ${when(video.created_at)}`),
+    element("span.edge", {}, video.seed === undefined ? "" : `Seed ${video.seed}`),
+  ]
+}
+
+function settings(video) {
+  const took = video.completed_at && video.started_at ? elapsed(video.completed_at - video.started_at) : null
+  return {
+    Steps: video.num_inference_steps,
+    Guidance: video.guidance_scale,
+    Style: video.style === "none" ? null : video.style,
+    Negative: video.negative_prompt,
+    Strength: video.strength,
+    Frames: video.num_frames,
+    Seed: video.seed,
+    Made: took && `in ${took}`,
+    Expires: video.expires_at && when(video.expires_at),
+  }
+}
+
+/** A file name from a prompt. */
+function named(prompt) {
+  const words = (prompt ?? "")
+    .normalize("NFKD")
+    .replace(/[^\p{L}\p{N}]+/gu, "-")
+    .replace(/^-+|-+$/g, "")
+  return words.slice(0, 60).toLowerCase() || "video"
+}

@@ -1,0 +1,74 @@
+// What is said to a person: lengths of time, states, and what to do about an error.
+
+export const plural = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`
+
+/** 75 -> "1:15" */
+export function elapsed(seconds) {
+  const whole = Math.max(0, Math.round(seconds))
+  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60]
+  const two = (number) => String(number).padStart(2, "0")
+  return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`
+}
+
+/** 75 -> "about 1 min", for what nobody knows exactly. */
+export function roughly(seconds) {
+  if (seconds < 60) return `about ${Math.max(1, Math.round(seconds))} s`
+  return seconds < 5400 ? `about ${Math.round(seconds / 60)} min` : `about ${(seconds / 3600).toFixed(1)} h`
+}
+
+export function place(position) {
+  if (position === null || position === undefined) return "Waiting"
+  const teen = position % 100 > 10 && position % 100 < 14
+  const ending = teen ? "th" : ({ 1: "st", 2: "nd", 3: "rd" }[position % 10] ?? "th")
+  return position === 1 ? "Next in line" : `${position}${ending} in line`
+}
+
+/** "1280x720" -> "1280 × 720" */
+export const size = (text) => text.replace("x", " × ")
+
+/** A number as it is best read: 2, 2.5, 3.13 */
+export const number = (value) => String(Math.round(value * 100) / 100)
+
+/** When it was made, in the reader's own way of writing: the time today, else the date. */
+export function when(stamp) {
+  const date = new Date(stamp * 1000)
+  const today = date.toDateString() === new Date().toDateString()
+  return date.toLocaleString(undefined, today ? { timeStyle: "short" } : { dateStyle: "medium" })
+}
+
+export const TASKS = { generate: "Video", edit: "Remix", extend: "Extension" }
+
+const REMEDIES = {
+  quota_exceeded: "Delete videos that you no longer need, or raise quota_gb in user/atelier/api.json.",
+  queue_full: "Wait until some videos are done, or cancel some.",
+  model_not_found:
+    "Choose another model. A file that was added while ComfyUI runs appears after a reload of this page.",
+  graph_refused: "Change the setting that is named, or open the graph in ComfyUI to see what is missing there.",
+  unusable_graph: "Mend the saved graph in user/atelier/api, or move it away so that the built-in one is used.",
+  too_large: "Send a smaller file.",
+  invalid_image: "Open the picture in an image editor and save it again as PNG or JPEG.",
+  unsupported_file: "Use PNG, JPEG or WebP.",
+  empty_file: "Choose another file.",
+  not_found: "It was deleted meanwhile.",
+  not_ready: "Wait until that video is completed.",
+  misconfigured: "The owner of this server finds the reason in ComfyUI's log.",
+  server_restarted: "Reuse its settings to make it again.",
+  cancelled: "Reuse its settings to make it again.",
+  invalid_api_key: "Reload the page to enter another key.",
+  internal_error: "If it happens again, ComfyUI's log says what went wrong.",
+}
+
+/** What can be done about an error of the API's ({code, message}) or of the page's. */
+export function remedy({ code, message }) {
+  if (/out of memory|allocat/i.test(message)) return "Choose a lower resolution or a shorter duration."
+  if (/cannot be reached|does not answer|is away/i.test(message))
+    return "See whether it is still running. This page goes on by itself when it is back."
+  return REMEDIES[code] ?? (code === "generation_failed" ? "Open it in the node graph, or change its settings." : "")
+}
+
+export const sentence = (text) => text.trim().replace(/([^.!?])$/, "$1.")
+
+/** One or two sentences: what happened, and what to do. */
+export function problem(error) {
+  return [sentence(error.message), remedy(error)].filter(Boolean).join(" ")
+}
