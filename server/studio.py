@@ -1,4 +1,4 @@
-"""The studio: the files of one page, given out as they lie in the folder studio/. It has no other way in than the API."""
+"""The studio: the files of one page, given out as they lie in the folder studio/. All it does goes through the API."""
 
 from __future__ import annotations
 

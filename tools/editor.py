@@ -15,7 +15,7 @@ from client import Client
 from console import Problem
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page, Response
+    from playwright.sync_api import Browser, Page, Response
 
 Json = dict[str, Any]
 
@@ -145,6 +145,12 @@ class Editor:
     page: "Page"
     errors: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def wait_until_ready(self) -> None:
+        self._wait(READY, LOAD_TIMEOUT)
+
     def open_template(self, name: str, pack: str = "atelier") -> None:
         """Load a saved graph as the template browser does: from the list and the file that the server gives out."""
         self.page.evaluate(OPEN_TEMPLATE, [pack, name])
@@ -207,24 +213,34 @@ class Editor:
 
 
 @contextmanager
-def opened(url: str, settings: Json | None = None, width: int = 1600, height: int = 900) -> Iterator[Editor]:
-    """The editor of the ComfyUI at ``url``, on a fresh browser profile, ready to be used."""
-    reason = unavailable()
-    if reason is not None:
+def chromium() -> Iterator["Browser"]:
+    """A headless Chromium on a profile of its own."""
+    if reason := unavailable():
         raise Problem(f"The browser cannot be driven: {reason}.")
     from playwright.sync_api import sync_playwright
 
-    with Client(url) as client:
-        client.post("/settings", SETTINGS | (settings or {}))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=_chromium(), args=FLAGS)
         try:
-            page = browser.new_page(viewport={"width": width, "height": height})
-            page.add_init_script(NO_BANNERS)
-            editor = Editor(page)
-            page.on("pageerror", lambda error: editor.errors.append(str(error)))
-            page.goto(url, timeout=LOAD_TIMEOUT * 1000)
-            editor._wait(READY, LOAD_TIMEOUT)
-            yield editor
+            yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def opened(url: str, settings: Json | None = None, width: int = 1600, height: int = 900) -> Iterator[Editor]:
+    """The editor of the ComfyUI at ``url``, on a fresh browser profile, ready to be used."""
+    prepare(url, settings)
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": width, "height": height})
+        page.add_init_script(NO_BANNERS)
+        editor = Editor(page)
+        page.goto(url, timeout=LOAD_TIMEOUT * 1000)
+        editor.wait_until_ready()
+        yield editor
+
+
+def prepare(url: str, settings: Json | None = None) -> None:
+    """Write the front end's settings, so that nothing stands in the way of a first visitor."""
+    with Client(url) as client:
+        client.post("/settings", SETTINGS | (settings or {}))

@@ -9,37 +9,37 @@ from contextlib import ExitStack
 import editor
 import front_end
 import pytest
-from comfy_server import running
+from comfy_server import ComfyServer, running
 
 
 @pytest.fixture(scope="session")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
-    """``address("pinned")`` or ``address("newest")``: where the ComfyUI with that front end is, started when asked.
+def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., ComfyServer]]:
+    """``comfyui("pinned")`` or ``comfyui("newest")``: the ComfyUI with that front end, started when asked.
 
     Further arguments are options of ComfyUI's.
     """
-    started: dict[tuple[str, ...], str] = {}
+    started: dict[tuple[str, ...], ComfyServer] = {}
     with ExitStack() as servers:
 
-        def start(version: str, *options: str) -> str:
+        def start(version: str, *options: str) -> ComfyServer:
             wanted = (version, *options)
             if wanted not in started:
                 served = ("--front-end-root", str(front_end.fetch())) if version == "newest" else ()
                 base = tmp_path_factory.mktemp(f"front-end-{version}")
-                server = servers.enter_context(running(base, "comfyui", options=("--cache-none", *served, *options)))
-                started[wanted] = server.url
+                server = running(base, "comfyui", options=("--cache-none", *served, *options))
+                started[wanted] = servers.enter_context(server)
             return started[wanted]
 
         yield start
 
 
 @pytest.fixture(params=["pinned", "newest", "newest, Nodes 2.0"])
-def view(request: pytest.FixtureRequest, address: Callable[[str], str]) -> Iterator[editor.Editor]:
+def view(request: pytest.FixtureRequest, comfyui: Callable[..., ComfyServer]) -> Iterator[editor.Editor]:
     """The editor, open in a browser of this test's own; the marker ``comfyui`` may name options of ComfyUI's."""
     if reason := editor.unavailable():
         pytest.skip(reason)
     version, _, nodes_2 = request.param.partition(", ")
     marker = request.node.get_closest_marker("comfyui")
-    url = address(version, *(marker.args if marker else ()))
+    url = comfyui(version, *(marker.args if marker else ())).url
     with editor.opened(url, {"Comfy.VueNodes.Enabled": bool(nodes_2)}) as opened:
         yield opened

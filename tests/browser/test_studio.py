@@ -1,0 +1,410 @@
+"""The studio at /atelier, in a real browser on a real ComfyUI with the pocket model."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import axe_playwright_python
+import editor
+import httpx2 as httpx
+import pytest
+import studio_page
+import wire_client
+from comfy_server import free_port, running
+from PIL import Image
+from studio_page import Studio
+
+PREVIEWS = ("--preview-method", "auto")
+AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
+PHONE = {"viewport": {"width": 360, "height": 740}}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    if reason := editor.unavailable():
+        pytest.skip(reason)
+    with editor.chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def url(comfyui) -> str:
+    return comfyui("pinned", *PREVIEWS).url
+
+
+@pytest.fixture
+def http(url) -> Iterator[httpx.Client]:
+    """The same server for a program. Each test begins without videos."""
+    with wire_client.connect(url) as client:
+        while videos := client.get("/videos", params={"limit": 100}).json()["data"]:
+            for video in videos:
+                client.delete(f"/videos/{video['id']}")
+        yield client
+
+
+@pytest.fixture
+def studio(browser, url, http) -> Iterator[Studio]:
+    with studio_page.opened(browser, url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def made(http) -> Callable[..., dict]:
+    """``made(prompt="...")``: a finished video that a program has asked for."""
+
+    def make(**fields) -> dict:
+        video = wire_client.wait(http, http.post("/videos", json=wire_client.FAST | fields).json())
+        assert video["status"] == "completed", video
+        return video
+
+    return make
+
+
+def png(color: str) -> bytes:
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64), color).save(picture, "PNG")
+    return picture.getvalue()
+
+
+def test_a_prompt_becomes_a_video_that_plays_and_stays(studio, http):
+    assert studio.page.get_by_label("Enter your prompt").get_attribute("placeholder") == (
+        "Describe the video you want to generate..."
+    )
+    identity = studio.generate("a red circle moving left", steps=4, seed=7)
+    assert studio.plays() > 0.3
+    video = http.get(f"/videos/{identity}").json()
+    assert (video["prompt"], video["seed"], video["num_inference_steps"], video["warnings"]) == (
+        *("a red circle moving left", 7, 4),
+        [],
+    )
+    assert studio.cards.count() == 1
+
+    studio.page.reload()
+    studio.ready()
+    assert studio.plays() > 0.3
+    assert studio.value("Enter your prompt") == "a red circle moving left"
+    studio.page.evaluate("() => localStorage.clear()")
+    studio.open()
+    assert studio.cards.count() == 1 and studio.plays() > 0.3
+
+
+def test_steps_preview_and_cancel(studio, http):
+    identity = studio.generate(steps=900)
+    studio.page.wait_for_function("() => /\\d+ % · 0:/.test(document.querySelector('#stage').innerText)")
+    studio.page.wait_for_function(
+        "() => { const seen = document.querySelector('#stage img'); return seen && !seen.hidden && seen.naturalWidth }"
+    )
+    assert int(studio.stage.get_by_role("progressbar").get_attribute("aria-valuenow")) < 100
+    studio.press("Cancel")
+    studio.says("Cancelled")
+    assert http.get(f"/videos/{identity}").json()["error"]["code"] == "cancelled"
+
+
+def test_several_jobs_wait_in_line_and_a_reload_finds_them(studio):
+    running = studio.generate(steps=900)
+    waiting = studio.generate("a big blue square rising", steps=2)
+    last = studio.generate("a small green triangle spinning", steps=2)
+    studio.says("2nd in line")
+    studio.page.reload()
+    studio.ready()
+    studio.says("2nd in line")
+    assert studio.page.evaluate("() => location.hash") == f"#{last}"
+    studio.press("Cancel")
+    studio.says("Cancelled")
+    for identity in (waiting, running):
+        studio.open(f"#{identity}")
+        studio.press("Cancel")
+        studio.says("Cancelled")
+    assert studio.cards.count() == 3
+
+
+def test_a_dropped_picture_is_the_first_frame(studio, http):
+    studio.drop("#first-frame", "sky.png", "image/png", png("blue"))
+    studio.page.locator("#first-frame img").wait_for()
+    identity = studio.generate("a red circle", steps=4)
+    studio.plays()
+    picture = http.get(f"/videos/{identity}/content", params={"variant": "thumbnail"}).content
+    red, _, blue = Image.open(io.BytesIO(picture)).convert("RGB").resize((1, 1)).getpixel((0, 0))
+    assert blue > red + 60
+    studio.press("Remove: First frame")
+    assert studio.page.locator("#first-frame img").count() == 0
+
+
+def test_remix_extend_and_loop_from_the_gallery(studio, http, made):
+    source = made(seed=11)
+    studio.open()
+    for act, button, operation in (
+        ("Remix", "Remix Video", "edit"),
+        ("Extend", "Extend Video", "extend"),
+        ("Loop", "Loop Video", "loop"),
+    ):
+        studio.page.locator(f"#sheet .card[aria-label^='{source['prompt']}']").last.click()
+        studio.press(act)
+        assert studio.value("Enter your prompt") == source["prompt"]
+        studio.advanced(num_inference_steps=2)
+        identity = studio.sends(button)
+        studio.plays()
+        video = http.get(f"/videos/{identity}").json()
+        assert (video["status"], video["operation"]) == ("completed", operation)
+        assert (video["remixed_from_video_id"], video["warnings"]) == (source["id"], [])
+    assert studio.cards.count() == 4
+    assert studio.page.locator("#generate").inner_text() == "Generate Video"
+
+
+def test_variations_and_reusing_settings(studio, http):
+    studio.choose("Variations", "2")
+    first = studio.generate("a big yellow star falling", seed=21)
+    studio.plays()
+    studio.press("Variation 2")
+    studio.plays()
+    video = http.get(f"/videos/{studio.page.evaluate('() => location.hash.slice(1)')}").json()
+    assert video["seed"] == 22 and video["variations"][0] == first
+    studio.page.locator("#prompt").fill("something else")
+    studio.advanced(seed="", num_inference_steps="")
+    studio.press("Reuse settings")
+    assert studio.value("Enter your prompt") == "a big yellow star falling"
+    assert (studio.value("Seed"), studio.value("Steps")) == ("22", "2")
+
+
+def test_delete_can_be_undone_and_lasts(studio, http, made):
+    video = made(seed=31)
+    studio.open()
+    studio.press("Delete")
+    assert studio.cards.count() == 0
+    studio.press("Undo")
+    assert studio.cards.count() == 1 and studio.plays() > 0
+    studio.press("Delete")
+    studio.page.goto("about:blank")  # gone before the time for undoing was over
+    deadline = 50
+    while http.get(f"/videos/{video['id']}").status_code != 404 and deadline:
+        studio.page.wait_for_timeout(100)
+        deadline -= 1
+    studio.open()
+    assert studio.cards.count() == 0
+    studio.says("Your video appears here")
+
+
+def test_with_the_keyboard_alone(studio):
+    press = studio.page.keyboard.press
+
+    def reach(wanted: str, key: str = "Tab") -> None:
+        seen = []
+        while studio.focused() != wanted:
+            press(key)
+            seen.append(studio.focused())
+            assert len(seen) < 60, seen
+
+    reach("Skip to the prompt")
+    press("Enter")
+    reach("prompt")
+    studio.page.keyboard.type("a red circle moving left")
+    reach("generate")
+    assert studio.page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle") != "none"
+    press("Enter")
+    studio.plays()
+    reach("Reuse settings")
+    press("Enter")
+    reach("random-seed")
+    press("Enter")
+    assert studio.value("Seed") == ""
+    card = studio.cards.first.inner_text().split("\n")[-1]
+    reach(studio.page.evaluate("() => document.querySelector('.card').textContent.trim()"))
+    assert card == "a red circle moving left"
+    press("Enter")
+    assert studio.focused() == "stage-title"
+
+
+def test_nonsense_is_answered_in_words_and_loses_nothing(studio):
+    studio.press("Generate Video")
+    assert (studio.fault("prompt"), studio.focused()) == ("Write what should be seen.", "prompt")
+    markup = "<img src=x onerror=\"document.title='broken'\"> \u202e \ud83c\udfac '; DROP TABLE jobs; --"
+    studio.page.locator("#prompt").fill(markup)
+    studio.advanced(seed="minus one", num_inference_steps="0", guidance_scale="1e9", fps="-3")
+    studio.press("Generate Video")
+    assert studio.focused() == "seed"
+    for name in ("seed", "num_inference_steps", "guidance_scale", "fps"):
+        assert "number" in studio.fault(name)
+        assert studio.page.locator(f"#{name}").get_attribute("aria-invalid") == "true"
+    studio.drop("#first-frame", "letter.png", "image/png", b"not a picture")
+    studio.page.locator("#picture-fault").get_by_text("letter.png").wait_for()
+    studio.drop("body", "stray.png", "image/png", png("red"))
+    assert studio.value("Enter your prompt") == markup
+
+    studio.advanced(seed="", num_inference_steps="2", guidance_scale="", fps="")
+    studio.sends("Generate Video")
+    studio.plays()
+    assert markup in studio.stage.inner_text() and "broken" not in studio.page.title()
+    studio.page.locator("#prompt").fill("x" * 32001)
+    studio.press("Generate Video")
+    assert "32000" in studio.fault("prompt")
+    studio.open("#video_nonsense")
+    studio.plays()
+
+
+def test_the_reason_why_something_cannot_be(studio):
+    studio.page.locator("#model").select_option("pocket (built in)")
+    for name in ("360p", "1080p"):
+        choice = studio.page.get_by_role("radio", name=re.compile(name))
+        assert choice.is_disabled()
+        assert "4,096 pixels" in studio.page.locator(f"#{choice.get_attribute('aria-describedby')}").inner_text()
+    assert float(studio.page.locator("#seconds").get_attribute("max")) <= 3.2
+
+
+def test_the_server_goes_away_and_comes_back(studio, made):
+    made(seed=41)
+    studio.page.context.set_offline(True)
+    studio.page.get_by_text("ComfyUI does not answer; trying again").wait_for()
+    studio.page.locator("#prompt").fill("a red circle moving left")
+    studio.press("Generate Video")
+    assert "does not answer" in studio.fault("generate")
+    studio.page.context.set_offline(False)
+    studio.page.locator("#connection").get_by_text("ComfyUI").wait_for(state="hidden")
+    assert studio.cards.count() == 1
+    studio.sends("Generate Video")
+
+
+def test_an_expanded_prompt_is_shown_changed_and_used(studio, http):
+    studio.page.locator("#prompt").fill("red circle, left")
+    studio.advanced(num_inference_steps=2)
+    studio.press("Expand prompt")
+    studio.page.wait_for_function("() => document.querySelector('#expanded').value.length > 0")
+    assert studio.page.locator("#use-expanded").is_checked()
+    studio.page.locator("#expanded").fill("a big red circle moving left")
+    made = http.get(f"/videos/{studio.sends('Generate Video')}").json()
+    assert made["prompt"] == "a big red circle moving left"
+    studio.page.locator("#prompt").fill("blue square")
+    assert not studio.page.locator("#use-expanded").is_checked()
+    made = http.get(f"/videos/{studio.sends('Generate Video')}").json()
+    assert made["prompt"] == "blue square"
+
+
+def test_nothing_but_its_own_files_runs_in_the_page(studio, url):
+    policy = httpx.get(f"{url}/atelier").headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
+    studio.page.evaluate(
+        """() => { const script = document.createElement('script'); script.textContent = 'window.ran = true'
+        document.body.append(script) }"""
+    )
+    assert studio.page.evaluate("() => window.ran") is None
+    for path in ("..%2fserver%2fapi.py", "../server/api.py", "font", "font/LICENSE", "nothing.js"):
+        assert httpx.get(f"{url}/atelier/{path}").status_code == 404
+    assert str(httpx.get(f"{url}/atelier/", follow_redirects=True).url) == f"{url}/atelier"
+
+
+def test_on_a_phone_in_the_dark_without_motion(browser, url, http, made):
+    made(seed=51)
+    with studio_page.opened(browser, url, **PHONE, color_scheme="dark", reduced_motion="reduce") as studio:
+        width = "() => document.scrollingElement.scrollWidth"
+        assert studio.page.evaluate(width) == 360
+        background = "() => getComputedStyle(document.body).backgroundColor"
+        assert studio.page.evaluate(background) == "rgb(25, 25, 25)"
+        studio.choose("Colours of the page", "Light")
+        assert studio.page.evaluate(background) == "rgb(230, 230, 228)"
+        studio.page.reload()
+        studio.ready()
+        assert studio.page.evaluate(background) == "rgb(230, 230, 228)"
+        studio.page.wait_for_function("() => document.querySelector('#stage video').readyState >= 2")
+        assert studio.page.evaluate("() => document.querySelector('#stage video').paused")
+        studio.page.evaluate("() => { for (const fold of document.querySelectorAll('details')) fold.open = true }")
+        studio.press("Remix")
+        assert studio.page.evaluate(width) == 360
+
+
+def serious(page) -> list[str]:
+    """What axe-core finds on the page that is serious or critical."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("() => axe.run()")["violations"]
+    return [
+        f"{one['id']}: {node['html']} {node['failureSummary']}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_accessibility_fault(browser, url, http, scheme):
+    with studio_page.opened(browser, url, color_scheme=scheme, bypass_csp=True) as studio:
+        studio.says("Your video appears here")
+        assert serious(studio.page) == []
+        studio.advanced(seed="minus one")
+        studio.page.locator("#prompt").fill("a red circle moving left")
+        studio.press("Generate Video")  # a fault to be seen
+        assert serious(studio.page) == []
+        studio.generate(steps=900, seed="")
+        studio.page.wait_for_function("() => /\\d+ % · 0:/.test(document.querySelector('#stage').innerText)")
+        assert serious(studio.page) == []
+        studio.press("Cancel")
+        studio.says("Cancelled")
+        studio.generate(steps=2, seed="1")
+        studio.plays()
+        studio.press("Remix")
+        assert serious(studio.page) == []
+
+
+@pytest.mark.parametrize("version", ["pinned", pytest.param("newest", marks=pytest.mark.slow)])
+def test_a_video_opens_in_the_node_graph(browser, comfyui, version):
+    url = comfyui(version, *PREVIEWS).url
+    editor.prepare(url)
+    with wire_client.connect(url) as client:
+        body = wire_client.FAST | {"prompt": "a blue square rising", "seed": 61}
+        video = wire_client.wait(client, client.post("/videos", json=body).json())
+    with studio_page.opened(browser, url, viewport={"width": 1400, "height": 900}) as studio:
+        studio.page.context.add_init_script(editor.NO_BANNERS)
+        studio.open(f"#{video['id']}")
+        with studio.page.context.expect_page() as opened:
+            studio.page.get_by_role("link", name="Open in node graph").click()
+        view = editor.Editor(opened.value)
+        view.wait_until_ready()
+        view.page.wait_for_function(
+            "() => app.graph._nodes.some(node => node.widgets?.some(widget => widget.value === 'a blue square rising'))"
+        )
+        (sampler,) = [node for node in view.nodes() if node["type"] == "AtelierSampleVideo"]
+        assert sampler["widgets"][0] == {"name": "seed", "value": 61, "choices": None}
+        assert not [node["type"] for node in view.nodes() if not node["known"]]
+        assert "atelier_video" not in view.page.url and view.errors == []
+        view.page.evaluate("() => app.extensionManager.command.execute('Atelier.OpenStudio')")
+        view.page.context.wait_for_event("page", lambda page: page.url.endswith("/atelier"), timeout=10_000)
+
+
+@pytest.mark.slow
+def test_a_key_and_a_restart(browser, tmp_path, monkeypatch):
+    """The owner asks for a key; the server is stopped while the page is open, and started again."""
+    monkeypatch.setenv("ATELIER_API_KEY", "swordfish")
+    port = free_port()
+    with running(tmp_path, "comfyui", port=port, options=PREVIEWS) as server:
+        profile = browser.new_context()
+        page = profile.new_page()
+        page.goto(f"{server.url}/atelier")
+        page.get_by_label("API key").fill("wrong")
+        page.get_by_role("button", name="Continue").click()
+        page.get_by_label("API key").fill("swordfish")
+        page.get_by_role("button", name="Continue").click()
+        studio = Studio(page, server.url)
+        identity = studio.generate(steps=2)
+        assert studio.plays() > 0.3
+        assert page.evaluate("() => document.querySelector('#stage video').src").startswith("blob:")
+        studio.page.reload()
+        studio.ready()
+        assert studio.plays() > 0.3 and studio.cards.count() == 1
+        with page.context.expect_page() as opened:
+            page.get_by_role("link", name="Open in node graph").click()
+        view = editor.Editor(opened.value)
+        view.page.wait_for_function(
+            "() => window.app?.graph?._nodes?.some(node => node.type === 'AtelierSampleVideo')", timeout=120_000
+        )
+        view.page.close()
+        running_job = studio.generate(steps=900)
+        studio.page.wait_for_function("() => /\\d+ % · 0:/.test(document.querySelector('#stage').innerText)")
+        server.process.kill()
+        page.get_by_text("ComfyUI does not answer; trying again").wait_for()
+    with running(tmp_path, "comfyui", port=port, options=PREVIEWS):
+        studio.says("This did not work")
+        assert page.evaluate("() => location.hash") == f"#{running_job}"
+        page.locator("#sheet li:nth-child(2) .card").click()
+        assert studio.plays() > 0 and page.evaluate("() => location.hash") == f"#{identity}"
+        assert studio.errors == []
+        profile.close()

@@ -1,0 +1,129 @@
+"""The studio in a browser, as a person meets it: what it says and shows, and what is done to it."""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from playwright.sync_api import Browser, Locator, Page
+
+TIMEOUT = 60_000
+
+PLAYS = """() => { const video = document.querySelector('#stage video')
+    return video && video.videoWidth > 0 && video.currentTime > 0.3 && video.currentTime }"""
+
+DROP = """([selector, name, type, bytes]) => {
+    const carried = new DataTransfer()
+    carried.items.add(new File([Uint8Array.from(bytes)], name, {type}))
+    for (const kind of ['dragenter', 'dragover', 'drop'])
+        document.querySelector(selector).dispatchEvent(
+            new DragEvent(kind, {bubbles: true, cancelable: true, dataTransfer: carried}))
+}"""
+
+
+@dataclass
+class Studio:
+    """One page. ``errors`` are the exceptions that reached it, ``outside`` the addresses that are not its server's."""
+
+    page: Page
+    url: str
+    errors: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.set_default_timeout(TIMEOUT)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.context.on("request", lambda request: self._note(request.url))
+        self.open()
+
+    def _note(self, url: str) -> None:
+        if (
+            not url.startswith(("blob:", "data:"))
+            and urllib.parse.urlsplit(url)[:2] != urllib.parse.urlsplit(self.url)[:2]
+        ):
+            self.outside.append(url)
+
+    def open(self, fragment: str = "") -> None:
+        self.page.goto("about:blank")
+        self.page.goto(f"{self.url}/atelier{fragment}")
+        self.ready()
+
+    def ready(self) -> None:
+        """The server's models and videos have been listed."""
+        self.page.locator("#model option").first.wait_for(state="attached")
+        self.page.wait_for_function("() => !!document.querySelector('#stage-body > *')")
+
+    # What is to be seen
+
+    @property
+    def stage(self) -> Locator:
+        return self.page.locator("#stage")
+
+    @property
+    def cards(self) -> Locator:
+        return self.page.locator("#sheet .card")
+
+    def says(self, text: str) -> None:
+        """Wait until the stage says it."""
+        self.stage.get_by_text(text).first.wait_for()
+
+    def plays(self) -> float:
+        """Wait until the video on the stage has moved on; where it is now, in seconds."""
+        return self.page.wait_for_function(PLAYS, timeout=TIMEOUT).json_value()
+
+    def value(self, label: str) -> str:
+        return self.page.get_by_label(label, exact=True).input_value()
+
+    def fault(self, field_id: str) -> str:
+        return self.page.locator(f"#{field_id}-fault").inner_text()
+
+    def focused(self) -> str:
+        """The id, else the text, of what has the focus."""
+        return self.page.evaluate("() => document.activeElement.id || document.activeElement.textContent.trim()")
+
+    # What is done to it
+
+    def advanced(self, **values: Any) -> None:
+        """Fill in advanced settings by the names of the API."""
+        self.page.evaluate("() => { document.querySelector('#advanced').open = true }")
+        for name, value in values.items():
+            self.page.locator(f"#{name}").fill(str(value))
+
+    def press(self, name: str) -> None:
+        self.page.get_by_role("button", name=name, exact=True).click()
+
+    def choose(self, group: str, option: str) -> None:
+        self.page.get_by_role("group", name=group).get_by_text(option, exact=True).click()
+
+    def generate(self, prompt: str = "a red circle moving left", steps: int = 2, **more: Any) -> str:
+        """Ask for a video with the form; returns its id."""
+        self.page.get_by_label("Enter your prompt").fill(prompt)
+        self.advanced(num_inference_steps=steps, **more)
+        return self.sends("Generate Video")
+
+    def sends(self, button: str) -> str:
+        """Press a button that asks for a video; returns its id."""
+        with self.page.expect_response(lambda answer: answer.request.method == "POST") as answer:
+            self.press(button)
+        made = answer.value.json()
+        self.page.wait_for_function("id => location.hash === '#' + id", arg=made["id"])
+        return made["id"]
+
+    def drop(self, selector: str, name: str, kind: str, content: bytes) -> None:
+        self.page.evaluate(DROP, [selector, name, kind, list(content)])
+
+
+@contextmanager
+def opened(browser: Browser, url: str, **context: Any) -> Iterator[Studio]:
+    """The page on a fresh profile. On the way out it must have been free of errors and of requests to anywhere else."""
+    profile = browser.new_context(**context)
+    try:
+        studio = Studio(profile.new_page(), url)
+        yield studio
+        assert studio.errors == []
+        assert studio.outside == []
+    finally:
+        profile.close()
