@@ -96,7 +96,7 @@ class Studio:
         self.page.get_by_role("button", name=name, exact=True).click()
 
     def choose(self, group: str, option: str) -> None:
-        self.page.get_by_role("group", name=group).get_by_text(option, exact=True).click()
+        self.page.get_by_role("group", name=group).get_by_role("radio", name=option, exact=True).check()
 
     def generate(self, prompt: str = "a red circle moving left", steps: int = 2, **more: Any) -> str:
         """Ask for a video with the form; returns its id."""
