@@ -20,9 +20,10 @@ let clock = 0
 export const now = () => Date.now() / 1000 + clock
 
 let ask = async () => null
-/** `question()` asks the person for the key; it resolves to null if there is none to be had. */
+/** `question(wrong)` asks the person for the key; it resolves to null if there is none to be had. */
 export const askForKeyWith = (question) => (ask = question)
 let asking = null
+let declined = false
 
 async function send(path, options = {}) {
   const given = key.get()
@@ -39,12 +40,13 @@ async function send(path, options = {}) {
   if (answer.ok) return answer
   if (answer.status === 401) {
     if (key.get() !== given) return send(path, options) // it was given meanwhile
-    asking ??= ask().finally(() => (asking = null))
+    asking ??= declined ? null : ask(given !== null).finally(() => (asking = null))
     const said = await asking
-    if (said !== null) {
+    if (said) {
       key.set(said)
       return send(path, options)
     }
+    declined = true
   }
   if (answer.status === 502 || answer.status === 503 || answer.status === 504) throw new Unreachable("ComfyUI is away.")
   throw new Refused(answer.status, (await answer.json().catch(() => ({}))).error)

@@ -1,7 +1,7 @@
 // The page: its parts put together.
 
 import * as api from "./api.js"
-import { byId } from "./element.js"
+import { byId, say } from "./element.js"
 import { Form } from "./form.js"
 import { Gallery } from "./gallery.js"
 import { theme } from "./kept.js"
@@ -61,6 +61,8 @@ function started(video, show) {
   byId("stage").scrollIntoView({ block: "nearest" })
 }
 
+addEventListener("hashchange", () => videos.get(location.hash.slice(1)) && select(location.hash.slice(1)))
+
 // Deleting can be undone for a while; it is done for certain when the page goes.
 
 const going = new Map()
@@ -94,8 +96,7 @@ addEventListener("pagehide", () => going.forEach((end) => end()))
 
 videos.addEventListener("change", () => {
   if (stage.id === null || !stage.video) {
-    const linked = videos.get(location.hash.slice(1))
-    const first = linked ?? videos.all.find(isActive) ?? videos.all[0]
+    const first = videos.get(location.hash.slice(1)) ?? videos.all.find(isActive) ?? videos.all[0]
     if (first?.id !== stage.id) return select(first?.id ?? null, false)
   }
   stage.update()
@@ -143,9 +144,10 @@ async function offer() {
 // The owner's key
 
 api.askForKeyWith(
-  () =>
+  (wrong) =>
     new Promise((told) => {
       const dialog = byId("key")
+      say("key-fault", wrong ? "That was not the right key." : "")
       dialog.returnValue = ""
       byId("key-text").value = ""
       dialog.addEventListener("close", () => told(dialog.returnValue === "ok" ? byId("key-text").value.trim() : null), {
@@ -163,4 +165,4 @@ for (const input of byId("theme").querySelectorAll("input")) {
 }
 
 offer()
-videos.start()
+videos.start(location.hash.slice(1))

@@ -16,7 +16,7 @@ export class Choices {
         form: "compose",
         "aria-describedby": `${id}-note`,
       })
-      const small = element("small", {})
+      const small = element("small", { hidden: true })
       input.addEventListener("change", changed)
       this.inputs.set(value, input)
       this.smalls.set(value, small)

@@ -9,6 +9,7 @@ import { ASPECTS, Model, RESOLUTIONS, nearest } from "./models.js"
 import { notify, speak } from "./notices.js"
 import { Picture } from "./picture.js"
 import { faults, send } from "./request.js"
+import { videos } from "./videos.js"
 import { number, problem, sentence } from "./words.js"
 
 const TASKS = {
@@ -235,9 +236,10 @@ export class Form {
     byId("prompt").focus({ preventScroll: true })
   }
 
-  /** Fill the form with what a video was made with. */
+  /** Fill the form with what a video was made with, and from, if that is still there. */
   reuse(video) {
-    this.turn("generate")
+    const source = videos.get(video.remixed_from_video_id)
+    this.turn(source ? video.operation : "generate", source)
     if (this.models.some((model) => model.id === video.model)) byId("model").value = video.model
     this.refresh()
     const { model } = this
@@ -250,8 +252,12 @@ export class Form {
     const size = height ? nearest(possible, distance) : { resolution: "own" }
     const fps = video.fps === model.defaults.fps ? "" : (video.fps ?? "")
     const texts = Object.fromEntries(TEXTS.map((id) => [id, String(video[id] ?? "")]))
-    const seconds = Number(video.seconds) || byId("seconds").value
-    this.restore({ ...texts, ...size, fps, seconds, style: video.style ?? "none", expanded: byId("expanded").value })
+    const added = video.operation === "extend" // its seconds are those of the whole, not of what was added
+    const seconds = (!added && Number(video.seconds)) || byId("seconds").value
+    const style = video.style ?? "none"
+    const { strength, direction, loop: seam } = video
+    const expanded = byId("expanded").value
+    this.restore({ ...texts, ...size, fps, seconds, style, strength, direction, seam, loop: !source && seam, expanded })
     byId("advanced").open = true
     speak("The settings are in the form.")
   }

@@ -4,7 +4,7 @@ import * as api from "./api.js"
 import { byId, element } from "./element.js"
 import { notify } from "./notices.js"
 import { isActive, videos } from "./videos.js"
-import { number, place, plural, problem, when } from "./words.js"
+import { brief, number, place, plural, problem, when } from "./words.js"
 
 const COLUMNS = 4
 const MOST = 16 // frames on the API's spritesheet
@@ -86,10 +86,8 @@ class Card {
     this.left.textContent = when(video.created_at)
     this.right.textContent = seconds ? `${number(seconds)} s` : ""
     this.name.textContent = video.prompt
-    this.button.setAttribute(
-      "aria-label",
-      `${video.prompt}, ${STATES[video.status]}${seconds ? `, ${number(seconds)} seconds` : ""}`,
-    )
+    const told = [brief(video.prompt), STATES[video.status], seconds && `${number(seconds)} seconds`]
+    this.button.setAttribute("aria-label", told.filter(Boolean).join(", "))
     if (chosen) this.button.setAttribute("aria-current", "true")
     else this.button.removeAttribute("aria-current")
     this.words.textContent = this.state(video)

@@ -12,7 +12,7 @@ const STILL = matchMedia("(prefers-reduced-motion: reduce)")
 export class Stage {
   /** `acts` are {reuse, turn, remove, select, tries(), write, can(video, task)}: what the rest of the page does. */
   constructor(acts) {
-    Object.assign(this, { acts, id: null, drawn: null })
+    Object.assign(this, { acts, id: null, drawn: null, refused: 0 })
     this.body = byId("stage-body")
     setInterval(() => this.tick(), 250)
     this.watch()
@@ -190,7 +190,8 @@ export class Stage {
     const passed = api.now() - began
     const queued = video.status === "queued"
     set(this.line, queued ? place(video.queue_position) : this.preview.hidden ? "Developing" : "")
-    set(this.hint, queued ? "It begins as soon as ComfyUI has finished what is before it." : "")
+    const unseen = this.without ? "To watch it here, start ComfyUI with --preview-method auto." : ""
+    set(this.hint, queued ? "It begins as soon as ComfyUI has finished what is before it." : unseen)
     this.words.hidden = !queued && !this.preview.hidden
     const left = video.progress > 5 ? ` · ${roughly((passed / video.progress) * (100 - video.progress))} left` : ""
     const step = video.steps ? `Step ${video.step} of ${video.steps} · ` : ""
@@ -208,7 +209,7 @@ export class Stage {
     for (;;) {
       const { video } = this
       if (video?.status === "in_progress" && video.progress > 0 && !document.hidden) await this.look(video)
-      await new Promise((done) => setTimeout(done, PREVIEW_MS))
+      await new Promise((done) => setTimeout(done, PREVIEW_MS * (this.without ? 10 : 1)))
     }
   }
 
@@ -220,9 +221,15 @@ export class Stage {
       this.preview.src = url
       this.preview.hidden = false
       if (before) URL.revokeObjectURL(before)
-    } catch {
-      // None yet, or ComfyUI makes none: the words stay.
+      this.refused = 0
+    } catch (error) {
+      if (error.code === "no_preview") this.refused += 1
     }
+  }
+
+  /** Whether ComfyUI seems to make no previews. */
+  get without() {
+    return this.refused > 4
   }
 
   async cancel(video, button) {

@@ -28,10 +28,15 @@ class Videos extends EventTarget {
     return this.#hidden.has(id) ? undefined : this.#known.get(id)
   }
 
-  /** Begin, and go on for as long as the page is there. */
-  start() {
+  /** Begin, and go on for as long as the page is there. `linked`: one that is wanted however old it is, if it exists. */
+  async start(linked) {
     document.addEventListener("visibilitychange", () => document.hidden || this.look())
-    return this.look()
+    if (linked)
+      await api.retrieve(linked).then(
+        (video) => this.#keep(video),
+        () => {},
+      )
+    this.look()
   }
 
   /** Ask the server now. */

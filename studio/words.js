@@ -36,7 +36,10 @@ export function when(stamp) {
   return date.toLocaleString(undefined, today ? { timeStyle: "short" } : { dateStyle: "medium" })
 }
 
-export const TASKS = { generate: "Video", edit: "Remix", extend: "Extension" }
+/** The beginning of a text, for where there is no room for all of it. */
+export const brief = (text, most = 120) => (text.length > most ? `${text.slice(0, most).trimEnd()} …` : text)
+
+export const TASKS = { generate: "Video", storyboard: "Storyboard", edit: "Remix", extend: "Extension", loop: "Loop" }
 
 const REMEDIES = {
   quota_exceeded: "Delete videos that you no longer need, or raise quota_gb in user/atelier/api.json.",
