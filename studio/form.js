@@ -10,7 +10,7 @@ import { notify, speak } from "./notices.js"
 import { Picture } from "./picture.js"
 import { faults, send } from "./request.js"
 import { videos } from "./videos.js"
-import { number, problem, sentence } from "./words.js"
+import { brief, isUnbroken, number, problem, sentence } from "./words.js"
 
 const TASKS = {
   generate: { button: "Generate Video", length: "Duration" },
@@ -78,6 +78,8 @@ export class Form {
     byId("random-seed").addEventListener("click", () => this.seed(""))
     byId("reuse-seed").addEventListener("click", () => this.seed(this.shown()?.seed ?? ""))
     for (const area of document.querySelectorAll("textarea"))
+      area.addEventListener("beforeinput", ({ data }) => area.classList.toggle("unbroken", isUnbroken(data ?? area.value)))
+    for (const area of document.querySelectorAll("textarea"))
       area.addEventListener("keydown", (event) => {
         if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit()
       })
@@ -121,7 +123,7 @@ export class Form {
     )
     if (this.models.some((model) => model.id === chosen)) byId("model").value = chosen
     this.fitted = null
-    this.restore(draft.get())
+    this.restore({ ...draft.get(), ...this.written }) // what was written while the server was asked stays
   }
 
   /** Bring the form's ranges, lists and hints to the model's. What was chosen stays where it is possible. */
@@ -146,13 +148,16 @@ export class Form {
   refresh() {
     const { model, task } = this
     if (this.models.length && this.fitted !== model) this.fit((this.fitted = model))
+    for (const area of document.querySelectorAll("textarea")) area.classList.toggle("unbroken", isUnbroken(area.value))
     for (const field of document.querySelectorAll("[data-for]"))
       field.hidden = !field.dataset.for.split(" ").includes(task)
     byId("generate").textContent = TASKS[task].button
-    say("model-note", model.problem)
-    this.refreshSize(model)
-    this.refreshLength(model)
-    this.refreshAbilities(model)
+    if (this.models.length) {
+      say("model-note", model.problem)
+      this.refreshSize(model)
+      this.refreshLength(model)
+      this.refreshAbilities(model)
+    }
     const strength = Number(byId("strength").value)
     byId("strength-text").value = `${strength} · ${STRENGTHS.find(([below]) => strength < below || below === 1)[1]}`
     byId("reuse-seed").disabled = !Number.isInteger(this.shown()?.seed)
@@ -214,7 +219,7 @@ export class Form {
     this.clearFaults()
     if (video) {
       byId("source-task").textContent = TASKS[task].title
-      byId("source-name").textContent = video.prompt
+      byId("source-name").textContent = brief(video.prompt)
       const picture = byId("source-picture")
       api.address(video.id, "thumbnail").then(
         (url) => (picture.src = url),
@@ -268,16 +273,20 @@ export class Form {
     byId("seed").focus()
   }
 
+  get written() {
+    const expanded = { useExpanded: byId("use-expanded").checked, expandedOf: this.expansion.of }
+    return { ...Object.fromEntries(TEXTS.map((id) => [id, byId(id).value])), ...expanded }
+  }
+
   get values() {
-    const controls = [...TEXTS, "model", "style", "seconds", "strength"].map((id) => [id, byId(id).value])
+    const controls = ["model", "style", "seconds", "strength"].map((id) => [id, byId(id).value])
     const strips = STRIPS.map((id) => [id, this[id].value])
-    return { ...Object.fromEntries([...controls, ...strips]), loop: byId("loop").checked }
+    return { ...this.written, ...Object.fromEntries([...controls, ...strips]), loop: byId("loop").checked }
   }
 
   remember() {
     if (!this.models.length) return
-    const expanded = { useExpanded: byId("use-expanded").checked, expandedOf: this.expansion.of }
-    draft.set({ ...this.values, ...expanded, aspect: this.aspectChosen ? this.aspect.value : null })
+    draft.set({ ...this.values, aspect: this.aspectChosen ? this.aspect.value : null })
   }
 
   restore(values) {
@@ -295,6 +304,7 @@ export class Form {
   async send() {
     if (this.sending) return
     this.clearFaults()
+    if (!this.models.length) return this.refuse(new Error("The server has not told yet which models there are."))
     const { task, source } = this
     const on = (id) => !byId(id).disabled
     const { style, negative_prompt, loop, ...values } = this.values

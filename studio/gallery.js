@@ -85,7 +85,7 @@ class Card {
     const seconds = Number(video.duration ?? video.seconds)
     this.left.textContent = when(video.created_at)
     this.right.textContent = seconds ? `${number(seconds)} s` : ""
-    this.name.textContent = video.prompt
+    this.name.textContent = brief(video.prompt)
     const told = [brief(video.prompt), STATES[video.status], seconds && `${number(seconds)} seconds`]
     this.button.setAttribute("aria-label", told.filter(Boolean).join(", "))
     if (chosen) this.button.setAttribute("aria-current", "true")

@@ -4,7 +4,7 @@ import * as api from "./api.js"
 import { byId, element } from "./element.js"
 import { notify } from "./notices.js"
 import { isActive, videos } from "./videos.js"
-import { TASKS, elapsed, number, place, problem, roughly, sentence, size, when } from "./words.js"
+import { TASKS, brief, elapsed, isUnbroken, number, place, problem, roughly, sentence, size, when } from "./words.js"
 
 const PREVIEW_MS = 500
 const STILL = matchMedia("(prefers-reduced-motion: reduce)")
@@ -87,7 +87,7 @@ export class Stage {
       controls: true,
       loop: true,
       playsinline: true,
-      "aria-label": `Video: ${video.prompt}`,
+      "aria-label": `Video: ${brief(video.prompt)}`,
     })
     player.muted = true
     player.autoplay = !STILL.matches
@@ -156,7 +156,7 @@ export class Stage {
     return element(
       "div.made",
       {},
-      element("p", {}, video.prompt ?? ""),
+      element(isUnbroken(video.prompt) ? "p.unbroken" : "p", {}, video.prompt),
       does,
       ...notes,
       element("dl", {}, ...list),

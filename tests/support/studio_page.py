@@ -53,7 +53,7 @@ class Studio:
 
     def ready(self) -> None:
         """The server's models and videos have been listed."""
-        self.page.locator("#model option").first.wait_for(state="attached")
+        self.page.locator("#model optgroup").first.wait_for(state="attached")
         self.page.wait_for_function("() => !!document.querySelector('#stage-body > *')")
 
     # What is to be seen
@@ -123,7 +123,7 @@ def opened(browser: Browser, url: str, **context: Any) -> Iterator[Studio]:
     try:
         studio = Studio(profile.new_page(), url)
         yield studio
-        assert studio.errors == []
-        assert studio.outside == []
+        assert not studio.errors, studio.errors
+        assert not studio.outside, studio.outside
     finally:
         profile.close()
