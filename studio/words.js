@@ -39,7 +39,7 @@ export function when(stamp) {
 /** The beginning of a text, for where there is no room for all of it. */
 export const brief = (text, most = 120) => (text.length > most ? `${text.slice(0, most).trimEnd()} …` : text)
 
-/** Whether there is a word in it so long that looking for a good place to break it would stop the page for seconds. */
+/** Whether there is a word in it so long that setting it in our type would stop the page for seconds. */
 export const isUnbroken = (text) => /\S{400}/.test(text)
 
 export const TASKS = { generate: "Video", storyboard: "Storyboard", edit: "Remix", extend: "Extension", loop: "Loop" }

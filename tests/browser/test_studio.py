@@ -353,8 +353,8 @@ def test_a_video_opens_in_the_node_graph(browser, comfyui, version):
         body = wire_client.FAST | {"prompt": "a blue square rising", "seed": 61}
         video = wire_client.wait(client, client.post("/videos", json=body).json())
     with studio_page.opened(browser, url, viewport={"width": 1400, "height": 900}) as studio:
-        studio.page.context.add_init_script(editor.NO_BANNERS)
         studio.open(f"#{video['id']}")
+        studio.page.context.add_init_script(editor.NO_BANNERS)
         with studio.page.context.expect_page() as opened:
             studio.page.get_by_role("link", name="Open in node graph").click()
         view = editor.Editor(opened.value)

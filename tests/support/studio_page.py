@@ -36,7 +36,7 @@ class Studio:
     def __post_init__(self) -> None:
         self.page.set_default_timeout(TIMEOUT)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.context.on("request", lambda request: self._note(request.url))
+        self.page.on("request", lambda request: self._note(request.url))
         self.open()
 
     def _note(self, url: str) -> None:
