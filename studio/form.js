@@ -78,7 +78,9 @@ export class Form {
     byId("random-seed").addEventListener("click", () => this.seed(""))
     byId("reuse-seed").addEventListener("click", () => this.seed(this.shown()?.seed ?? ""))
     for (const area of document.querySelectorAll("textarea"))
-      area.addEventListener("beforeinput", ({ data }) => area.classList.toggle("unbroken", isUnbroken(data ?? area.value)))
+      area.addEventListener("beforeinput", ({ data }) =>
+        area.classList.toggle("unbroken", isUnbroken(data ?? area.value)),
+      )
     for (const area of document.querySelectorAll("textarea"))
       area.addEventListener("keydown", (event) => {
         if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit()
