@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Atelier's one task runner: python run.py demo | serve | test | bench | shots | lint | pocket.
+"""Atelier's one task runner: python run.py demo | serve | test | bench | shots | pictures | lint | pocket.
 
 It makes what it needs on first use (.venv, a pinned ComfyUI), says what it does, and takes up where it was interrupted.
 Standard library only; the work itself is done by the scripts in tools/, inside the environment.
@@ -33,6 +33,7 @@ USAGE = """usage: python run.py COMMAND [options]
   bench             the benchmarks; --json FILE also writes the figures
   lint              ruff: rules and layout
   shots             the editing nodes' figures, into docs/shots.md (shots --help)
+  pictures          the pictures of the help pages and templates (pictures --help)
   pocket            train the small model that ships with the pack (pocket --help)
 
 COMFYUI_PATH     your ComfyUI folder instead of the pinned release
@@ -75,6 +76,10 @@ def run_shots(arguments: list[str]) -> int:
     return _run_in_environment("shots_table.py", arguments)
 
 
+def run_pictures(arguments: list[str]) -> int:
+    return _run_in_environment("pictures.py", arguments)
+
+
 def run_pocket(arguments: list[str]) -> int:
     return _run_in_environment("train_pocket.py", arguments)
 
@@ -94,6 +99,7 @@ COMMANDS = {
     "test": run_tests,
     "bench": run_bench,
     "shots": run_shots,
+    "pictures": run_pictures,
     "lint": run_lint,
     "pocket": run_pocket,
 }

@@ -111,6 +111,12 @@ def test_pictures_of_help_pages_are_there_and_small():
     assert all((pages / name).stat().st_size < 100_000 for name in named)
 
 
+def test_every_saved_graph_has_a_small_picture_for_the_template_browser():
+    graphs, pictures = ((ROOT / "workflows").glob(f"*.{kind}") for kind in ("json", "jpg"))
+    small = {picture.stem for picture in pictures if picture.stat().st_size < 100_000}
+    assert small == {graph.stem for graph in graphs}
+
+
 def test_the_styles_are_whole():
     styles = json.loads((ROOT / "styles.json").read_text(encoding="utf-8"))
     assert {"archival", "film noir", "cardboard & papercraft", "whimsical stop motion", "balloon world"} <= set(styles)

@@ -12,7 +12,7 @@ GAP, LABEL = 6, 16
 
 def contact_sheet(video: Path, target: Path, count: int = 12, columns: int = 4, width: int = 192) -> Path:
     """Write ``count`` frames of ``video``, evenly spread from first to last, as a PNG; ``width`` is a frame's."""
-    frames = _pick(video, count)
+    frames = frames_of(video, count)
     columns = min(columns, len(frames))
     rows = math.ceil(len(frames) / columns)
     height = round(frames[0][1].height * width / frames[0][1].width)
@@ -28,7 +28,7 @@ def contact_sheet(video: Path, target: Path, count: int = 12, columns: int = 4, 
     return target
 
 
-def _pick(video: Path, count: int) -> list[tuple[float, Image.Image]]:
+def frames_of(video: Path, count: int) -> list[tuple[float, Image.Image]]:
     """(time, picture) of ``count`` frames, or of all when there are fewer. Two passes, so that only these are kept."""
     with av.open(str(video)) as container:
         total = sum(1 for _ in container.decode(video=0))

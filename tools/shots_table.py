@@ -1,6 +1,6 @@
-"""The shots' figures and pictures: every editing node on real clips with the built-in model, into docs/shots.md.
+"""The shots' figures: every editing node on real clips with the built-in model, into docs/shots.md.
 
-What is measured stands in tools/shots/; here are its targets, the table and the pictures of the help pages.
+What is measured stands in tools/shots/; here are its targets and the table.
 """
 
 import argparse
@@ -18,9 +18,6 @@ from shots.measures import TOOLS, Made
 from shots.studio import Studio
 
 DOCUMENT = comfyui.ROOT / "docs" / "shots.md"
-PICTURES = comfyui.ROOT / "web" / "docs"
-SHOWN = 9
-"""Frames in a row of a help page's picture."""
 
 HEAD = """# Shots, measured
 
@@ -86,16 +83,6 @@ def row(tool: str, figure: Figure) -> str:
     return f"| {tool} | {figure.name} | {short(figure.value)}{figure.unit} | {target} | {verdict} | {notes} |"
 
 
-def picture(node: str, made: Made) -> None:
-    """The first clip's source and result, a row each, for the node's help page."""
-    from atelier.media.sheet import contact_sheet
-    from PIL import Image
-
-    every = -(-max(map(len, made.clips)) // SHOWN)  # the same for all, so that columns are moments
-    sheet = contact_sheet([clip[::every] for clip in made.clips], SHOWN, 72)[0]
-    Image.fromarray((sheet * 255).round().byte().numpy()).save(PICTURES / f"{node}.webp", quality=80, method=6)
-
-
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="run.py shots", description="Measures the editing nodes: docs/shots.md.")
     options.add_argument("names", nargs="*", metavar="TOOL", help=f"only these, not written: {', '.join(TOOLS)}")
@@ -130,13 +117,11 @@ def main() -> int:
 
 def measure(studio: Studio, chosen: dict, options: argparse.Namespace) -> list[str]:
     rows = []
-    for tool, (node, measured) in chosen.items():
+    for tool, (_, measured) in chosen.items():
         made = [measured(studio, number) for number in range(options.clips)]
         for figure in figures_of(tool, made):
             rows.append(row(tool, figure))
             say(f"{tool}: {figure.line()}")
-        if node and not options.names:
-            picture(node, made[0])
         if options.pictures:
             look(options.pictures / f"{tool.replace(', ', '-').replace(' ', '-').lower()}.png", made[:6])
     return rows

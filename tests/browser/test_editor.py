@@ -66,6 +66,20 @@ def test_help_pages_are_served(view):
         assert view.page.evaluate(fetch, f"/extensions/atelier/docs/{picture.name}")[0] == 200
 
 
+SEE_PICTURES = """async names => Promise.all(names.map(name => new Promise(done => {
+    const picture = new Image()
+    picture.onload = () => done([picture.naturalWidth, picture.naturalHeight])
+    picture.onerror = () => done(name)
+    picture.src = app.api.apiURL(`/workflow_templates/atelier/${name}.jpg`)
+})))"""
+
+
+@pytest.mark.parametrize("view", ["pinned"], indirect=True)
+def test_templates_have_pictures_where_the_template_browser_looks(view):
+    sizes = view.page.evaluate(SEE_PICTURES, GRAPHS)
+    assert all(size[0] == size[1] > 300 for size in sizes), sizes
+
+
 def opened_as_saved(view, saved: dict) -> None:
     """No node is missing or wrong; values and links on the canvas are those of the file."""
     nodes = {node["id"]: node for node in view.nodes()}

@@ -9,13 +9,13 @@ EXAMPLES = json.loads((Path(__file__).parents[1] / "storyboards.json").read_text
 TURN = "0s: a red circle moving right on a black background\n1.6s: a red circle moving left on a black background"
 
 READ = """async examples => {
-    const {read, check, spans} = await import('/extensions/atelier/storyboard/board.js')
+    const {read, check} = await import('/extensions/atelier/storyboard/board.js')
     return examples.map(({text, length = null, images = null}) => {
         const {cards, errors} = read(text)
         errors.push(...check(cards, length, images))
         const names = ['line', 'time', 'words', 'cut', 'image', 'strength']
         const seen = cards.map(card => Object.fromEntries(names.map(name => [name, card[name]])))
-        return errors.length ? {error: errors[0].message} : {cards: seen, spans: spans(cards, length)}
+        return errors.length ? {error: errors[0].message} : {cards: seen}
     })
 }"""
 NODE = "() => { window.board = app.graph._nodes.find(node => node.type === 'AtelierStoryboard') }"
@@ -72,7 +72,7 @@ def drag(page, card: int, seconds: float, shift: bool = False) -> None:
 @pytest.mark.parametrize("view", ["pinned"], indirect=True)
 def test_it_reads_a_board_as_python_does(view):
     """tests/models/test_storyboard.py reads the same examples."""
-    wanted = [{key: value for key, value in each.items() if key in ("error", "cards", "spans")} for each in EXAMPLES]
+    wanted = [{key: value for key, value in each.items() if key in ("error", "cards")} for each in EXAMPLES]
     assert view.page.evaluate(READ, EXAMPLES) == wanted
 
 

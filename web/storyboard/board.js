@@ -4,10 +4,8 @@
  * Both read tests/storyboards.json, so that they do not drift apart. Nothing here knows of a page or of a graph.
  */
 
-/** Seconds in which one card's words fade into the next one's, where the cards flow. */
-export const BLEND = 0.5
 /** Seconds: a card that comes sooner than this after the one before is cut to. */
-export const CLOSE = 1.0
+const CLOSE = 1.0
 const EXPECTED = "Write one card a line: '2.5s: words', '2.5s cut: words' or '2.5s [image 1, 0.8]: words'."
 
 const LINE_BREAK = /\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]/
@@ -55,15 +53,6 @@ export function check(cards, length, images) {
             errors.push({line, message: `Line ${line} names image ${image}, but ${images} are connected to 'images'.`})
     }
     return errors
-}
-
-/** [start, end] in seconds in which each card's words hold; where cards flow, they overlap by BLEND at most. */
-export function spans(cards, length) {
-    return cards.map((card, place) => {
-        const [after, next] = [cards[place + 1], cards[place + 2]]
-        const fade = after && !after.cut ? Math.min(BLEND, ((next ? next.time : length) - after.time) / 2) : 0
-        return [place ? card.time : 0, after ? after.time + fade : length]
-    })
 }
 
 /** The text with some parts of a card's line written anew: time, cut, image, strength, words. */

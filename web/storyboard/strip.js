@@ -1,12 +1,13 @@
 /** The cards as blocks on a line of time: drawn, dragged, and moved with the keyboard. It changes nothing by itself. */
 
-import { BLEND, short } from "./board.js"
+import { short } from "./board.js"
 import { make, set } from "./elements.js"
 import { FINE, hundredths, nearest, next } from "./moments.js"
 
 const LABEL_ROOM = 46, TICK_ROOM = 4 // pixels
 const LABEL_STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600]
 const DRAG_FROM = 3 // pixels: less is a click
+const FADE = 0.5 // seconds in which the colour of a card that flows comes out of the one before
 const HUES = [212, 276, 168, 42, 316, 190, 248, 96]
 /** Where the shot's end is unknown, the line goes on behind the last card: by this share of its time, or a second. */
 const ROOM = 0.25
@@ -58,7 +59,7 @@ export function makeStrip(actions) {
         const how = place ? (card.cut ? "cut to" : "flows on") : "the start"
         block.className = ["card", wrong && "wrong", card.cut && place && "cut", selected === card.line && "selected"]
             .filter(Boolean).join(" ")
-        const fade = place && !card.cut ? Math.min(BLEND, length) / length : 0
+        const fade = place && !card.cut ? Math.min(FADE, length) / length : 0
         set(block, {
             "--from": percent(held), "--length": percent(length), "--hue": hue(place), "--hue-before": hue(place - 1),
             "--fade": `${fade * 100}%`, "--head": `${(card.time - held) / length * 100}%`,
@@ -153,8 +154,8 @@ export function makeStrip(actions) {
         const {whole, moments, shot} = shown, room = whole / width
         const step = LABEL_STEPS.find(each => each >= LABEL_ROOM * room) ?? Math.ceil(LABEL_ROOM * room / 600) * 600
         const marks = []
-        for (let place = 0; place * step < whole + 1e-6; place++)
-            marks.push(make("span", {className: "label", textContent: `${short(place * step)} s`, "--at": percent(place * step)}))
+        for (let time = 0; time < whole - LABEL_ROOM / 2 * room; time += step)
+            marks.push(make("span", {className: "label", textContent: `${short(time)} s`, "--at": percent(time)}))
         const every = moments?.at(2) - moments?.at(1)
         if (shot?.latent_frame && every >= TICK_ROOM * room)
             for (let index = 0; moments.at(index) < shot.seconds; index++)
