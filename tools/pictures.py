@@ -160,7 +160,7 @@ def template_pictures(names: list[str]) -> None:
 def _tiled(pictures: list[Any]) -> Any:
     from PIL import Image
 
-    tiled = Image.new("RGB", (3 * (SIDE + GAP) - GAP,) * 2)
+    tiled = Image.new("RGB", (3 * (SIDE + GAP) - GAP,) * 2, "#606060")
     for number, picture in enumerate(pictures):
         at = tuple(place * (SIDE + GAP) for place in (number % 3, number // 3))
         tiled.paste(picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS), at)
