@@ -34,6 +34,8 @@ FEATURES: dict[str, tuple[str, str, str | None]] = {
 }
 """What can be asked for: which graph must listen to which field, and which of the model's abilities it takes."""
 
+_looked_at: set[str] = set()
+
 
 async def names() -> list[str]:
     """What a request can name: the owner's and OpenAI's names, then whatever Load Video Model has in its list."""
@@ -71,7 +73,11 @@ async def entry(name: str) -> Json:
 async def facts(choice: str) -> Json:
     """What is known of a choice of Load Video Model; {"problem": why not} where its file cannot be used."""
     try:
-        return await asyncio.to_thread(about, choice)
+        if choice in _looked_at:  # what is remembered of it is told at once
+            return about(choice)
+        known = await asyncio.to_thread(about, choice)
+        _looked_at.add(choice)
+        return known
     except Exception as error:  # a stranger's file: whatever is wrong with it, the list of models goes on
         logging.info("Atelier: %s: %s", choice, error)
         return {"problem": str(error) or type(error).__name__}

@@ -121,7 +121,7 @@ def _refuse_if_full(store: Store) -> None:
     limits = settings.current()
     if limits.quota_gb is not None and store.bytes_kept() >= limits.quota_gb * 1e9:
         raise ApiError(403, "quota_exceeded", f"The videos take {limits.quota_gb:g} GB or more: delete some first.")
-    if len(store.active()) >= limits.max_waiting:
+    if store.count_active() >= limits.max_waiting:
         raise ApiError(429, "queue_full", f"{limits.max_waiting} jobs are waiting already.")
 
 

@@ -119,6 +119,12 @@ class Store:
         """Jobs that wait or run, deleted ones too, oldest first."""
         return self._all(sql.select(jobs).where(jobs.c.status.in_(ACTIVE)).order_by(jobs.c.seq))
 
+    def count_active(self) -> int:
+        with self._engine.connect() as connection:
+            return connection.execute(
+                sql.select(sql.func.count()).select_from(jobs).where(jobs.c.status.in_(ACTIVE))
+            ).scalar_one()
+
     def expired(self) -> list[Row]:
         return self._all(sql.select(jobs).where(jobs.c.expires_at < time.time()))
 

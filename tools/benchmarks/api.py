@@ -24,13 +24,14 @@ def api() -> list[Figure]:
     """Milliseconds: create to queued, with the shipped graph; a page of 100 and all pages of 10,000 jobs."""
     with tempfile.TemporaryDirectory(prefix="atelier-bench-api-") as base:
         with running(Path(base), "comfyui") as server, Client(server.url) as client:
-            ours, computed, theirs = _create_and_queue(client, server.process.pid)
+            ours, computed, theirs, core_computed = _create_and_queue(client, server.process.pid)
         _fill(Path(base) / "user" / "atelier" / "videos.db")
         with running(Path(base), "again") as server, Client(server.url) as client:
             client.get("/v1/videos")
             pages, paging = _list(client, server.process.pid)
             whole = [_timed(_list_all, client)[0] for _ in range(3)]
-    core = f"ComfyUI's own POST /prompt with the same graph: {statistics.median(theirs):.1f} ms"
+    core = ", ".join([f"{statistics.median(theirs):.1f} ms", *_processor(core_computed)])
+    core = f"ComfyUI's own POST /prompt with the same graph: {core}"
     return [
         Figure("api, create", tuple(ours), 20, " ms", note="; ".join([*_processor(computed), core])),
         Figure("api, list", tuple(pages), 50, " ms", note="; ".join([*_processor(paging), f"{PAGE} of {JOBS} jobs"])),
@@ -51,29 +52,30 @@ def _computed(process: int) -> float:
 
 def _list(client: Client, process: int) -> tuple[list[float], list[float]]:
     """Milliseconds of a page of the list, and of the server's own thread for it."""
-    pages, computed = [], []
-    for _ in range(ROUNDS):
-        before = _computed(process)
-        pages.append(_timed(client.get, f"/v1/videos?limit={PAGE}")[0])
-        computed.append(_computed(process) - before)
-    return pages, computed
+    pages = [_measured(process, client.get, f"/v1/videos?limit={PAGE}")[:2] for _ in range(ROUNDS)]
+    return [wall for wall, _ in pages], [computed for _, computed in pages]
 
 
-def _create_and_queue(client: Client, process: int) -> tuple[list[float], list[float], list[float]]:
-    """Milliseconds of POST /v1/videos, of the server's own thread for it, and, in turn, of POST /prompt with the graph
-    that came of it."""
-    ours, computed, theirs = [], [], []
+def _create_and_queue(client: Client, process: int) -> list[list[float]]:
+    """Milliseconds of POST /v1/videos, those of the server's own thread for it, and, in turn, both of POST /prompt with
+    the graph that came of it."""
+    rounds = []
     for seed in range(ROUNDS + 1):
-        before = _computed(process)
-        milliseconds, video = _timed(client.post, "/v1/videos", SHOT | {"seed": seed})
-        computed.append(_computed(process) - before)
+        *ours, video = _measured(process, client.post, "/v1/videos", SHOT | {"seed": seed})
         _until_ended(client, video["id"])
         record = client.history(str(uuid.UUID(video["id"].removeprefix("video_"))))
-        ours.append(milliseconds)
-        milliseconds, queued = _timed(client.post, "/prompt", {"prompt": record["prompt"][2], "client_id": client.id})
+        again = {"prompt": record["prompt"][2], "client_id": client.id}
+        *theirs, queued = _measured(process, client.post, "/prompt", again)
         client.wait(queued["prompt_id"])
-        theirs.append(milliseconds)
-    return ours[1:], computed[1:], theirs[1:]
+        rounds.append(ours + theirs)
+    return [list(column) for column in zip(*rounds[1:], strict=True)]
+
+
+def _measured(process: int, call: Any, *arguments: Any) -> tuple[float, float, Any]:
+    """(milliseconds, milliseconds that the server's own thread computed, what the call returns)."""
+    before = _computed(process)
+    milliseconds, answer = _timed(call, *arguments)
+    return milliseconds, _computed(process) - before, answer
 
 
 def _until_ended(client: Client, video_id: str) -> None:
