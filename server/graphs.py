@@ -37,6 +37,7 @@ class Graph:
     """A saved graph and the schemas of its nodes."""
 
     file: Path
+    text: str
     workflow: Json
     schemas: Json
 
@@ -65,7 +66,7 @@ class Graph:
 
         A value of None leaves what the artist saved.
         """
-        workflow = copy.deepcopy(self.workflow)
+        workflow = json.loads(self.text)  # several times faster than a deep copy
         for node in workflow["nodes"]:
             for mark in _marks(node):
                 if mark["without"]:
@@ -93,9 +94,10 @@ async def load(operation: str) -> Graph:
 async def _checked(file: Path) -> Graph:
     """The graph in a file, every mark of which fits its node."""
     try:
-        workflow = json.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        workflow = json.loads(text)
         types = node_types(workflow)
-        graph = Graph(file, workflow, await comfy_queue.schemas(types))
+        graph = Graph(file, text, workflow, await comfy_queue.schemas(types))
         to_api(workflow, graph.schemas)
         for node in workflow["nodes"]:
             for mark in _marks(node):
