@@ -89,5 +89,5 @@ export function makeFields(actions) {
         else words.setSelectionRange(words.value.length, words.value.length)
     }
 
-    return {element, draw, edit}
+    return {element, draw, edit, focusAdd: () => more.focus({preventScroll: true})}
 }

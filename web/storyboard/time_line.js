@@ -28,7 +28,7 @@ export function makeTimeLine({write, done, point}) {
     })
     const fields = makeFields({change, add: addBehind, remove, toggle, done, leave: () => strip.focus(selected)})
     const message = make("div", {className: "message", role: "status"})
-    const element = make("div", {className: "atelier-storyboard"}, strip.element, message, fields.element)
+    const element = make("div", {className: "atelier-storyboard", on: {keydown: keep}}, strip.element, message, fields.element)
 
     function show(now) {
         given = now
@@ -64,6 +64,11 @@ export function makeTimeLine({write, done, point}) {
         return make("button", {type: "button", textContent: text, title: `Show line ${line}`, on: {click: show}})
     }
 
+    /** ComfyUI removes the chosen node with these keys; in here they are for cards and letters. */
+    function keep(event) {
+        if (event.key === "Delete" || event.key === "Backspace") event.stopPropagation()
+    }
+
     function put(text) {
         write(text)
         show({...given, text})
@@ -83,7 +88,8 @@ export function makeTimeLine({write, done, point}) {
         const neighbour = state.cards[place + 1] ?? state.cards[place - 1]
         selected = neighbour ? neighbour.line - (neighbour.line > card.line ? 1 : 0) : null
         put(removed(given.text, card))
-        strip.focus(selected)
+        if (neighbour) strip.focus(selected)
+        else fields.focusAdd()
         done()
     }
 
