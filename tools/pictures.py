@@ -75,7 +75,9 @@ def storyboard(studio: Studio) -> list[Any]:
 def variation_seeds(studio: Studio) -> list[Any]:
     """One prompt, four seeds in a row."""
     seeds = studio.call(studio.nodes.VariationSeeds, seed=10, count=4)
-    return [studio.decoded(studio.sampled(_empty(studio), "a green triangle on a white background", seed)) for seed in seeds]
+    return [
+        studio.decoded(studio.sampled(_empty(studio), "a green triangle on a white background", seed)) for seed in seeds
+    ]
 
 
 def pick_variation(studio: Studio) -> list[Any]:
