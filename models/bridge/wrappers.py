@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -58,10 +59,16 @@ def with_whole_tokens(
 
     As the reference pipeline does: known content begins with its first frame again, and what was made there is dropped.
     """
-    span = sample.class_obj.model_patcher.model.variant.grid.patch[0]
-    lead = -noise.shape[2] % span if noise.ndim == 5 else 0
+    variant = sample.class_obj.model_patcher.model.variant
+    lead = -noise.shape[2] % variant.grid.patch[0] if noise.ndim == 5 else 0
     if not lead:
         return sample(noise, latent, sampler, sigmas, mask, callback, disable_pbar, seed, **options)
+    if not noise.any():
+        logging.warning(
+            "Atelier: %s samples with a latent frame in front, which is no part of a LATENT: going on with a "
+            "half-finished clip, it begins as the clip's first. All steps in one sampler give a somewhat other clip.",
+            variant.name,
+        )
 
     def begun_again(clip: torch.Tensor) -> torch.Tensor:
         return torch.cat([clip[:, :, :1]] * lead + [clip], dim=2)
@@ -134,6 +141,7 @@ def with_own_sampler(
     family, variant = guider.inner_model.family, guider.inner_model.variant
     if family.sample is None:
         return sample(guider, sigmas, extra_args, callback, noise, latent, mask, *others)
+    _check_own_sampling(guider, sigmas, extra_args["model_options"], noise)
     guidance, conds, seed = getattr(guider, "cfg", 1.0), guider.conds, extra_args.get("seed")
 
     def prepare(frame: int, guidance: float, seen: dict[str, Any]) -> Callable[[torch.Tensor, float], torch.Tensor]:
@@ -168,6 +176,22 @@ def with_own_sampler(
         )
     finally:
         guider.cfg, guider.conds = guidance, conds
+
+
+def _check_own_sampling(guider: Any, sigmas: torch.Tensor, options: dict[str, Any], noise: torch.Tensor) -> None:
+    """Say what a family with a sampler of its own cannot do, and which nodes in front of it change nothing."""
+    name = guider.inner_model.variant.name
+    if sigmas[-1] > 0 or not noise.any():
+        raise ValueError(
+            f"{name} makes a clip frame by frame and cannot stop half-way, or go on where another sampler stopped: "
+            "sample it in one go, with noise added and none left over."
+        )
+    idle = {
+        "ModelSampling": "model_sampling" in guider.model_patcher.object_patches,
+        "Context Windows": "context_handler" in options,
+    }
+    for node in (node for node, there in idle.items() if there):
+        logging.warning("Atelier: %s has a sampler and a schedule of its own: %s changes nothing.", name, node)
 
 
 def _at_frame(entries: list[dict[str, Any]], variant: Variant, frame: int) -> list[dict[str, Any]]:
