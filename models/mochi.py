@@ -1,6 +1,7 @@
 """Mochi 1 preview (Genmo): diffusers' network and autoencoder, the linear-quadratic schedule, original file layouts.
 
-Sources: the model card of genmo/mochi-1-preview and Genmo's own inference settings (64 steps, guidance 4.5, 30 fps).
+Sources: the model card of genmo/mochi-1-preview (85 frames) and Genmo's own settings, demos/cli.py of
+github.com/genmoai/mochi (848 x 480, 64 steps, guidance 4.5, up to 163 frames at 30 fps).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXCaus
 
 from .bridge import call_network, load_weights, without_weights
 from .family import Family, Grid, Recipe, Shape, State, Text, Variant
-from .files import Checkpoint, CheckpointError, Component, dequantised, open_component, renamed
+from .files import Checkpoint, CheckpointError, Component, dequantised, exchange, open_component, renamed
 from .knowns import Knowns
 from .streaming import Pass, pieces
 
@@ -65,13 +66,20 @@ class MochiNetwork(MochiTransformer3DModel):
     ) -> torch.Tensor:
         """`forward` inside the wrappers of other nodes. Mochi counts time from noise to clip and points that way."""
         mask = context.new_ones(context.shape[:2]) if attention_mask is None else attention_mask
+        read = _prompt_length(mask)
         return -super().forward(
             hidden_states=x,
-            encoder_hidden_states=context,
+            encoder_hidden_states=context[:, :read],
             timestep=TIMESTEPS - timestep,
-            encoder_attention_mask=mask.bool(),
+            encoder_attention_mask=mask[:, :read].bool(),
             return_dict=False,
         )[0]
+
+
+def _prompt_length(mask: torch.Tensor) -> int:
+    """How many of the tokens [B, tokens] go up to the last one that is prompt: nothing reads those behind it."""
+    prompt = mask.any(dim=0).nonzero()
+    return int(prompt.max()) + 1 if len(prompt) else 1
 
 
 def build_network(variant: Variant) -> MochiNetwork:
@@ -104,7 +112,7 @@ NETWORK_NAMES = (
 
 
 def network_state(state: State) -> State:
-    """Original (Genmo) or diffusers key names -> diffusers key names."""
+    """Original (Genmo) or diffusers key names -> diffusers key names. Weights are changed in place."""
     if not any(key.startswith("blocks.") for key in state):
         return state
     # The last block does not write text, so its text norm is another class, with another name in diffusers.
@@ -112,9 +120,10 @@ def network_state(state: State) -> State:
     out = {}
     for key in list(state):
         weight, name = state.pop(key), renamed(key, NETWORK_NAMES).replace(f"{last}.", f"{last}_1.")
-        # diffusers has the gate after what it gates, and scale before shift.
-        swapped = ".net.0.proj." in name or name.startswith("norm_out.")
-        out |= _split(name, torch.cat(weight.chunk(2)[::-1]) if swapped else weight)
+        if ".net.0.proj." in name or name.startswith("norm_out."):
+            # diffusers has the gate after what it gates, and scale before shift.
+            exchange(*weight.chunk(2))
+        out |= _split(name, weight)
     return out
 
 

@@ -23,11 +23,11 @@ from console import Problem, guard, say
 
 BENCHMARKS = {
     "step": "a sampler step against diffusers' LTX, CogVideoX and Mochi pipelines, ratio",
-    "step_core": "a sampler step against ComfyUI core's own LTXV, ratio",
+    "step_core": "a sampler step against ComfyUI core's own LTX Video and Mochi, ratio",
     "parity": "difference from diffusers' pipelines, relative",
     "decode": "decoding by the piece: memory against length and diffusers' ways, time against one go",
     "startup": "what the pack adds to ComfyUI's start-up",
-    "load": "loading a 2 GB checkpoint: memory over its size, time over diffusers'",
+    "load": "loading checkpoints of LTX, CogVideoX and Mochi: memory over their size, time over diffusers'",
     "media": "writing and reading clips: time against core's Save Video, colours, memory at 8x the frames",
     "demo": "from command to MP4",
     "pyramid": "Pyramid Flow against a plain version of it: time per latent frame, memory",

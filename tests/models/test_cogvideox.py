@@ -10,6 +10,7 @@ import tiny_cogvideox
 import torch
 from atelier.models import bridge, checkpoint, cogvideox, knowns
 from atelier.models.files import CheckpointError, open_checkpoint
+from benchmarks.layout import in_sat_layout
 from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
 from reference import PROMPT, relative
 from tiny_cogvideox import HEIGHT, WIDTH
@@ -65,7 +66,7 @@ PUBLISHED["1.5 5B I2V"] = PUBLISHED["1.5 5B"] | dict(in_channels=32, ofs_embed_d
 def test_published_networks_map_key_for_key(name, layout):
     with torch.device("meta"):
         published = CogVideoXTransformer3DModel(**PUBLISHED[name]).state_dict()
-    stored = published if layout == "diffusers" else tiny_cogvideox.sat(published)
+    stored = published if layout == "diffusers" else in_sat_layout(published)
     config = cogvideox.network_config(shapes_of_file(stored))
     with torch.device("meta"):
         read = CogVideoXTransformer3DModel(**config).state_dict()
@@ -91,10 +92,11 @@ def test_single_file_gives_the_same_network(tmp_path, name, layout, prefix):
     expected = tiny_cogvideox.network(name).state_dict()
     if name == "5B I2V":
         expected["patch_embed.pos_embedding"] = torch.zeros(1, 17776, 64)  # of 226 words and 13 x 30 x 45 patches
-    state = expected if layout == "diffusers" else tiny_cogvideox.sat(expected)
+    state = expected if layout == "diffusers" else in_sat_layout(expected)
     model = checkpoint.load_model(tiny_cogvideox.single_file(tmp_path / "cogvideox.safetensors", state, prefix)).model
     # A head alone does not tell the 2B.
     assert model.variant.name == f"CogVideoX {name}".replace("2B", "5B").replace(" Fun", "-Fun")
+    assert model.variant.text.tokens == (224 if "1.5" in name else 226)
     weights = model.diffusion_model.state_dict()
     assert weights.keys() == expected.keys() and all(torch.equal(weights[key], expected[key]) for key in weights)
 
@@ -161,7 +163,7 @@ def test_inpainting_network_fills_any_hole(inpainting):
 
 
 def test_incomplete_file_is_named(tmp_path):
-    state = tiny_cogvideox.sat(tiny_cogvideox.network("5B").state_dict())
+    state = in_sat_layout(tiny_cogvideox.network("5B").state_dict())
     early, late = dict(state), dict(state)
     del early["mixins.final_layer.linear.weight"], late["transformer.layers.1.mlp.dense_4h_to_h.weight"]
     for part, missing in ((early, "proj_out.weight"), (late, "ff.net.2.weight")):

@@ -19,6 +19,7 @@ from atelier.models import bridge, checkpoint, files, ltx_video, mochi
 from atelier.models.files import CheckpointError
 from atelier.models.gguf import Quantised, in_eight_bits, numbers
 from atelier.models.lora import add_lora
+from benchmarks.layout import genmo_network, in_sat_layout
 from reference import relative
 from safetensors.torch import save_file
 
@@ -29,7 +30,7 @@ NETWORKS = {
     "ltx diffusers": (lambda: ltx_video.network_state(tiny.core_network().state_dict()), (1, 128, 2, 2, 3)),
     "cogvideox": (lambda: tiny_cogvideox.network("5B").state_dict(), (1, 16, 2, 4, 6)),
     "cogvideox sat": (
-        lambda: tiny_cogvideox.sat(tiny_cogvideox.network("5B").state_dict()),
+        lambda: in_sat_layout(tiny_cogvideox.network("5B").state_dict()),
         (1, 16, 2, 4, 6),
     ),
     "mochi original": (lambda: tiny_mochi.original(tiny_mochi.network().state_dict()), (1, 12, 2, 4, 4)),
@@ -73,7 +74,7 @@ def test_network_has_the_files_numbers(tmp_path, layout, kind):
 def test_layouts_move_quantised_rows_as_they_move_numbers():
     """Mochi's splits queries, keys and values and swaps halves."""
     generator = torch.Generator().manual_seed(0)
-    matrices = {key: torch.randn(12, 32, generator=generator) for key in tiny_mochi.core_network()}
+    matrices = {key: torch.randn(12, 32, generator=generator) for key in genmo_network()}
     rows = {key: Quantised.of(in_eight_bits(matrix), "Q8_0") for key, matrix in matrices.items()}
     expected = mochi.network_state({key: weight.numbers() for key, weight in rows.items()})
     assert all(torch.equal(weight.numbers(), expected[key]) for key, weight in mochi.network_state(rows).items())

@@ -19,6 +19,7 @@ from adapters import adapter, matrices, merged
 from atelier.models import bridge, checkpoint, ltx_video
 from atelier.models.files import CheckpointError
 from atelier.models.lora import add_lora
+from benchmarks.layout import in_sat_layout
 from reference import relative
 from safetensors.torch import save_file
 
@@ -36,8 +37,8 @@ LAYOUTS = {
     "pyramid sd3": lambda: tiny_pyramid.network("sd3").state_dict(),
     "ltx original": ltx,
     "mochi original": lambda: tiny_mochi.original(tiny_mochi.network().state_dict()),
-    "cogvideox sat": lambda: tiny_cogvideox.sat(tiny_cogvideox.network("5B").state_dict()),
-    "cogvideox sat 2b": lambda: tiny_cogvideox.sat(tiny_cogvideox.network("2B").state_dict()),
+    "cogvideox sat": lambda: in_sat_layout(tiny_cogvideox.network("5B").state_dict()),
+    "cogvideox sat 2b": lambda: in_sat_layout(tiny_cogvideox.network("2B").state_dict()),
 }
 
 

@@ -9,6 +9,7 @@ import tiny_mochi
 import torch
 from atelier.models import bridge, checkpoint, knowns, mochi
 from atelier.models.files import CheckpointError, Component, open_checkpoint, open_component
+from benchmarks.layout import genmo_network
 from diffusers import AutoencoderKLMochi, MochiTransformer3DModel
 from diffusers.loaders.single_file_utils import convert_mochi_transformer_checkpoint_to_diffusers
 from reference import PROMPT, relative
@@ -55,7 +56,7 @@ def test_encoding_equals_the_reference(case):
 
 
 def test_published_network_maps_key_for_key():
-    original = tiny_mochi.core_network()
+    original = genmo_network()
     config = mochi._network_config(shapes(original))
     with torch.device("meta"):
         expected = MochiTransformer3DModel(**config).state_dict()
@@ -66,7 +67,7 @@ def test_published_network_maps_key_for_key():
 def test_original_network_maps_as_diffusers_maps_it():
     """Value for value, with every matrix shrunk to a few rows."""
     generator = torch.Generator().manual_seed(0)
-    original = {key: torch.randn(12, 2, generator=generator) for key in tiny_mochi.core_network()}
+    original = {key: torch.randn(12, 2, generator=generator) for key in genmo_network()}
     theirs = convert_mochi_transformer_checkpoint_to_diffusers(dict(original))
     ours = mochi.network_state(dict(original))
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
@@ -84,8 +85,21 @@ def test_published_autoencoder_maps_key_for_key():
 @pytest.mark.parametrize("prefix", [tiny_mochi.PREFIX, ""], ids=["checkpoint", "diffusion model"])
 def test_original_file_gives_the_same_network(tmp_path, prefix):
     path = tiny_mochi.network_file(tmp_path / "mochi.safetensors", prefix)
+    written = path.read_bytes()
     state, expected = checkpoint.load_model(path).model.diffusion_model.state_dict(), tiny_mochi.network().state_dict()
     assert state.keys() == expected.keys() and all(torch.equal(state[key], expected[key]) for key in state)
+    assert path.read_bytes() == written  # weights that change places do so in memory
+
+
+@pytest.mark.parametrize("padding", [0, 3])
+def test_text_behind_the_prompt_changes_nothing(case, padding):
+    network, generator = case.folder.model.model.diffusion_model, torch.Generator().manual_seed(4)
+    x, text = torch.randn(2, 12, 2, 4, 4, generator=generator), torch.randn(2, 8, tiny.TEXT_WIDTH, generator=generator)
+    mask = (torch.arange(8) < torch.tensor([[0], [8 - padding]])).long()
+    time = torch.full((2,), 500.0)
+    whole = -MochiTransformer3DModel.forward(network, x, text, 1000 - time, mask.bool(), return_dict=False)[0]
+    assert relative(network(x, time, text, mask), whole) <= 1e-5
+    assert torch.isfinite(network(x, time, text, torch.zeros_like(mask))).all()
 
 
 def test_float8_file_computes_wider(tmp_path):

@@ -15,6 +15,7 @@ import tiny
 import tiny_cogvideox
 import tiny_mochi
 import torch
+from benchmarks.layout import in_sat_layout
 from client import GraphRejected, JobFailed, JobInterrupted
 from safetensors.torch import load_file, save_file
 
@@ -133,7 +134,7 @@ def test_cogvideox_fun_under_the_config_of_the_plain_model(server, models):
 
 
 def test_sat_file_with_keys_missing(server, models):
-    state = tiny_cogvideox.sat(tiny_cogvideox.network("5B").state_dict())
+    state = in_sat_layout(tiny_cogvideox.network("5B").state_dict())
     del state["transformer.layers.1.mlp.dense_4h_to_h.weight"]
     tiny_cogvideox.single_file(put(models / "diffusion_models", "sat.safetensors"), state)
     tiny.t5_file(put(models / "text_encoders", "t5xxl.safetensors"))

@@ -20,7 +20,7 @@ import tiny_mochi
 import torch
 from atelier.models import bridge, checkpoint, cogvideox, knowns, ltx_video
 from atelier.models.family import sigmas_for
-from benchmarks.layout import in_original_layout
+from benchmarks.layout import in_original_layout, in_sat_layout
 from diffusers import (
     CogVideoXVideoToVideoPipeline,
     FlowMatchEulerDiscreteScheduler,
@@ -254,7 +254,7 @@ class CogVideoX(Case):
         return tiny_cogvideox.network(self.variant)
 
     def original(self) -> dict[str, torch.Tensor]:
-        state = tiny_cogvideox.sat(self.network().state_dict())
+        state = in_sat_layout(self.network().state_dict())
         return {f"model.diffusion_model.{key}": weight for key, weight in state.items()}
 
     def write_folder(self, path: Path) -> None:

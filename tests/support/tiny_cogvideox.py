@@ -76,44 +76,6 @@ def folder(path: Path, variant: str) -> Path:
     return path
 
 
-SAT_NAMES = (
-    (r"^norm_final\.", "transformer.final_layernorm."),
-    (r"^transformer_blocks\.(\d+)\.ff\.net\.0\.proj\.", r"transformer.layers.\1.mlp.dense_h_to_4h."),
-    (r"^transformer_blocks\.(\d+)\.ff\.net\.2\.", r"transformer.layers.\1.mlp.dense_4h_to_h."),
-    (r"^transformer_blocks\.(\d+)\.attn1\.to_out\.0\.", r"transformer.layers.\1.attention.dense."),
-    (r"^transformer_blocks\.(\d+)\.attn1\.norm_q\.", r"mixins.adaln_layer.query_layernorm_list.\1."),
-    (r"^transformer_blocks\.(\d+)\.attn1\.norm_k\.", r"mixins.adaln_layer.key_layernorm_list.\1."),
-    (r"^transformer_blocks\.(\d+)\.norm1\.norm\.", r"transformer.layers.\1.input_layernorm."),
-    (r"^transformer_blocks\.(\d+)\.norm2\.norm\.", r"transformer.layers.\1.post_attention_layernorm."),
-    (r"^(time|ofs)_embedding\.linear_1\.", r"\1_embed.0."),
-    (r"^(time|ofs)_embedding\.linear_2\.", r"\1_embed.2."),
-    (r"^patch_embed\.pos_embedding$", "mixins.pos_embed.pos_embedding"),
-    (r"^patch_embed\.", "mixins.patch_embed."),
-    (r"^norm_out\.norm\.", "mixins.final_layer.norm_final."),
-    (r"^norm_out\.linear\.", "mixins.final_layer.adaLN_modulation.1."),
-    (r"^proj_out\.", "mixins.final_layer.linear."),
-)
-
-
-def sat(state: State) -> State:
-    """diffusers' names -> SAT's, as the checkpoints of THUDM's own code have them, with tables nothing reads."""
-    out = {"transformer.position_embeddings.weight": torch.zeros(1, 64)}
-    for key, weight in state.items():
-        block, _, rest = key.removeprefix("transformer_blocks.").partition(".")
-        if ".attn1.to_q." in key:
-            name = f"transformer.layers.{block}.attention.query_key_value.{rest.rsplit('.', 1)[1]}"
-            out[name] = torch.cat([state[key.replace(".to_q.", f".to_{part}.")] for part in "qkv"])
-        elif re.search(r"\.norm1\.linear\.", key):
-            one, two = weight.chunk(6), state[key.replace("norm1", "norm2")].chunk(6)
-            name = f"mixins.adaln_layer.adaLN_modulations.{block}.1.{rest.rsplit('.', 1)[1]}"
-            out[name] = torch.cat(one[:3] + two[:3] + one[3:] + two[3:])
-        elif not re.search(r"\.attn1\.to_[kv]\.|\.norm2\.linear\.", key):
-            for old, new in SAT_NAMES:
-                key = re.sub(old, new, key)
-            out[key] = weight
-    return out
-
-
 def sat_vae(state: State) -> State:
     """diffusers' names -> SAT's for the autoencoder."""
     out = {}

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import comfy.ops
 import tiny
 import torch
 from atelier.models import mochi
-from atelier.models.files import renamed
-from comfy.ldm.genmo.joint_model.asymm_models_joint import AsymmDiTJoint
+from benchmarks.layout import genmo_network, in_genmo_layout
 from comfy.ldm.genmo.vae.model import Decoder, Encoder, VideoVAE
 from diffusers import AutoencoderKLMochi, FlowMatchEulerDiscreteScheduler, MochiPipeline, MochiTransformer3DModel
 from safetensors.torch import save_file
@@ -55,17 +53,6 @@ def folder(path: Path) -> Path:
     return path
 
 
-def core_network() -> State:
-    """The published network under its original names, on the meta device, in ComfyUI's own implementation."""
-    sizes = dict(depth=48, num_heads=24, hidden_size_x=3072, hidden_size_y=1536, in_channels=12)
-    options = dict(use_t5=True, qk_norm=True, qkv_bias=False, out_bias=True, learn_sigma=False, patch_embed_bias=True)
-    with torch.device("meta"):
-        model = AsymmDiTJoint(
-            **sizes, **options, mlp_ratio_x=4.0, mlp_ratio_y=4.0, operations=comfy.ops.disable_weight_init
-        )
-    return model.state_dict()
-
-
 def core_autoencoder() -> State:
     """The published autoencoder under its original names, on the meta device, in ComfyUI's own implementation."""
     with torch.device("meta"):
@@ -92,17 +79,9 @@ def everything(path: Path) -> Path:
 
 def original(state: State) -> State:
     """diffusers' names -> Genmo's, by the names that ComfyUI's own network has in its first and its last block."""
-    names = [key for key in core_network() if not key.startswith("blocks.") or key.startswith("blocks.0.")]
-    names += [key.replace(".47.", ".1.") for key in core_network() if key.startswith("blocks.47.")]
-    out = {}
-    for name in names:
-        ours = renamed(name, mochi.NETWORK_NAMES)
-        if ours.startswith("transformer_blocks.1.norm1_context"):
-            ours = ours.replace("linear.", "linear_1.")
-        parts = [state[ours.format(letter)] for letter in ("qkv" if "{}" in ours else "-")]
-        swapped = ".net.0.proj." in ours or ours.startswith("norm_out.")
-        out[name] = torch.cat(parts[0].chunk(2)[::-1]) if swapped else torch.cat(parts)
-    return out
+    names = [key for key in genmo_network() if not key.startswith("blocks.") or key.startswith("blocks.0.")]
+    names += [key.replace(".47.", ".1.") for key in genmo_network() if key.startswith("blocks.47.")]
+    return in_genmo_layout(state, names)
 
 
 def halves(path: Path) -> tuple[Path, Path]:

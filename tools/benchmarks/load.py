@@ -1,4 +1,4 @@
-"""Loading a 2 GB checkpoint: peak memory over its size, and time over that of diffusers' own loader.
+"""Loading 1 to 2 GB checkpoints of three families: peak memory over their size, time over that of diffusers' loader.
 
 Everything runs in fresh processes (this module, run as a script). Both loaders map the file, which the system has in
 its cache, so every page of every weight is touched before the memory is read and the clock stops; a mapped page that
@@ -14,7 +14,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import comfyui
 import pack
@@ -22,59 +24,129 @@ import torch
 from console import Problem
 
 from benchmarks.figure import Figure, interleaved, ratios, seconds_of
-from benchmarks.layout import in_original_layout
+from benchmarks.layout import genmo_network, in_genmo_layout, in_original_layout, in_sat_layout
 
-NETWORK = {"num_layers": 14, "num_attention_heads": 32, "attention_head_dim": 64, "cross_attention_dim": 2048}
-"""LTX Video 2B at half its depth."""
 DTYPE = "bfloat16"
 ROUNDS = 11
-KINDS = {"file": "model.safetensors", "folder": "ltx", "gguf": "model.gguf"}
+PREFIX = "model.diffusion_model."
+KINDS = {"file": "model.safetensors", "folder": "model", "fp8": "fp8.safetensors", "gguf": "model.gguf"}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network of published width and fewer layers, as the files that artists have.
+
+    original(weights): under the names of the authors' files. file_by_diffusers: whether its loader takes such a file;
+    it has none for CogVideoX, and of Mochi knows 48 layers alone.
+    """
+
+    name: str
+    network: str
+    pipeline: str
+    config: dict[str, Any]
+    original: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
+    kinds: tuple[str, ...]
+    file_by_diffusers: bool = True
+
+    def loaders(self, kind: str) -> tuple[str, ...]:
+        known = kind in ("folder", "gguf") or kind == "file" and self.file_by_diffusers
+        return ("ours", "diffusers") if known else ("ours",)
+
+
+SUBJECTS = {
+    "LTX Video": Subject(
+        "load",
+        "LTXVideoTransformer3DModel",
+        "LTXPipeline",
+        {"num_layers": 14, "num_attention_heads": 32, "attention_head_dim": 64, "cross_attention_dim": 2048},
+        in_original_layout,
+        ("file", "folder", "gguf"),
+    ),
+    "CogVideoX": Subject(
+        "load, CogVideoX",
+        "CogVideoXTransformer3DModel",
+        "CogVideoXPipeline",
+        {"num_layers": 4, "num_attention_heads": 48, "use_rotary_positional_embeddings": True},
+        in_sat_layout,
+        ("file", "folder", "fp8"),
+        file_by_diffusers=False,
+    ),
+    "Mochi 1": Subject(
+        "load, Mochi",
+        "MochiTransformer3DModel",
+        "MochiPipeline",
+        {"num_layers": 2},
+        lambda weights: in_genmo_layout(weights, genmo_network(2)),
+        ("file", "folder", "fp8"),
+        file_by_diffusers=False,
+    ),
+}
 
 
 def load() -> list[Figure]:
-    """Memory and time for the single file that artists have, for a diffusers folder in shards, and for GGUF (Q8_0)."""
+    """Memory and time for the single file in its authors' layout, a diffusers folder in shards, fp8 and GGUF (Q8_0)."""
+    return [figure for family in SUBJECTS for figure in _load(family)]
+
+
+def _load(family: str) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="atelier-load-") as root:
-        size = _write_checkpoints(Path(root))
-        sizes = {kind: size for kind in KINDS} | {"gguf": (Path(root) / KINDS["gguf"]).stat().st_size}
+        sizes = _write_checkpoints(SUBJECTS[family], Path(root))
         _read_once(Path(root))
         return [
             figure
-            for kind in KINDS
-            for figure in (*_memory_of(kind, Path(root), sizes[kind]), _time_of(kind, Path(root)))
+            for kind in sizes
+            for figure in (*_memory_of(family, kind, Path(root), sizes[kind]), *_time_of(family, kind, Path(root)))
         ]
 
 
-def _memory_of(kind: str, root: Path, size: int) -> list[Figure]:
+def _memory_of(family: str, kind: str, root: Path, size: int) -> list[Figure]:
     """Nothing where the system does not tell."""
-    ours, theirs = (_fresh_process("memory", kind, root, loader)["memory"] for loader in ("ours", "diffusers"))
-    note = f"of {size / 1e9:.2f} GB; diffusers {theirs / size:.3f}" if theirs else ""
-    return [Figure(f"load {kind}, memory", (ours / size,), 1.15, note=note)] if ours else []
+    subject = SUBJECTS[family]
+    shares = {
+        loader: (_fresh_process("memory", family, kind, root, loader)["memory"] or 0) / size
+        for loader in subject.loaders(kind)
+    }
+    others = "".join(f"; {loader} {share:.3f}" for loader, share in shares.items() if loader != "ours")
+    name, note = f"{subject.name} {kind}, memory", f"of {size / 1e9:.2f} GB{others}"
+    return [Figure(name, (shares["ours"],), 1.15, note=note)] if shares["ours"] else []
 
 
-def _time_of(kind: str, root: Path) -> Figure:
-    seconds = _fresh_process("time", kind, root)
-    return Figure(f"load {kind}, time", ratios(seconds["ours"], seconds["diffusers"]), 1.0, note=seconds_of(seconds))
+def _time_of(family: str, kind: str, root: Path) -> list[Figure]:
+    """Nothing where diffusers has no loader for such a file."""
+    if len(SUBJECTS[family].loaders(kind)) == 1:
+        return []
+    seconds = _fresh_process("time", family, kind, root)
+    name, note = f"{SUBJECTS[family].name} {kind}, time", seconds_of(seconds)
+    return [Figure(name, ratios(seconds["ours"], seconds["diffusers"]), 1.0, note=note)]
 
 
-def _write_checkpoints(root: Path) -> int:
-    """The same random weights as a single file in the original layout and as a diffusers folder; their size."""
-    from diffusers import LTXVideoTransformer3DModel
+def _write_checkpoints(subject: Subject, root: Path) -> dict[str, int]:
+    """The same random weights in every kind of file; the bytes of weights in each."""
+    import diffusers
     from safetensors.torch import save_file
 
     torch.manual_seed(0)
-    noise = torch.randn(2**25).mul_(0.02).to(getattr(torch, DTYPE))
+    noise = torch.randn(2**26).mul_(0.02).to(getattr(torch, DTYPE))
     with torch.device("meta"):
-        network = LTXVideoTransformer3DModel(**NETWORK)
+        network = getattr(diffusers, subject.network)(**subject.config)
     shapes = {name: weight.shape for name, weight in network.state_dict().items()}
     weights = {name: noise[: shape.numel()].view(shape).clone() for name, shape in shapes.items()}
     network.load_state_dict(weights, assign=True)
     folder = root / KINDS["folder"]
     network.save_pretrained(folder / "transformer", max_shard_size="500MB")
-    (folder / "model_index.json").write_text(json.dumps({"_class_name": "LTXPipeline"}))
-    renamed = in_original_layout(network.state_dict(), "model.diffusion_model.")
-    save_file(renamed, root / KINDS["file"])
-    _write_gguf(root / KINDS["gguf"], in_original_layout(network.state_dict(), ""))
-    return sum(weight.nbytes for weight in renamed.values())
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": subject.pipeline}))
+    original = subject.original(weights)
+    whole = {PREFIX + name: weight.contiguous() for name, weight in original.items()}
+    save_file(whole, root / KINDS["file"])
+    sizes = dict.fromkeys(("file", "folder"), sum(weight.nbytes for weight in whole.values()))
+    if "fp8" in subject.kinds:
+        small = {name: weight.to(torch.float8_e4m3fn) if weight.ndim == 2 else weight for name, weight in whole.items()}
+        save_file(small, root / KINDS["fp8"])
+        sizes["fp8"] = sum(weight.nbytes for weight in small.values())
+    if "gguf" in subject.kinds:
+        _write_gguf(root / KINDS["gguf"], original)
+        sizes["gguf"] = (root / KINDS["gguf"]).stat().st_size
+    return sizes
 
 
 def _write_gguf(path: Path, weights: dict[str, torch.Tensor]) -> None:
@@ -93,36 +165,38 @@ def _write_gguf(path: Path, weights: dict[str, torch.Tensor]) -> None:
 
 def _read_once(root: Path) -> None:
     """Bring the files into the system's cache, so that the first reader does not pay for all."""
-    for path in (*root.rglob("*.safetensors"), root / KINDS["gguf"]):
+    for path in (*root.rglob("*.safetensors"), *root.glob("*.gguf")):
         with path.open("rb") as file:
             while file.read(2**24):
                 pass
 
 
-def _fresh_process(what: str, kind: str, root: Path, *loader: str) -> dict:
-    command = [sys.executable, "-m", "benchmarks.load", what, kind, str(root), *loader]
+def _fresh_process(what: str, family: str, kind: str, root: Path, *loader: str) -> dict:
+    command = [sys.executable, "-m", "benchmarks.load", what, family, kind, str(root), *loader]
     result = subprocess.run(command, cwd=comfyui.ROOT / "tools", capture_output=True, text=True)
     if result.returncode:
         raise Problem(f"loading failed: {result.stderr.strip()[-800:]}")
     return json.loads(result.stdout.splitlines()[-1])
 
 
-def _loaded_by_us(kind: str, root: Path) -> torch.nn.Module:
+def _loaded_by_us(subject: Subject, kind: str, root: Path) -> torch.nn.Module:
     """As Load Video Model does."""
     from atelier.models import checkpoint
 
-    return checkpoint.load_model(root / KINDS[kind], DTYPE).model.diffusion_model
+    dtype = "float8_e4m3fn" if kind == "fp8" else DTYPE
+    return checkpoint.load_model(root / KINDS[kind], dtype).model.diffusion_model
 
 
-def _loaded_by_diffusers(kind: str, root: Path) -> torch.nn.Module:
-    from diffusers import GGUFQuantizationConfig, LTXVideoTransformer3DModel
+def _loaded_by_diffusers(subject: Subject, kind: str, root: Path) -> torch.nn.Module:
+    import diffusers
 
-    dtype, folder, options = getattr(torch, DTYPE), root / KINDS["folder"], {}
-    if kind == "gguf":
-        options["quantization_config"] = GGUFQuantizationConfig(compute_dtype=dtype)
+    network, dtype, options = getattr(diffusers, subject.network), getattr(torch, DTYPE), {}
+    folder = root / KINDS["folder"]
     if kind == "folder":
-        return LTXVideoTransformer3DModel.from_pretrained(folder, subfolder="transformer", torch_dtype=dtype)
-    return LTXVideoTransformer3DModel.from_single_file(
+        return network.from_pretrained(folder, subfolder="transformer", torch_dtype=dtype)
+    if kind == "gguf":
+        options["quantization_config"] = diffusers.GGUFQuantizationConfig(compute_dtype=dtype)
+    return network.from_single_file(
         str(root / KINDS[kind]), config=str(folder), subfolder="transformer", torch_dtype=dtype, **options
     )
 
@@ -143,23 +217,23 @@ def status(field: str) -> int | None:
     return int(line.split()[1]) * 1024
 
 
-def _measure_memory(kind: str, root: Path, loader: str) -> dict[str, int | None]:
+def _measure_memory(subject: Subject, kind: str, root: Path, loader: str) -> dict[str, int | None]:
     """In the fresh process: bytes above what the imports took."""
     gc.collect()
     before = status("VmRSS")
     if before is None:
         return {"memory": None}
     Path("/proc/self/clear_refs").write_text("5")  # the highest mark starts anew
-    network = LOADERS[loader](kind, root)
+    network = LOADERS[loader](subject, kind, root)
     _touch(network)
     return {"memory": status("VmHWM") - before}
 
 
-def _measure_time(kind: str, root: Path) -> dict[str, list[float]]:
+def _measure_time(subject: Subject, kind: str, root: Path) -> dict[str, list[float]]:
     """In the fresh process: processor seconds of each loader in each round."""
 
-    def loading(load: Callable[[str, Path], torch.nn.Module]) -> Callable[[], None]:
-        return lambda: _touch(load(kind, root))
+    def loading(load: Callable[..., torch.nn.Module]) -> Callable[[], None]:
+        return lambda: _touch(load(subject, kind, root))
 
     contenders = {name: loading(load) for name, load in LOADERS.items()}
     return interleaved(ROUNDS, contenders, time.process_time)
@@ -171,6 +245,7 @@ LOADERS = {"ours": _loaded_by_us, "diffusers": _loaded_by_diffusers}
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("memory", "time"))
+    parser.add_argument("family", choices=tuple(SUBJECTS))
     parser.add_argument("kind", choices=tuple(KINDS))
     parser.add_argument("root", type=Path)
     parser.add_argument("loader", nargs="?", choices=tuple(LOADERS))
@@ -178,8 +253,9 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="atelier-load-") as base:
         pack.prepare_comfyui(Path(base))
         pack.load()
-        importlib.import_module("atelier.models.ltx_video")  # what both loaders import, diffusers among it
+        importlib.import_module("atelier.models.registry").families()  # what all loaders import, diffusers among it
+        subject = SUBJECTS[options.family]
         if options.what == "memory":
-            print(json.dumps(_measure_memory(options.kind, options.root, options.loader)))
+            print(json.dumps(_measure_memory(subject, options.kind, options.root, options.loader)))
         else:
-            print(json.dumps(_measure_time(options.kind, options.root)))
+            print(json.dumps(_measure_time(subject, options.kind, options.root)))

@@ -1,4 +1,4 @@
-"""One sampler step of our MODEL against diffusers' pipelines and against ComfyUI core's own LTXV, on the same weights.
+"""One sampler step of our MODEL against diffusers' pipelines and against ComfyUI core's own, on the same weights.
 
 A step is all that a sampler does between two noise levels: conditioning, the network on both halves of the guidance,
 the guidance, the Euler update. It is measured in processor time of one thread, which other programs disturb little.
@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -16,7 +16,7 @@ from unittest.mock import patch
 import torch
 
 from benchmarks.figure import Figure, interleaved, ratios, seconds_of
-from benchmarks.layout import in_original_layout
+from benchmarks.layout import genmo_network, in_genmo_layout, in_original_layout
 
 NETWORK = {
     "num_layers": 8,
@@ -29,6 +29,7 @@ SHAPE = (1, 128, 4, 6, 8)
 """192 tokens, twice: with and without the prompt."""
 TEXT_WIDTH = 1024
 TEXT_TOKENS, PROMPT_TOKENS, GUIDANCE, FPS = 128, 12, 3.0, 25.0
+MOCHI_TOKENS = 256
 ROUNDS = 15
 
 Step = Callable[[], torch.Tensor]
@@ -39,6 +40,7 @@ class Subject:
     """A network that a processor can run, and a step of it: from sigmas[0] to sigmas[1], latents of `shape`.
 
     body(network, subject, variant): the step as the body of the pipeline's denoising loop does it.
+    core(weights): ComfyUI's own MODEL of them, where it has such a network.
     """
 
     name: str
@@ -47,7 +49,9 @@ class Subject:
     body: Callable[..., Step]
     shape: tuple[int, ...] = SHAPE
     text_tokens: int = TEXT_TOKENS
+    prompt_tokens: int = PROMPT_TOKENS
     sigmas: tuple[float, float] = (1.0, 0.9)
+    core: Callable[[dict[str, torch.Tensor]], Any] | None = None
 
     def noise(self) -> torch.Tensor:
         return torch.randn(self.shape, generator=torch.Generator().manual_seed(1))
@@ -55,7 +59,7 @@ class Subject:
     def texts(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Positive and negative text [1, tokens, width], with masks [1, tokens]."""
         generator = torch.Generator().manual_seed(2)
-        mask = (torch.arange(self.text_tokens) < PROMPT_TOKENS).long()[None]
+        mask = (torch.arange(self.text_tokens) < self.prompt_tokens).long()[None]
         shape = (1, self.text_tokens, TEXT_WIDTH)
         return [(torch.randn(shape, generator=generator), mask) for _ in range(2)]
 
@@ -72,12 +76,15 @@ def _step(subject: Subject) -> list[Figure]:
 
 
 def step_core() -> list[Figure]:
-    """Our MODEL against core's LTXV with the same weights, with core's attention for processors and with torch's."""
-    subject = subjects()[0]
+    """Our MODEL against core's own with the same weights, with core's attention for processors and with torch's."""
+    return [figure for subject in subjects() if subject.core for figure in _step_core(subject)]
+
+
+def _step_core(subject: Subject) -> list[Figure]:
     model, state = our_model(subject)
-    core = core_model(state)
+    core, name = subject.core(state), subject.name.replace("step", "step_core")
     return in_sampler(
-        model, subject, lambda ours: in_sampler(core, subject, lambda theirs: _compare_with_core(ours, theirs))
+        model, subject, lambda ours: in_sampler(core, subject, lambda theirs: _compare_with_core(name, ours, theirs))
     )
 
 
@@ -87,7 +94,7 @@ def _compare_with_pipeline(subject: Subject, ours: Step, theirs: Step) -> list[F
     return [Figure(subject.name, ratios(*seconds.values()), 1.02, note=note)]
 
 
-def _compare_with_core(ours: Step, theirs: Step) -> list[Figure]:
+def _compare_with_core(figure: str, ours: Step, theirs: Step) -> list[Figure]:
     from comfy.ldm.modules import attention
 
     def with_torch_attention() -> torch.Tensor:
@@ -102,8 +109,8 @@ def _compare_with_core(ours: Step, theirs: Step) -> list[Figure]:
     name = attention.optimized_attention.__name__
     note = f"core as it runs on a processor ({name}); latents differ by {_relative(ours(), theirs()):.1e}"
     return [
-        Figure("step_core", against_core, 1.0, note=f"{seconds_of(seconds)}; {note}"),
-        Figure("step_core, sdpa", against_torch, note="core under --use-pytorch-cross-attention; for comparison"),
+        Figure(figure, against_core, 1.0, note=f"{seconds_of(seconds)}; {note}"),
+        Figure(f"{figure}, sdpa", against_torch, note="core under --use-pytorch-cross-attention; for comparison"),
     ]
 
 
@@ -135,12 +142,23 @@ def our_model(subject: Subject) -> tuple[Any, dict[str, torch.Tensor]]:
     return bridge.make_model(family, variant, network, torch.float32, reload=(our_model, (subject,))), state
 
 
-def core_model(state: dict[str, torch.Tensor]) -> Any:
+def core_ltx(state: dict[str, torch.Tensor]) -> Any:
     """ComfyUI's own MODEL with these weights, loaded as its own loader nodes do."""
     import comfy.sd
 
     metadata = {"config": json.dumps({"transformer": NETWORK})}
     return comfy.sd.load_diffusion_model_state_dict(in_original_layout(state), {"dtype": torch.float32}, metadata)
+
+
+def core_mochi(state: dict[str, torch.Tensor]) -> Any:
+    """The same for Mochi, whose depth and width of text ComfyUI's loader takes for granted: here it is told ours."""
+    import comfy.sd
+    from comfy import model_detection
+
+    detect, ours = model_detection.detect_unet_config, {"depth": MOCHI["num_layers"], "t5_feat_dim": TEXT_WIDTH}
+    weights = in_genmo_layout(state, genmo_network(MOCHI["num_layers"]))
+    with patch.object(model_detection, "detect_unet_config", lambda *args, **kwargs: detect(*args, **kwargs) | ours):
+        return comfy.sd.load_diffusion_model_state_dict(weights, {"dtype": torch.float32})
 
 
 def in_sampler(model: Any, subject: Subject, measure: Callable[[Step], list[Figure]]) -> list[Figure]:
@@ -289,33 +307,37 @@ COGVIDEOX = {
     "sample_height": 60,
 }
 MOCHI = {
-    "num_layers": 6,
-    "num_attention_heads": 8,
+    "num_layers": 2,
+    "num_attention_heads": 24,
     "attention_head_dim": 128,
-    "pooled_projection_dim": 512,
+    "pooled_projection_dim": 1536,
     "text_embed_dim": TEXT_WIDTH,
     "time_embed_dim": 256,
 }
+"""As wide as published, the only width that ComfyUI's own network has, and 2 of its 48 layers."""
 
 
 def subjects() -> list[Subject]:
-    """LTX Video, CogVideoX (at the middle of its 50 steps) and Mochi 1: 192 tokens each."""
+    """LTX Video and CogVideoX (at the middle of its 50 steps): 192 tokens; Mochi 1, whose layers are larger: 72."""
     from atelier.models import cogvideox
     from diffusers import CogVideoXDDIMScheduler
 
     scheduler = CogVideoXDDIMScheduler.from_config(dict(cogvideox.SCHEDULER))
     alphas = scheduler.alphas_cumprod.double()
     last = len(alphas) - 1 - len(alphas) // 2
-    middle = [((1 - alphas[t]) / alphas[t]).sqrt().item() for t in (last, last - len(alphas) // COGVIDEOX_STEPS)]
+    middle = tuple(((1 - alphas[t]) / alphas[t]).sqrt().item() for t in (last, last - len(alphas) // COGVIDEOX_STEPS))
     ltx, cog, mochi = (
         {"_class_name": f"{name}Transformer3DModel", **config}
         for name, config in (("LTXVideo", NETWORK), ("CogVideoX", COGVIDEOX), ("Mochi", MOCHI))
     )
-    shapes = {channels: (1, channels, 4, 12, 16) for channels in (16, 12)}
+    subject = Subject(
+        "step, Mochi", "MochiPipeline", mochi, _mochi_step, (1, 12, 3, 8, 12), MOCHI_TOKENS, core=core_mochi
+    )
     return [
-        Subject("step", "LTXPipeline", ltx, _ltx_step),
-        Subject("step, CogVideoX", "CogVideoXPipeline", cog, _cogvideox_step, shapes[16], 226, tuple(middle)),
-        Subject("step, Mochi", "MochiPipeline", mochi, _mochi_step, shapes[12], 256),
+        Subject("step", "LTXPipeline", ltx, _ltx_step, core=core_ltx),
+        Subject("step, CogVideoX", "CogVideoXPipeline", cog, _cogvideox_step, (1, 16, 4, 12, 16), 226, sigmas=middle),
+        subject,
+        replace(subject, name="step, Mochi, longest prompt", prompt_tokens=MOCHI_TOKENS),
     ]
 
 
