@@ -1,7 +1,9 @@
 """CogVideoX (THUDM) and CogVideoX-Fun (aigc-apps): diffusers' network and autoencoder, trailing schedule.
 
 Sources: arXiv 2408.06072; the model cards and configs of THUDM/CogVideoX-2b, -5b, -5b-I2V, CogVideoX1.5-5B and
-CogVideoX1.5-5B-I2V; for Fun (InP, Control, Pose) github.com/aigc-apps/CogVideoX-Fun.
+CogVideoX1.5-5B-I2V (sizes, frames, steps, guidance, tokens: the table on the card of zai-org/CogVideoX1.5-5B, and
+sat/configs of github.com/THUDM/CogVideo); for Fun (InP, Control, Pose) github.com/aigc-apps/CogVideoX-Fun, whose
+predict_i2v.py has its recipe.
 """
 
 from __future__ import annotations
@@ -19,17 +21,19 @@ from diffusers.models.embeddings import get_3d_rotary_pos_embed
 
 from .bridge import call_network, load_weights, without_weights
 from .family import Family, Grid, Recipe, Shape, State, Text, Variant
-from .files import Checkpoint, CheckpointError, Component, dequantised, renamed
+from .files import Checkpoint, CheckpointError, Component, dequantised, exchange, renamed
 from .knowns import Concatenated, Controlled, Inpainted, Knowns
 from .streaming import Pass, pieces
 
 # The autoencoder doubles the frame rate twice and tells a clip's first frame by an odd count: clips of 8n + 1 frames.
 GRID = Grid(channels=16, temporal=4, spatial=8, group=2, patch=(1, 2))
+# The cards advise at most 49 of them, and for 1.5 16n + 1 up to 161.
 RECIPE = Recipe(720, 480, 49, fps=8, steps=50, guidance=6.0)
 RECIPE_15 = Recipe(1360, 768, 81, fps=16, steps=50, guidance=6.0)
-RECIPE_FUN = Recipe(672, 384, 49, fps=8, steps=50, guidance=6.0)
+RECIPE_FUN = Recipe(672, 384, 49, 8, 50, 6.0, negative_prompt="low quality, low resolution, watermark, strange motion")
 # Padding is attended, by the encoder and by the network: as in training.
 TEXT = Text(tokens=226, network_sees_padding=True)
+TOKENS_15 = 224
 # The published scheduler_config.json; the 2B's SNR is shifted by 3, the 5Bs' not. Model cards sample with "trailing".
 SCHEDULER = {
     "beta_start": 0.00085,
@@ -162,7 +166,10 @@ SAT_NAMES = (
 
 
 def network_state(state: State) -> State:
-    """SAT or diffusers key names -> diffusers key names. SAT's tables that nothing reads are left out."""
+    """SAT or diffusers key names -> diffusers key names. Weights are changed in place.
+
+    SAT's tables that nothing reads are left out.
+    """
     if not any(key.startswith(("transformer.layers.", "mixins.")) for key in state):
         return state
     out = {}
@@ -172,9 +179,9 @@ def network_state(state: State) -> State:
             out |= {name.format(part): rows for part, rows in zip("qkv", weight.chunk(3), strict=True)}
         elif ".norm{}." in name:
             # Twelve parts: shift, scale and gate of attention and of what follows, for the clip and then for the text.
-            parts = weight.chunk(12)
-            out[name.format(1)] = torch.cat(parts[0:3] + parts[6:9])
-            out[name.format(2)] = torch.cat(parts[3:6] + parts[9:12])
+            _, other, text, _ = weight.chunk(4)
+            exchange(other, text)
+            out |= {name.format(part): rows for part, rows in zip((1, 2), weight.chunk(2), strict=True)}
         elif not name.startswith(("transformer.", "mixins.")):
             out[name] = weight
     if not _is_learned(out):
@@ -227,6 +234,7 @@ def network_config(shapes: dict[str, Shape]) -> dict[str, Any]:
         "sample_width": 300 if later else 90,
         "sample_height": 300 if later else 60,
         "sample_frames": 81 if later else 49,
+        "max_text_seq_length": TOKENS_15 if later else TEXT.tokens,
         "use_rotary_positional_embeddings": width // 64 != HEADS_2B,
         "use_learned_positional_embeddings": learned,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 import graph as saved_graph
@@ -51,6 +52,21 @@ def test_saved_graph_runs_by_changing_only_the_loader(server, workflow, choice, 
     empty["inputs"] |= dict(width=64, height=height, frames=frames)  # the recommended size would take hours here
     sampler["inputs"]["steps"] = 2
     assert graphs.frames(server.client, server.client.run(prompt)).shape == (frames, height, 64, 3)
+
+
+TEXT_ALONE = {
+    "mochi": "Mochi 1",
+    "cogvideox-2b": "CogVideoX 2B",
+    "cogvideox-5b": "CogVideoX 5B",
+    "cogvideox-1.5-5b": "CogVideoX 1.5 5B",
+}
+
+
+@pytest.mark.parametrize("family,name", TEXT_ALONE.items())
+def test_loader_says_what_a_model_was_not_trained_for(server, choice, family, name):
+    graph = graphs.text_to_video(model=choice(family), width=64, height=48, frames=1, steps=1)
+    server.client.run(graph)
+    assert re.search(f"Load Video Model: {name} recommends .*trained on text alone", server.log.read_text())
 
 
 @pytest.mark.parametrize("graph_name", ["extend", "loop", "blend", "recut", "remix"])
