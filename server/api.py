@@ -96,7 +96,7 @@ async def _make(api: Api, request: web.Request, operation: str, **fixed: Any) ->
             for job_id in ids:
                 files.remove(files.job_folder(job_id))
             raise
-    return _shown(api, api.store.job(rows[0]["id"]) or {**rows[0], "error": None})
+    return _shown(api, rows[0])
 
 
 async def retrieve(api: Api, request: web.Request) -> web.Response:

@@ -104,6 +104,7 @@ class Runner:
             await self._erase(row["id"])
 
     async def _look_until_done(self) -> None:
+        await asyncio.sleep(LOOK_EVERY)  # first the answer to whoever queued the job
         while rows := [row for row in self._store.active() if row["process"] == PROCESS]:
             try:
                 await self._look(rows)
