@@ -207,6 +207,7 @@ print(sum(len(chunk) for chunk in bridge.decode_stream(vae, torch.zeros(1, 32, 3
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory")
 def test_out_of_memory_of_the_machine_itself():
     """A picture of 640 x 640 in a process that may have so many MiB beyond what 256 x 256 took."""

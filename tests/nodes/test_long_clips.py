@@ -28,38 +28,41 @@ EXACT_MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(2**20)}
 ONE_GO = """
 import torch
 
+PIECES = ("num_latent_frames_batch_size", "num_sample_frames_batch_size")
+
 class OneGo:
     INPUT_TYPES = classmethod(lambda cls: {"required": {"vae": ("VAE",), "latent": ("LATENT",), "half": ("STRING",)}})
     RETURN_TYPES, FUNCTION, OUTPUT_NODE, CATEGORY = (), "run", True, "test"
 
     def run(self, vae, latent, half):
-        autoencoder, samples = vae.first_stage_model.autoencoder, latent["samples"]
-        vae, grid = autoencoder.vae, autoencoder.grid
-        for name in ("num_latent_frames_batch_size", "num_sample_frames_batch_size"):
-            if hasattr(vae, name):  # CogVideoX's own always goes by the piece
-                setattr(vae, name, 10**6)
-        height, width = (side * grid.spatial for side in samples.shape[3:])
-        frames = grid.frames(samples.shape[2])
-        if half == "decoder":
-            raw = autoencoder.raw(samples)
-            pixels = vae.decode(raw).sample if hasattr(vae, "decode") else vae.decoder_step()(raw, True)
-            assert pixels.shape[2:] == (frames, height, width)
-        else:
-            pixels = torch.zeros(1, 3, frames, height, width)
-            vae.encode(pixels) if hasattr(vae, "encode") else vae.encoder_step()(pixels, True)
-        for name, pieces in (("num_latent_frames_batch_size", 2), ("num_sample_frames_batch_size", 8)):
-            if hasattr(vae, name):
-                setattr(vae, name, pieces)
+        vae = vae.first_stage_model.autoencoder
+        pieces = {name: getattr(vae.vae, name) for name in PIECES if hasattr(vae.vae, name)}
+        try:
+            for name in pieces:  # CogVideoX's own always goes by the piece
+                setattr(vae.vae, name, 10**6)
+            getattr(self, half)(vae, latent["samples"], vae.grid.frames(latent["samples"].shape[2]))
+        finally:
+            for name, length in pieces.items():
+                setattr(vae.vae, name, length)
         return ()
+
+    def decoder(self, vae, samples, frames):
+        raw, whole = vae.raw(samples), getattr(vae.vae, "decode", None)
+        pixels = whole(raw).sample if whole else vae.vae.decoder_step()(raw, True)
+        assert pixels.shape[2:] == (frames, *(side * vae.grid.spatial for side in samples.shape[3:]))
+
+    def encoder(self, vae, samples, frames):
+        pixels = torch.zeros(1, 3, frames, *(side * vae.grid.spatial for side in samples.shape[3:]))
+        vae.vae.encode(pixels) if hasattr(vae.vae, "encode") else vae.vae.encoder_step()(pixels, True)
 
 NODE_CLASS_MAPPINGS = {"OneGo": OneGo}
 """
 MODELS = {
-    "LTX Video": ("pocket (built in)", (32, 4, 32)),
+    "LTX Video": ("pocket (built in)", (32, 4, 64)),
     "CogVideoX": ("diffusers/cogvideox", (16, 4, 16)),
     "Pyramid Flow": ("diffusers/pyramid/diffusion_transformer_384p", (16, 8, 16)),
 }
-"""What the loader calls them; their latent channels, frames to a latent frame, and the side of 2 latent pixels."""
+"""What the loader calls them; their latent channels, frames to a latent frame, and the side of the picture."""
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +73,11 @@ def limited(tmp_path_factory):
     (base / "input").mkdir()
     tiny_cogvideox.folder(base / "models" / "diffusers" / "cogvideox", "5B")
     tiny_pyramid.folder(base / "models" / "diffusers" / "pyramid", "miniflux")
-    for channels, temporal, _ in {sizes for _, sizes in MODELS.values()}:
-        for frames in (9 * temporal + 1, FRAMES):
-            latent = torch.randn(1, channels, (frames - 1) // temporal + 1, 2, 2, generator=torch.manual_seed(0))
+    for channels, temporal, side in {sizes for _, sizes in MODELS.values()}:
+        small = side // (16 if channels == 32 else 8)
+        for frames in (8 * temporal + 1, FRAMES):
+            shape = (1, channels, (frames - 1) // temporal + 1, small, small)
+            latent = torch.randn(shape, generator=torch.manual_seed(0))
             name = f"{channels}-{temporal}-{'long' if frames == FRAMES else 'short'}.latent"
             save_file({"latent_tensor": latent, "latent_format_version_0": torch.tensor([])}, base / "input" / name)
     with pytest.MonkeyPatch.context() as patch:

@@ -21,14 +21,23 @@ class Allocated(TorchDispatchMode):
         super().__init__()
         self.known = {tensor.untyped_storage()._cdata for tensor in known}
         self.live: dict[int, tuple[StorageWeakRef, int]] = {}
-        self.peak = 0
+        self.held = self.peak = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         made = function(*args, **(kwargs or {}))
         for tensor in tree_leaves(made):
             if isinstance(tensor, torch.Tensor) and tensor.untyped_storage()._cdata not in self.known:
-                storage = tensor.untyped_storage()
-                self.live[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
-        self.live = {key: entry for key, entry in self.live.items() if not entry[0].expired()}
-        self.peak = max(self.peak, sum(size for _, size in self.live.values()))
+                self._count(tensor.untyped_storage())
+        if self.held > self.peak:  # what is freed is looked for only where it decides
+            self.live = {key: entry for key, entry in self.live.items() if not entry[0].expired()}
+            self.held = sum(size for _, size in self.live.values())
+            self.peak = max(self.peak, self.held)
         return made
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        """Note a tensor's storage, unless it is there already: `held` is what is there or was not yet found freed."""
+        before = self.live.get(storage._cdata)
+        if before is not None and not before[0].expired():
+            return
+        self.held += storage.nbytes() - (before[1] if before else 0)
+        self.live[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
