@@ -8,7 +8,7 @@ import { theme } from "./kept.js"
 import { notify, speak } from "./notices.js"
 import { Stage } from "./stage.js"
 import { isActive, videos } from "./videos.js"
-import { elapsed, place, problem } from "./words.js"
+import { brief, elapsed, place, problem } from "./words.js"
 
 const TRIES = {
   pocket: ["a red circle moving left", "a big blue square rising", "a small green triangle spinning"],
@@ -113,7 +113,7 @@ videos.addEventListener("change", () => {
 videos.addEventListener("step", ({ detail: video }) => {
   if (video.status === "in_progress") speak("Being made")
   if (video.status === "completed")
-    speak(`Completed in ${elapsed(video.completed_at - video.created_at)}: ${video.prompt}`)
+    speak(`Completed in ${elapsed(video.completed_at - video.created_at)}: ${brief(video.prompt)}`)
   if (video.status === "failed" && video.error?.code !== "cancelled")
     notify(problem(video.error ?? { message: "A video failed." }))
   if (video.id === stage.id) form.refresh()

@@ -30,15 +30,13 @@ export class Stage {
   /** Draw what has changed. A film that plays is left alone. */
   update() {
     const { video } = this
-    const state = video ? `${video.id} ${video.status}` : `empty ${videos.loaded}`
+    const kind = !video ? "empty" : isActive(video) ? "working" : video.status
+    const state = `${kind} ${video?.id}`
     if (state !== this.drawn) {
       this.drawn = state
-      const draw = video
-        ? { queued: this.working, in_progress: this.working, completed: this.completed, failed: this.failed }[
-            video.status
-          ]
-        : this.empty
-      this.body.replaceChildren(...draw.call(this, video))
+      const focused = this.body.contains(document.activeElement)
+      this.body.replaceChildren(...this[kind](video))
+      if (focused) byId("stage-title").focus({ preventScroll: true })
     }
     this.tick()
   }
@@ -104,11 +102,7 @@ export class Stage {
       const more = { disabled: !supported, "aria-describedby": note ? `${task}-possible` : null }
       return act(label, () => this.acts.turn(task, video), undefined, more)
     }
-    const download = element(
-      "a.quiet",
-      { href: "#", download: `${named(video.prompt)}.mp4`, role: "button" },
-      "Download",
-    )
+    const download = element("a.quiet", { href: "#", download: `${named(video.prompt)}.mp4` }, "Download")
     api.address(video.id, "video").then(
       (url) => (download.href = url),
       () => {},
@@ -232,14 +226,16 @@ export class Stage {
     return this.refused > 4
   }
 
+  /** The button keeps the focus while the job ends. */
   async cancel(video, button) {
-    button.disabled = true
+    if (button.ariaDisabled === "true") return
+    button.ariaDisabled = "true"
     button.textContent = "Cancelling …"
     try {
       await api.cancel(video.id)
       await videos.look()
     } catch (error) {
-      button.disabled = false
+      button.ariaDisabled = "false"
       button.textContent = "Cancel"
       notify(problem(error))
     }

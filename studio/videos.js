@@ -14,6 +14,7 @@ class Videos extends EventTarget {
   #known = new Map()
   #order = []
   #hidden = new Set()
+  #unlisted = new Set() // asked for since the server was asked for its list
   #timer = null
   #looking = null
   more = false
@@ -52,6 +53,7 @@ class Videos extends EventTarget {
 
   async #ask() {
     try {
+      this.#unlisted.clear()
       const page = await api.list(null, PAGE)
       const older = this.#merge(page)
       const running = older.map((id) => this.#known.get(id)).filter(isActive)
@@ -77,7 +79,8 @@ class Videos extends EventTarget {
 
   /** Put the newest page before what is known of older ones; returns the older ones' ids. */
   #merge({ data, has_more }) {
-    const fresh = data.map((video) => video.id)
+    const listed = data.map((video) => video.id)
+    const fresh = [...this.#order.filter((id) => this.#unlisted.has(id) && !listed.includes(id)), ...listed]
     const end = this.#order.indexOf(fresh.at(-1))
     const older = end < 0 || !has_more ? [] : this.#order.slice(end + 1)
     if (!older.length) this.more = has_more
@@ -102,7 +105,8 @@ class Videos extends EventTarget {
 
   /** A video that was just asked for. */
   add(video) {
-    if (!this.#known.has(video.id)) this.#order.unshift(video.id)
+    if (!this.#order.includes(video.id)) this.#order.unshift(video.id)
+    this.#unlisted.add(video.id)
     this.#keep(video)
     this.dispatchEvent(new Event("change"))
     this.look()
@@ -111,7 +115,7 @@ class Videos extends EventTarget {
   /** The next page of older ones. */
   async loadMore() {
     const page = await api.list(this.#order.at(-1), PAGE)
-    for (const video of page.data) if (!this.#known.has(video.id)) this.#order.push(video.id)
+    for (const video of page.data) if (!this.#order.includes(video.id)) this.#order.push(video.id)
     page.data.forEach((video) => this.#keep(video))
     this.more = page.has_more
     this.dispatchEvent(new Event("change"))

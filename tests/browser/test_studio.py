@@ -93,13 +93,16 @@ def test_a_prompt_becomes_a_video_that_plays_and_stays(studio, http):
 
 def test_steps_preview_and_cancel(studio, http):
     identity = studio.generate(steps=900)
+    studio.page.get_by_role("button", name="Cancel", exact=True).focus()
     studio.page.wait_for_function("() => /\\d+ % · 0:/.test(document.querySelector('#stage').innerText)")
+    assert studio.focused() == "Cancel"  # it began while the button had the focus
     studio.page.wait_for_function(
         "() => { const seen = document.querySelector('#stage img'); return seen && !seen.hidden && seen.naturalWidth }"
     )
     assert int(studio.stage.get_by_role("progressbar").get_attribute("aria-valuenow")) < 100
-    studio.press("Cancel")
+    studio.page.keyboard.press("Enter")
     studio.says("Cancelled")
+    assert studio.focused() == "stage-title"
     assert http.get(f"/videos/{identity}").json()["error"]["code"] == "cancelled"
 
 
