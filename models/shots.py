@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ import torch
 from . import bridge
 from .family import Grid
 from .knowns import DEFAULT_FPS, mask_of
+from .windows import CUTS
 
 if TYPE_CHECKING:
     import comfy.sd
@@ -86,7 +88,7 @@ def finished(latent: dict) -> torch.Tensor:
 def with_holes(latent: dict, samples: torch.Tensor, mask: torch.Tensor) -> dict:
     """A LATENT like `latent` of samples [B, C, T, h, w] and a mask: [T], 1 = make and 0 = keep."""
     shape = (samples.shape[0], 1, *samples.shape[2:])
-    rest = {key: value for key, value in latent.items() if key != LOOP}
+    rest = {key: value for key, value in latent.items() if key not in (LOOP, CUTS)}
     return {**rest, "samples": samples, "noise_mask": mask.to(samples).view(1, 1, -1, 1, 1).expand(shape).clone()}
 
 
@@ -101,7 +103,8 @@ def extended(latent: dict, count: int, forward: bool) -> dict:
     kept = clip if forward else clip[:, :, 1:]
     parts = [kept, made] if forward else [made, kept]
     mask = torch.cat([torch.full((part.shape[2],), float(part is made)) for part in parts])
-    return with_holes(latent, torch.cat(parts, dim=2), mask)
+    cuts = {CUTS: [cut + (0 if forward else count) for cut in latent[CUTS]]} if CUTS in latent else {}
+    return {**with_holes(latent, torch.cat(parts, dim=2), mask), **cuts}
 
 
 def looped(latent: dict, count: int, moved: int, opening: Opening, grid: Grid) -> dict:
@@ -271,8 +274,9 @@ def assembled(latent: dict, order: list[int | None], vae: comfy.sd.VAE) -> dict:
 
     A latent frame is a hole as soon as one of its frames is one.
     """
-    frames = bridge.frames_of(vae, finished(latent))
-    samples = bridge.encode(vae, frames[:, held(order)])
+    clip = finished(latent)
+    shown = torch.cat(list(_scenes_apart(vae, clip, latent.get(CUTS, ())))).unflatten(0, (len(clip), -1))
+    samples = bridge.encode(vae, shown[:, held(order)])
     missing = torch.tensor([frame is None for frame in order]).float()
     step = bridge.vae_grid(vae).temporal
     mask = torch.cat([missing[:1], missing[1:].view(-1, step).amax(dim=1)])
@@ -317,7 +321,7 @@ def frames(vae: comfy.sd.VAE, latent: dict) -> Iterator[torch.Tensor]:
     """
     samples = latent["samples"]
     if LOOP not in latent:
-        yield from bridge.decode_stream(vae, samples)
+        yield from _scenes_apart(vae, samples, latent.get(CUTS, ()))
         return
     grid, turn = bridge.vae_grid(vae), samples[:, :, 1:]
     context = min(DECODED, turn.shape[2])
@@ -325,6 +329,29 @@ def frames(vae: comfy.sd.VAE, latent: dict) -> Iterator[torch.Tensor]:
     first = grid.temporal * context + latent[LOOP]
     for clip in around.split(1):
         yield from _between(bridge.decode_stream(vae, clip), first, first + length(latent, grid))
+
+
+def _scenes_apart(vae: comfy.sd.VAE, samples: torch.Tensor, cuts: Sequence[int]) -> Iterator[torch.Tensor]:
+    """The frames of clips [B, C, T, h, w]. Around a cut, a decoder that sees both scenes shows both in one frame."""
+    if not cuts:
+        yield from bridge.decode_stream(vae, samples)
+        return
+    for clip in samples.split(1):
+        for scene, shown in scenes(clip, cuts, bridge.vae_grid(vae)):
+            yield from _between(bridge.decode_stream(vae, scene), shown.start, shown.stop)
+
+
+def scenes(clip: torch.Tensor, cuts: Sequence[int], grid: Grid) -> Iterator[tuple[torch.Tensor, range]]:
+    """The scenes of a clip [B, C, T, h, w], each as a clip that a decoder takes, and which of its frames to show.
+
+    The first latent frame of a clip stands for one frame, so a later scene begins with its first one twice.
+    """
+    inner = sorted({cut for cut in cuts if 0 < cut < clip.shape[2]})
+    for start, end in pairwise([0, *inner, clip.shape[2]]):
+        scene, lead = clip[:, :, start:end], int(start > 0)
+        count = lead + end - start
+        filled = [scene[:, :, :1]] * lead + [scene] + [scene[:, :, -1:]] * (-(count - 1) % grid.group)
+        yield torch.cat(filled, dim=2), range(lead, grid.frames(count))
 
 
 def _between(chunks: Iterator[torch.Tensor], first: int, end: int) -> Iterator[torch.Tensor]:

@@ -1,23 +1,24 @@
 """A storyboard: cards on a time line, each with a time, words, and optionally an image, read from a compact text.
 
 One card a line, `2.5s cut [image 1, 0.8]: words`; only time and words are needed. The words hold until the next card.
+Several images, `[images 2-17]`, are a clip.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
-BLEND = 0.5
-"""Seconds in which one card's words fade into the next one's, where the cards flow."""
 CLOSE = 1.0
 """Seconds: a card that comes sooner than this after the one before is cut to."""
 EXPECTED = "Write one card a line: '2.5s: words', '2.5s cut: words' or '2.5s [image 1, 0.8]: words'."
 
 _CARD = re.compile(
     r"(?P<time>\d+(\.\d*)?|\.\d+)\s*s?\s*(?P<cut>cut)?\s*"
-    r"(\[\s*image\s+(?P<image>\d+)\s*(,\s*(?P<strength>[\d.]+)\s*)?\])?\s*:(?P<words>.*)",
+    r"(\[\s*images?\s+(?P<image>\d+)\s*(-\s*(?P<last>\d+)\s*)?(,\s*(?P<strength>[\d.]+)\s*)?\])?\s*:(?P<words>.*)",
     re.IGNORECASE,
 )
 
@@ -28,7 +29,7 @@ class StoryboardError(ValueError):
 
 @dataclass(frozen=True)
 class Card:
-    """A card at `time` seconds. `image` counts from 1; `cut`: nothing flows over from the card before."""
+    """A card at `time` seconds. cut: nothing flows over from the card before. image and last count from 1: a clip's."""
 
     line: int
     time: float
@@ -36,6 +37,7 @@ class Card:
     cut: bool = False
     image: int | None = None
     strength: float = 1.0
+    last: int | None = None
 
 
 def read(text: str) -> list[Card]:
@@ -72,7 +74,8 @@ def _card(number: int, line: str) -> Card:
         strength = -1.0
     if not 0 <= strength <= 1:
         raise StoryboardError(f"Line {number}: the strength '{found['strength']}' is not a number from 0 to 1.")
-    return Card(number, float(found["time"]), words, bool(found["cut"]), int(image) if image else None, strength)
+    first, last = (found[name] and int(found[name]) for name in ("image", "last"))
+    return Card(number, float(found["time"]), words, bool(found["cut"]), first, strength, last)
 
 
 def check(cards: Sequence[Card], length: float, images: int) -> None:
@@ -83,21 +86,30 @@ def check(cards: Sequence[Card], length: float, images: int) -> None:
                 f"Line {card.line}: the card is at {card.time:g} s, but the shot ends at {length:.2f} s. Move the card "
                 "or make the shot longer."
             )
-        if card.image is not None and not 1 <= card.image <= images:
-            raise StoryboardError(f"Line {card.line} names image {card.image}, but {images} are connected to 'images'.")
+        if card.image is not None and not 1 <= card.image <= (card.last or card.image) <= images:
+            named = f"images {card.image}-{card.last}" if card.last else f"image {card.image}"
+            raise StoryboardError(f"Line {card.line} names {named}, but {images} are connected to 'images'.")
 
 
 def spans(cards: Sequence[Card], length: float) -> list[tuple[float, float]]:
-    """(start, end) in seconds in which each card's words hold; where cards flow, they overlap by BLEND at most.
+    """(start, end) in seconds in which each card's words hold; the first's from the start on, whenever its card is."""
+    starts = [0.0, *(card.time for card in cards[1:]), length]
+    return list(pairwise(starts))
 
-    The first holds from the start on, whenever its card is.
+
+def places(cards: Sequence[Card], moments: Sequence[float]) -> list[int]:
+    """The latent frame, of those whose `moments` are given, with which each card begins; their number: with none.
+
+    Raises StoryboardError where two cards with images begin with the same one.
     """
-    found = []
-    for place, card in enumerate(cards):
-        end = length
-        if place + 1 < len(cards):
-            after = cards[place + 1]
-            until = cards[place + 2].time if place + 2 < len(cards) else length
-            end = after.time if after.cut else after.time + min(BLEND, (until - after.time) / 2)
-        found.append((card.time if place else 0.0, end))
+    found = [bisect_left(moments, card.time) for card in cards]
+    taken: dict[int, int] = {}
+    for card, place in zip(cards, found, strict=True):
+        if card.image is not None and place in taken:
+            raise StoryboardError(
+                f"The images of lines {taken[place]} and {card.line} fall on the same latent frame, the shortest time "
+                "that the model knows. Move one of the cards."
+            )
+        if card.image is not None:
+            taken[place] = card.line
     return found

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from comfy_api.latest import io
 
 from ..models import bridge, knowns, storyboard
-from ..models.prompts import SPAN
+from ..models.prompts import CUT, SPAN
+from ..models.windows import CUTS, turns
 from .choices import check
 from .latent import put
 from .notice import show
 from .text import NO_STYLE, styled, styles
+
+NAMED = 8
+"""Lines that a note names."""
 
 
 class Storyboard(io.ComfyNode):
@@ -31,7 +37,7 @@ class Storyboard(io.ComfyNode):
                     multiline=True,
                     default="0s: a red circle moving left\n1s: a red circle moving up",
                     tooltip="One card a line, its time in seconds: '2.5s: words', '2.5s cut: words', or "
-                    "'2.5s [image 1, 0.8]: words' with an image and how strictly it is kept.",
+                    "'2.5s [image 1, 0.8]: words' with an image and how strictly it is kept; [images 2-17] is a clip.",
                 ),
                 io.String.Input(
                     "negative_prompt",
@@ -69,34 +75,42 @@ class Storyboard(io.ComfyNode):
     ) -> io.NodeOutput:
         grid, cards = bridge.vae_grid(vae), storyboard.read(board)
         rate, count = latent.get("frame_rate", knowns.DEFAULT_FPS), latent["samples"].shape[2]
-        length = grid.frames(count) / rate
+        length, moments = grid.frames(count) / rate, [grid.moment(frame, rate) for frame in range(count)]
         storyboard.check(cards, length, 0 if images is None else len(images))
-        positive, unread, known = [], [], {}
+        places = storyboard.places(cards, moments)
+        positive, unread = [], []
         for card, span in zip(cards, storyboard.spans(cards, length), strict=True):
             entries, left_out = bridge.encode_text(clip, styled(card.words, "", style)[0])
-            positive += [[text, {**options, SPAN: span}] for text, options in entries]
+            positive += [[text, {**options, SPAN: span, CUT: card.cut}] for text, options in entries]
             unread += [card.line] if left_out else []
+        for card, (place, end) in zip(cards, pairwise([*places, count]), strict=True):
             if card.image is not None:
-                start = knowns.start_of("at time", card.time, 1, latent, grid)
-                if start in known:
-                    raise ValueError(
-                        f"The images of lines {known[start]} and {card.line} fall on the same latent frame, which "
-                        f"holds {grid.temporal} frames of video. Move one of the cards."
-                    )
-                known[start] = card.line
-                latent, _ = put(vae, latent, images[card.image - 1][None], start, card.strength)
+                shown = max(1, grid.frames(end) - max(0, grid.frames(place)))  # up to the next card
+                seen = images[card.image - 1 : card.last or card.image][:shown]
+                latent, _ = put(vae, latent, seen, min(place, count - 1), card.strength)
         negative, _ = bridge.encode_text(clip, styled("", negative_prompt, style)[1])
-        show(cls, notes(cards, length, count, unread))
-        return io.NodeOutput(positive, negative, latent)
+        changes = turns([options for _, options in positive], moments)
+        show(cls, notes(cards, [0, *places[1:], count], length, unread))
+        cuts = [turn.frame for turn in changes if turn.cut and turn.frame]
+        return io.NodeOutput(positive, negative, {**latent, CUTS: cuts})
 
 
-def notes(cards: list[storyboard.Card], length: float, latent_frames: int, unread: list[int]) -> str:
-    """What the node understood, and which of it cannot be seen."""
+def notes(cards: list[storyboard.Card], places: list[int], length: float, unread: list[int]) -> str:
+    """What the node understood, and which of it cannot be seen: cards that end where they begin.
+
+    places: the latent frames in which they do, and the end.
+    """
     lines = [f"{len(cards)} cards in {length:.2f} s, {sum(card.cut for card in cards)} of them cut to"]
     if cards[0].time:
         lines.append(f"the first card, at {cards[0].time:g} s,\nholds from the start")
-    if len(cards) > latent_frames:
-        lines.append(f"the shot has {latent_frames} latent frames:\nnot every card can be seen")
+    unseen = [card.line for card, (begin, end) in zip(cards, pairwise(places), strict=True) if begin == end]
+    if unseen:
+        lines.append(f"not seen, as the next comes too soon:\nline {listed(unseen)}")
     if unread:
-        lines.append(f"too long for the model, the end is left out:\nline {', '.join(map(str, unread))}")
+        lines.append(f"too long for the model, the end is left out:\nline {listed(unread)}")
     return "\n".join(lines)
+
+
+def listed(lines: list[int]) -> str:
+    """The first of some line numbers, as many as fit on a node."""
+    return ", ".join(map(str, lines[:NAMED])) + (", ..." if lines[NAMED:] else "")

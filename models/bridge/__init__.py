@@ -1,7 +1,7 @@
 """A network -> MODEL, an autoencoder -> VAE, a T5 -> CLIP: ComfyUI's own objects, and sampling with them.
 
 The only room that knows ComfyUI's internals and where its versions (0.3.75 and newer) differ. Its files, from the
-ground: `running`, `network`, `video_model`, `wrappers`, `previews`, `patcher`, `vae`, `clip`, `sampling`.
+ground: `running`, `network`, `video_model`, `wrappers`, `windows`, `previews`, `patcher`, `vae`, `clip`, `sampling`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ from ..family import Family, Shape, State, Variant
 from .network import QuantisedLinear, uncast
 from .previews import with_preview
 from .video_model import VideoModel, video_model
-from .wrappers import with_enforced_mask, with_own_sampler, with_prompts_over_time, with_whole_tokens
+from .windows import with_windows
+from .wrappers import with_enforced_mask, with_own_sampler, with_whole_tokens
 
 
 def make_model(
@@ -38,7 +39,7 @@ def make_model(
 def _patched(kind: type, model: VideoModel, device: Any, offload: Any) -> comfy.model_patcher.ModelPatcher:
     patcher = kind(model, load_device=device, offload_device=offload)
     patcher.add_wrapper(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, with_preview)
-    patcher.add_wrapper(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, with_prompts_over_time)
+    patcher.add_wrapper(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, with_windows)
     patcher.add_wrapper(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, with_whole_tokens)
     patcher.add_wrapper(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, with_enforced_mask)
     patcher.add_wrapper(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, with_own_sampler)

@@ -11,36 +11,8 @@ import comfy.model_sampling
 import torch
 
 from ..family import Variant
-from ..prompts import SPAN, holding, shares
+from ..prompts import holding
 from .video_model import VideoModel
-
-
-def with_prompts_over_time(sample: Callable, noise: torch.Tensor, *others: Any, **options: Any) -> torch.Tensor:
-    """Sample with a mask over time on each prompt that has a span: ComfyUI mixes what the prompts make of each frame.
-
-    A prompt of which no latent frame is seen costs nothing. Families with a sampler of their own switch prompts there.
-    """
-    guider = sample.class_obj
-    model = guider.model_patcher.model
-    if model.family.sample is None and noise.ndim == 5:
-        guider.conds = {
-            name: _masked_over_time(entries, model.variant, noise.shape[2]) for name, entries in guider.conds.items()
-        }
-    return sample(noise, *others, **options)
-
-
-def _masked_over_time(entries: list[dict[str, Any]], variant: Variant, count: int) -> list[dict[str, Any]]:
-    """ComfyUI's conditioning with masks [1, T, 1, 1] over `count` latent frames and those added for whole tokens."""
-    if not any(SPAN in entry for entry in entries):
-        return entries
-    rate = frame_rate_of(entries, variant)
-    moments = [variant.grid.moment(frame, rate) for frame in range(-(-count % variant.grid.patch[0]), count)]
-    rows = shares(entries, moments)
-    return [
-        {**entry, "mask": torch.tensor(row).view(1, -1, 1, 1)}
-        for entry, row in zip(entries, rows, strict=True)
-        if any(row)
-    ]
 
 
 def with_whole_tokens(

@@ -13,7 +13,7 @@ READ = """async examples => {
     return examples.map(({text, length = null, images = null}) => {
         const {cards, errors} = read(text)
         errors.push(...check(cards, length, images))
-        const names = ['line', 'time', 'words', 'cut', 'image', 'strength']
+        const names = ['line', 'time', 'words', 'cut', 'image', 'strength', 'last']
         const seen = cards.map(card => Object.fromEntries(names.map(name => [name, card[name]])))
         return errors.length ? {error: errors[0].message} : {cards: seen}
     })

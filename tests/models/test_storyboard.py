@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from atelier.models import storyboard
-from atelier.models.prompts import SPAN, shares
 from atelier.models.storyboard import StoryboardError, read, spans
 
 EXAMPLES = json.loads((Path(__file__).parents[1] / "storyboards.json").read_text(encoding="utf-8"))
@@ -50,26 +50,23 @@ def test_cards_and_images_that_are_not_there():
             storyboard.check(read(f"0s [image {image}]: a"), 2.0, 1)
 
 
-def test_flowing_cards_overlap_and_cut_ones_do_not():
-    assert spans(read("0.2s: a\n2s: b\n4s cut: c"), 6.0) == [(0.0, 2.5), (2.0, 4.0), (4.0, 6.0)]
+def test_words_hold_until_the_next_card_and_the_first_ones_from_the_start():
+    assert spans(read("0.2s: a\n2s: b\n4s cut: c"), 6.0) == [(0.0, 2.0), (2.0, 4.0), (4.0, 6.0)]
 
 
-def test_what_fades_out_is_what_fades_in():
-    entries = [{SPAN: (0.0, 2.5)}, {SPAN: (2.0, 4.0)}, {SPAN: (4.0, 6.0)}, {}]
-    moments = [0.0, 2.0, 2.125, 2.25, 3.9, 4.0, 5.9]
-    assert shares(entries, moments) == [
-        pytest.approx([1, 1, 0.75, 0.5, 0, 0, 0]),
-        pytest.approx([0, 0, 0.25, 0.5, 1, 0, 0]),
-        pytest.approx([0, 0, 0, 0, 0, 1, 1]),
-        [1.0] * 7,
-    ]
+def test_a_card_begins_with_the_latent_frame_nearest_to_it():
+    moments = [0.06, 0.44, 0.94, 1.44]
+    assert storyboard.places(read("0s: a\n0.9s: b\n1.0s: c\n1.45s: d"), moments) == [0, 2, 3, 4]
 
 
-def test_a_moment_between_spans_belongs_to_the_nearest():
-    assert shares([{SPAN: (0.0, 1.0)}, {SPAN: (3.0, 4.0)}], [1.5, 2.5, 9.0]) == [[1, 0, 0], [0, 1, 1]]
+def test_two_images_on_one_latent_frame():
+    with pytest.raises(StoryboardError, match="images of lines 2 and 3 fall on the same latent frame"):
+        storyboard.places(read("0s: a\n1s [image 1]: b\n1.1s [image 2]: c"), [0.0, 0.5, 2.0])
 
 
 def test_a_board_of_200_cards():
     cards = read("\n".join(f"{place / 10}s: card {place}" for place in range(200)))
-    rows = shares([{SPAN: span} for span in spans(cards, 20.0)], [(place + 0.5) / 4 for place in range(80)])
-    assert len(cards) == 200 and all(sum(column) == pytest.approx(1) for column in zip(*rows, strict=True))
+    found = spans(cards, 20.0)
+    assert [begin for begin, _ in found] == pytest.approx([place / 10 for place in range(200)])
+    assert all(before[1] == after[0] for before, after in pairwise(found))
+    assert storyboard.places(cards, [place + 0.5 for place in range(20)])[-1] == 20

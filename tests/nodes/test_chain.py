@@ -143,6 +143,20 @@ def windows_over_known_frames(family) -> dict:
     return graph
 
 
+def storyboard(text: str, sampler):
+    """Two cards; the second begins with the second or a later latent frame of every family."""
+
+    def graph(family) -> dict:
+        made = sampler(family)
+        inputs = dict(clip=["load", 1], vae=["load", 2], latent=["empty", 0], negative_prompt="", style="none")
+        made["empty"]["inputs"]["fps"] = 4
+        made["text"] = node("AtelierStoryboard", **inputs, board=text)
+        made["sample"]["inputs"]["latent_image"] = ["text", 2]
+        return made
+
+    return graph
+
+
 ROUNDING = 1e-5
 
 
@@ -189,6 +203,9 @@ TOOLS = {
     "ModelSamplingLTXV": (on_model("ModelSamplingLTXV", max_shift=2.05, base_shift=1.5), another),
     "ModelSamplingDiscrete": (on_model("ModelSamplingDiscrete", sampling="v_prediction", zsnr=True), same),
     "Rescale CFG": (on_model("RescaleCFG", multiplier=0.7), another),
+    "Storyboard, flow": (storyboard("0s: a red circle\n1s: a blue square", base), another),
+    "Storyboard, cut": (storyboard("0s: a red circle\n1s cut: a blue square", custom), another),
+    "Storyboard, EasyCache": (storyboard("0s: a red circle\n1s: a blue square", cached("EasyCache")), another),
 }
 # Families on which a tool cannot work, and the word by which the error names the reason.
 REFUSED = {

@@ -6,7 +6,7 @@ import graph as saved_graph
 import graphs
 import pytest
 import torch
-from client import GraphRejected, JobFailed
+from client import GraphRejected, JobFailed, JobInterrupted
 from graphs import node
 from safetensors.torch import load
 
@@ -39,26 +39,46 @@ def test_one_card_is_a_prompt(server):
     assert torch.equal(latent(server, board(f"0s: {prompt}")), latent(server, graphs.text_to_video(prompt=prompt)))
 
 
-def test_each_card_makes_its_own_part(server):
-    """In one step from the same noise, what is before the cut is the first prompt's alone, then the second's."""
-    both = latent(server, board(TURN, steps=1))
-    first, second = (latent(server, board("0s:" + line.split(":")[1], steps=1)) for line in TURN.splitlines())
-    assert both.shape[2] == 5 and (first - second).abs().mean() > 0.01
-    assert torch.allclose(both[:, :, :3], first[:, :, :3], atol=1e-3)
-    assert torch.allclose(both[:, :, 3:], second[:, :, 3:], atol=1e-3)
+def seen(server, text: str, *tools: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """A board's latents before and after its second card, by KSampler or SamplerCustomAdvanced."""
+    graph = board(text)
+    texts, shot = dict(positive=["board", 0], negative=["board", 1]), ["board", 2]
+    if "custom" in tools:
+        graph |= {
+            "noise": node("RandomNoise", noise_seed=9),
+            "guider": node("CFGGuider", model=["load", 0], cfg=3.0, **texts),
+            "sampler": node("KSamplerSelect", sampler_name="dpmpp_2m"),
+            "sigmas": node("AtelierVideoSchedule", model=["load", 0], latent=["empty", 0], steps=2, denoise=1.0),
+        }
+        parts = dict(noise=["noise", 0], guider=["guider", 0], sampler=["sampler", 0], sigmas=["sigmas", 0])
+        graph["made"] = node("SamplerCustomAdvanced", **parts, latent_image=shot)
+        graph["sample"] = node("LatentInterpolate", samples1=["made", 0], samples2=["made", 1], ratio=0.5)
+    else:
+        settings = dict(seed=3, steps=2, cfg=2.0, sampler_name="euler", scheduler="simple", denoise=1.0)
+        graph["sample"] = node("KSampler", model=["load", 0], latent_image=shot, **texts, **settings)
+    return latent(server, graph).split([3, 2], dim=2)
 
 
-def test_core_sampler_follows_the_cards(server):
-    def with_core(text: str) -> graphs.Prompt:
-        graph = board(text)
-        inputs = dict(model=["load", 0], positive=["board", 0], negative=["board", 1], latent_image=["board", 2])
-        settings = dict(seed=3, steps=1, cfg=2.0, sampler_name="euler", scheduler="simple", denoise=1.0)
-        return graph | {"sample": node("KSampler", **inputs, **settings)}
+@pytest.mark.parametrize("sampler", ["KSampler", "custom"])
+def test_core_samplers_make_each_part_with_its_card(server, sampler):
+    """The second card begins with the fourth of five latent frames."""
+    first, second = TURN.splitlines()
+    one, two = seen(server, TURN, sampler)
+    other_one, other_two = seen(server, f"{first}\n{second.replace('blue', 'green')}", sampler)
+    begun_otherwise, same_two = seen(server, f"{first.replace('red', 'green')}\n{second}", sampler)
+    assert torch.equal(one, other_one) and not torch.allclose(two, other_two, atol=1e-2)
+    assert torch.equal(two, same_two) and not torch.allclose(one, begun_otherwise, atol=1e-2)
 
-    both = latent(server, with_core(TURN))
-    first = latent(server, with_core(TURN.splitlines()[0]))
-    assert torch.allclose(both[:, :, :3], first[:, :, :3], atol=1e-3)
-    assert (both[:, :, 3:] - first[:, :, 3:]).abs().mean() > 0.01
+
+def test_cancelled_in_the_second_card(server):
+    def stop(kind: str, data: dict) -> None:
+        if kind == "progress" and data["value"] == 62:
+            assert data["max"] == 120
+            server.client.interrupt()
+
+    with pytest.raises(JobInterrupted):
+        server.client.wait(server.client.queue(board(TURN, steps=60)), stop)
+    assert len(graphs.frames(server.client, server.client.run(board(TURN)))) == 17
 
 
 def test_an_image_is_at_its_card(server):
@@ -66,8 +86,19 @@ def test_an_image_is_at_its_card(server):
     graph["picture"] = node("EmptyImage", width=64, height=64, batch_size=1, color=0xFF0000)
     made = graphs.frames(server.client, server.client.run(graph))
     assert made.shape == (17, 64, 64, 3)
-    held = made[5:9].mean(dim=(0, 1, 2))  # the latent frame of one second
+    held = made[9:13].mean(dim=(0, 1, 2))  # the latent frame that begins nearest to one second
     assert held[0] - held[1:].max() > 0.4
+
+
+def test_a_clip_is_seen_up_to_the_next_card(server):
+    graph = board("0s [images 1-9]: a red circle\n1s: a blue square", images=["clip", 0])
+    graph["clip"] = node("EmptyImage", width=64, height=64, batch_size=30, color=0xFF0000)
+    made = graphs.frames(server.client, server.client.run(graph))
+    seen = made[:9].mean(dim=(0, 1, 2))
+    assert seen[0] - seen[1:].max() > 0.4
+
+    graph["board"]["inputs"]["board"] = "0s [images 1-30]: a red circle\n1s: a blue square"
+    assert torch.equal(graphs.frames(server.client, server.client.run(graph)), made)
 
 
 @pytest.mark.parametrize("text,said", [("", "empty"), ("0s: a\nhello", "Line 2"), ("0s: a\n0.0s: b", "Lines 1 and 2")])
@@ -76,7 +107,14 @@ def test_a_broken_board_is_refused_when_queued(server, text, said):
         server.client.run(board(text))
 
 
-@pytest.mark.parametrize("text,said", [("0s: a\n9s: b", "shot ends at"), ("0s [image 3]: a", "names image 3")])
+@pytest.mark.parametrize(
+    "text,said",
+    [
+        ("0s: a\n9s: b", "shot ends at"),
+        ("0s [image 3]: a", "names image 3"),
+        ("0s [images 3-1]: a", "names images 3-1"),
+    ],
+)
 def test_what_is_not_there_is_said(server, text, said):
     with pytest.raises(JobFailed, match=said):
         server.client.run(board(text))

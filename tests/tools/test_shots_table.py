@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import shots_table
 import torch
@@ -40,6 +42,24 @@ def test_rows_say_what_is_missed():
     assert "| 0.200 | at most 0.25 | met |" in rows[1]
     assert "| 0.667 |" in rows[2]
     assert shots_table.target_of("Blend, linear", "kept of the first") == (30, True)
+
+
+def test_a_figure_of_some_clips_is_taken_from_those():
+    made = [
+        measures.Made({name: value}, ()) for name, value in (("a (share)", 1.0), ("b (share)", 0.0), ("a (share)", 0.0))
+    ]
+    assert [(figure.name, figure.value) for figure in shots_table.figures_of("Storyboard", made)] == [
+        ("a (share)", 0.5),
+        ("b (share)", 0.0),
+    ]
+
+
+def test_cards_differ_in_one_attribute():
+    for number in range(4):
+        name, scenes = measures.turning(number, 4)
+        assert name == ("motion", "color")[number % 2]
+        assert len({getattr(scene, name) for scene in scenes}) == 4
+        assert len({replace(scene, **{name: getattr(scenes[0], name)}) for scene in scenes}) == 1
 
 
 def test_a_tool_is_measured():

@@ -3,9 +3,11 @@
 What was to be kept is compared with what the autoencoder makes of the source, which is its ceiling.
 """
 
+import random
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from shots.studio import (
@@ -27,6 +29,11 @@ LONGER = LENGTH + FPS
 """Frames of clips of which more is needed."""
 GROWN = 6
 """Pixels by which a mask is larger than the shape it is drawn around."""
+BOARD_SEED = 70_800_000
+"""Boards from here on belong to this table; neither training nor scoring uses them."""
+FIRST_CARD, CARD = 13, 12
+"""Frames of a board's first card and of each that follows: whole latent frames."""
+NAMED = {"motion": "motion", "color": "colour"}
 
 
 @dataclass(frozen=True)
@@ -193,6 +200,55 @@ def variations(studio: Studio, number: int) -> Made:
     return Made({"likeness of the two most alike (dB)": max(apart)}, tuple(made))
 
 
+def turning(number: int, count: int) -> tuple[str, list[Any]]:
+    """Which attribute changes from card to card (motion and colour in turn), and the scenes of `count` cards."""
+    from pocket.world import COLORS, draw_scenes
+
+    rng = random.Random(BOARD_SEED + number)
+    scenes = [replace(draw_scenes(1, rng)[0], motion=rng.choice(SIDEWAYS), size="small")]
+    name, values = (("motion", SIDEWAYS), ("color", tuple(COLORS)))[number % 2]
+    while len(scenes) < count:
+        used = [getattr(scene, name) for scene in scenes]  # all four motions lead back to where the first began
+        value = rng.choice([value for value in values if value not in used])
+        scenes.append(replace(scenes[-1], **{name: value}))
+    return name, scenes
+
+
+def storyboard(studio: Studio, number: int) -> Made:
+    both = {"flow": board(studio, number, 2, cut=False), "cut": board(studio, number, 2, cut=True)}
+    figures = {f"{kind}: {what}": value for kind, made in both.items() for what, value in made.figures.items()}
+    return Made(figures, tuple(clip for made in both.values() for clip in made.clips))
+
+
+def board(studio: Studio, number: int, count: int, cut: bool) -> Made:
+    from pocket.score import analyse
+
+    name, scenes = turning(number, count)
+    starts = [0, *range(FIRST_CARD, FIRST_CARD + (count - 1) * CARD, CARD)]
+    cards = [f"{at / FPS}s{' cut' if cut else ''}: {prompt_of(one)}" for at, one in zip(starts, scenes, strict=True)]
+    sizes = dict(width=0, height=0, seconds=0.0, frames=starts[-1] + CARD, fps=float(FPS), batch_size=1)
+    empty = studio.call(studio.nodes.EmptyVideoLatent, model=studio.model, **sizes)
+    texts = dict(board="\n".join(cards), negative_prompt="", style="none")
+    positive, negative, shot = studio.call(
+        studio.nodes.Storyboard, clip=studio.clip, vae=studio.vae, latent=empty, **texts
+    )
+    given = dict(model=studio.model, positive=positive, negative=negative, latent=shot)
+    made = studio.decoded(
+        studio.call(studio.nodes.SampleVideo, **given, seed=number, steps=0, guidance=0.0, denoise=1.0)
+    )
+    parts = [made[at + (0 if cut or not at else STEP) : end] for at, end in pairwise([*starts, len(made)])]
+    right = [float(analyse(part)[name] == getattr(one, name)) for part, one in zip(parts, scenes, strict=True)]
+    steps = steps_of(made)
+    turns = [steps[at - 1] / statistics.median(steps) for at in starts[1:]]
+    figures = {
+        "every part follows its card (share)": min(right),
+        f"every part does, {NAMED[name]} changes (share)": min(right),
+        **{f"part {place} does (share)": value for place, value in enumerate(right, 1)},
+        f"largest step where {NAMED[name]} changes / median step": max(turns),
+    }
+    return Made(figures, (made,))
+
+
 TOOLS: dict[str, tuple[str, Callable[[Studio, int], Made]]] = {
     "Extend, forward": ("AtelierExtendShot", lambda studio, number: extend(studio, number, "forward")),
     "Extend, backward": ("", lambda studio, number: extend(studio, number, "backward")),
@@ -205,5 +261,7 @@ TOOLS: dict[str, tuple[str, Callable[[Studio, int], Made]]] = {
     "Re-cut": ("AtelierRecutShot", recut),
     "Inpaint": ("AtelierInpaintShot", inpaint),
     "Variations": ("AtelierContactSheet", variations),
+    "Storyboard, two cards": ("", storyboard),
+    "Storyboard, four cards": ("", lambda studio, number: board(studio, number, 4, cut=False)),
 }
 """Name -> the node whose help page shows its first clip, and how it is measured."""

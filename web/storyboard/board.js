@@ -10,15 +10,15 @@ const EXPECTED = "Write one card a line: '2.5s: words', '2.5s cut: words' or '2.
 
 const LINE_BREAK = /\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]/
 const TIME = /(?<time>\d+(?:\.\d*)?|\.\d+)\s*s?\s*(?<cut>cut)?\s*/
-const IMAGE = /(?:\[\s*image\s+(?<image>\d+)\s*(?:,\s*(?<strength>[\d.]+)\s*)?\])?/
+const IMAGE = /(?:\[\s*images?\s+(?<image>\d+)\s*(?:-\s*(?<last>\d+)\s*)?(?:,\s*(?<strength>[\d.]+)\s*)?\])?/
 const CARD = new RegExp(`^${TIME.source}${IMAGE.source}\\s*:(?<words>.*)$`, "is")
 
 /**
  * The cards of a board in the order of their times, and all that is wrong with it: the first error is Python's.
  *
  * A card has line (from 1), time, words (its own, or those before it), cut, close (cut to because of its time), image
- * (or null), strength, and `written`: the parts of its line. A card with an error is among them, so that it can be
- * mended; a line that is no card at all is only an error.
+ * (or null), last (of a clip's images, or null), strength, and `written`: the parts of its line. A card with an error
+ * is among them, so that it can be mended; a line that is no card at all is only an error.
  */
 export function read(text) {
     const cards = [], errors = []
@@ -45,12 +45,13 @@ export function read(text) {
 /** What is wrong with the cards for a shot of `length` seconds and a number of images; either may be unknown (null). */
 export function check(cards, length, images) {
     const errors = []
-    for (const {line, time, image} of cards) {
+    for (const {line, time, image, last} of cards) {
         if (length !== null && time >= length)
             errors.push({line, message: `Line ${line}: the card is at ${general(time)} s, but the shot ends at ${cents(length)} s. Move the card `
                 + "or make the shot longer."})
-        if (image !== null && images !== null && !(1 <= image && image <= images))
-            errors.push({line, message: `Line ${line} names image ${image}, but ${images} are connected to 'images'.`})
+        const end = last || image
+        if (image !== null && images !== null && !(1 <= image && image <= end && end <= images))
+            errors.push({line, message: `Line ${line} names ${named({image, last})}, but ${images} are connected to 'images'.`})
     }
     return errors
 }
@@ -77,10 +78,15 @@ export function short(seconds) {
     return String(Number(seconds.toFixed(2)))
 }
 
-function card(line, {time, cut, image, strength, words}, errors) {
+/** "image 2", or of a clip "images 2-17". */
+export function named({image, last}) {
+    return last ? `images ${image}-${last}` : `image ${image}`
+}
+
+function card(line, {time, cut, image, last, strength, words}, errors) {
     const number = Number(strength ?? 1)
     const written = {
-        time: Number(time), cut: Boolean(cut), image: image ? Number(image) : null,
+        time: Number(time), cut: Boolean(cut), image: image ? Number(image) : null, last: last ? Number(last) : null,
         strength: Number.isNaN(number) ? strength : number, words: words.trim(),
     }
     if (!written.words && written.image === null)
@@ -95,10 +101,10 @@ function together(before, after) {
     return {line: second, message: `Lines ${first} and ${second} are both at ${general(after.time)} s. Move one of them.`}
 }
 
-function write({time, cut = false, image = null, strength = 1, words}) {
+function write({time, cut = false, image = null, last = null, strength = 1, words}) {
     const share = strength === 1 ? "" : `, ${strength}`
-    const named = image === null ? "" : ` [image ${image}${share}]`
-    return `${time}s${cut ? " cut" : ""}${named}: ${words.replace(/\s+/g, " ").trim()}`.trimEnd()
+    const seen = image === null ? "" : ` [${named({image, last})}${share}]`
+    return `${time}s${cut ? " cut" : ""}${seen}: ${words.replace(/\s+/g, " ").trim()}`.trimEnd()
 }
 
 function replaced(text, line, by) {

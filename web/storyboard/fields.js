@@ -18,7 +18,7 @@ export function makeFields(actions) {
         change: () => { if (time.value >= 0 && time.value !== "") give({time: Number(time.value)}); actions.done() },
     })
     const image = number("Number of the image that is seen here; empty for none", {min: 1, step: 1, placeholder: "–"}, {
-        input: () => give({image: image.value === "" ? null : Math.max(1, Math.round(image.value))}),
+        input: () => give({image: image.value === "" ? null : Math.max(1, Math.round(image.value)), last: null}),
     })
     const strength = number("How strictly the image is kept, 0 to 1", {min: 0, max: 1, step: 0.05}, {
         input: () => give({strength: strength.value === "" ? 1 : Math.min(1, Math.max(0, strength.value))}),

@@ -1,6 +1,6 @@
 /** The cards as blocks on a line of time: drawn, dragged, and moved with the keyboard. It changes nothing by itself. */
 
-import { short } from "./board.js"
+import { named, short } from "./board.js"
 import { make, set } from "./elements.js"
 import { FINE, hundredths, nearest, next } from "./moments.js"
 
@@ -66,13 +66,13 @@ export function makeStrip(actions) {
             tabindex: selected === card.line ? 0 : -1,
             "aria-label": `Card ${place + 1} of ${cards.length}: ${card.words || "no words"}`,
             "aria-valuemin": "0", "aria-valuemax": short(whole), "aria-valuenow": short(card.time),
-            "aria-valuetext": `${short(card.time)} seconds, ${how}${card.image === null ? "" : `, image ${card.image}`}`,
+            "aria-valuetext": `${short(card.time)} seconds, ${how}${card.image === null ? "" : `, ${named(card)}`}`,
             "aria-invalid": wrong ? "true" : null,
             title: `${short(card.time)} s, ${how}: ${card.words}`,
         })
         const [time, image, words] = block.children
         set(time, {textContent: `${short(card.time)} s`})
-        set(image, {textContent: card.image === null ? "" : `image ${card.image}`, hidden: card.image === null, "--strength": card.strength})
+        set(image, {textContent: card.image === null ? "" : named(card), hidden: card.image === null, "--strength": card.strength})
         set(words, {textContent: card.words})
     }
 

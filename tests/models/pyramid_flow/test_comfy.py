@@ -8,7 +8,7 @@ import pytest
 import torch
 from atelier.models import bridge, knowns
 from atelier.models.files import open_checkpoint
-from atelier.models.prompts import SPAN
+from atelier.models.prompts import CUT, SPAN
 from atelier.models.pyramid_flow import family as pyramid_flow
 from comfy_extras import nodes_easycache
 
@@ -106,6 +106,18 @@ def test_prompts_change_at_a_latent_frame(model, record, changed):
     assert not any(torch.equal(made[:, :, frame], alone[:, :, frame]) for frame in (2, 3))
     late = conditioning(record, first, **{SPAN: (0.0, 9.0)}) + conditioning(record, second, **{SPAN: (9.0, 10.0)})
     assert torch.equal(sampled(model, record, latent, **{changed: late}), alone)
+
+
+def test_behind_a_cut_there_is_no_history(model, record):
+    latent, turn = {"samples": torch.zeros(1, 16, 4, 8, 16)}, 0.5
+
+    def made(first, cut):
+        texts = conditioning(record, first, **{SPAN: (0.0, turn)})
+        texts += conditioning(record, "negative", **{SPAN: (turn, 2.0), CUT: cut})
+        return sampled(model, record, latent, positive=texts)[:, :, 2:]
+
+    assert torch.equal(made("prompt", cut=True), made("negative", cut=True))
+    assert not torch.equal(made("prompt", cut=False), made("negative", cut=False))
 
 
 @pytest.mark.parametrize("rate,turned", [(24.0, [2]), (6.0, [1, 2])])

@@ -1,0 +1,206 @@
+"""A clip in windows: which there are, and what comes of sampling in them, with the pocket model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import comfy.sample
+import comfy.samplers
+import pytest
+import torch
+from atelier.models import bridge, checkpoint, knowns, shots
+from atelier.models.family import Grid
+from atelier.models.prompts import CUT, SPAN
+from atelier.models.windows import CUTS, Turn, Window, turns, windows
+from benchmarks.allocated import Allocated
+
+START = [Turn(0, True)]
+FPS, STEPS, CARD = 8.0, 2, 3
+"""Frames a second; steps; latent frames of a card. The pocket makes five at once."""
+ONE, TWO, THREE = "a red circle moving left", "a blue square moving up", "a green triangle growing"
+
+
+def plan(count: int, *changes: Turn, known: tuple[int, ...] = (), longest: int = 8, context: int = 2) -> list[Window]:
+    return list(windows([*START, *changes], [frame in known for frame in range(count)], longest, context))
+
+
+def test_words_change_with_the_first_latent_frame_in_their_span():
+    moments = [0.1, 0.5, 1.0, 1.5]
+    entries = [{SPAN: (0.0, 0.4)}, {SPAN: (0.4, 1.0)}, {SPAN: (1.0, 9.0), CUT: True}, {SPAN: (5.0, 9.0)}, {}]
+    assert turns(entries, moments) == [Turn(0, True), Turn(1, False), Turn(2, True)]
+    assert turns([{}], moments) == START
+
+
+def test_a_clip_that_fits_is_one_window():
+    assert plan(8) == [Window(0, 0, 8, 8)]
+
+
+def test_a_long_clip_is_made_in_pieces_that_see_the_end_of_the_one_before():
+    assert plan(21) == [Window(0, 0, 8, 8), Window(6, 8, 14, 14), Window(12, 14, 20, 20), Window(18, 20, 21, 21)]
+
+
+def test_where_words_change_a_window_begins():
+    assert plan(6, Turn(1, False), Turn(4, False)) == [Window(0, 0, 1, 1), Window(0, 1, 4, 4), Window(2, 4, 6, 6)]
+
+
+def test_behind_a_cut_nothing_is_seen_of_what_was_before():
+    made = plan(8, Turn(3, True), Turn(4, False))
+    assert made == [Window(0, 0, 3, 3), Window(3, 3, 4, 4, opening=1), Window(3, 4, 8, 8)]
+    assert [window.lead for window in made] == [0, 1, 1]
+
+
+def test_a_window_leads_to_what_is_known_right_behind_it_unless_there_is_a_cut():
+    known = (3, 4, 5, 7)
+    assert plan(8, Turn(3, False), known=known)[0] == Window(0, 0, 3, 5)
+    assert plan(8, Turn(3, True), known=known)[0] == Window(0, 0, 3, 3)
+
+
+def test_never_more_at_once_than_the_network_knows():
+    changes = [Turn(frame, frame % 3 == 0) for frame in (5, 6, 30, 31, 33, 60)]
+    made = plan(90, *changes)
+    assert [(a.end, a.end) for a in made[:-1]] == [(b.start, b.start) for b in made[1:]] and made[-1].end == 90
+    assert max(window.opening + window.until - window.begin for window in made) == 8
+
+
+# ------------------------------------------------------------------------------------------------ with the pocket
+
+
+@pytest.fixture(scope="module")
+def pocket():
+    folder = Path(checkpoint.__file__).with_name("pocket")
+    return tuple(load(folder) for load in (checkpoint.load_model, checkpoint.load_clip, checkpoint.load_vae))
+
+
+def cards(pocket, *words: str, cut: bool = False) -> list:
+    """CONDITIONING of prompts of which each holds for CARD latent frames."""
+    grid, entries = pocket[0].model.variant.grid, []
+    for place, text in enumerate(words):
+        begin, end = ((grid.frames(at * CARD) if at else 0) / FPS for at in (place, place + 1))
+        entries += bridge.with_options(bridge.encode_text(pocket[1], text)[0], {SPAN: (begin, end), CUT: cut})
+    return entries
+
+
+def empty(count: int) -> dict:
+    return bridge.empty_latent((1, 32, count, 4, 4), FPS)
+
+
+def sampled(pocket, positive: list, latent: dict, *, sampler="euler", sigmas=None, callback=None) -> torch.Tensor:
+    """Latents by one of ComfyUI's samplers, without its progress bar."""
+    texts = (bridge.with_frame_rate(each, latent) for each in (positive, bridge.encode_text(pocket[1], "")[0]))
+    levels = torch.linspace(1, 0, STEPS + 1) if sigmas is None else sigmas
+    samples, mask = latent["samples"], latent.get("noise_mask")
+    noise = comfy.sample.prepare_noise(samples, 5)
+    method = comfy.samplers.sampler_object(sampler)
+    given = dict(noise_mask=mask, callback=callback, disable_pbar=True, seed=5)
+    return comfy.sample.sample_custom(pocket[0], noise, 3.0, method, levels, *texts, samples, **given)
+
+
+def test_one_card_that_fits_is_a_prompt(pocket):
+    plain = bridge.encode_text(pocket[1], ONE)[0]
+    assert torch.equal(sampled(pocket, cards(pocket, ONE), empty(CARD)), sampled(pocket, plain, empty(CARD)))
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["flow", "cut"])
+def test_each_part_is_made_with_its_own_words(pocket, cut):
+    made, other, begun_otherwise = (
+        sampled(pocket, cards(pocket, *words, cut=cut), empty(2 * CARD))
+        for words in ((ONE, TWO), (ONE, THREE), (THREE, TWO))
+    )
+    first, second = made.split(CARD, dim=2)
+    assert torch.equal(first, other[:, :, :CARD]), "what comes later changes nothing before it"
+    assert not torch.allclose(second, other[:, :, CARD:], atol=1e-2)
+    assert torch.equal(second, begun_otherwise[:, :, CARD:]) == cut, "behind a cut nothing is seen of what was before"
+
+
+def test_what_is_known_stays_and_the_part_before_leads_there(pocket):
+    positive, known = cards(pocket, ONE, TWO), torch.randn(1, 32, 1, 4, 4, generator=torch.manual_seed(1))
+    free = sampled(pocket, positive, empty(2 * CARD))
+    made = sampled(pocket, positive, knowns.place(empty(2 * CARD), known, CARD, 1.0))
+    assert torch.allclose(made[:, :, CARD : CARD + 1], known, atol=1e-6)
+    assert not torch.allclose(made[:, :, :CARD], free[:, :, :CARD], atol=1e-2)
+    late = sampled(pocket, positive, knowns.place(empty(2 * CARD), known, CARD + 1, 1.0))
+    assert torch.equal(late[:, :, :CARD], free[:, :, :CARD]), "only what is known right behind it"
+
+
+def test_a_clip_that_is_known_already_is_left_alone(pocket):
+    known = torch.randn(1, 32, 2 * CARD, 4, 4, generator=torch.manual_seed(1))
+    made = sampled(pocket, cards(pocket, ONE, TWO), knowns.place(empty(2 * CARD), known, 0, 1.0))
+    assert torch.allclose(made, known, atol=1e-6)
+
+
+def test_where_noise_is_left_all_is_made_at_once_with_the_words_over_time(pocket):
+    """As the first of two KSampler (Advanced) does: there is no finished frame to go on from."""
+    half = torch.tensor([1.0, 0.5])
+    made, one, two = (
+        sampled(pocket, cards(pocket, *words), empty(2 * CARD), sigmas=half)
+        for words in ((ONE, TWO), (ONE, ONE), (TWO, TWO))
+    )
+    assert torch.allclose(made, torch.cat([one[:, :, :CARD], two[:, :, CARD:]], dim=2), atol=1e-5)
+
+
+def test_progress_counts_all_windows_and_shows_the_clip_so_far(pocket):
+    told = []
+    callback = lambda step, denoised, x, steps: told.append((step, steps, denoised.shape[2], x.shape[2]))  # noqa: E731
+    made = sampled(pocket, cards(pocket, ONE, TWO, THREE), empty(3 * CARD), callback=callback)
+    assert told == [(step, 6, 3 * (1 + step // 2), 3 * (1 + step // 2)) for step in range(6)]
+    assert made.shape[2] == 3 * CARD
+
+
+def test_cancelled_half_way_and_begun_again(pocket):
+    def stop(step: int, *_) -> None:
+        if step == STEPS:
+            raise InterruptedError
+
+    positive = cards(pocket, ONE, TWO)
+    before = sampled(pocket, positive, empty(2 * CARD))
+    with pytest.raises(InterruptedError):
+        sampled(pocket, positive, empty(2 * CARD), callback=stop)
+    assert torch.equal(sampled(pocket, positive, empty(2 * CARD)), before)
+
+
+def test_samplers_that_add_noise_add_other_noise_in_each_window(pocket):
+    made = sampled(pocket, cards(pocket, ONE, ONE, cut=True), empty(2 * CARD), sampler="euler_ancestral")
+    assert made.isfinite().all() and not torch.allclose(made[:, :, :CARD], made[:, :, CARD:], atol=0.1)
+
+
+def peak(pocket, positive: list, count: int) -> int:
+    """The most bytes of tensors at once beyond the weights, and the clip itself, while it is sampled."""
+    network = pocket[0].model.diffusion_model
+    latent = empty(count)
+    with torch.inference_mode(), Allocated([*network.parameters(), *network.buffers(), latent["samples"]]) as memory:
+        sampled(pocket, positive, latent)
+    return memory.peak
+
+
+def test_memory_does_not_grow_with_the_board(pocket):
+    few, many, cards_of_many = 2 * CARD, 16 * CARD, cards(pocket, *[ONE, TWO] * 8)
+    clip = 4 * empty(many)["samples"].numel()  # bytes
+    sampled(pocket, cards_of_many[:2], empty(few))  # what is made once
+    small, large = peak(pocket, cards_of_many[:2], few), peak(pocket, cards_of_many, many)
+    whole = peak(pocket, bridge.encode_text(pocket[1], ONE)[0], many)
+    assert large - small <= 5 * clip, "only the clip, its noise and what is known of it are as long as the board"
+    assert whole > 4 * large
+
+
+# ------------------------------------------------------------------------------------------------ cuts in the decoder
+
+
+def test_scenes_are_decoded_each_by_itself(pocket):
+    one, two, other = torch.randn(3, 32, CARD, 4, 4, generator=torch.manual_seed(2)).split(1)
+    made, begun_otherwise = (
+        torch.cat(list(shots.frames(pocket[2], {"samples": torch.cat([first, two], dim=2), CUTS: [CARD, 99]})))
+        for first in (one, other)
+    )
+    frames = pocket[0].model.variant.grid.frames(CARD)
+    assert len(made) == len(bridge.decode(pocket[2], torch.cat([one, two], dim=2)))
+    assert torch.allclose(made[:frames], bridge.decode(pocket[2], one), atol=1e-6)
+    assert torch.equal(made[frames:], begun_otherwise[frames:])
+
+
+@pytest.mark.parametrize("group", [1, 2])
+def test_every_scene_is_a_clip_that_the_decoder_takes(group):
+    grid, clip = Grid(channels=1, temporal=4, spatial=8, group=group), torch.arange(9.0).view(1, 1, 9, 1, 1)
+    found = list(shots.scenes(clip, [4, 7], grid))
+    assert sum(len(shown) for _, shown in found) == grid.frames(9)
+    assert all((part.shape[2] - 1) % group == 0 for part, _ in found)
+    assert [part.flatten().tolist()[:2] for part, _ in found] == [[0, 1], [4, 4], [7, 7]]
