@@ -40,6 +40,7 @@ def main() -> int:
     say("Starting ComfyUI ...")
     with running(BASE, "serve", port=port, listen=options.listen, options=("--preview-method", "auto")) as server:
         say(f"ComfyUI with Atelier: {server.url}")
+        say(f"  the studio: {server.url}/atelier")
         say(f"  your models go into {server.base / 'models'}, results into {server.base / 'output'}")
         say(f"  log: {server.log}")
         say("Ctrl-C stops it.")
