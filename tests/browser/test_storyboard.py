@@ -94,12 +94,14 @@ def test_cards_are_dragged_added_written_cut_and_removed(storyboard, view):
     page.mouse.dblclick(lane["x"] + 0.36 * lane["width"], lane["y"] + 40)  # 1.125 s
     assert text(page).splitlines()[1] == "1.13s: a red circle moving right on a black background"
     page.keyboard.type("a  blue square\n")
-    page.get_by_role("spinbutton", name="Number of the image").fill("2")
+    page.get_by_role("textbox", name="Number of the image").fill("2-17")
+    assert text(page).splitlines()[1].startswith("1.13s [images 2-17]:")
+    page.get_by_role("textbox", name="Number of the image").fill("2")
     page.get_by_role("spinbutton", name="How strictly").fill("0.8")
     page.get_by_role("button", name="Flows:").click()
     assert text(page).splitlines()[1] == "1.13s cut [image 2, 0.8]: a blue square"
     assert "names image 2, but 0 are connected" in page.locator(".atelier-storyboard .message").inner_text()
-    page.get_by_role("spinbutton", name="Number of the image").fill("")
+    page.get_by_role("textbox", name="Number of the image").fill("")
     page.get_by_role("button", name="Cuts:").click()
     page.get_by_role("button", name="Remove this card").click()
     assert text(page) == TURN.replace("1.6s", "2.63s")

@@ -17,8 +17,13 @@ export function makeFields(actions) {
     const time = number("Seconds from the start of the shot", {min: 0, step: "any", className: "time"}, {
         change: () => { if (time.value >= 0 && time.value !== "") give({time: Number(time.value)}); actions.done() },
     })
-    const image = number("Number of the image that is seen here; empty for none", {min: 1, step: 1, placeholder: "–"}, {
-        input: () => give({image: image.value === "" ? null : Math.max(1, Math.round(image.value)), last: null}),
+    const image = number("Number of the image that is seen here, or a clip's first and last, as 2-17; empty for none", {
+        type: "text", inputMode: "numeric", placeholder: "–",
+    }, {
+        input: () => {
+            const [found, first, last] = image.value.trim().match(/^(?:(\d+)(?:\s*-\s*(\d+))?)?$/) ?? []
+            if (found !== undefined) give({image: first ? Number(first) : null, last: last ? Number(last) : null})
+        },
     })
     const strength = number("How strictly the image is kept, 0 to 1", {min: 0, max: 1, step: 0.05}, {
         input: () => give({strength: strength.value === "" ? 1 : Math.min(1, Math.max(0, strength.value))}),
@@ -53,7 +58,7 @@ export function makeFields(actions) {
             return
         }
         show(time, short(card.time))
-        show(image, card.image ?? "")
+        show(image, card.last ? `${card.image}-${card.last}` : card.image ?? "")
         show(strength, card.image === null ? "" : card.strength)
         strength.disabled ||= card.image === null
         if (words.value.replace(/\s+/g, " ").trim() !== card.written.words) words.value = card.written.words
