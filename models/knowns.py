@@ -5,8 +5,7 @@ Here is that idea in tensors: placing content into a latent, and the ways in whi
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -20,12 +19,14 @@ class Knowns:
     """Known content for a network that was never told of it: ComfyUI re-noises it to each step's level. The default.
 
     `clean` says whether the network sees known content as it is instead, and learns of it in another way;
-    `controlled`, whether it takes a clip that guides the whole shot. `about` tells an artist, where there is something
+    `controlled`, whether it takes a clip that guides the whole shot; `in_one_go`, whether what is known must be encoded
+    anew, the clip with its holes black, before it sees it. `about` tells an artist, where there is something
     to tell.
     """
 
     clean: bool = False
     controlled: bool = False
+    in_one_go: bool = False
     about: str = "trained on text alone: known frames are re-noised"
 
     def timestep(self, timestep: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -33,21 +34,18 @@ class Knowns:
         return timestep
 
     def channels(
-        self, latent: torch.Tensor, mask: torch.Tensor | None, control: torch.Tensor | None = None
+        self, latent: torch.Tensor, mask: torch.Tensor | None, clip: torch.Tensor | None = None
     ) -> torch.Tensor | None:
         """What stands beside the noisy latent as further channels, from the known one [B, C, T, H, W].
 
-        control: the latents [B, C, T, H, W] of the clip that guides the shot, where there is one.
+        clip: the latents [B, C, T, H, W] of the clip that guides the shot (`controlled`), or of what is known, encoded
+        `in_one_go`, where there is one.
         """
         return None
 
     def enforced(self, mask: torch.Tensor | None) -> torch.Tensor | None:
         """What of the mask [B, C, T, H, W] the sampler keeps in place; the network keeps the rest by itself."""
         return mask
-
-    def introduced(self, encode: Callable[[torch.Tensor], torch.Tensor]) -> Knowns:
-        """The same, having seen what it needs of the autoencoder: encode(images [N, H, W, 3] in 0..1) -> latents."""
-        return self
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class Concatenated(Knowns):
     about: str = "trained with a known first frame: others are re-noised"
 
     def channels(
-        self, latent: torch.Tensor, mask: torch.Tensor | None, control: torch.Tensor | None = None
+        self, latent: torch.Tensor, mask: torch.Tensor | None, clip: torch.Tensor | None = None
     ) -> torch.Tensor:
         """The known first latent frame in [B, C, T, H, W], zeros elsewhere."""
         given = torch.zeros_like(latent)
@@ -103,35 +101,25 @@ class Inpainted(Knowns):
     """Known content for a network that sees, beside the noisy clip, where it is known and the clip with black holes.
 
     CogVideoX-Fun InP. It keeps what is known by itself. scale: what the channel of where it is known is multiplied
-    with. black: the latents [C] of the first and of a later frame of a black clip; zeros before they are introduced.
+    with. Without the clip encoded in one go (no VAE was introduced) it sees zeros in the holes.
     """
 
+    in_one_go: bool = True
     scale: float = 1.0
-    black: tuple[torch.Tensor, torch.Tensor] | None = field(default=None, compare=False)
     about: str = ""
 
     def channels(
-        self, latent: torch.Tensor, mask: torch.Tensor | None, control: torch.Tensor | None = None
+        self, latent: torch.Tensor, mask: torch.Tensor | None, clip: torch.Tensor | None = None
     ) -> torch.Tensor:
         """[B, 1 + C, T, H, W]: what is known (scaled), then the clip. All zeros where nothing is known at all."""
         holes = torch.ones_like(latent[:, :1]) if mask is None else mask[:, :1]
         if holes.eq(1).all():
             return torch.cat([torch.zeros_like(holes), torch.zeros_like(latent)], dim=1)
-        clip = (1 - holes) * latent
-        if self.black is not None:
-            first, later = (colour.to(latent).view(1, -1, 1, 1, 1) for colour in self.black)
-            clip[:, :, :1] += holes[:, :, :1] * first
-            clip[:, :, 1:] += holes[:, :, 1:] * later
+        clip = (1 - holes) * latent if clip is None else clip.expand_as(latent)
         return torch.cat([self.scale * (1 - holes), clip], dim=1)
 
     def enforced(self, mask: torch.Tensor | None) -> torch.Tensor | None:
         return None
-
-    def introduced(self, encode: Callable[[torch.Tensor], torch.Tensor]) -> Knowns:
-        """Read the black latents in the middle of a small black clip, where the edges do not reach."""
-        latents = encode(torch.zeros(17, 96, 96, 3))
-        middle = latents[0, :, :, latents.shape[3] // 2, latents.shape[4] // 2]
-        return replace(self, black=(middle[:, 0], middle[:, -1]))
 
 
 @dataclass(frozen=True)
@@ -145,10 +133,10 @@ class Controlled(Knowns):
     about: str = "trained to follow a control clip (Control Video):\nknown frames are re-noised"
 
     def channels(
-        self, latent: torch.Tensor, mask: torch.Tensor | None, control: torch.Tensor | None = None
+        self, latent: torch.Tensor, mask: torch.Tensor | None, clip: torch.Tensor | None = None
     ) -> torch.Tensor:
         """The control clip's latents; zeros where there is none."""
-        return torch.zeros_like(latent) if control is None else control.expand_as(latent)
+        return torch.zeros_like(latent) if clip is None else clip.expand_as(latent)
 
 
 def mask_of(latent: dict) -> torch.Tensor:

@@ -1,15 +1,17 @@
 """A network -> MODEL, an autoencoder -> VAE, a T5 -> CLIP: ComfyUI's own objects, and sampling with them.
 
 The only room that knows ComfyUI's internals and where its versions (0.3.75 and newer) differ. Its files, from the
-ground: `running`, `network`, `video_model`, `wrappers`, `windows`, `previews`, `patcher`, `vae`, `clip`, `sampling`.
+ground: `running`, `network`, `video_model`, `wrappers`, `windows`, `previews`, `patcher`, `vae`, `introduce`,
+`clip`, `sampling`; `guest` stands by itself.
 """
 
 from __future__ import annotations
 
 from .clip import encode_text, make_t5_clip, t5_config
 from .guest import guest
+from .introduce import introduce
 from .network import call_network, choose_dtypes, load_weights, without_weights
-from .patcher import introduce, make_model, make_static, weight_shapes, with_dynamic_guidance, with_lora
+from .patcher import make_model, make_static, weight_shapes, with_dynamic_guidance, with_lora
 from .running import metadata, output_is_used, progress
 from .sampling import control, empty_latent, remarks, sample, with_frame_rate, with_options
 from .vae import decode, decode_stream, encode, encode_stream, frames_of, make_vae, resized, vae_grid

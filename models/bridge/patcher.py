@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import comfy.lora
@@ -18,7 +17,7 @@ from .network import QuantisedLinear, uncast
 from .previews import with_preview
 from .video_model import VideoModel, video_model
 from .windows import with_windows
-from .wrappers import with_enforced_mask, with_own_sampler, with_whole_tokens
+from .wrappers import with_clip_in_one_go, with_enforced_mask, with_own_sampler, with_whole_tokens
 
 
 def make_model(
@@ -40,26 +39,10 @@ def _patched(kind: type, model: VideoModel, device: Any, offload: Any) -> comfy.
     patcher = kind(model, load_device=device, offload_device=offload)
     patcher.add_wrapper(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, with_preview)
     patcher.add_wrapper(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, with_windows)
+    patcher.add_wrapper(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, with_clip_in_one_go)
     patcher.add_wrapper(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, with_whole_tokens)
     patcher.add_wrapper(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, with_enforced_mask)
     patcher.add_wrapper(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, with_own_sampler)
-    return patcher
-
-
-def introduce(patcher: comfy.model_patcher.ModelPatcher, vae: comfy.sd.VAE) -> comfy.model_patcher.ModelPatcher:
-    """The MODEL, knowing of its VAE what its way with known frames and its previews need."""
-    model = patcher.model
-    model.variant = replace(model.variant, knowns=model.variant.knowns.introduced(vae.encode))
-    model.latent_format.encode = vae.encode if model.latent_format.known is None else None
-    patcher.cached_patcher_init = (_introduced, (*patcher.cached_patcher_init, model.variant, model.latent_format))
-    return patcher
-
-
-def _introduced(
-    factory: Callable, args: tuple, variant: Variant, latent_format: Any, **options: Any
-) -> comfy.model_patcher.ModelPatcher:
-    patcher = factory(*args, **options)
-    patcher.model.variant, patcher.model.latent_format = variant, latent_format
     return patcher
 
 

@@ -19,7 +19,8 @@ from ..family import Family, Variant, shift_of_tokens
 from ..preview import Colours, false_colours, fitted_colours
 
 TIMESTEPS = 1000.0
-CONTROL = "control_latent"  # what conditioning calls the latents [B, C, T, H, W] of a control clip
+# What conditioning calls latents [B, C, T, H, W]: of a control clip, and of what is known, encoded in one go.
+CONTROL, IN_ONE_GO = "control_latent", "atelier_in_one_go"
 
 
 class VideoModel(comfy.model_base.BaseModel):
@@ -58,13 +59,13 @@ class VideoModel(comfy.model_base.BaseModel):
         """Known content as further channels, for the networks that take it so."""
         noise, latent = kwargs["noise"], kwargs.get("latent_image")
         known = torch.zeros_like(noise) if latent is None else latent.expand_as(noise)
-        given = self.variant.knowns.channels(
-            known, kwargs.get("denoise_mask"), self._control(noise, kwargs.get(CONTROL))
-        )
+        whole = kwargs.get(IN_ONE_GO)
+        clip = self._control(noise, kwargs.get(CONTROL)) if whole is None else as_long(whole, noise)
+        given = self.variant.knowns.channels(known, kwargs.get("denoise_mask"), clip)
         return None if given is None else given.to(kwargs["device"])
 
     def _control(self, noise: torch.Tensor, control: torch.Tensor | None) -> torch.Tensor | None:
-        """The control clip's latents, as long as the noise: what was put in front of that begins it, too."""
+        """The control clip's latents, as long as the noise."""
         if control is None:
             return None
         if not self.variant.knowns.controlled:
@@ -72,8 +73,7 @@ class VideoModel(comfy.model_base.BaseModel):
                 f"{self.variant.name} takes no control clip: load a CogVideoX-Fun Control or Pose model, or leave "
                 "Control Video out."
             )
-        control = control.to(noise)
-        control = torch.cat([control[:, :, :1]] * (noise.shape[2] - control.shape[2]) + [control], dim=2)
+        control = as_long(control, noise)
         if control.shape[1:] != noise.shape[1:]:
             raise ValueError(
                 f"The control clip has latents {list(control.shape[1:])}, the shot {list(noise.shape[1:])} (channels, "
@@ -161,6 +161,12 @@ class VideoModel(comfy.model_base.BaseModel):
                 "comes from another model's text encoder: encode the prompt with the CLIP of the same Load Video Model "
                 "node."
             )
+
+
+def as_long(clip: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Latents of a clip, as long as the noise: what was put in front of that begins with the first frame, too."""
+    clip = clip.to(noise)
+    return torch.cat([clip[:, :, :1]] * (noise.shape[2] - clip.shape[2]) + [clip], dim=2)
 
 
 def video_model(model: comfy.model_patcher.ModelPatcher) -> VideoModel:

@@ -11,8 +11,30 @@ import comfy.model_sampling
 import torch
 
 from ..family import Variant
+from ..knowns import mask_of
 from ..prompts import holding
-from .video_model import VideoModel
+from .video_model import IN_ONE_GO, VideoModel
+
+
+def with_clip_in_one_go(
+    sample: Callable,
+    noise: torch.Tensor,
+    latent: torch.Tensor,
+    sampler: Any,
+    sigmas: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    *others: Any,
+    **options: Any,
+) -> torch.Tensor:
+    """Sample with what is known of the clip encoded in one go, for networks that see it so: made once, before steps."""
+    guider = sample.class_obj
+    make = guider.model_patcher.get_attachment(IN_ONE_GO)
+    if make is not None and mask is not None and noise.ndim == 5:
+        holes = mask_of({"samples": latent, "noise_mask": mask})
+        if holes.lt(1).any():
+            seen = {IN_ONE_GO: make(latent, holes)}
+            guider.conds = {name: [{**entry, **seen} for entry in entries] for name, entries in guider.conds.items()}
+    return sample(noise, latent, sampler, sigmas, mask, *others, **options)
 
 
 def with_whole_tokens(

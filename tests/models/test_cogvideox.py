@@ -136,20 +136,56 @@ def inpainting(tmp_path_factory):
     return reference.Loaded(bridge.introduce(model, vae), checkpoint.load_clip(path), vae)
 
 
-def test_inpainting_network_sees_where_the_clip_is_known_and_black_elsewhere(inpainting):
-    """As aigc-apps' pipeline: where it is known, then the clip, both scaled; all zeros where nothing is known."""
-    variant, generator = inpainting.model.model.variant, torch.Generator().manual_seed(5)
+def published(vae: AutoencoderKLCogVideoX, video: torch.Tensor, holes: torch.Tensor) -> torch.Tensor:
+    """What aigc-apps' inpainting pipeline puts beside the noisy clip, by their description of it.
+
+    video [1, 3, F, H, W] in -1..1 and holes [1, 1, F, H, W] (1 = to be made) -> [1, 1 + C, T, h, w]: where the clip is
+    known, its first frame and the others resized each by themselves, then the clip with its holes black; all scaled.
+    """
+    scale = vae.config.scaling_factor
+    latents = vae.encode(torch.where(holes > 0.5, -1.0, video)).latent_dist.mode() * scale
+    (frames, *size), known = latents.shape[2:], 1 - holes
+    parts = ((known[:, :, :1], 1), (known[:, :, 1:], frames - 1))
+    resized = [torch.nn.functional.interpolate(part, (count, *size), mode="trilinear") for part, count in parts]
+    return torch.cat([torch.cat(resized, dim=2) * scale, latents], dim=1)
+
+
+FIRST, LAST, LEFT = (slice(0, 1), slice(None)), (slice(2, 3), slice(None)), (slice(None), slice(0, 4))
+
+
+@pytest.mark.parametrize("known", [[FIRST], [LAST], [FIRST, LAST], [LEFT]], ids=["first", "last", "both", "region"])
+def test_inpainting_network_sees_what_its_authors_pipeline_shows_it(inpainting, known):
+    """Of the clip that the latents stand for. What is known is not seen by itself, where it would look otherwise."""
+    clip = torch.rand(9, HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(5))
+    latents, mask = inpainting.vae.encode(clip), torch.ones(1, 1, 3, 6, 8)
+    for time, columns in known:
+        mask[:, :, time, :, columns] = 0.0
+    seen = []
+    hook = inpainting.model.model.diffusion_model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    inpainting.sampled({"samples": latents, "noise_mask": mask}, seed=4)
+    hook.remove()
+    video = bridge.decode(inpainting.vae, latents).movedim(-1, 0)[None] * 2 - 1
+    at = torch.tensor([0, 1, 1, 1, 1, 2, 2, 2, 2])
+    holes = mask[:, :, at].repeat_interleave(8, 3).repeat_interleave(8, 4)
+    theirs = published(inpainting.vae.first_stage_model.autoencoder.vae, video, holes)
+    assert all(relative(one[:, 16:], theirs.expand(len(one), -1, -1, -1, -1)) <= 1e-5 for one in seen)
+    alone = inpainting.model.model.variant.knowns.channels(latents, mask)
+    assert relative(alone[:, 1:], theirs[:, 1:]) > 0.05
+
+
+def test_inpainting_network_sees_nothing_where_nothing_is_known(inpainting):
+    seen = []
+    hook = inpainting.model.model.diffusion_model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    for more in ({}, {"noise_mask": torch.ones(1, 1, 3, 6, 8)}):
+        inpainting.sampled({"samples": torch.randn(1, 16, 3, 6, 8), **more}, seed=4)
+    hook.remove()
+    assert len(seen) > 2 and not any(one[:, 16:].any() for one in seen)
+
+
+def test_inpainting_variant(inpainting):
+    variant = inpainting.model.model.variant
     assert variant.name == "CogVideoX-Fun 5B InP" and variant.recipe.width == 672
-    frames = torch.rand(1, HEIGHT, WIDTH, 3, generator=generator)
-    known = knowns.place({"samples": torch.zeros(1, 16, 3, 6, 8)}, inpainting.vae.encode(frames), 0, 1.0)
-    given = variant.knowns.channels(known["samples"], known["noise_mask"])
-    assert given.shape == (1, 17, 3, 6, 8)
-    assert given[:, 0].unique().tolist() == pytest.approx([0.0, cogvideox.SCALE_5B])
-    assert torch.equal(given[:, 1:, :1], known["samples"][:, :, :1])
-    black = inpainting.vae.encode(torch.zeros(17, 96, 96, 3))[0, :, -1, 6, 6]
-    assert black.abs().mean() > 0.01
-    assert torch.equal(given[:, 1:, 1:], black.view(1, 16, 1, 1, 1).expand(1, 16, 2, 6, 8))
-    assert not variant.knowns.channels(known["samples"], torch.ones_like(known["noise_mask"])).any()
+    assert inpainting.model.clone().get_attachment("atelier_in_one_go") is not None
 
 
 def test_inpainting_network_fills_any_hole(inpainting):

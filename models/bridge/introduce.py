@@ -1,0 +1,53 @@
+"""A MODEL and its VAE introduced to each other: what sampling needs of the autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import comfy.model_patcher
+import comfy.sd
+import torch
+
+from .vae import decode_stream, encode_stream, vae_grid
+from .video_model import IN_ONE_GO
+
+
+def introduce(patcher: comfy.model_patcher.ModelPatcher, vae: comfy.sd.VAE) -> comfy.model_patcher.ModelPatcher:
+    """The MODEL, knowing of its VAE what its way with known frames and its previews need."""
+    latent_format = patcher.model.latent_format
+    if patcher.model.variant.knowns.in_one_go:
+        patcher.set_attachments(IN_ONE_GO, partial(with_black_holes, vae))
+    latent_format.encode = vae.encode if latent_format.known is None else None
+    patcher.cached_patcher_init = (_introduced, (*patcher.cached_patcher_init, latent_format))
+    return patcher
+
+
+def _introduced(factory: Callable, args: tuple, latent_format: Any, **options: Any) -> comfy.model_patcher.ModelPatcher:
+    patcher = factory(*args, **options)
+    patcher.model.latent_format = latent_format
+    return patcher
+
+
+def with_black_holes(vae: comfy.sd.VAE, latents: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Latents [B, C, T, h, w] of the clips of `latents`, black where mask [B, 1, T, h, w] has a hole: encoded anew.
+
+    The autoencoder looks at several frames at once, so a clip with holes has other latents than its parts have.
+    """
+    clips = zip(latents.split(1), mask.expand(len(latents), -1, -1, -1, -1).split(1), strict=True)
+    grid = vae_grid(vae)
+    count, size = grid.frames(latents.shape[2]), tuple(side * grid.spatial for side in latents.shape[3:])
+    return torch.cat([encode_stream(vae, partial(_blackened, vae, *clip), size, count) for clip in clips])
+
+
+def _blackened(vae: comfy.sd.VAE, clip: torch.Tensor, hole: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Frames [f, H, W, 3] of one clip, some at a time."""
+    grid, start = vae_grid(vae), 0
+    for frames in decode_stream(vae, clip):
+        at = -(-torch.arange(start, start + len(frames)) // grid.temporal)  # a latent frame ends with frame 4n
+        kept = 1 - hole[0, 0, at].to(frames)
+        for dim in (1, 2):
+            kept = kept.repeat_interleave(grid.spatial, dim)
+        yield frames * kept[..., None]
+        start += len(frames)
