@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from comfy_api.latest import io
 
 from ..models import library
@@ -9,6 +11,9 @@ from ..models.expansion.expand import chosen, expand, expanders
 from ..models.expansion.rules import AUTOMATIC
 from .choices import check
 from .notice import show
+
+LINE = 45
+"""Characters of a line that the browser does not break."""
 
 
 class ExpandPrompt(io.ComfyNode):
@@ -77,5 +82,6 @@ class ExpandPrompt(io.ComfyNode):
     @classmethod
     def execute(cls, prompt: str, expander: str, seed: int, expanded: str, model=None) -> io.NodeOutput:
         made = expand(prompt, expander, seed, expanded, model)
-        show(cls, f"{made.text}\n\n{made.remark or f'Expanded by {made.expander}.'}")
+        said = made.text, made.remark or f"Expanded by {made.expander}."
+        show(cls, "\n\n".join(textwrap.fill(text, LINE) for text in said))
         return io.NodeOutput(made.text, ui={"text": [made.text], "expander": [made.expander], "remark": [made.remark]})
