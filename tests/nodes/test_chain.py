@@ -292,16 +292,15 @@ def test_tiled_decode_and_save_and_load_latent(server, family, plain):
     file.write_bytes(server.client.view(item))
     again = {"load": graph["load"], "sample": node("LoadLatent", latent=file.name)}
     assert relative(latents(server, again)["sample"], plain) <= ROUNDING
-    tiles = dict(tile_size=64, overlap=32, temporal_size=64, temporal_overlap=8)
-    whole, tiled = (
-        shown(server, again, decoder, **options) for decoder, options in (("VAEDecode", {}), ("VAEDecodeTiled", tiles))
-    )
+    tiles = dict(overlap=32, temporal_size=64, temporal_overlap=8)
+    whole = shown(server, again, "VAEDecode", {})
+    in_one, in_several = (shown(server, again, "VAEDecodeTiled", tiles | dict(tile_size=side)) for side in (128, 64))
     size = family[2]
-    assert whole.shape == tiled.shape == (size["frames"], size["height"], size["width"], 3)
-    assert (whole - tiled).abs().mean() < 0.1  # tiles of a random decoder fit together badly
+    assert whole.shape == in_several.shape == (size["frames"], size["height"], size["width"], 3)
+    assert (whole - in_one).abs().mean() < 0.02  # tiles of a random decoder fit together badly, so of one alone
 
 
-def shown(server, graph: dict, decoder: str, **options) -> torch.Tensor:
+def shown(server, graph: dict, decoder: str, options: dict) -> torch.Tensor:
     """What a decoder of core's makes of a graph's latents, as a video's frames."""
     added = {
         "frames": node(decoder, vae=["load", 2], samples=["sample", 0], **options),
