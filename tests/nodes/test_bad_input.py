@@ -14,6 +14,7 @@ import quantised
 import tiny
 import tiny_cogvideox
 import tiny_mochi
+import tiny_pyramid
 import torch
 from benchmarks.layout import in_sat_layout
 from client import GraphRejected, JobFailed, JobInterrupted
@@ -147,6 +148,20 @@ def test_length_that_cogvideox_cannot_make_moves_to_the_nearest(server, models):
     graph = graphs.text_to_video(model="diffusers/later", width=64, height=48, frames=14, steps=1)
     assert len(graphs.frames(server.client, server.client.run(graph))) == 17
     assert "frames 14 -> 17" in server.log.read_text()
+
+
+def test_video_of_pyramid_flows_image_model(server, models):
+    tiny_pyramid.folder(models / "diffusers" / "pyramid", "miniflux", ("image",))
+    found = error(server, model="diffusers/pyramid/diffusion_transformer_image", frames=9)
+    assert "makes single pictures, but this latent has 2 frames" in found and "384p, 768p" in found
+
+
+def test_float16_for_a_model_that_overflows_in_it(server, models):
+    tiny_pyramid.folder(models / "diffusers" / "pyramid", "miniflux")
+    graph = graphs.text_to_video(model="diffusers/pyramid/diffusion_transformer_384p", steps=1, frames=9)
+    graph["load"]["inputs"]["weight_dtype"] = "float16"
+    assert len(graphs.frames(server.client, server.client.run(graph))) == 9
+    assert "cannot compute in float16" in server.log.read_text()
 
 
 def test_control_clip_for_a_model_that_follows_none(server):

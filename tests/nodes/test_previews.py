@@ -18,6 +18,8 @@ from PIL import Image
 from protocol import BinaryEventTypes
 
 STEPS = 60
+PYRAMID = "diffusers/pyramid/diffusion_transformer_384p"
+SIZE = dict(width=128, height=64, frames=33)
 
 
 @pytest.fixture(scope="module")
@@ -83,18 +85,20 @@ def test_the_clip_plays_on_the_node_while_it_is_sampled(previewing, metadata):
 
 
 def test_frames_finished_so_far_by_a_sampler_that_makes_one_after_the_other(previewing):
-    size = dict(width=128, height=64, frames=33)
-    graph = graphs.text_to_video(model="diffusers/pyramid/diffusion_transformer_384p", steps=8, **size)
-    steps, pictures = watched(previewing, graph)
+    steps, pictures = watched(previewing, graphs.text_to_video(model=PYRAMID, steps=8, **SIZE))
     assert len(pictures) > steps[-1] == 3 * (16 + 4 * 8)
     assert {picture.size for _, _, picture in pictures} == {(512, 256)}
 
 
-def test_cancelling_while_it_plays(previewing):
-    steps, _ = watched(previewing, graphs.text_to_video(steps=400, seed=4), stop_after=12)
+@pytest.mark.parametrize("model", ["pocket (built in)", PYRAMID])
+def test_cancelling_while_it_plays(previewing, model):
+    def graph(seed: int) -> dict:
+        return graphs.text_to_video(model=model, steps=400, seed=seed, **SIZE)
+
+    steps, _ = watched(previewing, graph(4), stop_after=12)
     assert steps and steps[-1] < 400
     with pytest.raises(JobInterrupted):
-        previewing.wait(previewing.queue(graphs.text_to_video(steps=400, seed=5)), stop_at_once(previewing))
+        previewing.wait(previewing.queue(graph(5)), stop_at_once(previewing))
 
 
 def stop_at_once(client: Client):
