@@ -34,7 +34,7 @@ USAGE = """usage: python run.py COMMAND [options]
   lint              ruff: rules and layout
   shots             the editing nodes' figures, into docs/shots.md (shots --help)
   pictures          the pictures of the help pages and templates (pictures --help)
-  pocket            train the small model that ships with the pack (pocket --help)
+  pocket            train the small models that ship with the pack (pocket --help)
 
 COMFYUI_PATH     your ComfyUI folder instead of the pinned release
 COMFYUI_PYTHON   your Python with torch instead of .venv; an active virtual environment with torch is taken by itself

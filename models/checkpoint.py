@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from . import bridge
+from .expansion.vocabulary import Vocabulary
 from .family import Family, State, Variant
 from .files import Checkpoint, CheckpointError, Component, dequantised, open_checkpoint, open_component
+from .preview import Colours
 from .registry import families
 
 CLIPS = {"clip_l": "CLIP-L", "clip_g": "CLIP-G"}
@@ -28,7 +31,7 @@ def identify(checkpoint: Checkpoint) -> tuple[Family, Variant]:
                 "again."
             ) from missing
         if variant is not None:
-            return family, variant
+            return family, _as_told(variant, checkpoint.recipe)
     known = ", ".join(family.name for family in families())
     kind = checkpoint.network.config.get("_class_name") or "its first tensors are " + ", ".join(
         list(checkpoint.network.shapes)[:3]
@@ -36,6 +39,19 @@ def identify(checkpoint: Checkpoint) -> tuple[Family, Variant]:
     raise CheckpointError(
         f"{checkpoint.path.name} is no model of a family this pack knows ({known}): {kind}. Image models load with "
         "ComfyUI's own Load Checkpoint."
+    )
+
+
+def _as_told(variant: Variant, recipe: dict[str, Any]) -> Variant:
+    """The variant as its folder's recipe.json has it, where there is one."""
+    own = {name: value for name, value in recipe.items() if name in variant.recipe.__dict__}
+    colours = recipe.get("preview")
+    return replace(
+        variant,
+        name=recipe.get("name", variant.name),
+        recipe=replace(variant.recipe, **own),
+        colours=Colours(**colours) if colours else variant.colours,
+        vocabulary=Vocabulary.of(recipe),
     )
 
 

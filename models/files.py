@@ -195,6 +195,7 @@ def _open_sharing(path: Path) -> Checkpoint:
         text_encoder=t5,
         tokenizer=tokenizer,
         clips=dict(zip(("clip_l", "clip_g"), clips, strict=False)),
+        recipe=recipe(path.parent),
     )
 
 

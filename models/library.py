@@ -12,7 +12,11 @@ import folder_paths
 from . import files
 from .expansion.vocabulary import Vocabulary
 
-POCKET = "pocket (built in)"
+BUILT_IN = {  # what ships with the pack, by where it lies beside this file
+    "pocket (built in)": "pocket",
+    "pocket pyramid (built in)": "pocket_pyramid/diffusion_transformer_pocket",
+}
+POCKET = next(iter(BUILT_IN))
 LLM = ("LLM", "llm")
 """What the folder of text models is called; ComfyUI itself has none."""
 _WRITES = re.compile(r"ForCausalLM$|^Gemma3ForConditionalGeneration$")
@@ -40,13 +44,13 @@ def model_choices() -> list[str]:
         for model in files.models_in(entry)
     ]
     single = [f"{kind}/{name}" for kind in ("diffusion_models", "checkpoints") for name in listed(kind)]
-    return [POCKET, *dict.fromkeys(folders), *single]
+    return [*BUILT_IN, *dict.fromkeys(folders), *single]
 
 
 def model_path(choice: str) -> Path:
     """Where a choice of `model_choices` lies."""
-    if choice == POCKET:
-        return Path(__file__).parent / "pocket"
+    if choice in BUILT_IN:
+        return Path(__file__).parent / BUILT_IN[choice]
     kind, name = choice.split("/", 1)
     if kind == "diffusers":
         found = [Path(root) / name for root in folder_paths.get_folder_paths(kind) if (Path(root) / name).is_dir()]
@@ -56,9 +60,9 @@ def model_path(choice: str) -> Path:
 
 def vocabulary(choice: str) -> Vocabulary | None:
     """The few words that a choice of `model_choices` knows, where its recipe.json tells of them."""
-    if choice != POCKET and not choice.startswith("diffusers/"):
+    if choice not in BUILT_IN and not choice.startswith("diffusers/"):
         return None  # a single file has no recipe.json
-    return Vocabulary.of(files.recipe(model_path(choice)))
+    return Vocabulary.of(files.recipe(files.repository(model_path(choice))))
 
 
 def text_models() -> list[str]:

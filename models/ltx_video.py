@@ -15,12 +15,10 @@ import torch
 from diffusers import AutoencoderKLLTXVideo, FlowMatchEulerDiscreteScheduler, LTXVideoTransformer3DModel
 
 from .bridge import call_network, load_weights, without_weights
-from .expansion.vocabulary import Vocabulary
 from .family import Family, Grid, Recipe, Shape, State, Text, Variant, shift_of_tokens
 from .files import Checkpoint, Component, dequantised, renamed
 from .knowns import PerToken
 from .ltx_stream import LTXStream
-from .preview import Colours
 from .streaming import Pass, pieces
 
 GRID = Grid(channels=128, temporal=8, spatial=32)
@@ -138,15 +136,7 @@ def recognise(checkpoint: Checkpoint) -> Variant | None:
         config = _network_config(network, checkpoint.metadata.get("transformer", {}))
     else:
         return None
-    variant = _variant(checkpoint, config)
-    own = {key: value for key, value in checkpoint.recipe.items() if key in variant.recipe.__dict__}
-    colours = checkpoint.recipe.get("preview")
-    return replace(
-        variant,
-        recipe=replace(variant.recipe, **own),
-        colours=colours and Colours(**colours),
-        vocabulary=Vocabulary.of(checkpoint.recipe),
-    )
+    return _variant(checkpoint, config)
 
 
 def _looks_like_ltx(network: Component) -> bool:
@@ -180,7 +170,7 @@ def _variant(checkpoint: Checkpoint, config: dict[str, Any]) -> Variant:
         recipe = replace(recipe, steps=len(DISTILLED_SIGMAS), guidance=1.0, negative_prompt="")
         scheduler["distilled"] = True
     return Variant(
-        name=checkpoint.recipe.get("name") or f"LTX Video {size}{' distilled' if distilled else ''}",
+        name=f"LTX Video {size}{' distilled' if distilled else ''}",
         grid=_grid_of(checkpoint, config.get("in_channels", 128)),
         recipe=recipe,
         network=config,

@@ -55,8 +55,8 @@ class LoadVideoModel(io.ComfyNode):
                     "model",
                     options=model_choices(),
                     default=POCKET,
-                    tooltip="'pocket (built in)' is a tiny model of coloured shapes for first steps. Your own models: "
-                    "folders in models/diffusers, files in models/checkpoints and models/diffusion_models.",
+                    tooltip="'pocket' and 'pocket pyramid' are tiny models of coloured shapes for first steps. Your "
+                    "own: folders in models/diffusers, files in models/checkpoints and models/diffusion_models.",
                 ),
                 io.Combo.Input(
                     "weight_dtype",

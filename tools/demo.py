@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 WORKFLOW = ROOT / "workflows" / "text_to_video.json"
 BASE = ROOT / ".comfyui" / "base"
-SHORT_NAMES = {"pocket": "pocket (built in)"}
+SHORT_NAMES = {"pocket": "pocket (built in)", "pocket-pyramid": "pocket pyramid (built in)"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("prompt", nargs="?", help="what to show (default: the saved graph's own prompt)")
     options.add_argument("--negative", metavar="TEXT", help="what not to show")
     options.add_argument(
-        "--model", help="a model as the loader node lists it (default: pocket, which ships with the pack)"
+        "--model", help="a model as the loader node lists it (default: pocket; pocket-pyramid also ships with the pack)"
     )
     options.add_argument("--seed", type=int, metavar="N", help="another seed gives another video")
     options.add_argument(

@@ -1,47 +1,100 @@
-"""Trains, exports and scores the pocket model: the small LTX that ships in models/pocket.
+"""Trains, exports and scores the small models that ship with the pack: the pocket model, and the pocket Pyramid.
 
 Training can be stopped at any time and goes on from its checkpoint when started again.
 """
 
 import argparse
+import importlib
 import json
 import re
+import sys
+import tempfile
 from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-PROMPTS, SEEDS = 100, 3  # of the score
-MINUTES = {"vae": 26.0, "text_encoder": 6.0, "transformer": 64.0}  # of training on two cores
+
+
+class Stage(NamedTuple):
+    """A part of a model: the module that trains it, its folder in the model, and its minutes on two cores."""
+
+    module: str
+    folder: str
+    minutes: float
+
+
+class Architecture(NamedTuple):
+    """What a small model is made by, and how many held-out prompts and seeds its score takes.
+
+    folder: of the model, under models/. package: of the modules. stages: in their order, by name.
+    """
+
+    folder: str
+    package: str
+    prompts: int
+    seeds: int
+    stages: dict[str, Stage]
+
+    def module(self, name: str) -> ModuleType:
+        return importlib.import_module(f"{self.package}.{name}")
+
+
+ARCHITECTURES = {
+    "ltx": Architecture(
+        "pocket",
+        "pocket",
+        100,
+        3,
+        {
+            "vae": Stage("autoencoder", "vae", 26.0),
+            "text_encoder": Stage("text_encoder", "text_encoder", 6.0),
+            "transformer": Stage("transformer", "transformer", 64.0),
+        },
+    ),
+    "pyramid": Architecture(
+        "pocket_pyramid",
+        "pocket.pyramid",
+        24,
+        1,
+        {
+            "vae": Stage("autoencoder", "causal_video_vae", 0.0),
+            "transformer": Stage("transformer", "diffusion_transformer_pocket", 40.0),
+        },
+    ),
+}
 
 
 def train(arguments: argparse.Namespace) -> None:
     """The chosen stages, one after the other."""
-    from pocket import autoencoder, text_encoder, transformer
-
-    stages = {"vae": autoencoder, "text_encoder": text_encoder, "transformer": transformer}
-    for stage in stages if arguments.stage == "all" else [arguments.stage]:
-        release = arguments.warm_start and arguments.warm_start / stage
-        stages[stage].train(arguments.work, arguments.minutes or MINUTES[stage], release)
+    architecture = ARCHITECTURES[arguments.architecture]
+    for name in architecture.stages if arguments.stage == "all" else [arguments.stage]:
+        if name not in architecture.stages:
+            raise SystemExit(f"{arguments.architecture} has no stage '{name}', only: {', '.join(architecture.stages)}.")
+        stage = architecture.stages[name]
+        release = arguments.warm_start and arguments.warm_start / stage.folder
+        architecture.module(stage.module).train(arguments.work, arguments.minutes or stage.minutes, release)
 
 
 def export(arguments: argparse.Namespace) -> None:
     """Writes the model folder from the newest checkpoints."""
-    from pocket.export import export
-
-    export(arguments.work, arguments.model)
+    ARCHITECTURES[arguments.architecture].module("export").export(arguments.work, arguments.model)
 
 
 def colours(arguments: argparse.Namespace) -> None:
     """Fits what previews of the model folder's latents look like, into its recipe.json, as `export` does."""
     from pocket.colours import write
+    from pocket.model import load
 
-    print(f"{write(arguments.model):.0%} of the variance of small pictures is explained")
+    print(f"{write(load(arguments.model), arguments.model):.0%} of the variance of small pictures is explained")
 
 
 def score(arguments: argparse.Namespace) -> None:
     """Prints the score table of the model folder, and fails where it is below the released figures (scores.json)."""
     from pocket.score import below, score_folder, table
 
-    scores = score_folder(arguments.model, PROMPTS, range(SEEDS))
+    architecture = ARCHITECTURES[arguments.architecture]
+    scores = score_folder(arguments.model, architecture.prompts, range(architecture.seeds))
     print(table(scores))
     released = arguments.model / "scores.json"
     if arguments.release:
@@ -61,13 +114,13 @@ def guidance(arguments: argparse.Namespace) -> None:
 
 def sheet(arguments: argparse.Namespace) -> None:
     """Draws clips of held-out prompts, or of the given prompt, as one PNG."""
-    from pocket.sample import sample
-    from pocket.score import HELD_OUT, held_out, load
+    from pocket.model import load
+    from pocket.score import HELD_OUT, held_out
     from pocket.sheet import contact_sheet
 
-    pipeline, recipe = load(arguments.model)
+    model = load(arguments.model)
     prompts = arguments.prompt or held_out(100)[1][: arguments.rows]
-    videos = sample(pipeline, prompts, recipe["guidance"], recipe["steps"], HELD_OUT)
+    videos = model.sample(prompts, model.recipe["guidance"], model.recipe["steps"], seed=HELD_OUT)
     target = arguments.work / "sheet.png"
     contact_sheet(videos, prompts, target)
     print(target)
@@ -82,12 +135,13 @@ def parse() -> argparse.Namespace:
     def command(function) -> argparse.ArgumentParser:
         added = commands.add_parser(function.__name__, help=function.__doc__)
         added.set_defaults(run=function)
-        added.add_argument("--work", type=Path, default=ROOT / ".training" / "pocket", help="checkpoints and logs")
-        added.add_argument("--model", type=Path, default=ROOT / "models" / "pocket", help="the model folder")
+        added.add_argument("--architecture", choices=ARCHITECTURES, default="ltx", help="(default: ltx)")
+        added.add_argument("--work", type=Path, help="checkpoints and logs (default: .training/ and the model's name)")
+        added.add_argument("--model", type=Path, help="the model folder (default: the one in models/)")
         return added
 
     training = command(train)
-    training.add_argument("--stage", choices=[*MINUTES, "all"], default="all")
+    training.add_argument("--stage", choices=[*ARCHITECTURES["ltx"].stages, "all"], default="all")
     training.add_argument("--minutes", type=float, help="training time of the stage, earlier runs included")
     training.add_argument("--warm-start", type=Path, help="a released model folder to start from, not from nothing")
     command(export)
@@ -98,13 +152,29 @@ def parse() -> argparse.Namespace:
     drawing = command(sheet)
     drawing.add_argument("--rows", type=int, default=10)
     drawing.add_argument("--prompt", action="append", help="instead of held-out prompts; may be given several times")
-    return parser.parse_args()
+    chosen = parser.parse_args()
+    name = ARCHITECTURES[chosen.architecture].folder
+    chosen.work = chosen.work or ROOT / ".training" / name
+    chosen.model = chosen.model or ROOT / "models" / name
+    return chosen
 
 
-if __name__ == "__main__":
+def main() -> None:
     chosen = parse()
     if chosen.threads:
         import torch
 
         torch.set_num_threads(chosen.threads)
-    chosen.run(chosen)
+    if chosen.architecture == "ltx":
+        return chosen.run(chosen)
+    import pack
+
+    sys.argv[1:] = []  # ComfyUI reads them too
+    with tempfile.TemporaryDirectory() as base:
+        pack.prepare_comfyui(Path(base))
+        pack.load()
+        chosen.run(chosen)
+
+
+if __name__ == "__main__":
+    main()

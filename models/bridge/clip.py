@@ -81,7 +81,7 @@ def clip_config(state: State) -> dict[str, Any]:
     feed_forward, width = state[f"{stem}0.mlp.fc1.weight"].shape
     return {
         "hidden_size": width,
-        "num_attention_heads": width // 64,
+        "num_attention_heads": max(1, width // 64),
         "num_hidden_layers": sum(f"{stem}{n}.mlp.fc1.weight" in state for n in range(64)),
         "intermediate_size": feed_forward,
     }

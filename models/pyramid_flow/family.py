@@ -162,7 +162,8 @@ def recognise(kind: type, checkpoint: Checkpoint) -> Variant | None:
         pooled_projected="clip_g" in kind.pooled,
     )
     name = f"Pyramid Flow {kind.label} {size}"
-    scheduler = {"trained_frames": TRAINED_FRAMES[size]}
+    told = checkpoint.recipe.get("frames")
+    scheduler = {"trained_frames": GRID.latent_shape(8, 8, told)[2] if told else TRAINED_FRAMES[size]}
     return Variant(name, GRID, RECIPES[size], config, text, Knowns(about=""), scheduler)
 
 

@@ -39,6 +39,17 @@ def test_left_goes_left_and_right_goes_right(seen):
     assert motions == ["left", "right"]
 
 
+def test_a_pyramid_of_resolutions_frame_by_frame_shows_what_is_asked_for(server):
+    """The same graph, Pyramid Flow's own sampler: the loader's value is all that differs."""
+    asked = {"a red circle moving left on a white background": "red", "a blue square moving right": "blue"}
+    for prompt, color in asked.items():
+        video = server.client.run(
+            graphs.text_to_video(model="pocket pyramid (built in)", prompt=prompt, steps=0, seed=1)
+        )
+        seen = analyse(graphs.frames(server.client, video))
+        assert seen["color"] == color, seen
+
+
 def test_image_to_video_keeps_the_image_and_moves_it(server, workflow):
     """The saved graph: a red square on black, which the prompt sends to the right."""
     graph = workflow("image_to_video")

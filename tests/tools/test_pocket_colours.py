@@ -1,21 +1,19 @@
 """What previews of the shipped model look like: its recipe's colours belong to its autoencoder."""
 
-import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKLLTXVideo
-from pocket import colours
+from pocket import colours, model
 
 MODEL = Path(__file__).parents[2] / "models" / "pocket"
 
 
 def test_the_recipes_colours_fit_the_autoencoder():
-    vae = AutoencoderKLLTXVideo.from_pretrained(MODEL / "vae", torch_dtype=torch.float32)
-    recorded = json.loads((MODEL / "recipe.json").read_text())["preview"]
-    assert colours.explained(vae, recorded) > 0.9
+    pocket = model.load(MODEL)
+    recorded = pocket.recipe["preview"]
+    assert colours.explained(pocket, recorded) > 0.9
     others = {"factors": recorded["factors"][::-1], "bias": recorded["bias"]}
-    assert colours.explained(vae, others) < 0.5
+    assert colours.explained(pocket, others) < 0.5
 
 
 def test_small_pictures_are_the_means_of_what_a_latent_stands_for():

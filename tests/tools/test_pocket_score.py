@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from pocket import score, world
+from pocket import model, score, world
 
 MODEL = Path(__file__).parents[2] / "models" / "pocket"
 
@@ -68,12 +68,11 @@ def test_held_out_prompts_follow_from_the_seed_and_hold_new_combinations():
 
 
 def test_the_batched_sampler_is_ltx_pipeline():
-    from pocket.sample import sample
-
-    pipeline, recipe = score.load(MODEL)
+    loaded = model.load(MODEL)
+    pipeline, recipe = loaded.pipeline, loaded.recipe
     pipeline.set_progress_bar_config(disable=True)
     prompts = ["a red circle moving left", "A big blue square slowly rises, white background."]
-    ours = sample(pipeline, prompts, 3.0, 4, seed=11)
+    ours = loaded.sample(prompts, 3.0, 4, seed=11)
     reference = pipeline(
         prompts[1],
         width=64,
@@ -99,8 +98,8 @@ def test_the_card_says_what_was_measured():
 
 
 def test_a_sample_of_prompts_is_followed():
-    pipeline, recipe = score.load(MODEL)
-    seen = score.text_to_video(pipeline, recipe["guidance"], recipe["steps"], prompts=20)
+    pocket = model.load(MODEL)
+    seen = score.text_to_video(pocket, pocket.recipe["guidance"], pocket.recipe["steps"], prompts=20)
     assert min(seen["color"], seen["background"], seen["motion"], seen["shape"]) >= 0.85 and seen["all"] >= 0.7
 
 

@@ -16,12 +16,13 @@ def pocket() -> list[Figure]:
     if not (folder / "model_index.json").is_file():
         raise Problem(f"there is no trained model in {folder} yet (run.py pocket makes it).")
     from diffusers.utils import logging
-    from pocket.score import FIGURES, load, reconstruction, text_to_video
+    from pocket.model import load
+    from pocket.score import FIGURES, reconstruction, text_to_video
 
     logging.disable_progress_bar()
-    pipeline, recipe = load(folder)
-    real = reconstruction(pipeline.vae, PROMPTS)["real clips"]
-    sampled = text_to_video(pipeline, recipe["guidance"], recipe["steps"], PROMPTS, SEEDS)
+    model = load(folder)
+    real = reconstruction(model, PROMPTS)["real clips"]
+    sampled = text_to_video(model, model.recipe["guidance"], model.recipe["steps"], PROMPTS, SEEDS)
     return [
         Figure(
             f"pocket, {name}",

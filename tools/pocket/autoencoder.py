@@ -70,12 +70,6 @@ def decode(vae: AutoencoderKLLTXVideo, latents: Tensor, batch: int = 16) -> Tens
     return torch.cat(parts).clamp(-1, 1)
 
 
-def psnr(a: Tensor, b: Tensor) -> float:
-    """Mean over clips of the peak signal-to-noise ratio in dB; values in -1..1."""
-    error = (a - b).pow(2).flatten(1).mean(1).clamp(min=1e-8)
-    return float((10 * torch.log10(4 / error)).mean())
-
-
 def draw_batch(pool: Tensor, generator: torch.Generator) -> Tensor:
     """Clips [B, 3, T, H, W] from the pool: 17 frames mostly; some mirrored, some with the colour channels permuted."""
     count, frames = (32, 1) if torch.rand((), generator=generator) < 0.1 else (8, 17)

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKLLTXVideo
 from torch import Tensor
 
-from pocket.autoencoder import encode
+from pocket.model import Model
 from pocket.world import clips
 
 CLIPS, SEED = 96, 60_000_000
@@ -20,36 +19,35 @@ def small(videos: Tensor, size: torch.Size) -> Tensor:
     return torch.cat([F.interpolate(videos[:, :, :1], size=(1, *size[3:]), mode="area"), rest], dim=2)
 
 
-def latents_and_colours(vae: AutoencoderKLLTXVideo, count: int, seed: int) -> tuple[Tensor, Tensor]:
+def latents_and_colours(model: Model, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Of the latent pixels of rendered clips: their channels with a 1 behind them [N, C + 1], their colours [N, 3]."""
     videos = clips(count, seed).video
-    latents = encode(vae, videos)
+    latents = model.encode(videos)
     seen = latents.movedim(1, -1).flatten(0, -2)
     wanted = small(videos, latents.shape).movedim(1, -1).flatten(0, -2)
     return torch.cat([seen, torch.ones(len(seen), 1)], dim=1), wanted
 
 
-def fit(vae: AutoencoderKLLTXVideo) -> dict[str, list]:
+def fit(model: Model) -> dict[str, list]:
     """Factors [channels][3] and bias [3], by least squares."""
-    solved = torch.linalg.lstsq(*latents_and_colours(vae, CLIPS, SEED)).solution
+    solved = torch.linalg.lstsq(*latents_and_colours(model, CLIPS, SEED)).solution
     rows = [[round(value, 3) for value in row] for row in solved.tolist()]
     return {"factors": rows[:-1], "bias": rows[-1]}
 
 
-def explained(vae: AutoencoderKLLTXVideo, colours: dict[str, list], count: int = 16) -> float:
+def explained(model: Model, colours: dict[str, list], count: int = 16) -> float:
     """What share of the colours' variance in other clips than the fit's these factors explain."""
-    seen, wanted = latents_and_colours(vae, count, SEED + 1)
+    seen, wanted = latents_and_colours(model, count, SEED + 1)
     left = seen @ torch.tensor([*colours["factors"], colours["bias"]]) - wanted
     return 1 - (left.var() / wanted.var()).item()
 
 
-def write(folder: Path) -> float:
+def write(model: Model, folder: Path) -> float:
     """Puts the fit for the folder's autoencoder into its recipe.json; returns the share of variance explained."""
-    vae = AutoencoderKLLTXVideo.from_pretrained(folder / "vae", torch_dtype=torch.float32)
-    colours = fit(vae)
+    colours = fit(model)
     path = folder / "recipe.json"
     recipe = json.loads(path.read_text())
     # Everything but the long list on lines of its own.
     text = json.dumps(recipe | {"preview": "@"}, indent=2).replace('"@"', json.dumps(colours))
     path.write_text(text + "\n")
-    return explained(vae, colours)
+    return explained(model, colours)

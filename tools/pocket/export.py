@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, T5EncoderModel
 
 from pocket import colours, transformer
 from pocket.captions import vocabulary
+from pocket.sample import LTX
 from pocket.tokenizer import save as save_tokenizer
 
 SHIFT = 3.0
@@ -55,18 +56,28 @@ def write(pipeline: LTXPipeline, folder: Path) -> None:
     content = json.loads(index.read_text())
     content["tokenizer"] = ["transformers", "PreTrainedTokenizerFast"]
     index.write_text(json.dumps(content, indent=2) + "\n")
-    for path in folder.glob("*/config.json"):  # diffusers notes where a part was loaded from
-        config = json.loads(path.read_text())
-        if config.pop("_name_or_path", None):
-            path.write_text(json.dumps(config, indent=2) + "\n")
+    forget_sources(folder)
     (folder / "recipe.json").write_text(json.dumps(RECIPE | {"vocabulary": vocabulary()}, indent=2) + "\n")
 
 
+def forget_sources(folder: Path) -> None:
+    """Removes diffusers' notes of where a part was loaded from."""
+    for path in folder.glob("*/config.json"):
+        config = json.loads(path.read_text())
+        if config.pop("_name_or_path", None):
+            path.write_text(json.dumps(config, indent=2) + "\n")
+
+
 def export(work: Path, folder: Path) -> None:
-    """Exports to `folder`, file by file, each replaced in one move; files that are not ours (the card) stay."""
+    """Exports what `work` holds to `folder`."""
     staging = work / "export"
     write(assemble(work), staging)
-    colours.write(staging)
+    colours.write(LTX.load(staging), staging)
+    publish(staging, folder)
+
+
+def publish(staging: Path, folder: Path) -> None:
+    """Puts a model in `folder`, file by file, each replaced in one move; files that are not ours (the card) stay."""
     files = [path for path in staging.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
     if size > LIMIT:

@@ -1,16 +1,55 @@
-"""A batched sampler with the arithmetic of LTXPipeline and LTXImageToVideoPipeline, for scoring many prompts fast.
+"""The pocket model as the score sees it: clips of many prompts at once.
 
-Clip i of a batch equals what the pipelines make of its prompt with a generator seeded `seed + i`.
+The arithmetic is that of LTXPipeline and LTXImageToVideoPipeline: clip i of a batch equals what the pipelines make of
+its prompt with a generator seeded `seed + i`.
 """
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from diffusers import LTXPipeline
 from torch import Tensor
 
-from pocket.autoencoder import decode
+from pocket.autoencoder import decode, encode
 from pocket.text_encoder import embed
 from pocket.transformer import pack, unpack, velocity
+
+
+@dataclass(frozen=True)
+class LTX:
+    """A model folder as a float32 pipeline, and its recipe."""
+
+    pipeline: LTXPipeline
+    recipe: dict[str, Any]
+    sizes: ClassVar = {
+        "25 frames": {"frames": 25},
+        "12 fps": {"fps": 12},
+        "96x64": {"width": 96},
+        "64x96": {"height": 96},
+    }
+    longest: ClassVar = 25
+
+    @classmethod
+    def load(cls, folder: Path) -> "LTX":
+        """Raises OSError where a part is missing."""
+        pipeline = LTXPipeline.from_pretrained(folder, dtype=torch.float32)
+        return cls(pipeline, json.loads((folder / "recipe.json").read_text()))
+
+    def encode(self, video: Tensor) -> Tensor:
+        """Clips [B, 3, T, H, W] in -1..1 -> latents as the network sees them."""
+        return encode(self.pipeline.vae, video)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """The inverse of `encode`, nearly."""
+        return decode(self.pipeline.vae, latents)
+
+    def sample(self, prompts: list[str], guidance: float, steps: int, **options: Any) -> Tensor:
+        """Prompts -> clips [B, 3, T, H, W] in -1..1; options as `sample` has them."""
+        return sample(self.pipeline, prompts, guidance, steps, **options)
 
 
 @torch.no_grad()

@@ -3,7 +3,6 @@
 The same reading of freshly rendered clips tells how far the reader itself can be trusted.
 """
 
-import json
 import math
 import random
 from collections.abc import Sequence
@@ -11,13 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKLLTXVideo, LTXPipeline
 from scipy import ndimage
 from torch import Tensor
 
-from pocket.autoencoder import decode, encode, psnr
 from pocket.captions import caption
-from pocket.sample import sample
+from pocket.model import Model, load
 from pocket.world import (
     ATTRIBUTES,
     BACKGROUNDS,
@@ -37,12 +34,6 @@ from pocket.world import (
 HELD_OUT = 70_000_000  # seeds from here on belong to scoring, those below to training
 WITHHELD_SHARE = 0.3  # of the scored prompts have combinations that training never showed
 LARGE_FROM = 10.95  # radius of the circle of equal area, in world units
-SIZES_TRAINED = {  # beside 17 frames of 64x64 at 8 frames a second
-    "25 frames": {"frames": 25},
-    "12 fps": {"fps": 12},
-    "96x64": {"width": 96},
-    "64x96": {"height": 96},
-}
 ROUNDING, ROUNDING_DB = 0.03, 0.3
 Scores = dict[str, dict[str, float]]
 FIGURES = (*ATTRIBUTES, "left_right", "whole", "all", "all_withheld")
@@ -186,17 +177,17 @@ def held_out(count: int, seed: int = HELD_OUT) -> tuple[list[Scene], list[str], 
     return scenes, [caption(scene, rng) for scene in scenes], [i < new for i in range(count)]
 
 
-def load(folder: Path) -> tuple[LTXPipeline, dict]:
-    """A model folder as a float32 pipeline, and its recipe."""
-    pipeline = LTXPipeline.from_pretrained(folder, dtype=torch.float32)
-    return pipeline, json.loads((Path(folder) / "recipe.json").read_text())
+def psnr(a: Tensor, b: Tensor) -> float:
+    """Mean over clips of the peak signal-to-noise ratio in dB; values in -1..1."""
+    error = (a - b).pow(2).flatten(1).mean(1).clamp(min=1e-8)
+    return float((10 * torch.log10(4 / error)).mean())
 
 
-def reconstruction(vae: AutoencoderKLLTXVideo, count: int = 100) -> Scores:
+def reconstruction(model: Model, count: int = 100) -> Scores:
     """The figures of freshly rendered clips, and of the same clips after the autoencoder: the ceiling."""
     scenes, _, withheld = held_out(count)
     real = render(scenes, random.Random(HELD_OUT + 1))
-    decoded = decode(vae, encode(vae, real))
+    decoded = model.decode(model.encode(real))
     return {
         "real clips": figures(real, scenes, withheld),
         "autoencoder": figures(decoded, scenes, withheld) | {"psnr": round(psnr(real, decoded), 2)},
@@ -204,7 +195,7 @@ def reconstruction(vae: AutoencoderKLLTXVideo, count: int = 100) -> Scores:
 
 
 def text_to_video(
-    pipeline: LTXPipeline,
+    model: Model,
     guidance: float,
     steps: int,
     prompts: int = 100,
@@ -214,18 +205,18 @@ def text_to_video(
 ) -> dict[str, float]:
     """The figures of clips of a size (`frames`, `fps`, `width`, `height`) sampled from held-out prompts, all seeds."""
     scenes, texts, withheld = held_out(prompts, held_out_seed)
-    videos = [sample(pipeline, texts, guidance, steps, HELD_OUT + 1000 * seed, **size) for seed in seeds]
+    videos = [model.sample(texts, guidance, steps, HELD_OUT + 1000 * seed, **size) for seed in seeds]
     return figures(torch.cat(videos), scenes * len(seeds), withheld * len(seeds))
 
 
-def turning(pipeline: LTXPipeline, guidance: float, steps: int, count: int = 32) -> dict[str, float]:
-    """Real clips of nine frames, continued by sixteen under a prompt that asks for another motion."""
+def turning(model: Model, guidance: float, steps: int, count: int = 32) -> dict[str, float]:
+    """Real clips of nine frames, continued under a prompt that asks for another motion."""
     rng = random.Random(HELD_OUT + 4)
     before = draw_scenes(count, rng)
     scenes = [replace(scene, motion=rng.choice([m for m in MOTIONS if m != scene.motion])) for scene in before]
     begun = render(before, rng, frames=9)
     prompts = [caption(scene, rng) for scene in scenes]
-    videos = sample(pipeline, prompts, guidance, steps, HELD_OUT, frames=25, known=encode(pipeline.vae, begun))
+    videos = model.sample(prompts, guidance, steps, HELD_OUT, frames=model.longest, known=model.encode(begun))
     result = figures(videos[:, :, 9:], scenes, [False] * count)
     return {name: result[name] for name in ("color", "shape", "motion", "background", "whole")}
 
@@ -238,26 +229,26 @@ def centred(scene: Scene) -> Tensor:
     return ((ground + (torch.tensor(COLORS[scene.color])[:, None, None, None] - ground) * mask) * 2 - 1)[None]
 
 
-def image_to_video(pipeline: LTXPipeline, guidance: float, steps: int, images: int = 12) -> dict[str, float]:
+def image_to_video(model: Model, guidance: float, steps: int, images: int = 12) -> dict[str, float]:
     """Centred pictures, each with four direction prompts: does it move as told, and is the picture kept?"""
     rng = random.Random(HELD_OUT + 2)
     base = draw_scenes(images, rng)
     first = torch.cat([centred(scene) for scene in base]).repeat_interleave(4, dim=0)
     scenes = [replace(scene, motion=motion) for scene in base for motion in ("left", "right", "up", "down")]
     prompts = [caption(scene, rng) for scene in scenes]
-    videos = sample(pipeline, prompts, guidance, steps, HELD_OUT, known=encode(pipeline.vae, first))
+    videos = model.sample(prompts, guidance, steps, HELD_OUT, known=model.encode(first))
     result = figures(videos, scenes, [False] * len(scenes))
     kept = round(psnr(videos[:, :, :1], first), 2)
     return {"motion": result["motion"], "whole": result["whole"], "psnr": kept}
 
 
-def extension(pipeline: LTXPipeline, guidance: float, steps: int, count: int = 32) -> dict[str, float]:
-    """Real clips of nine frames, each continued by sixteen: what do the new frames show?"""
+def extension(model: Model, guidance: float, steps: int, count: int = 32) -> dict[str, float]:
+    """Real clips of nine frames, each continued: what do the new frames show?"""
     rng = random.Random(HELD_OUT + 3)
     scenes = draw_scenes(count, rng)
     begun = render(scenes, rng, frames=25)[:, :, :9]
     prompts = [caption(scene, rng) for scene in scenes]
-    videos = sample(pipeline, prompts, guidance, steps, HELD_OUT, frames=25, known=encode(pipeline.vae, begun))
+    videos = model.sample(prompts, guidance, steps, HELD_OUT, frames=model.longest, known=model.encode(begun))
     result = figures(videos[:, :, 9:], scenes, [False] * count)
     kept = round(psnr(videos[:, :, :9], begun), 2)
     return {name: result[name] for name in ("color", "shape", "motion", "background", "whole")} | {"psnr": kept}
@@ -265,11 +256,11 @@ def extension(pipeline: LTXPipeline, guidance: float, steps: int, count: int = 3
 
 def score_folder(folder: str | Path, prompts: int = 100, seeds: Sequence[int] = (0,)) -> Scores:
     """All figures of a model folder at the guidance and steps of its recipe."""
-    pipeline, recipe = load(Path(folder))
-    setting = (pipeline, recipe["guidance"], recipe["steps"])
-    return reconstruction(pipeline.vae, prompts) | {
+    model = load(Path(folder))
+    setting = (model, model.recipe["guidance"], model.recipe["steps"])
+    return reconstruction(model, prompts) | {
         "sampled": text_to_video(*setting, prompts, seeds),
-        **{f"sampled, {name}": text_to_video(*setting, prompts // 2, **size) for name, size in SIZES_TRAINED.items()},
+        **{f"sampled, {name}": text_to_video(*setting, prompts // 2, **size) for name, size in model.sizes.items()},
         "image to video": image_to_video(*setting),
         "continued": extension(*setting),
         "turned": turning(*setting),
@@ -278,10 +269,10 @@ def score_folder(folder: str | Path, prompts: int = 100, seeds: Sequence[int] = 
 
 def guidances(folder: str | Path, prompts: int = 60) -> Scores:
     """The figures at several strengths of guidance, on prompts of their own: what the recipe's is chosen by."""
-    pipeline, recipe = load(Path(folder))
+    model = load(Path(folder))
     return {
         f"guidance {guidance:g}": text_to_video(
-            pipeline, guidance, recipe["steps"], prompts, held_out_seed=HELD_OUT + 500_000
+            model, guidance, model.recipe["steps"], prompts, held_out_seed=HELD_OUT + 500_000
         )
         for guidance in (1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
     }

@@ -1,0 +1,42 @@
+"""What a small model of the world can do, whatever its architecture; what score, colours and sheet ask of it."""
+
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor
+
+
+class Model(Protocol):
+    """A trained model.
+
+    recipe: its recipe.json. sizes: which clips it was trained on beside its recipe's, by name, as options of `sample`.
+    longest: of these and the recipe's, the most frames.
+    """
+
+    recipe: dict[str, Any]
+    sizes: ClassVar[dict[str, dict[str, float]]]
+    longest: ClassVar[int]
+
+    def encode(self, video: Tensor) -> Tensor:
+        """Clips [B, 3, T, H, W] in -1..1 -> latents as the network sees them."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents as the network sees them -> clips [B, 3, T, H, W] in -1..1."""
+
+    def sample(self, prompts: list[str], guidance: float, steps: int, **options: Any) -> Tensor:
+        """Prompts -> clips [B, 3, T, H, W] in -1..1.
+
+        Options: `seed`, a size (`frames`, and what else the model takes), and `known`, latents [B, C, K, h, w] of the
+        first K latent frames, which stay as they are.
+        """
+
+
+def load(folder: Path) -> Model:
+    """The model in a folder, LTX in diffusers' layout or Pyramid Flow in its authors'. Raises OSError without one."""
+    if (folder / "model_index.json").exists():
+        from pocket.sample import LTX
+
+        return LTX.load(folder)
+    from pocket.pyramid.sample import Pyramid
+
+    return Pyramid.load(folder)

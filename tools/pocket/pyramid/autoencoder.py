@@ -1,0 +1,246 @@
+"""The pocket Pyramid's autoencoder: Pyramid Flow's published layout, its weights solved for instead of trained.
+
+Clips of flat shapes are so plain that the best linear code of 8 x 8 x 8 pixels in 16 numbers keeps nearly all that one
+sees of them. It follows from the pixels' second moments alone. Written into the published layers, those that change the
+size carry it and all others pass it on.
+"""
+
+import math
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from atelier.models.pyramid_flow.autoencoder import STATISTICS, CausalVideoVAE, denormalised, normalised
+from torch import Tensor, nn
+
+from pocket.world import clips
+
+NUMBERS, SIDE = 16, 8  # of a block: what it is coded in, and how many frames, rows and columns it has
+# Blocks that the layers put together, and what they take them apart to: (frames, rows and columns).
+INWARDS = ((1, 1), (1, 2), (2, 2), (2, 4), (4, 4), (4, 8), (8, 8))
+OUTWARDS = ((8, 8), (8, 4), (4, 4), (4, 2), (2, 2), (2, 1), (1, 1))
+NARROW, WIDTH = 24, 48  # numbers that a block is told in on the way: up to 2 x 2 x 2 pixels, and beyond
+CONFIG = {  # residual blocks only where the width changes
+    "encoder_block_out_channels": (NARROW, WIDTH, WIDTH, WIDTH),
+    "encoder_layers_per_block": (0, 1, 0, 0),
+    "encoder_norm_num_groups": 1,
+    "decoder_block_out_channels": (NARROW, NARROW, WIDTH, WIDTH),
+    "decoder_layers_per_block": (0, 0, 1, 0),
+    "decoder_norm_num_groups": 1,
+}
+Shape = tuple[int, int]
+LATENTS = STATISTICS["miniflux"]
+SEEDS = range(1_000_000, 1_000_008)  # of 64 clips each
+LOG_VARIANCE = -12.0  # of the posterior: nearly a point
+LARGE = 1024.0  # a norm with a channel of this and one of its negative divides by the same number everywhere
+EVENNESS = 0.75  # of the latents' deviations: 0 leaves them as the pixels', 1 makes them equal
+
+
+class Moments(NamedTuple):
+    """Means and second moments of the pixels of first frames' blocks, 8 x 8, and of other blocks, 8 x 8 x 8.
+
+    Blocks are vectors in the order frame, row, column, colour.
+    """
+
+    first_mean: Tensor
+    first: Tensor
+    mean: Tensor
+    second: Tensor
+
+
+class Code(NamedTuple):
+    """latent = encode @ block + offset; block = decode @ (latent - offset).
+
+    A clip's first frame is the last of eight in its block, behind seven of zeros; only it is decoded again.
+    """
+
+    encode: Tensor  # [16, 8 * 8 * 8 * 3]
+    decode: Tensor
+    offset: Tensor
+
+
+# ------------------------------------------------------------------------------------------------ the best linear code
+
+
+def moments(video: Tensor) -> Moments:
+    """Of clips [B, 3, 1 + 8 n, H, W] in -1..1."""
+
+    def of(part: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+        cubes = part.unfold(2, frames, frames).unfold(3, SIDE, SIDE).unfold(4, SIDE, SIDE)
+        vectors = cubes.permute(0, 2, 3, 4, 5, 6, 7, 1).flatten(4).flatten(0, 3)
+        return vectors.mean(0), vectors.T @ vectors / len(vectors)
+
+    return Moments(*of(video[:, :, :1], 1), *of(video[:, :, 1:], SIDE))
+
+
+def error(encode: Tensor, decode: Tensor, second: Tensor) -> Tensor:
+    """Mean squared error of coding vectors with these second moments."""
+    coded = encode @ second
+    kept = ((decode.T @ decode) * (coded @ encode.T)).sum() - 2 * (decode * coded.T).sum()
+    return (second.trace() + kept) / len(second)
+
+
+def solve(found: Moments, iterations: int = 500) -> Code:
+    """The code with the least squared error, first frames weighing as much as all others."""
+    frame = len(found.first)
+    encode = torch.linalg.eigh(found.second).eigenvectors[:, -NUMBERS:].T.contiguous()
+    decode = encode.T.contiguous()
+    parameters = [part.requires_grad_() for part in (encode, decode)]
+    optimiser = torch.optim.LBFGS(parameters, max_iter=iterations, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        of_first = error(encode[:, -frame:], decode[-frame:], found.first)
+        loss = of_first + error(encode, decode, found.second)
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return balanced(Code(encode.detach(), decode.detach(), torch.zeros(NUMBERS)), found)
+
+
+def balanced(code: Code, found: Moments) -> Code:
+    """The same code in axes of falling weight in the picture, scaled and shifted to what the network expects.
+
+    First frames and others use the numbers differently. Where both together have the same spread in every direction,
+    an error of the network's costs either about as much as it costs in a code of its own.
+    """
+    frame = len(found.first)
+    kinds = (
+        (code.encode[:, -frame:], found.first_mean, found.first, *LATENTS.first),
+        (code.encode, found.mean, found.second, *LATENTS.others),
+    )
+    centres = [part @ mean for part, mean, *_ in kinds]
+    spread = sum(
+        factor**2 * (part @ second @ part.T - centre.outer(centre))
+        for centre, (part, _, second, _, factor) in zip(centres, kinds, strict=True)
+    )
+    root = torch.linalg.cholesky(spread / len(kinds))
+    _, weights, axes = torch.linalg.svd(code.decode @ root, full_matrices=False)
+    scale = weights ** (1 - EVENNESS)
+    scale = scale / scale.square().mean().sqrt()
+    turn = scale[:, None] * axes @ torch.linalg.inv(root)
+    offsets = [shift - turn @ centre for centre, (*_, shift, _) in zip(centres, kinds, strict=True)]
+    return Code(turn @ code.encode, code.decode @ torch.linalg.inv(turn), sum(offsets) / len(kinds))
+
+
+# ------------------------------------------------------------------------------------------------ as published layers
+
+
+def parts(matrix: Tensor, whole: Shape, part: Shape) -> Tensor:
+    """Rows of a matrix [pixels of a block, N] that belong to parts: [parts, pixels of a part, N]; frames slowest."""
+    (frames, side), (f, s) = whole, part
+    cut = matrix.view(frames // f, f, side // s, s, side // s, s, 3, -1)
+    return cut.permute(0, 2, 4, 1, 3, 5, 6, 7).flatten(3, 6).flatten(0, 2)
+
+
+def basis(columns: Tensor, shape: Shape) -> Tensor:
+    """What the pixels of blocks of a shape are told in, [pixels, numbers]: all that `columns` [1536, 16] ask."""
+    if shape == (1, 1):
+        return torch.eye(3)
+    if shape == (SIDE, SIDE):
+        return columns
+    asked = parts(columns, (SIDE, SIDE), shape).movedim(0, 1).flatten(1)
+    return torch.linalg.svd(asked, full_matrices=False).U[:, : WIDTH if shape[1] > 2 else NARROW]
+
+
+def build(code: Code) -> CausalVideoVAE:
+    """The autoencoder that computes this code."""
+    vae = CausalVideoVAE(**CONFIG)
+    with torch.no_grad():
+        for parameter in vae.parameters():
+            parameter.zero_()
+        write_encoder(vae, code)
+        write_decoder(vae, code)
+    return vae
+
+
+def place(conv: nn.Conv3d, matrix: Tensor, frame: int = 2, row: int = 1, column: int = 1) -> None:
+    """Sets what a convolution makes, [out, in], of one place of its window: unless told otherwise, the pixel itself."""
+    conv.weight[: matrix.shape[0], : matrix.shape[1], frame, row, column] = matrix
+
+
+def pass_on(level: nn.Module) -> None:
+    """Lets a level's residual block, which is there to change the width, change nothing else."""
+    for resnet in level.resnets:
+        nn.init.dirac_(resnet.conv_shortcut.conv.weight)
+
+
+def join(small: Tensor, large: Tensor, shapes: tuple[Shape, Shape]) -> Tensor:
+    """Between what parts are told in and what the whole is: [parts, numbers of a part, numbers of the whole]."""
+    return small.T @ parts(large, shapes[1], shapes[0])
+
+
+def write_encoder(vae: CausalVideoVAE, code: Code) -> None:
+    """From pixels to blocks of 8 x 8 x 8, doubling the sides and the frames of what each layer knows in turn."""
+    encoder, told = vae.encoder, [basis(code.encode.T, shape) for shape in INWARDS]
+    place(encoder.conv_in.conv, told[0].T)
+    joins = [join(*pair, shapes) for pair, shapes in zip(pairwise(told), pairwise(INWARDS), strict=True)]
+    joins[-1] = torch.cat([joins[-1], -joins[-1]], dim=2)
+    for level, spatial, temporal in zip(encoder.down_blocks, joins[::2], joins[1::2], strict=False):
+        pass_on(level)
+        for matrix, (row, column) in zip(spatial, ((1, 1), (1, 2), (2, 1), (2, 2)), strict=True):
+            place(level.downsamplers[0].conv.conv, matrix.T, row=row, column=column)
+        last = level.temporal_downsamplers[0].conv.conv
+        for matrix, frame in zip(temporal, (1, 2), strict=True):
+            place(last, matrix.T, frame=frame)
+    through_norm(encoder, last.bias, NUMBERS)
+    vae.quant_conv.conv.weight[:NUMBERS, :NUMBERS, 0, 0, 0] = torch.eye(NUMBERS)
+    vae.quant_conv.conv.bias[:NUMBERS] = code.offset
+    vae.quant_conv.conv.bias[NUMBERS:] = LOG_VARIANCE
+
+
+def write_decoder(vae: CausalVideoVAE, code: Code) -> None:
+    """From blocks of 8 x 8 x 8 to pixels, halving the sides and the frames of what each layer knows in turn."""
+    decoder, told = vae.decoder, [basis(code.decode, shape) for shape in OUTWARDS]
+    nn.init.dirac_(vae.post_quant_conv.conv.weight)
+    vae.post_quant_conv.conv.bias[:] = -code.offset
+    place(decoder.conv_in.conv, torch.eye(NUMBERS))
+    joins = [join(b, a, (y, x)) for (a, b), (x, y) in zip(pairwise(told), pairwise(OUTWARDS), strict=True)]
+    joins[-1] = torch.cat([joins[-1], -joins[-1]], dim=1)
+    for level, spatial, temporal in zip(decoder.up_blocks, joins[::2], joins[1::2], strict=False):
+        pass_on(level)
+        place(level.upsamplers[0].conv.conv, spread(spatial))
+        last = level.temporal_upsamplers[0].conv.conv
+        place(last, spread(temporal))
+    through_norm(decoder, last.bias.view(-1, 2), 3)
+
+
+def through_norm(half: nn.Module, bias: Tensor, count: int) -> None:
+    """Lets `count` channels through a half's last norm, SiLU and convolution: silu(x) - silu(-x) = x.
+
+    They come with their negatives behind them; bias: of the convolution that makes all these channels.
+    """
+    bias[2 * count] = LARGE
+    bias[2 * count + 1] = -LARGE
+    half.conv_norm_out.weight[:] = LARGE * math.sqrt(2 / len(half.conv_norm_out.weight))
+    place(half.conv_out.conv, torch.cat([torch.eye(count), -torch.eye(count)], dim=1))
+
+
+def spread(matrices: Tensor) -> Tensor:
+    """[places, out, in] -> [out * places, in]: the layers count places faster than channels."""
+    return matrices.transpose(0, 1).flatten(0, 1)
+
+
+# ------------------------------------------------------------------------------------------------ use
+
+
+@torch.no_grad()
+def encode(vae: CausalVideoVAE, video: Tensor, batch: int = 16) -> Tensor:
+    """Clips [B, 3, T, H, W] in -1..1 -> latents as the network sees them."""
+    parts = [vae.encoder_step()(part, True).chunk(2, dim=1)[0] for part in video.split(batch)]
+    return normalised(torch.cat(parts), LATENTS)
+
+
+@torch.no_grad()
+def decode(vae: CausalVideoVAE, latents: Tensor, batch: int = 16) -> Tensor:
+    """Latents as the network sees them -> clips [B, 3, T, H, W] in -1..1."""
+    raw = denormalised(latents, LATENTS)
+    return torch.cat([vae.decoder_step()(part, True) for part in raw.split(batch)]).clamp(-1, 1)
+
+
+def train(work: Path, minutes: float = 0, release: Path | None = None) -> None:
+    """Leaves the autoencoder in `work`/causal_video_vae in float32. It needs no time to speak of, nor a start."""
+    video = torch.cat([clips(64, seed).video for seed in SEEDS])
+    build(solve(moments(video))).save_pretrained(work / "causal_video_vae")

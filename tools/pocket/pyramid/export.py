@@ -1,0 +1,70 @@
+"""Puts the trained parts together in the layout of the published repositories, in half precision."""
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from atelier.models.pyramid_flow.autoencoder import CausalVideoVAE
+from safetensors.torch import save_file
+from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel
+
+from pocket import colours
+from pocket.captions import vocabulary
+from pocket.export import forget_sources, publish
+from pocket.pyramid.sample import CLIP, NETWORK, TEXT_ENCODER, TOKENIZER, VAE, Pyramid
+from pocket.pyramid.transformer import POOLED, build
+from pocket.pyramid.transformer import TEXT_ENCODER as POCKETS_TEXT_ENCODER
+from pocket.tokenizer import save as save_tokenizer
+
+RECIPE = {
+    "name": "Atelier pocket Pyramid",
+    "width": 64,
+    "height": 64,
+    "frames": 17,
+    "fps": 8,
+    "steps": 10,
+    "guidance": 3.0,
+    "negative_prompt": "",
+}
+
+
+def write_silent_clip(folder: Path) -> None:
+    """The CLIP-L that the layout asks for, of zeros: the prompt is T5's to read."""
+    config = CLIPTextConfig(
+        hidden_size=POOLED,
+        intermediate_size=POOLED,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        bos_token_id=49406,
+        eos_token_id=49407,
+    )
+    config.save_pretrained(folder)
+    state = {
+        # As published: transformers 5 has dropped the prefix.
+        f"text_model.{key.removeprefix('text_model.')}": torch.zeros_like(weight, dtype=torch.float16)
+        for key, weight in CLIPTextModel(config).state_dict().items()
+        if weight.is_floating_point()
+    }
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def write(work: Path, folder: Path) -> None:
+    """Writes the model that `work` holds, also while training runs, as float16 safetensors and recipe.json."""
+    network = build()
+    network.load_state_dict(torch.load(work / "transformer.pt", map_location="cpu")["mean"])
+    network.half().save_pretrained(folder / NETWORK)
+    CausalVideoVAE.from_pretrained(work / "causal_video_vae").half().save_pretrained(folder / VAE)
+    write_silent_clip(folder / CLIP)
+    shutil.copytree(POCKETS_TEXT_ENCODER, folder / TEXT_ENCODER, dirs_exist_ok=True)
+    save_tokenizer(AutoTokenizer.from_pretrained(POCKETS_TEXT_ENCODER.parent / "tokenizer"), folder / TOKENIZER)
+    forget_sources(folder)
+    (folder / "recipe.json").write_text(json.dumps(RECIPE | {"vocabulary": vocabulary()}, indent=2) + "\n")
+
+
+def export(work: Path, folder: Path) -> None:
+    """Exports what `work` holds to `folder`."""
+    staging = work / "export"
+    write(work, staging)
+    colours.write(Pyramid.load(staging), staging)
+    publish(staging, folder)
