@@ -23,10 +23,10 @@ class Model(Protocol):
     def decode(self, latents: Tensor) -> Tensor:
         """Latents as the network sees them -> clips [B, 3, T, H, W] in -1..1."""
 
-    def sample(self, prompts: list[str], guidance: float, steps: int, **options: Any) -> Tensor:
+    def sample(self, prompts: list[str], guidance: float, steps: int, seed: int = 0, **options: Any) -> Tensor:
         """Prompts -> clips [B, 3, T, H, W] in -1..1.
 
-        Options: `seed`, a size (`frames`, and what else the model takes), and `known`, latents [B, C, K, h, w] of the
+        Options: a size (`frames`, and what else the model takes), and `known`, latents [B, C, K, h, w] of the
         first K latent frames, which stay as they are.
         """
 

@@ -47,9 +47,9 @@ class LTX:
         """The inverse of `encode`, nearly."""
         return decode(self.pipeline.vae, latents)
 
-    def sample(self, prompts: list[str], guidance: float, steps: int, **options: Any) -> Tensor:
+    def sample(self, prompts: list[str], guidance: float, steps: int, seed: int = 0, **options: Any) -> Tensor:
         """Prompts -> clips [B, 3, T, H, W] in -1..1; options as `sample` has them."""
-        return sample(self.pipeline, prompts, guidance, steps, **options)
+        return sample(self.pipeline, prompts, guidance, steps, seed, **options)
 
 
 @torch.no_grad()
