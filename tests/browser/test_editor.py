@@ -24,7 +24,7 @@ NOTICES = {
     "AtelierRemixShot": r"90% noise: denoise 0.\d+",
     "AtelierInpaintShot": r"\d+% of the clip is to be made",
     "AtelierPickVariation": r"variation 1 of 4",
-    "AtelierExpandPrompt": r"a \w+ red circle [\w ]+ background\s+Expanded by rules",
+    "AtelierExpandPrompt": r"a \w+ red circle [\w\s]+background\s+Expanded by rules",
     "AtelierStoryboard": r"2 cards in 3.12 s, 0 of them cut to",
 }
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # And eight times as many. LTX looks ahead: only behind 20 latent frames is its decoder full. CogVideoX's odd ones are
 # those of legal clips.
 LATENT_FRAMES = {"LTX Video": 20, "CogVideoX": 5, "Mochi": 4, "Pyramid Flow": 4}
-TIMED = {"LTX Video": (4, 12, 2), "CogVideoX": (5, 16, 2), "Mochi": (3, 16, 2), "Pyramid Flow": (4, 16, 2)}
+TIMED = {"LTX Video": (6, 8, 8), "CogVideoX": (5, 16, 2), "Mochi": (3, 16, 2), "Pyramid Flow": (4, 16, 2)}
 """Latent frames, rows and columns that are decoded with the published widths. High and narrow: where channels x frames
 x rows are less than 20,480, PyTorch convolves on the processor in a way that is several times slower."""
 NARROW = 4
