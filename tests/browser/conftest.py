@@ -33,9 +33,10 @@ def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
         yield start
 
 
-@pytest.fixture(params=["pinned", "newest", "newest, Nodes 2.0"])
+@pytest.fixture
 def view(request: pytest.FixtureRequest, comfyui: Callable[..., ComfyServer]) -> Iterator[editor.Editor]:
-    """The editor, open in a browser of this test's own; the marker ``comfyui`` may name options of ComfyUI's."""
+    """The editor of the front end that the test names ("pinned", "newest" or "newest, Nodes 2.0"), open in a browser of
+    its own; the marker ``comfyui`` may name options of ComfyUI's."""
     if reason := editor.unavailable():
         pytest.skip(reason)
     version, _, nodes_2 = request.param.partition(", ")

@@ -29,6 +29,14 @@ NOTICES = {
 }
 
 
+ON_ALL = ("expand_prompt", "storyboard", "text_to_video", "variations")
+"""Graphs that the normal run opens in every front end: those with parts of ours in it, and the plainest one."""
+OPENED = [
+    pytest.param(view, name, marks=() if view == "pinned" or name in ON_ALL else pytest.mark.slow)
+    for view, name in itertools.product(("pinned", "newest", "newest, Nodes 2.0"), GRAPHS)
+]
+
+
 @pytest.fixture
 def keep(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Where this test's screenshot goes: ATELIER_KEEP names a folder that outlives the test."""
@@ -37,7 +45,7 @@ def keep(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return (Path(folder) if folder else tmp_path) / f"{name}.png"
 
 
-@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("view,name", OPENED, indirect=["view"])
 def test_a_saved_graph_opens_runs_and_shows_its_video(view, workflow, name, keep):
     saved = workflow(name)
     view.open_template(name)

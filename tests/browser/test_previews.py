@@ -20,6 +20,7 @@ SET_STEPS = """steps => {
 STEPS = 100
 
 
+@pytest.mark.parametrize("view", ["pinned", "newest", "newest, Nodes 2.0"], indirect=True)
 @pytest.mark.comfyui("--preview-method", "auto")
 def test_the_clip_plays_on_the_node(view):
     view.open_template("text_to_video")
