@@ -1,4 +1,4 @@
-"""Atelier: open text-to-video models (LTX Video first) as ComfyUI nodes.
+"""Atelier: open text-to-video models (LTX Video, CogVideoX, Mochi 1, Pyramid Flow) as ComfyUI nodes.
 
 This is the door ComfyUI knocks at. It imports nothing heavy: diffusers and transformers load with the first model.
 """

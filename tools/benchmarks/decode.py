@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 # those of legal clips.
 LATENT_FRAMES = {"LTX Video": 20, "CogVideoX": 5, "Mochi": 4, "Pyramid Flow": 4}
 TIMED = {"LTX Video": (6, 8, 8), "CogVideoX": (5, 16, 2), "Mochi": (3, 16, 2), "Pyramid Flow": (4, 16, 2)}
-"""Latent frames, rows and columns that are decoded with the published widths. High and narrow: where channels x frames
-x rows are less than 20,480, PyTorch convolves on the processor in a way that is several times slower."""
+"""Latent frames, rows and columns that are decoded with the published widths: LTX's square, the others high and narrow.
+Where channels x frames x rows are less than 20,480, PyTorch convolves on the processor in a way that is several times
+slower, so the smaller the picture, the more its pieces take beside everything at once."""
 NARROW = 4
 """What widths, picture and tiles are divided by where tiles are timed."""
 ROUNDS = 2
