@@ -28,10 +28,21 @@ def _about(choice: str) -> dict[str, Any]:
     return about_choice(choice)
 
 
+def _by_rules(prompt: str, seed: int, choice: str) -> dict[str, Any]:
+    """A prompt made longer for a model without asking a text model, as the Videos API answers it."""
+    from dataclasses import asdict
+
+    from .models.expansion.rules import by_rules
+    from .models.library import vocabulary
+
+    words = vocabulary(choice)
+    return {**asdict(by_rules(prompt, seed, words)), "alone": words is not None}
+
+
 def _serve() -> None:
     from .server import register
 
-    register(_about)
+    register(_about, _by_rules)
 
 
 _serve()

@@ -40,14 +40,20 @@ STUDIO = ("/atelier", "/atelier/{file:.*}")
 """Where the page is; studio.py answers."""
 
 
-about: Callable[[str], dict[str, Any]] | None = None
-"""A choice of Load Video Model -> what is known of it. The pack's door gives it: this room looks into no model."""
+about: Callable[[str], dict[str, Any]]
+"""A choice of Load Video Model -> what is known of it."""
+by_rules: Callable[[str, int, str], dict[str, Any]]
+"""Prompt, seed, choice of Load Video Model -> the longer "text", the "expander" as Expand Prompt lists it, a "remark",
+and whether rules "alone" can write for this model. At once: no model is loaded."""
 
 
-def register(tell: Callable[[str], dict[str, Any]]) -> None:
-    """Hang the routes on ComfyUI's server, if there is one in this process. Called once, when the pack is loaded."""
-    global about
-    about = tell
+def register(tell: Callable[[str], dict[str, Any]], expand: Callable[[str, int, str], dict[str, Any]]) -> None:
+    """Hang the routes on ComfyUI's server, if there is one in this process. Called once, when the pack is loaded.
+
+    The pack's door gives what `about` and `by_rules` are, because this room looks into no model.
+    """
+    global about, by_rules
+    about, by_rules = tell, expand
     from server import PromptServer
 
     host = getattr(PromptServer, "instance", None)

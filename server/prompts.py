@@ -17,13 +17,12 @@ from typing import Any
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from ..models import library
-from ..models.expansion.rules import AUTOMATIC, RULES, Expansion, by_rules
-from ..models.expansion.vocabulary import Vocabulary
-from . import body, catalogue, comfy_queue, graphs, operations, wire
+from . import body, by_rules, catalogue, comfy_queue, graphs, operations, wire
 from .errors import ApiError, bad
 
 NODE = "AtelierExpandPrompt"
+AUTOMATIC = "automatic"
+"""The node's choice of whoever there is: a text model, else the rules."""
 LIMIT = 300.0
 """Seconds for a text model, its loading and the wait for what already runs among them."""
 LOOK_EVERY = 0.1
@@ -44,8 +43,9 @@ async def expand_prompt(_: Any, request: web.Request) -> web.Response:
     wanted = wire.parsed(Wanted, sent.fields)
     seed = secrets.randbelow(operations.MAX_SEED) if wanted.seed is None else wanted.seed
     made = await _expansion(wanted, seed, request)
-    warnings = [made.remark] if made.remark else []
-    answer = {"object": "prompt.expansion", "prompt": made.text, "original": wanted.prompt, "expander": made.expander}
+    warnings = [made["remark"]] if made["remark"] else []
+    answer = {"object": "prompt.expansion", "prompt": made["text"], "original": wanted.prompt}
+    answer["expander"] = made["expander"]
     return web.json_response({**answer, "model": wanted.model, "seed": seed, "warnings": warnings})
 
 
@@ -55,29 +55,30 @@ async def list_expanders(_: Any, request: web.Request) -> web.Response:
     return web.json_response({"object": "list", "data": data})
 
 
-async def _expansion(wanted: Wanted, seed: int, request: web.Request) -> Expansion:
+async def _expansion(wanted: Wanted, seed: int, request: web.Request) -> dict[str, Any]:
+    """The longer "text", its "expander" and a "remark", or ""."""
     names = await comfy_queue.choices(NODE, "expander")
     if wanted.expander not in names:
         raise bad(f"There is no expander '{wanted.expander[:100]}'; there are {', '.join(names)}.", "expander")
     choice = (await catalogue.local_model(wanted.model)).model
-    graph, words = await graphs.load("expand"), await asyncio.to_thread(library.vocabulary, choice)
-    by_itself = wanted.expander == AUTOMATIC
-    if graph.ours and (words or wanted.expander == RULES or by_itself and names == [AUTOMATIC, RULES]):
-        return by_rules(wanted.prompt, seed, words)
-    if by_itself and comfy_queue.busy():
-        reason = "ComfyUI is at work on something else; name an expander to wait for it"
-        return _instead(wanted, seed, words, reason)
+    graph, rules = await graphs.load("expand"), await asyncio.to_thread(by_rules, wanted.prompt, seed, choice)
+    asked = wanted.expander
+    if asked == AUTOMATIC and set(names) == {AUTOMATIC, rules["expander"]}:  # there is no text model
+        asked = rules["expander"]
+    if graph.ours and (rules["alone"] or asked == rules["expander"]):
+        return rules
+    if wanted.expander == AUTOMATIC and comfy_queue.busy():
+        return _instead(rules, "ComfyUI is at work on something else; name an expander to wait for it")
     values = {"prompt": wanted.prompt, "model": choice, "expander": wanted.expander, "seed": seed}
     made = await _run(graph, values, request)
-    return made or _instead(wanted, seed, words, f"The text model was not done within {LIMIT:g} s")
+    return made or _instead(rules, f"The text model was not done within {LIMIT:g} s")
 
 
-def _instead(wanted: Wanted, seed: int, words: Vocabulary | None, reason: str) -> Expansion:
-    made = by_rules(wanted.prompt, seed, words)
-    return Expansion(made.text, made.expander, f"{reason}: the rules were used. {made.remark}".strip())
+def _instead(rules: dict[str, Any], reason: str) -> dict[str, Any]:
+    return {**rules, "remark": f"{reason}: the rules were used. {rules['remark']}".strip()}
 
 
-async def _run(graph: graphs.Graph, values: dict[str, Any], request: web.Request) -> Expansion | None:
+async def _run(graph: graphs.Graph, values: dict[str, Any], request: web.Request) -> dict[str, Any] | None:
     """What the graph answers; None when it took too long. It goes to the front of the queue: somebody waits for it."""
     prompt, workflow = graph.filled(values)
     identity, until = str(uuid.uuid4()), time.monotonic() + LIMIT
@@ -97,7 +98,7 @@ async def _run(graph: graphs.Graph, values: dict[str, Any], request: web.Request
     return _answered(record, values["expander"])
 
 
-def _answered(record: dict[str, Any], expander: str) -> Expansion:
+def _answered(record: dict[str, Any], expander: str) -> dict[str, Any]:
     """The text among a finished graph's outputs, of Expand Prompt or any node that shows text."""
     events = dict((record.get("status") or {}).get("messages", []))
     if "execution_interrupted" in events:
@@ -109,4 +110,4 @@ def _answered(record: dict[str, Any], expander: str) -> Expansion:
     if not shown:
         raise ApiError(422, "no_text", "The graph expand.json ended without showing a text.")
     told = {name: (shown[-1].get(name) or [default])[0] for name, default in (("expander", expander), ("remark", ""))}
-    return Expansion(str(shown[-1]["text"][0]), **told)
+    return {"text": str(shown[-1]["text"][0]), **told}
