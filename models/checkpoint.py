@@ -13,7 +13,7 @@ import torch
 from . import bridge
 from .expansion.vocabulary import Vocabulary
 from .family import Family, State, Variant
-from .files import Checkpoint, CheckpointError, Component, dequantised, open_checkpoint, open_component
+from .files import Checkpoint, CheckpointError, Component, open_checkpoint, open_component, with_scales
 from .preview import Colours
 from .registry import families
 
@@ -60,7 +60,7 @@ def load_model(path: Path, weight_dtype: str = "default", disable_dynamic: bool 
     checkpoint = open_checkpoint(path)
     family, variant = identify(checkpoint)
     network = family.network(variant)
-    state = family.network_state(dequantised(checkpoint.network.state_dict()))
+    state = family.network_state(with_scales(checkpoint.network.state_dict()))
     storage, compute = bridge.choose_dtypes(weight_dtype, state, variant.dtypes)
     if weight_dtype not in ("default", *variant.dtypes) and storage.itemsize > 1:  # float8 is for keeping only
         logging.warning(

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from .quantised import BLOCK, Quantised, Scaled
+
 # Where ComfyUI's all-in-one files keep their text encoder.
 T5_PREFIX = "text_encoders.t5xxl.transformer."
 # Pyramid Flow's repositories: several networks, each in a folder named like this, share the other parts beside them.
@@ -113,16 +115,36 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         return {key: tensors.get_tensor(key) for key in tensors.keys()}, tensors.metadata() or {}
 
 
-def dequantised(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Fold the scales of "scaled fp8" files (`x.weight`, `x.scale_weight` or `x.weight_scale`) into bfloat16 weights.
+def with_scales(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights of a "scaled fp8" file with their scales (`x.scale_weight` or `x.weight_scale`), as Quantised.
 
     Plain fp8 files have no scales and stay as they are. Text encoders keep theirs: ComfyUI's own loader reads them.
+    Raises CheckpointError for another kind of quantised file.
     """
-    for key in [k for k in state if k.endswith((".scale_weight", ".weight_scale"))]:
-        scale, weight = state.pop(key), key.rsplit(".", 1)[0] + ".weight"
-        state[weight] = (state[weight].float() * scale.float()).to(torch.bfloat16)
+    for key in [key for key in state if key.endswith((".scale_weight", ".weight_scale"))]:
+        name = key.rsplit(".", 1)[0] + ".weight"
+        state[name] = _scaled(state[name], state.pop(key), name)
     unused = (".scale_input", ".input_scale", ".comfy_quant")
-    return {k: v for k, v in state.items() if not k.endswith(unused) and k != "scaled_fp8"}
+    return {key: weight for key, weight in state.items() if not key.endswith(unused) and key != "scaled_fp8"}
+
+
+def _scaled(weight: torch.Tensor, scale: torch.Tensor, name: str) -> torch.Tensor:
+    """Scales of rows, or of a matrix whose rows do not divide into blocks when it is patched, become part of it."""
+    if weight.dtype not in (torch.float8_e4m3fn, torch.float8_e5m2) or scale.numel() not in (1, len(weight)):
+        raise CheckpointError(
+            f"{name} is stored as {weight.dtype} with {scale.numel()} scales, which cannot be read here. Download the "
+            "model in 16 bits, as fp8, as fp8 with a scale for each matrix, or as GGUF."
+        )
+    if weight.ndim == 2 and scale.numel() == 1 and weight.shape[1] % BLOCK == 0:
+        return Quantised.of(weight, Scaled(scale.item()))
+    return (weight.float() * scale.float().reshape(-1, *[1] * (weight.ndim - 1))).to(torch.bfloat16)
+
+
+def dequantised(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Numbers alone: the weights of a file, multiplied with the scales that it has."""
+    return {
+        key: weight.numbers() if isinstance(weight, Quantised) else weight for key, weight in with_scales(state).items()
+    }
 
 
 def _open_file(path: Path) -> Checkpoint:

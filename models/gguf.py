@@ -5,13 +5,14 @@ The file is read by the package `gguf`, the blocks by diffusers; both are import
 
 from __future__ import annotations
 
-import itertools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from .files import CheckpointError, renamed
+from .quantised import Quantised
 
 # llama.cpp's names of a T5 encoder -> those of transformers.
 T5_NAMES = (
@@ -26,77 +27,35 @@ T5_NAMES = (
     (r"\.ffn_down\.", ".layer.1.DenseReluDense.wo."),
     (r"\.ffn_norm\.", ".layer.1.layer_norm."),
 )
-EIGHT_BITS = "Q8_0"
-EIGHT_BIT_BLOCK = 32  # weights that share a scale
 
 
-class Quantised(torch.Tensor):
-    """A matrix as rows of quantised blocks: bytes [rows, bytes], `kind` says of which sort. Its rows can be moved."""
+@dataclass(frozen=True)
+class Blocks:
+    """Rows of the blocks of a GGUF file, as bytes; `name` says of which sort ("Q8_0", "Q4_K")."""
 
-    kind: str
+    name: str
 
-    @staticmethod
-    def of(rows: torch.Tensor, kind: str) -> Quantised:
-        made = rows.as_subclass(Quantised)
-        made.kind = kind
-        return made
+    def columns(self, width: int) -> int:
+        numbers, size = self._sizes()
+        return width // size * numbers
 
-    @property
-    def numbers_shape(self) -> tuple[int, int]:
-        """Shape of the matrix it stands for."""
-        block, size = _sizes(self.kind)
-        return self.shape[0], self.shape[1] // size * block
+    def numbers(self, rows: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        from diffusers.quantizers.gguf.utils import dequantize_functions
 
-    def numbers(self, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        return numbers(self.bytes(), self.kind).to(dtype)
+        (block, size), blocks = self._sizes(), rows.to(torch.uint8)
+        made = dequantize_functions[self._sort()](blocks.reshape(-1, size), block, size, dtype=torch.float32)
+        return made.reshape(len(rows), -1).to(dtype)
 
-    def bytes(self) -> torch.Tensor:
-        return self.as_subclass(torch.Tensor)
+    def _sort(self) -> Any:
+        import gguf
 
-    @classmethod
-    def __torch_function__(cls, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        result = super().__torch_function__(function, types, args, kwargs or {})
-        flat = itertools.chain.from_iterable(arg if isinstance(arg, (list, tuple)) else [arg] for arg in args)
-        kind = next((arg.kind for arg in flat if isinstance(arg, cls) and hasattr(arg, "kind")), None)
-        for made in result if isinstance(result, (list, tuple)) else [result]:
-            if isinstance(made, cls):
-                made.kind = kind
-        return result
+        return gguf.GGMLQuantizationType[self.name]
 
+    def _sizes(self) -> tuple[int, int]:
+        """(numbers, bytes) of a block."""
+        import gguf
 
-def shape_of(weight: torch.Tensor) -> tuple[int, ...]:
-    """The shape of a weight as numbers, quantised or not."""
-    return weight.numbers_shape if isinstance(weight, Quantised) else tuple(weight.shape)
-
-
-def numbers(rows: torch.Tensor, kind: str) -> torch.Tensor:
-    """Rows of quantised blocks, uint8 [rows, bytes] -> float32 [rows, columns]."""
-    from diffusers.quantizers.gguf.utils import dequantize_functions
-
-    block, size = _sizes(kind)
-    values = dequantize_functions[_kinds()[kind]](rows.reshape(-1, size), block, size, dtype=torch.float32)
-    return values.reshape(len(rows), -1)
-
-
-def in_eight_bits(matrix: torch.Tensor) -> torch.Tensor:
-    """A matrix [rows, columns], columns a multiple of 32 -> rows of Q8_0 blocks, uint8: a float16 scale, 32 int8."""
-    blocks = matrix.float().reshape(-1, EIGHT_BIT_BLOCK)
-    scale = blocks.abs().amax(dim=1, keepdim=True) / 127
-    steps = torch.where(scale > 0, blocks / scale, 0).round().to(torch.int8)
-    return torch.cat([scale.half().view(torch.uint8), steps.view(torch.uint8)], dim=1).reshape(len(matrix), -1)
-
-
-def _kinds() -> Any:
-    import gguf
-
-    return gguf.GGMLQuantizationType
-
-
-def _sizes(kind: str) -> tuple[int, int]:
-    """(weights, bytes) of a block."""
-    import gguf
-
-    return gguf.GGML_QUANT_SIZES[_kinds()[kind]]
+        return gguf.GGML_QUANT_SIZES[self._sort()]
 
 
 class GGUFTensors:
@@ -161,8 +120,8 @@ class GGUFTensors:
             return values.reshape(shape)
         rows = values.reshape(-1, values.shape[-1])
         if len(shape) == 2:
-            return Quantised.of(rows, kind)
-        return numbers(rows, kind).reshape(shape).half()
+            return Quantised.of(rows, Blocks(kind))
+        return Blocks(kind).numbers(rows, torch.float16).reshape(shape)
 
 
 class _Slice:

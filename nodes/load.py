@@ -63,7 +63,8 @@ class LoadVideoModel(io.ComfyNode):
                     options=list(WEIGHT_DTYPES),
                     default="default",
                     tooltip="How the weights are kept in memory. 'default' follows your hardware; float8 needs about "
-                    "half the memory of 16 bits and costs a little quality. GGUF files stay quantised as they are.",
+                    "half the memory of 16 bits and costs a little quality. GGUF and 'scaled' fp8 files stay as they "
+                    "are.",
                 ),
                 io.Combo.Input(
                     "text_encoder",

@@ -19,7 +19,7 @@ import torch
 
 from ..family import State, Text
 from ..files import CheckpointError
-from ..gguf import Quantised, shape_of
+from ..quantised import Quantised, shape_of
 from .network import keep_quantised, listed
 
 PADDING = 0  # T5's token for it

@@ -14,7 +14,7 @@ import torch
 
 from ..family import State
 from ..files import CheckpointError
-from ..gguf import EIGHT_BIT_BLOCK, EIGHT_BITS, Quantised, in_eight_bits, numbers
+from ..quantised import EightBits, Kind, Quantised, in_eight_bits
 
 
 def choose_dtypes(choice: str, weights: State, dtypes: tuple[str, ...]) -> tuple[torch.dtype, torch.dtype]:
@@ -23,7 +23,8 @@ def choose_dtypes(choice: str, weights: State, dtypes: tuple[str, ...]) -> tuple
     choice: "default" lets ComfyUI decide from the device and its memory, otherwise a torch dtype's name.
     """
     supported = [getattr(torch, name) for name in dtypes]
-    device, found = memory.get_torch_device(), comfy.utils.weight_dtype(weights)
+    device, plain = memory.get_torch_device(), {k: w for k, w in weights.items() if not isinstance(w, Quantised)}
+    found = comfy.utils.weight_dtype(plain)
     if choice == "default":
         params = sum(w.numel() for w in weights.values())
         storage = memory.unet_dtype(device=device, model_params=params, supported_dtypes=supported, weight_dtype=found)
@@ -98,30 +99,37 @@ def listed(keys: set[str]) -> str:
 
 
 class QuantisedLinear(comfy.ops.manual_cast.Linear):
-    """A layer whose weight stays in a GGUF file's bytes, uint8 [outputs, bytes], and becomes numbers when it is used.
+    """A layer whose weight stays as its file has it, [outputs, width], and becomes numbers when it is used.
 
     ComfyUI patches weights through `convert_weight` and `set_weight`. A layer that is loaded whole keeps the patched
     weight in eight bits a number, or the memory that ComfyUI counted on would not do.
     """
 
-    kind: str
+    kind: Kind
+    _patching_numbers = False
 
     def forward_comfy_cast_weights(self, input: torch.Tensor) -> torch.Tensor:
-        weight = self.convert_weight(self.weight.to(input.device)).to(input.dtype)
-        for patch in self.weight_function:
-            weight = patch(weight)
+        weight = self.convert_weight(self.weight.to(input.device), dtype=input.dtype)
         bias = None if self.bias is None else self.bias.to(input)
+        self._patching_numbers = True  # older ComfyUI's patches convert what they are given, newer's do not
+        try:
+            for patch in self.weight_function:
+                weight = patch(weight)
+        finally:
+            self._patching_numbers = False
         for patch in self.bias_function:
             bias = patch(bias)
         return torch.nn.functional.linear(input, weight, bias)
 
-    def convert_weight(self, weight: torch.Tensor, inplace: bool = False) -> torch.Tensor:
-        """Bytes (in any dtype: ComfyUI may have cast them) -> numbers; numbers stay."""
-        columns = weight.shape[-1]
-        if columns == self.in_features:
+    def convert_weight(
+        self, weight: torch.Tensor, inplace: bool = False, dtype: torch.dtype = torch.float32
+    ) -> torch.Tensor:
+        """The weight as it is stored (in any dtype: ComfyUI may have cast it), or was patched -> numbers."""
+        if self._patching_numbers:
             return weight
-        patched = columns == self.in_features // EIGHT_BIT_BLOCK * (EIGHT_BIT_BLOCK + 2)
-        return numbers(weight.to(torch.uint8), EIGHT_BITS if patched else self.kind)
+        patched = EightBits()
+        kind = patched if patched.columns(weight.shape[1]) == self.in_features else self.kind
+        return kind.numbers(weight, dtype)
 
     def set_weight(
         self, weight: torch.Tensor, inplace_update: bool = False, seed: Any = None, return_weight: bool = False
@@ -142,7 +150,7 @@ def keep_quantised(network: torch.nn.Module, weights: State) -> None:
                 f"{key} is {weight.numbers_shape}, expected was {expected}: the file is of another size."
             )
         layer.__class__, layer.kind = QuantisedLinear, weight.kind
-        rows = weight.bytes() if layer.weight.is_meta else weight.bytes().to(layer.weight.device)
+        rows = weight.rows() if layer.weight.is_meta else weight.rows().to(layer.weight.device)
         layer.weight = torch.nn.Parameter(rows, requires_grad=False)
 
 

@@ -5,51 +5,23 @@ from __future__ import annotations
 import sys
 
 import adapters
-import comfy.model_management as memory
 import gguf
 import numpy as np
 import pytest
 import quantised
 import tiny
-import tiny_cogvideox
-import tiny_mochi
-import tiny_pyramid
 import torch
 from atelier.models import bridge, checkpoint, files, ltx_video, mochi
 from atelier.models.files import CheckpointError
-from atelier.models.gguf import Quantised, in_eight_bits, numbers
+from atelier.models.gguf import Blocks
 from atelier.models.lora import add_lora
-from benchmarks.layout import genmo_network, in_sat_layout
+from atelier.models.quantised import EightBits, Quantised, in_eight_bits
+from benchmarks.layout import genmo_network
+from quantised import NETWORKS, kept, loaded, numbers
 from reference import relative
 from safetensors.torch import save_file
 
 KINDS = ["Q8_0", "Q4_0", "Q5_1", "F16", "BF16"]
-# What writes a network's weights, the shape of a latent for it, and the name of a matrix whose rows the layout moves.
-NETWORKS = {
-    "ltx original": (lambda: tiny.core_network().state_dict(), (1, 128, 2, 2, 3)),
-    "ltx diffusers": (lambda: ltx_video.network_state(tiny.core_network().state_dict()), (1, 128, 2, 2, 3)),
-    "cogvideox": (lambda: tiny_cogvideox.network("5B").state_dict(), (1, 16, 2, 4, 6)),
-    "cogvideox sat": (
-        lambda: in_sat_layout(tiny_cogvideox.network("5B").state_dict()),
-        (1, 16, 2, 4, 6),
-    ),
-    "mochi original": (lambda: tiny_mochi.original(tiny_mochi.network().state_dict()), (1, 12, 2, 4, 4)),
-    "pyramid": (lambda: tiny_pyramid.network("sd3").state_dict(), None),
-}
-
-
-def loaded(model) -> torch.nn.Module:
-    memory.load_models_gpu([model], force_full_load=True)
-    return model.model.diffusion_model
-
-
-def plain(network: torch.nn.Module) -> dict:
-    """A network's weights as numbers."""
-    layers = dict(network.named_modules())
-    return {
-        key: layers[key.rsplit(".", 1)[0]].convert_weight(weight) if weight.dtype == torch.uint8 else weight
-        for key, weight in network.state_dict().items()
-    }
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -61,10 +33,9 @@ def test_network_has_the_files_numbers(tmp_path, layout, kind):
     save_file(quantised.rounded(state, path), tmp_path / "same.safetensors")
     network = loaded(checkpoint.load_model(path, "float32"))
     same = loaded(checkpoint.load_model(tmp_path / "same.safetensors", "float32"))
-    expected, ours = same.state_dict(), plain(network)
+    expected, ours = same.state_dict(), numbers(network)
     assert ours.keys() == expected.keys() and all(torch.equal(ours[key], expected[key]) for key in expected)
-    bytes_kept = sum(weight.dtype == torch.uint8 for weight in network.state_dict().values())
-    assert (bytes_kept > 0) == kind.startswith("Q")
+    assert (len(kept(network)) > 0) == kind.startswith("Q")
     if shape:
         x, text = torch.randn(shape), torch.randn(1, 8, tiny.TEXT_WIDTH)
         made, reference = (net(x, torch.tensor([500.0]), text) for net in (network, same))
@@ -75,7 +46,7 @@ def test_layouts_move_quantised_rows_as_they_move_numbers():
     """Mochi's splits queries, keys and values and swaps halves."""
     generator = torch.Generator().manual_seed(0)
     matrices = {key: torch.randn(12, 32, generator=generator) for key in genmo_network()}
-    rows = {key: Quantised.of(in_eight_bits(matrix), "Q8_0") for key, matrix in matrices.items()}
+    rows = {key: Quantised.of(in_eight_bits(matrix), Blocks("Q8_0")) for key, matrix in matrices.items()}
     expected = mochi.network_state({key: weight.numbers() for key, weight in rows.items()})
     assert all(torch.equal(weight.numbers(), expected[key]) for key, weight in mochi.network_state(rows).items())
 
@@ -90,7 +61,7 @@ def test_kinds_that_only_llama_cpp_writes(kind):
     place = {"Q2_K": slice(-4, None), "Q3_K": slice(-2, None), "Q6_K": slice(-2, None)}.get(kind, slice(0, 4))
     blocks[:, place] = scale[: len(blocks[0, place])]
     rows = blocks.reshape(3, -1)
-    ours = numbers(torch.from_numpy(rows), kind)
+    ours = Blocks(kind).numbers(torch.from_numpy(rows))
     assert ours.shape == (3, 512)
     assert torch.allclose(ours, torch.from_numpy(gguf.quants.dequantize(rows, sort)), rtol=1e-6)
 
@@ -99,7 +70,9 @@ def test_eight_bits_as_gguf_writes_them():
     matrix = torch.randn(5, 96, generator=torch.Generator().manual_seed(0))
     matrix[0, :32] = 0
     theirs = gguf.quants.quantize(matrix.numpy(), gguf.GGMLQuantizationType.Q8_0)
-    assert torch.allclose(numbers(in_eight_bits(matrix), "Q8_0"), numbers(torch.from_numpy(theirs), "Q8_0"), atol=1e-6)
+    ours, read = EightBits().numbers(in_eight_bits(matrix)), Blocks("Q8_0").numbers(torch.from_numpy(theirs))
+    assert torch.allclose(ours, read, atol=1e-6)
+    assert torch.equal(EightBits().numbers(torch.from_numpy(theirs)), read)
 
 
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_0"])
@@ -115,8 +88,8 @@ def test_lora_on_quantised_weights(tmp_path, kind):
     network = loaded(applied.model)
     expected = ltx_video.network_state(adapters.merged(quantised.rounded(state, path), lora, modules, strength=0.5))
     assert not applied.unused
-    assert all(relative(weight, expected[key]) < 1e-2 for key, weight in plain(network).items())
-    assert sum(weight.dtype == torch.uint8 for weight in network.state_dict().values()) > 10
+    assert all(relative(weight, expected[key]) < 1e-2 for key, weight in numbers(network).items())
+    assert len(kept(network)) > 10
     applied.model.detach()
     after = loaded(model).state_dict()
     assert all(torch.equal(after[key], before[key]) for key in before)

@@ -139,9 +139,11 @@ def test_stored_in_float8(tmp_path, monkeypatch):
     assert relative(made, whole) <= 2e-5
 
 
-def test_quantised_with_a_lora(tmp_path, monkeypatch):
+@pytest.mark.parametrize("write", [quantised.write, quantised.write_scaled])
+def test_quantised_with_a_lora(tmp_path, monkeypatch, write):
     state = tiny.core_network().state_dict()
-    model = checkpoint.load_model(quantised.write(tmp_path / "model.gguf", state), "float32")
+    name = "model.gguf" if write is quantised.write else "model.safetensors"
+    model = checkpoint.load_model(write(tmp_path / name, state), "float32")
     lora = adapters.adapter(state, adapters.matrices(state))
     model = add_lora(model, adapters.file(tmp_path / "lora.safetensors", lora), 0.3).model
     whole = sampled(model)

@@ -1,12 +1,21 @@
-"""GGUF files written from state dicts, as the converters for ComfyUI and llama.cpp do."""
+"""GGUF and scaled fp8 files written from state dicts, as the converters for ComfyUI and llama.cpp do."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import comfy.model_management as memory
 import gguf
+import tiny
+import tiny_cogvideox
+import tiny_mochi
+import tiny_pyramid
 import torch
+from atelier.models import ltx_video
+from atelier.models.bridge.network import QuantisedLinear
+from benchmarks.layout import in_sat_layout
+from safetensors.torch import save_file
 
 BLOCK = {"Q8_0": 32, "Q4_0": 32, "Q5_1": 32, "F16": 1, "BF16": 1}
 # transformers' names of a T5 encoder -> llama.cpp's.
@@ -57,3 +66,44 @@ def t5_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             key = re.sub(pattern, name, key)
         out[key] = weight
     return out
+
+
+def write_scaled(path: Path, state: dict[str, torch.Tensor]) -> Path:
+    """A "scaled fp8" file: the matrices in float8 with a scale each, the rest in 32 bits."""
+    matrices = [key for key, weight in state.items() if weight.ndim == 2 and weight.numel() > 512]
+    state = tiny.in_scaled_fp8(state, [key for key in matrices if "table" not in key and "embed" not in key])
+    save_file({key: weight.contiguous() for key, weight in state.items()}, path)
+    return path
+
+
+# What makes a network's weights, and the shape of a latent for it.
+NETWORKS = {
+    "ltx original": (lambda: tiny.core_network().state_dict(), (1, 128, 2, 2, 3)),
+    "ltx diffusers": (lambda: ltx_video.network_state(tiny.core_network().state_dict()), (1, 128, 2, 2, 3)),
+    "cogvideox": (lambda: tiny_cogvideox.network("5B").state_dict(), (1, 16, 2, 4, 6)),
+    "cogvideox sat": (lambda: in_sat_layout(tiny_cogvideox.network("5B").state_dict()), (1, 16, 2, 4, 6)),
+    "mochi original": (
+        lambda: tiny_mochi.original(tiny_mochi.network(attention_head_dim=16).state_dict()),
+        (1, 12, 2, 4, 4),
+    ),
+    "pyramid": (lambda: tiny_pyramid.network("sd3").state_dict(), None),
+}
+
+
+def loaded(model) -> torch.nn.Module:
+    memory.load_models_gpu([model], force_full_load=True)
+    return model.model.diffusion_model
+
+
+def kept(network: torch.nn.Module) -> list[str]:
+    """Names of the weights that are quantised in memory."""
+    return [f"{name}.weight" for name, layer in network.named_modules() if isinstance(layer, QuantisedLinear)]
+
+
+def numbers(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A network's weights as numbers."""
+    layers = {name: network.get_submodule(name.removesuffix(".weight")) for name in kept(network)}
+    return {
+        key: layers[key].convert_weight(weight) if key in layers else weight
+        for key, weight in network.state_dict().items()
+    }

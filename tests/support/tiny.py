@@ -153,15 +153,21 @@ def single_file(
     return path
 
 
+def in_scaled_fp8(state: dict[str, torch.Tensor], keys: list[str]) -> dict[str, torch.Tensor]:
+    """A state dict with these matrices as "scaled fp8": float8, and a scale each that brings it to the whole range."""
+    out = dict(state, scaled_fp8=torch.tensor([], dtype=torch.float8_e4m3fn))
+    for key in keys:
+        scale = state[key].float().abs().max() / 448
+        out[key] = (state[key].float() / scale).to(torch.float8_e4m3fn)
+        out[key.removesuffix("weight") + "scale_weight"] = scale
+    return out
+
+
 def t5_file(path: Path, dtype: torch.dtype = torch.float16, scaled: bool = False) -> Path:
     """An artist's T5 file; scaled: float8 matrices with a scale each, as in t5xxl_fp8_e4m3fn_scaled."""
     state = {key: weight.to(dtype) for key, weight in t5().state_dict().items() if "embed_tokens" not in key}
     if scaled:
         matrices = [key for key in state if ".SelfAttention." in key or ".DenseReluDense." in key]
-        for key in (key for key in matrices if "bias" not in key):
-            scale = state[key].float().abs().max() / 448
-            state[key] = (state[key].float() / scale).to(torch.float8_e4m3fn)
-            state[key.replace(".weight", ".scale_weight")] = scale
-        state["scaled_fp8"] = torch.tensor([], dtype=torch.float8_e4m3fn)
+        state = in_scaled_fp8(state, [key for key in matrices if "bias" not in key])
     save_file({key: weight.contiguous() for key, weight in state.items()}, path)
     return path

@@ -27,8 +27,8 @@ VAE = dict(
 )
 
 
-def network() -> MochiTransformer3DModel:
-    return tiny.randomised(MochiTransformer3DModel(**NETWORK), seed=1, std=0.2)
+def network(**changes) -> MochiTransformer3DModel:
+    return tiny.randomised(MochiTransformer3DModel(**NETWORK | changes), seed=1, std=0.2)
 
 
 def vae() -> AutoencoderKLMochi:

@@ -29,7 +29,13 @@ from benchmarks.layout import genmo_network, in_genmo_layout, in_original_layout
 DTYPE = "bfloat16"
 ROUNDS = 11
 PREFIX = "model.diffusion_model."
-KINDS = {"file": "model.safetensors", "folder": "model", "fp8": "fp8.safetensors", "gguf": "model.gguf"}
+KINDS = {
+    "file": "model.safetensors",
+    "folder": "model",
+    "fp8": "fp8.safetensors",
+    "scaled": "fp8_scaled.safetensors",
+    "gguf": "model.gguf",
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ SUBJECTS = {
         "CogVideoXPipeline",
         {"num_layers": 4, "num_attention_heads": 48, "use_rotary_positional_embeddings": True},
         in_sat_layout,
-        ("file", "folder", "fp8"),
+        ("file", "folder", "fp8", "scaled"),
         file_by_diffusers=False,
     ),
     "Mochi 1": Subject(
@@ -77,7 +83,7 @@ SUBJECTS = {
         "MochiPipeline",
         {"num_layers": 2},
         lambda weights: in_genmo_layout(weights, genmo_network(2)),
-        ("file", "folder", "fp8"),
+        ("file", "folder", "fp8", "scaled"),
         file_by_diffusers=False,
     ),
 }
@@ -142,7 +148,10 @@ def _write_checkpoints(subject: Subject, root: Path) -> dict[str, int]:
     if "fp8" in subject.kinds:
         small = {name: weight.to(torch.float8_e4m3fn) if weight.ndim == 2 else weight for name, weight in whole.items()}
         save_file(small, root / KINDS["fp8"])
-        sizes["fp8"] = sum(weight.nbytes for weight in small.values())
+        sizes["fp8"] = sizes["scaled"] = sum(weight.nbytes for weight in small.values())
+        matrices = [name for name, weight in small.items() if weight.ndim == 2]
+        scales = {name.removesuffix("weight") + "scale_weight": torch.tensor(0.02) for name in matrices}
+        save_file(small | scales, root / KINDS["scaled"])
     if "gguf" in subject.kinds:
         _write_gguf(root / KINDS["gguf"], original)
         sizes["gguf"] = (root / KINDS["gguf"]).stat().st_size

@@ -1,0 +1,88 @@
+"""Files with a scale for each fp8 matrix, of every family: the same numbers, kept in eight bits in memory."""
+
+from __future__ import annotations
+
+import adapters
+import pytest
+import quantised
+import tiny
+import torch
+from atelier.models import checkpoint, ltx_video
+from atelier.models.files import CheckpointError, dequantised
+from atelier.models.lora import add_lora
+from quantised import NETWORKS, kept, loaded, numbers
+from reference import relative
+from safetensors.torch import load_file, save_file
+
+
+def folded(path, state) -> dict[str, torch.Tensor]:
+    """The numbers of a file: float8 times its scale."""
+    stored = load_file(path)
+    scales = {key: stored.get(key.removesuffix("weight") + "scale_weight", torch.ones(())) for key in state}
+    return {key: stored[key].float() * scales[key] for key in state}
+
+
+@pytest.mark.parametrize("layout", list(NETWORKS))
+def test_network_has_the_files_numbers_in_a_byte_each(tmp_path, layout):
+    make, shape = NETWORKS[layout]
+    state = make()
+    path = quantised.write_scaled(tmp_path / "model_fp8_scaled.safetensors", state)
+    save_file({key: weight.contiguous() for key, weight in folded(path, state).items()}, tmp_path / "same.safetensors")
+    network = loaded(checkpoint.load_model(path, "float32"))
+    same = loaded(checkpoint.load_model(tmp_path / "same.safetensors", "float32"))
+    expected, ours, stored = same.state_dict(), numbers(network), network.state_dict()
+    apart = {key: relative(ours[key], expected[key]) for key in expected}
+    rounded = {key: 1e-7 if key in kept(network) else 4e-3 for key in expected}  # narrow ones are kept in 16 bits
+    assert all(apart[key] <= rounded[key] for key in expected)
+    assert len(kept(network)) > 10 and all(stored[key].dtype == torch.float8_e4m3fn for key in kept(network))
+    if shape:
+        x, text = torch.randn(shape), torch.randn(1, 8, tiny.TEXT_WIDTH)
+        made, reference = (net(x, torch.tensor([500.0]), text) for net in (network, same))
+        assert relative(made, reference) <= 1e-3
+
+
+def test_what_its_maker_left_in_sixteen_bits_stays_so(tmp_path):
+    state = {key: weight.bfloat16() for key, weight in tiny.core_network().state_dict().items()}
+    scaled = [key for key in state if key.endswith("attn1.to_q.weight")]
+    save_file(tiny.in_scaled_fp8(state, scaled), tmp_path / "model.safetensors")
+    stored = loaded(checkpoint.load_model(tmp_path / "model.safetensors", "bfloat16")).state_dict()
+    found = {key: weight.dtype for key, weight in stored.items() if key.endswith(".weight") and weight.ndim == 2}
+    assert {dtype for key, dtype in found.items() if key in scaled} == {torch.float8_e4m3fn}
+    assert {dtype for key, dtype in found.items() if key not in scaled} == {torch.bfloat16}
+
+
+def test_a_lora_comes_on_and_off(tmp_path):
+    state = tiny.core_network().state_dict()
+    path = quantised.write_scaled(tmp_path / "model.safetensors", state)
+    modules = adapters.matrices(state)
+    lora = adapters.adapter(state, modules)
+    model = checkpoint.load_model(path, "float32")
+    before = {key: weight.clone() for key, weight in loaded(model).state_dict().items()}
+    applied = add_lora(model, adapters.file(tmp_path / "lora.safetensors", lora), 0.5)
+    expected = ltx_video.network_state(adapters.merged(folded(path, state), lora, modules, strength=0.5))
+    assert not applied.unused
+    assert all(relative(weight, expected[key]) < 1e-2 for key, weight in numbers(loaded(applied.model)).items())
+    applied.model.detach()
+    after = loaded(model).state_dict()
+    assert all(torch.equal(after[key].float(), before[key].float()) for key in before)
+
+
+def test_scales_of_rows_become_part_of_the_numbers(tmp_path):
+    state, key = tiny.core_network().state_dict(), "transformer_blocks.0.ff.net.0.proj.weight"
+    scale = state[key].abs().amax(dim=1, keepdim=True) / 448
+    rows = {key: (state[key] / scale).to(torch.float8_e4m3fn), key.replace("weight", "weight_scale"): scale}
+    save_file(state | rows, tmp_path / "model.safetensors")
+    network = loaded(checkpoint.load_model(tmp_path / "model.safetensors", "float32"))
+    assert relative(network.get_parameter(key), rows[key].float() * scale) < 4e-3  # they become bfloat16
+    assert relative(dequantised(state | rows)[key].float(), state[key]) < 0.05
+
+
+def test_another_kind_of_eight_bits_is_refused(tmp_path):
+    state, key = tiny.core_network().state_dict(), "transformer_blocks.0.ff.net.0.proj.weight"
+    strange = {
+        key: state[key].to(torch.int8),
+        key.replace("weight", "weight_scale"): torch.ones(state[key].numel() // 16),
+    }
+    save_file(state | strange, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"stored as torch.int8 with \d+ scales, which cannot be read.*GGUF"):
+        checkpoint.load_model(tmp_path / "model.safetensors")
