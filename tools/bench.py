@@ -74,22 +74,19 @@ def main() -> int:
 
 
 def measure(names: list[str]) -> tuple[list, dict[str, str]]:
-    """The figures of these benchmarks, and for each that could not run the reason."""
+    """The figures of these benchmarks, told as they come, and for each that could not run (to its end) the reason."""
     figures, failed = [], {}
     for name in names:
         try:
-            made = getattr(importlib.import_module(f"benchmarks.{'step' if name in IN_STEP else name}"), name)()
+            for figure in getattr(importlib.import_module(f"benchmarks.{'step' if name in IN_STEP else name}"), name)():
+                say(figure.line())
+                figures.append(figure)
         except Problem as problem:
             failed[name] = str(problem)
             say(f"{name}: could not run: {problem}")
-            continue
         except Exception as error:
             failed[name] = f"{type(error).__name__}: {error}"
             traceback.print_exc()
-            continue
-        for figure in made:
-            say(figure.line())
-        figures += made
     return figures, failed
 
 

@@ -69,8 +69,8 @@ def t5_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def write_scaled(path: Path, state: dict[str, torch.Tensor]) -> Path:
-    """A "scaled fp8" file: the matrices in float8 with a scale each, the rest in 32 bits."""
-    matrices = [key for key, weight in state.items() if weight.ndim == 2 and weight.numel() > 512]
+    """A "scaled fp8" file: matrices as wide as published ones (32 and more) in float8, the rest in 32 bits."""
+    matrices = [key for key, weight in state.items() if weight.ndim == 2 and weight.shape[1] % 32 == 0]
     state = tiny.in_scaled_fp8(state, [key for key in matrices if "table" not in key and "embed" not in key])
     save_file({key: weight.contiguous() for key, weight in state.items()}, path)
     return path

@@ -10,6 +10,11 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+YOUNG = 64
+"""How many of the latest tensors are looked at first where something may have been freed: most go soon."""
+
+Storages = dict[int, tuple[StorageWeakRef, int]]
+
 
 class Allocated(TorchDispatchMode):
     """Counts, while it is active, the bytes of all tensors that are made and still there; `peak` is the most.
@@ -20,7 +25,8 @@ class Allocated(TorchDispatchMode):
     def __init__(self, known: Iterable[torch.Tensor]) -> None:
         super().__init__()
         self.known = {tensor.untyped_storage()._cdata for tensor in known}
-        self.live: dict[int, tuple[StorageWeakRef, int]] = {}
+        self.young: Storages = {}
+        self.old: Storages = {}
         self.held = self.peak = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
@@ -29,15 +35,24 @@ class Allocated(TorchDispatchMode):
             if isinstance(tensor, torch.Tensor) and tensor.untyped_storage()._cdata not in self.known:
                 self._count(tensor.untyped_storage())
         if self.held > self.peak:  # what is freed is looked for only where it decides
-            self.live = {key: entry for key, entry in self.live.items() if not entry[0].expired()}
-            self.held = sum(size for _, size in self.live.values())
+            self._forget_freed(self.young)
+        if self.held > self.peak:
+            self._forget_freed(self.old)
+            self.old |= {key: self.young.pop(key) for key in list(self.young)[:-YOUNG]}
             self.peak = max(self.peak, self.held)
         return made
 
     def _count(self, storage: torch.UntypedStorage) -> None:
         """Note a tensor's storage, unless it is there already: `held` is what is there or was not yet found freed."""
-        before = self.live.get(storage._cdata)
+        key = storage._cdata
+        before = self.young.get(key) or self.old.get(key)
         if before is not None and not before[0].expired():
             return
-        self.held += storage.nbytes() - (before[1] if before else 0)
-        self.live[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        for storages in (self.young, self.old):
+            self.held -= storages.pop(key, (None, 0))[1]
+        self.held += storage.nbytes()
+        self.young[key] = StorageWeakRef(storage), storage.nbytes()
+
+    def _forget_freed(self, storages: Storages) -> None:
+        for key in [key for key, (reference, _) in storages.items() if reference.expired()]:
+            self.held -= storages.pop(key)[1]

@@ -86,37 +86,33 @@ def autoencoders(narrower: int = 1) -> dict[str, Callable[[], nn.Module]]:
     }
 
 
-def decode() -> list[Figure]:
+def decode() -> Iterator[Figure]:
     """Memory and time of every family."""
-    return [figure for name in PICTURES for figure in (*memory_of(name), *time_of(name))]
+    for name in PICTURES:
+        yield from memory_of(name)
+        yield from time_of(name)
 
 
 # ------------------------------------------------------------------------------------------------ memory
 
 
-def memory_of(name: str) -> list[Figure]:
+def memory_of(name: str) -> Iterator[Figure]:
     """Peaks at eight times the frames over those at one time, decoding and encoding; and over those of other ways."""
     with torch.device("meta"):
         autoencoder = autoencoders()[name]().eval().requires_grad_(False)
     picture, frames = PICTURES[name], LATENT_FRAMES[name]
-    decoded, encoded = (
-        [way(autoencoder, picture, n) for n in (frames, 8 * frames)] for way in (peak_of, peak_to_encode)
-    )
-    figures = [
-        grown(f"decode {name}, memory", *decoded, picture),
-        grown(f"encode {name}, memory", *encoded, picture),
-    ]
+    for what, way in {"decode": peak_of, "encode": peak_to_encode}.items():
+        yield grown(f"{what} {name}, memory", *(way(autoencoder, picture, n) for n in (frames, 8 * frames)), picture)
     for way, function in reference_ways(name).items():
         theirs = peak_of(autoencoder, picture, frames, function)
         tile, ours = fitting(autoencoder, picture, frames, theirs)
         note = f"{ours / 2**30:.2f} GiB {in_words(tile)}, {theirs / 2**30:.2f} GiB; {frames} latent frames"
-        figures.append(Figure(f"decode {name}, memory over {way}", (ours / theirs,), 1.0, note=note))
+        yield Figure(f"decode {name}, memory over {way}", (ours / theirs,), 1.0, note=note)
         ours, theirs = (
             work_of(autoencoder, picture, frames, run) for run in (partial(by_the_piece, tile=tile), function)
         )
         note = f"{ours / 1e12:.2f} million million operations {in_words(tile)}, {theirs / 1e12:.2f}"
-        figures.append(Figure(f"decode {name}, work over {way}", (ours / theirs,), TARGETS[way], note=note))
-    return figures
+        yield Figure(f"decode {name}, work over {way}", (ours / theirs,), TARGETS[way], note=note)
 
 
 def grown(name: str, short: int, long: int, picture: tuple[int, int]) -> Figure:
@@ -242,14 +238,15 @@ def reference_ways(name: str) -> dict[str, Way]:
 # ------------------------------------------------------------------------------------------------ time
 
 
-def time_of(name: str) -> list[Figure]:
+def time_of(name: str) -> Iterator[Figure]:
     """Processor time by the piece over that of the other ways."""
     ways = reference_ways(name)
     autoencoder, (frames, *size) = with_weights(autoencoders()[name]), TIMED[name]
     latents = torch.randn(1, autoencoder.grid.channels, frames, *size)
     whole = {way: function for way, function in ways.items() if way != "tiled"}
-    figures = times_over(whole, autoencoder, latents, by_the_piece, name)
-    return [*figures, *time_over_tiles(name)] if "tiled" in ways else figures
+    yield from times_over(whole, autoencoder, latents, by_the_piece, name)
+    if "tiled" in ways:
+        yield from time_over_tiles(name)
 
 
 def time_over_tiles(name: str) -> list[Figure]:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,20 +89,19 @@ SUBJECTS = {
 }
 
 
-def load() -> list[Figure]:
+def load() -> Iterator[Figure]:
     """Memory and time for the single file in its authors' layout, a diffusers folder in shards, fp8 and GGUF (Q8_0)."""
-    return [figure for family in SUBJECTS for figure in _load(family)]
+    for family in SUBJECTS:
+        yield from _load(family)
 
 
-def _load(family: str) -> list[Figure]:
+def _load(family: str) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory(prefix="atelier-load-") as root:
         sizes = _write_checkpoints(SUBJECTS[family], Path(root))
         _read_once(Path(root))
-        return [
-            figure
-            for kind in sizes
-            for figure in (*_memory_of(family, kind, Path(root), sizes[kind]), *_time_of(family, kind, Path(root)))
-        ]
+        for kind in sizes:
+            yield from _memory_of(family, kind, Path(root), sizes[kind])
+            yield from _time_of(family, kind, Path(root))
 
 
 def _memory_of(family: str, kind: str, root: Path, size: int) -> list[Figure]:
