@@ -6,8 +6,9 @@ import adapters
 import pytest
 import quantised
 import tiny
+import tiny_mochi
 import torch
-from atelier.models import checkpoint, ltx_video
+from atelier.models import bridge, checkpoint, ltx_video
 from atelier.models.files import CheckpointError, dequantised
 from atelier.models.lora import add_lora
 from quantised import NETWORKS, kept, loaded, numbers
@@ -47,6 +48,18 @@ def test_what_its_maker_left_in_sixteen_bits_stays_so(tmp_path):
     found = {key: weight.dtype for key, weight in stored.items() if key.endswith(".weight") and weight.ndim == 2}
     assert {dtype for key, dtype in found.items() if key in scaled} == {torch.float8_e4m3fn}
     assert {dtype for key, dtype in found.items() if key not in scaled} == {torch.bfloat16}
+
+
+def test_file_that_holds_everything(tmp_path):
+    """As ComfyUI's examples recommend Mochi: mochi_preview_fp8_scaled.safetensors."""
+    path = tiny_mochi.everything(tmp_path / "mochi_preview_fp8_scaled.safetensors", scaled=True)
+    model, clip, vae = checkpoint.load_model(path), checkpoint.load_clip(path), checkpoint.load_vae(path)
+    assert len(kept(model.model.diffusion_model)) > 10
+    texts = [bridge.encode_text(clip, text)[0] for text in ("a red circle", "")]
+    latent = bridge.empty_latent(model.model.variant.grid.latent_shape(48, 32, 13), 24.0)
+    sigmas = model.model.family.schedule(model.model.variant, 2, tuple(latent["samples"].shape))
+    made = bridge.sample(model, latent, *texts, seed=1, sigmas=sigmas, guidance=3.0)
+    assert bridge.decode(vae, made["samples"]).shape == (13, 32, 48, 3)
 
 
 def test_a_lora_comes_on_and_off(tmp_path):

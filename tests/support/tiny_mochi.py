@@ -69,9 +69,12 @@ def network_file(path: Path, prefix: str = PREFIX, dtype: torch.dtype = torch.fl
     return path
 
 
-def everything(path: Path) -> Path:
-    """Network, autoencoder and text encoder in one file, as ComfyUI repackages them."""
+def everything(path: Path, scaled: bool = False) -> Path:
+    """Network, autoencoder and text encoder in one file, as ComfyUI repackages them; scaled: its "fp8_scaled" one."""
     parts = {PREFIX: original(network().state_dict()), "text_encoders.t5xxl.transformer.": tiny.t5().state_dict()}
+    if scaled:
+        wide = {PREFIX: original(network(attention_head_dim=16).state_dict())}
+        parts = {prefix: in_scaled_fp8(part) for prefix, part in (parts | wide).items()}
     parts |= {f"vae.{half}.": core.state_dict() for half, core in zip(mochi.HALVES, core_halves(), strict=True)}
     save_file({prefix + key: weight.clone() for prefix, part in parts.items() for key, weight in part.items()}, path)
     return path
@@ -82,6 +85,12 @@ def original(state: State) -> State:
     names = [key for key in genmo_network() if not key.startswith("blocks.") or key.startswith("blocks.0.")]
     names += [key.replace(".47.", ".1.") for key in genmo_network() if key.startswith("blocks.47.")]
     return in_genmo_layout(state, names)
+
+
+def in_scaled_fp8(state: State) -> State:
+    """With the matrices of blocks in float8, as published."""
+    blocks = [key for key, weight in state.items() if ".block" in f".{key}" and weight.ndim == 2]
+    return tiny.in_scaled_fp8(state, [key for key in blocks if "bias" not in key and state[key].shape[1] % 32 == 0])
 
 
 def halves(path: Path) -> tuple[Path, Path]:
