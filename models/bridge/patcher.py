@@ -37,12 +37,11 @@ def make_model(
 
 def _patched(kind: type, model: VideoModel, device: Any, offload: Any) -> comfy.model_patcher.ModelPatcher:
     patcher = kind(model, load_device=device, offload_device=offload)
-    patcher.add_wrapper(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, with_preview)
-    patcher.add_wrapper(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, with_windows)
-    patcher.add_wrapper(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, with_clip_in_one_go)
-    patcher.add_wrapper(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, with_whole_tokens)
-    patcher.add_wrapper(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, with_enforced_mask)
-    patcher.add_wrapper(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, with_own_sampler)
+    kinds = comfy.patcher_extension.WrappersMP
+    for wrapper in (with_preview, with_windows, with_clip_in_one_go, with_whole_tokens):
+        patcher.add_wrapper(kinds.OUTER_SAMPLE, wrapper)
+    for wrapper in (with_enforced_mask, with_own_sampler):
+        patcher.add_wrapper(kinds.SAMPLER_SAMPLE, wrapper)
     return patcher
 
 

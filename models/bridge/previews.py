@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import latent_preview
 import torch
@@ -16,35 +15,27 @@ from protocol import BinaryEventTypes
 from server import PromptServer
 
 from ..preview import Player, pictures
+from .runs import Run, around_run
 from .wrappers import frame_rate_of
 
 
-def with_preview(
-    sample: Callable,
-    noise: torch.Tensor,
-    latent: torch.Tensor,
-    sampler: Any,
-    sigmas: torch.Tensor,
-    mask: torch.Tensor | None = None,
-    callback: Callable | None = None,
-    *others: Any,
-    **options: Any,
-) -> torch.Tensor:
+@around_run
+def with_preview(run: Run) -> torch.Tensor:
     """Sample while the node plays what there is so far, where ComfyUI's own previews are on and somebody watches."""
-    send, model = _sender(), sample.class_obj.model_patcher.model
+    send, callback = _sender(), run.callback
     if send is None or callback is None:
-        return sample(noise, latent, sampler, sigmas, mask, callback, *others, **options)
-    entries = [entry for conds in sample.class_obj.conds.values() for entry in conds]
-    shown = model.latent_format
+        return run.go_on()
+    entries = [entry for conds in run.guider.conds.values() for entry in conds]
+    shown, variant = run.model.latent_format, run.model.variant
 
     def report(step: int, denoised: torch.Tensor, x: torch.Tensor, steps: int) -> None:
         player.play(pictures(denoised, shown.colours))
         shown.preview_frame = player.index
         callback(step, denoised, x, steps)
 
-    with Player(send, model.variant.grid.temporal / frame_rate_of(entries, model.variant)) as player:
+    with Player(send, variant.grid.temporal / frame_rate_of(entries, variant)) as player:
         try:
-            return sample(noise, latent, sampler, sigmas, mask, report, *others, **options)
+            return run.go_on(callback=report)
         finally:
             shown.preview_frame = 0
 

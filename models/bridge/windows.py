@@ -10,6 +10,7 @@ import torch
 from ..knowns import mask_of
 from ..prompts import SPAN, holding
 from ..windows import Window, turns, windows
+from .runs import Run, around_run
 from .video_model import CONTROL, VideoModel
 from .wrappers import frame_rate_of, noise_in_front
 
@@ -22,41 +23,31 @@ Entries = list[dict[str, Any]]
 """ComfyUI's conditioning while it samples."""
 
 
-def with_windows(
-    sample: Callable,
-    noise: torch.Tensor,
-    latent: torch.Tensor,
-    sampler: Any,
-    sigmas: torch.Tensor,
-    mask: torch.Tensor | None = None,
-    callback: Callable | None = None,
-    disable_pbar: bool = False,
-    seed: int | None = None,
-    **options: Any,
-) -> torch.Tensor:
+@around_run
+def with_windows(run: Run) -> torch.Tensor:
     """Sample a clip whose prompts have spans in windows: each is a shot in which the finished frames are known.
 
     Where no prompt has a span, the clip is sampled whole.
     """
-    guider, conds = sample.class_obj, sample.class_obj.conds
-    model = guider.model_patcher.model
+    guider, conds, model = run.guider, run.guider.conds, run.model
     entries = [entry for group in conds.values() for entry in group]
-    if noise.ndim != 5 or not any(SPAN in entry for entry in entries):
-        return sample(noise, latent, sampler, sigmas, mask, callback, disable_pbar, seed, **options)
-    rate, clip = frame_rate_of(entries, model.variant), latent.clone()
-    holes = mask_of({"samples": latent} if mask is None else {"samples": latent, "noise_mask": mask}).to(clip)
-    plan = _plan(model, entries, rate, holes, finishes=not sigmas[-1])
+    if run.noise.ndim != 5 or not any(SPAN in entry for entry in entries):
+        return run.go_on()
+    rate, clip = frame_rate_of(entries, model.variant), run.latent.clone()
+    known = {} if run.mask is None else {"noise_mask": run.mask}
+    holes = mask_of({"samples": run.latent, **known}).to(clip)
+    plan = _plan(model, entries, rate, holes, finishes=not run.sigmas[-1])
     for number, window in enumerate(plan):
         guider.conds = {name: _held(group, model, rate, window) for name, group in conds.items()}
-        own_seed = (seed or 0) ^ number << 32  # samplers that add noise add other noise in each window
-        shot, free = _part(clip, window), _part(holes, window)
-        own_noise = noise[:, :, window.begin : window.until]
-        own_noise = torch.cat([noise_in_front(own_noise, window.opening, own_seed ^ OPENING_SEED), own_noise], dim=2)
-        if "latent_shapes" in options:
-            options["latent_shapes"] = [shot.shape]
-        report = callback and _report(callback, clip, plan, number)
-        known = free if free.lt(1).any() else None
-        made = sample(own_noise, shot, sampler, sigmas, known, report, disable_pbar, own_seed, **options)
+        seed = (run.seed or 0) ^ number << 32  # samplers that add noise add other noise in each window
+        free, noise = _part(holes, window), run.noise[:, :, window.begin : window.until]
+        made = run.go_on(
+            noise=torch.cat([noise_in_front(noise, window.opening, seed ^ OPENING_SEED), noise], dim=2),
+            latent=_part(clip, window),
+            mask=free if free.lt(1).any() else None,
+            callback=run.callback and _report(run.callback, clip, plan, number),
+            seed=seed,
+        )
         here = slice(window.start, window.end)
         clip[:, :, here] = made[:, :, window.lead :][:, :, : window.end - window.start].to(clip)
         holes[:, :, here] = 0

@@ -13,50 +13,32 @@ import torch
 from ..family import Variant
 from ..knowns import mask_of
 from ..prompts import holding
+from .runs import Run, Steps, around_run, around_steps
 from .video_model import IN_ONE_GO, VideoModel
 
 
-def with_clip_in_one_go(
-    sample: Callable,
-    noise: torch.Tensor,
-    latent: torch.Tensor,
-    sampler: Any,
-    sigmas: torch.Tensor,
-    mask: torch.Tensor | None = None,
-    *others: Any,
-    **options: Any,
-) -> torch.Tensor:
+@around_run
+def with_clip_in_one_go(run: Run) -> torch.Tensor:
     """Sample with what is known of the clip encoded in one go, for networks that see it so: made once, before steps."""
-    guider = sample.class_obj
-    make = guider.model_patcher.get_attachment(IN_ONE_GO)
-    if make is not None and mask is not None and noise.ndim == 5:
-        holes = mask_of({"samples": latent, "noise_mask": mask})
+    make, guider = run.guider.model_patcher.get_attachment(IN_ONE_GO), run.guider
+    if make is not None and run.mask is not None and run.noise.ndim == 5:
+        holes = mask_of({"samples": run.latent, "noise_mask": run.mask})
         if holes.lt(1).any():
-            seen = {IN_ONE_GO: make(latent, holes)}
+            seen = {IN_ONE_GO: make(run.latent, holes)}
             guider.conds = {name: [{**entry, **seen} for entry in entries] for name, entries in guider.conds.items()}
-    return sample(noise, latent, sampler, sigmas, mask, *others, **options)
+    return run.go_on()
 
 
-def with_whole_tokens(
-    sample: Callable,
-    noise: torch.Tensor,
-    latent: torch.Tensor,
-    sampler: Any,
-    sigmas: torch.Tensor,
-    mask: torch.Tensor | None = None,
-    callback: Callable | None = None,
-    disable_pbar: bool = False,
-    seed: int | None = None,
-    **options: Any,
-) -> torch.Tensor:
+@around_run
+def with_whole_tokens(run: Run) -> torch.Tensor:
     """Sample with latent frames added in front, where the network's tokens span several and they do not come out even.
 
     As the reference pipeline does: known content begins with its first frame again, and what was made there is dropped.
     """
-    variant = sample.class_obj.model_patcher.model.variant
+    variant, noise, mask = run.model.variant, run.noise, run.mask
     lead = -noise.shape[2] % variant.grid.patch[0] if noise.ndim == 5 else 0
     if not lead:
-        return sample(noise, latent, sampler, sigmas, mask, callback, disable_pbar, seed, **options)
+        return run.go_on()
     if not noise.any():
         logging.warning(
             "Atelier: %s samples with a latent frame in front, which is no part of a LATENT: going on with a "
@@ -68,14 +50,14 @@ def with_whole_tokens(
         return torch.cat([clip[:, :, :1]] * lead + [clip], dim=2)
 
     def report(step: int, denoised: torch.Tensor, x: torch.Tensor, steps: int) -> None:
-        callback(step, denoised[:, :, lead:], x[:, :, lead:], steps)
+        run.callback(step, denoised[:, :, lead:], x[:, :, lead:], steps)
 
-    noise, latent = torch.cat([noise_in_front(noise, lead, seed), noise], dim=2), begun_again(latent)
-    if mask is not None and mask.ndim == 5:
-        mask = begun_again(mask)
-    if "latent_shapes" in options:
-        options["latent_shapes"] = [latent.shape]
-    made = sample(noise, latent, sampler, sigmas, mask, callback and report, disable_pbar, seed, **options)
+    made = run.go_on(
+        noise=torch.cat([noise_in_front(noise, lead, run.seed), noise], dim=2),
+        latent=begun_again(run.latent),
+        mask=begun_again(mask) if mask is not None and mask.ndim == 5 else mask,
+        callback=run.callback and report,
+    )
     return made[:, :, lead:]
 
 
@@ -88,25 +70,16 @@ def noise_in_front(noise: torch.Tensor, frames: int, seed: int | None) -> torch.
     return drawn.to(noise.device) * bool(noise.any())
 
 
-def with_enforced_mask(
-    sample: Callable,
-    guider: Any,
-    sigmas: torch.Tensor,
-    extra_args: dict,
-    callback: Callable | None,
-    noise: torch.Tensor,
-    latent: torch.Tensor | None = None,
-    mask: torch.Tensor | None = None,
-    *others: Any,
-) -> torch.Tensor:
+@around_steps
+def with_enforced_mask(steps: Steps) -> torch.Tensor:
     """Run a sampler with only the part of the mask that it has to keep: some networks keep known frames themselves."""
-    model = guider.inner_model
+    model, latent = steps.guider.inner_model, steps.latent
     _check_sampling(model)
-    mask = model.variant.knowns.enforced(mask)
-    if model.family.levels and sigmas[0] >= model.model_sampling.sigma_max:
+    mask = model.variant.knowns.enforced(steps.mask)
+    if model.family.levels and steps.sigmas[0] >= model.model_sampling.sigma_max:
         # This sigma stands for an infinite one: pure noise has no trace of the latent it replaces.
         latent = torch.zeros_like(latent) if mask is None else latent * (mask < 1)
-    return sample(guider, sigmas, extra_args, callback, noise, latent, mask, *others)
+    return steps.go_on(latent=latent, mask=mask)
 
 
 def _check_sampling(model: VideoModel) -> None:
@@ -120,22 +93,14 @@ def _check_sampling(model: VideoModel) -> None:
         )
 
 
-def with_own_sampler(
-    sample: Callable,
-    guider: Any,
-    sigmas: torch.Tensor,
-    extra_args: dict,
-    callback: Callable | None,
-    noise: torch.Tensor,
-    latent: torch.Tensor | None = None,
-    mask: torch.Tensor | None = None,
-    *others: Any,
-) -> torch.Tensor:
+@around_steps
+def with_own_sampler(steps: Steps) -> torch.Tensor:
     """Run the family's sampler instead of the chosen one, where it has its own: of the sigmas, their number counts."""
+    guider, noise, extra_args = steps.guider, steps.noise, steps.extra_args
     family, variant = guider.inner_model.family, guider.inner_model.variant
     if family.sample is None:
-        return sample(guider, sigmas, extra_args, callback, noise, latent, mask, *others)
-    _check_own_sampling(guider, sigmas, extra_args["model_options"], noise)
+        return steps.go_on()
+    _check_own_sampling(guider, steps.sigmas, extra_args["model_options"], noise)
     guidance, conds, seed = getattr(guider, "cfg", 1.0), guider.conds, extra_args.get("seed")
 
     def prepare(frame: int, guidance: float, seen: dict[str, Any]) -> Callable[[torch.Tensor, float], torch.Tensor]:
@@ -152,18 +117,18 @@ def with_own_sampler(
 
     def report(progress: Any) -> None:
         memory.throw_exception_if_processing_interrupted()
-        if callback is not None:
+        if steps.callback is not None:
             shown = progress.finished if progress.finished.shape[2] else progress.x
-            callback(progress.step - 1, shown, progress.x, progress.steps)
+            steps.callback(progress.step - 1, shown, progress.x, progress.steps)
 
     try:
         return family.sample(
             variant,
             prepare,
             noise,
-            latent,
-            mask,
-            steps=len(sigmas) - 1,
+            steps.latent,
+            steps.mask,
+            steps=len(steps.sigmas) - 1,
             guidance=guidance,
             seed=seed or 0,
             callback=report,
