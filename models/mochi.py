@@ -31,6 +31,9 @@ SCHEDULER = {"shift": 6.0}
 LINEAR_SHARE = 0.025
 TIMESTEPS = 1000
 DECODE_WINDOW = (1, 1)  # latent frames of the first piece and of each that follows
+# The encoder attends to every frame before: at most to as many as its authors sample (163), of a longer clip's later
+# parts to 43 and more.
+ENCODE_WINDOW, LOOK_BACK = (163, 120), 43
 
 
 # ------------------------------------------------------------------------------------------------ network
@@ -230,16 +233,30 @@ class MochiAutoencoder(torch.nn.Module):
         self.grid = Grid(vae.config.latent_channels, temporal, spatial)
 
     def encode_values(self, frames: int) -> float:
-        return 328.0 * frames  # counted, too
+        return 328.0 * min(frames, ENCODE_WINDOW[0])  # counted, too
 
     def encoding(self, frames: int) -> Pass:
-        """Pixels -> mode of the posterior. In one piece: the encoder attends to all that was before."""
+        """Pixels -> mode of the posterior. In one piece up to 163 frames, then in pieces that overlap.
+
+        What an attention over every earlier frame keeps of them is as much as the frames themselves take on their way
+        through, so that pieces which carry it along would save nothing.
+        """
         if self.vae.encoder is None:
             raise CheckpointError(
                 "This Mochi VAE is the decoder alone, so images cannot be placed into a shot. Put the encoder's file "
                 "beside it in models/vae."
             )
-        return Pass([frames], lambda piece, last: self.vae.encoder(piece)[0].chunk(2, dim=1)[0])
+        before = None
+
+        def step(piece: torch.Tensor, last: bool) -> torch.Tensor:
+            nonlocal before
+            seen = piece if before is None else torch.cat([before, piece], dim=2)
+            made = self.vae.encoder(seen)[0].chunk(2, dim=1)[0]
+            known = 0 if before is None else LOOK_BACK // self.grid.temporal + 1
+            before = None if last else seen[:, :, -LOOK_BACK:].clone()  # a view would hold the whole piece
+            return made[:, :, known:]
+
+        return Pass(pieces(*ENCODE_WINDOW, frames), step)
 
     def decoding(self, frames: int) -> Pass:
         """The decoder's latents -> pixels."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # And eight times as many. LTX looks ahead: only behind 20 latent frames is its decoder full. CogVideoX's odd ones are
 # those of legal clips.
 LATENT_FRAMES = {"LTX Video": 20, "CogVideoX": 5, "Mochi": 4, "Pyramid Flow": 4}
+LATENT_FRAMES_ENCODED = LATENT_FRAMES | {"Mochi": 28}  # its encoder goes by the piece from 163 frames on
 TIMED = {"LTX Video": (6, 8, 8), "CogVideoX": (5, 16, 2), "Mochi": (3, 16, 2), "Pyramid Flow": (4, 16, 2)}
 """Latent frames, rows and columns that are decoded with the published widths: LTX's square, the others high and narrow.
 Where channels x frames x rows are less than 20,480, PyTorch convolves on the processor in a way that is several times
@@ -101,8 +102,10 @@ def memory_of(name: str) -> Iterator[Figure]:
     with torch.device("meta"):
         autoencoder = autoencoders()[name]().eval().requires_grad_(False)
     picture, frames = PICTURES[name], LATENT_FRAMES[name]
-    for what, way in {"decode": peak_of, "encode": peak_to_encode}.items():
-        yield grown(f"{what} {name}, memory", *(way(autoencoder, picture, n) for n in (frames, 8 * frames)), picture)
+    short, long = (peak_of(autoencoder, picture, times * frames) for times in (1, 8))
+    yield grown(f"decode {name}, memory", short, long, picture)
+    short, long = (peak_to_encode(autoencoder, picture, times * LATENT_FRAMES_ENCODED[name]) for times in (1, 8))
+    yield grown(f"encode {name}, memory", short, long, picture)
     for way, function in reference_ways(name).items():
         theirs = peak_of(autoencoder, picture, frames, function)
         tile, ours = fitting(autoencoder, picture, frames, theirs)
