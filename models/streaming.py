@@ -8,12 +8,18 @@ blended.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from .spool import Spool
+
 Step = Callable[[torch.Tensor, bool], torch.Tensor]
+Tick = Callable[[float], None]
+BLENDED = 4
+"""Frames of tiles that are put together at once."""
 
 
 @dataclass(frozen=True)
@@ -36,46 +42,82 @@ def pieces(first: int, following: int, count: int) -> list[int]:
     return lengths
 
 
-def decode(autoencoder: Any, latents: torch.Tensor, tile: int | None = None) -> Iterator[torch.Tensor]:
+def decode(
+    autoencoder: Any,
+    latents: torch.Tensor,
+    tile: int | None = None,
+    tick: Tick = lambda share: None,
+    folder: str | None = None,
+) -> Iterator[torch.Tensor]:
     """Latents [B, C, T, h, w] as a network sees them -> pixels [B, 3, f, H, W] in about -1..1, some frames at a time.
 
-    tile: side in pixels of the squares that larger pictures are decoded in.
+    tile: side in pixels of the squares that larger pictures are decoded in. tick, folder: see `run`.
     """
     raw, spatial = autoencoder.raw(latents), autoencoder.grid.spatial
     small = tile and tile // spatial
-    passes = begin(lambda: autoencoder.decoding(raw.shape[2]), raw.shape[3:], small)
-    yield from run(passes, raw.split(list(passes[0].lengths), dim=2), small, small and small * spatial)
+    cut = Cut(tuple(raw.shape[3:]), small, small and small * spatial)
+
+    def start() -> Pass:
+        return autoencoder.decoding(raw.shape[2])
+
+    yield from run(start, raw.split(list(start().lengths), dim=2), cut, tick, folder)
 
 
 def encode(
-    autoencoder: Any, frames: Iterable[torch.Tensor], count: int, size: tuple[int, int], tile: int | None = None
+    autoencoder: Any,
+    frames: Iterable[torch.Tensor],
+    count: int,
+    size: tuple[int, int],
+    tile: int | None = None,
+    tick: Tick = lambda share: None,
+    folder: str | None = None,
 ) -> torch.Tensor:
     """Pixels -> latents [B, C, T, h, w] as a network sees them.
 
     frames: [B, 3, f, H, W] in -1..1, any number at a time, `count` (a legal number) in all; size: their (H, W).
     """
-    spatial = autoencoder.grid.spatial
-    passes = begin(lambda: autoencoder.encoding(count), size, tile)
-    made = list(run(passes, recut(frames, passes[0].lengths), tile, tile and tile // spatial))
+
+    def start() -> Pass:
+        return autoencoder.encoding(count)
+
+    cut = Cut(size, tile, tile and tile // autoencoder.grid.spatial)
+    made = list(run(start, recut(frames, start().lengths), cut, tick, folder))
     return autoencoder.normal(torch.cat(made, dim=2))
 
 
-def begin(start: Callable[[], Pass], size: Sequence[int], tile: int | None) -> list[Pass]:
-    """A pass for each tile of a picture of this (height, width)."""
-    tops, lefts = corners(*size, tile)
-    return [start() for _ in range(len(tops) * len(lefts))]
-
-
 def run(
-    passes: Sequence[Pass], clip: Iterable[torch.Tensor], tile: int | None, tile_out: int | None
+    start: Callable[[], Pass], clip: Iterable[torch.Tensor], cut: Cut, tick: Tick, folder: str | None
 ) -> Iterator[torch.Tensor]:
-    """The pieces of a clip through all passes, tile by tile, as they are finished."""
-    last = len(passes[0].lengths) - 1
+    """The pieces of a clip through a pass, as they are finished.
+
+    In tiles, each goes through the whole clip before the next one begins, so that what a pass remembers is there for
+    one of them only; what is made waits in a temporary file, and comes in main memory. tick: told after each step what
+    share of the work it was, and may raise to end it. folder: where temporary files are made.
+    """
+    if cut.whole:
+        yield from _steps(start(), clip, tick)
+        return
+    with ExitStack() as files:
+        given, count = files.enter_context(Spool(folder)), len(cut.corners)
+        for piece in clip:
+            given.add(piece)
+            device = piece.device
+        tiles = [files.enter_context(Spool(folder)) for _ in cut.corners]
+        for corner, tile in zip(cut.corners, tiles, strict=True):
+            parts = (cut.part(piece, corner).to(device) for piece in given)
+            for made in _steps(start(), parts, lambda share: tick(share / count)):
+                for few in made.split(BLENDED, dim=2):
+                    tile.add(few)
+        yield from (cut.blended(parts) for parts in zip(*tiles, strict=True))
+
+
+def _steps(begun: Pass, clip: Iterable[torch.Tensor], tick: Tick) -> Iterator[torch.Tensor]:
+    last, frames = len(begun.lengths) - 1, sum(begun.lengths)
     for number, piece in enumerate(clip):
-        turns = iter(passes)
-        made = in_tiles(lambda part: next(turns).step(part, number == last), piece, tile, tile_out)  # noqa: B023
+        made = begun.step(piece, number == last)
         if made.shape[2]:
             yield made
+        tick(begun.lengths[number] / frames)
 
 
 def recut(chunks: Iterable[torch.Tensor], lengths: Sequence[int]) -> Iterator[torch.Tensor]:
@@ -96,39 +138,54 @@ def recut(chunks: Iterable[torch.Tensor], lengths: Sequence[int]) -> Iterator[to
         waiting, found = [joined[:, :, length:]], found - length
 
 
-def corners(height: int, width: int, tile: int | None) -> tuple[range, range]:
-    """Where tiles begin, top and left: every 3/4 of a tile, as Pyramid Flow's authors do it, unless one is enough."""
-    if tile is None or max(height, width) <= tile:
-        return range(1), range(1)
-    return range(0, height, tile * 3 // 4), range(0, width, tile * 3 // 4)
+@dataclass(frozen=True)
+class Cut:
+    """A picture of this (height, width) cut into overlapping squares of `tile`, whose results are `made` wide.
 
-
-def in_tiles(
-    made_of: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, tile: int | None, tile_out: int | None
-) -> torch.Tensor:
-    """`made_of` each overlapping tile of x [B, C, T, H, W], blended: tiles are `tile` wide, their results `tile_out`.
-
-    Over the last quarter of a tile's result the next one is faded in, first the one below, then the one to the right,
-    each time over what is blended already.
+    They begin every 3/4 of a tile, until one reaches the end. tile None: not cut.
     """
-    rows, above = [], []
-    tops, lefts = corners(*x.shape[3:], tile)
-    if len(tops) == len(lefts) == 1:
-        return made_of(x)
-    blend = tile_out // 4
-    keep = tile_out - blend
-    for top in tops:
-        row = []
-        for column, left in enumerate(lefts):
-            made = made_of(x[..., top : top + tile, left : left + tile])
-            if above:
-                fade_in(above[column], made, blend, dim=3)
-            if row:
-                fade_in(row[-1], made, blend, dim=4)
-            row.append(made)
-        rows.append(torch.cat([made[..., :keep, :keep] for made in row], dim=4))
-        above = row
-    return torch.cat(rows, dim=3)
+
+    size: tuple[int, int]
+    tile: int | None = None
+    made: int | None = None
+
+    @property
+    def whole(self) -> bool:
+        return self.tile is None or max(self.size) <= self.tile
+
+    @property
+    def corners(self) -> list[tuple[int, int]]:
+        """Top and left of each tile, row by row."""
+        blend = self.tile // 4
+        tops, lefts = (range(0, max(side - blend, 1), self.tile - blend) for side in self.size)
+        return [(top, left) for top in tops for left in lefts]
+
+    def part(self, x: torch.Tensor, corner: tuple[int, int]) -> torch.Tensor:
+        top, left = corner
+        return x[..., top : top + self.tile, left : left + self.tile]
+
+    def blended(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The results of all tiles [B, C, T, h, w] as one picture; they are changed.
+
+        Over the last quarter of a tile's result the next one is faded in, first the one below, then the one to the
+        right, each time over what is blended already.
+        """
+        blend, columns = self.made // 4, len({left for _, left in self.corners})
+        rows = [parts[first : first + columns] for first in range(0, len(parts), columns)]
+        for number, row in enumerate(rows):
+            for column, part in enumerate(row):
+                if number:
+                    fade_in(rows[number - 1][column], part, blend, dim=3)
+                if column:
+                    fade_in(row[column - 1], part, blend, dim=4)
+        kept = [joined(row, self.made - blend, dim=4) for row in rows]
+        return joined(kept, self.made - blend, dim=3)
+
+
+def joined(parts: Sequence[torch.Tensor], keep: int, dim: int) -> torch.Tensor:
+    """The beginnings of all parts along `dim`, and the last one whole."""
+    *others, last = parts
+    return torch.cat([*(part.narrow(dim, 0, keep) for part in others), last], dim=dim)
 
 
 def fade_in(before: torch.Tensor, made: torch.Tensor, blend: int, dim: int) -> None:

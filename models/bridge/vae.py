@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import comfy.model_management as memory
 import comfy.sd
 import comfy.utils
+import folder_paths
 import torch
 
 from .. import streaming
@@ -85,11 +87,13 @@ def decode_stream(vae: comfy.sd.VAE, samples: torch.Tensor) -> Iterator[torch.Te
     frames = first_stage.autoencoder.grid.frames(samples.shape[2])
     progress = comfy.utils.ProgressBar(len(samples) * frames)
     memory.load_models_gpu([vae.patcher], memory_required=vae.memory_used_decode(samples.shape, vae.vae_dtype))
-    for clip in samples.split(1):
-        for pixels in first_stage.decoded(clip.to(vae.device, vae.vae_dtype)):
-            chunk = vae.process_output(pixels.float())[0].movedim(0, -1)
-            progress.update(len(chunk))
-            yield _checked(chunk)
+    for number, clip in enumerate(samples.split(1)):
+
+        def tell(share: float, before: int = number * frames) -> None:
+            progress.update_absolute(before + round(share * frames))
+
+        for pixels in first_stage.decoded(clip.to(vae.device, vae.vae_dtype), tell):
+            yield _checked(vae.process_output(pixels.float())[0].movedim(0, -1))
 
 
 def encode_stream(
@@ -106,14 +110,17 @@ def encode_stream(
     needed = vae.memory_used_encode((count, *size), vae.vae_dtype)
     memory.load_models_gpu([vae.patcher], memory_required=needed)
 
+    progress = comfy.utils.ProgressBar(count)
+
     def pixels() -> Iterator[torch.Tensor]:
-        progress = comfy.utils.ProgressBar(count)
         for chunk in frames():
             memory.throw_exception_if_processing_interrupted()
             yield vae.process_input(chunk[..., :3].movedim(-1, 0)[None]).to(vae.device, vae.vae_dtype)
-            progress.update(len(chunk))
 
-    made = vae.first_stage_model.encoded(pixels, count, size, vae.device, vae.vae_dtype)
+    def tell(share: float) -> None:
+        progress.update_absolute(round(share * count))
+
+    made = vae.first_stage_model.encoded(pixels, count, size, vae.device, vae.vae_dtype, tell)
     return made.to(vae.output_device).float()
 
 
@@ -165,16 +172,17 @@ class FirstStage(torch.nn.Module):
         size: tuple[int, int],
         device: torch.device,
         dtype: torch.dtype,
+        tell: Callable[[float], None] = lambda share: None,
     ) -> torch.Tensor:
         """`count` frames of this (height, width) -> latents [B, C, T, h, w].
 
         pixels() gives them from the first one on, [B, 3, f, H, W] in -1..1. Where memory does not suffice, the clip is
-        begun again in smaller tiles.
+        begun again in smaller tiles. tell(share): called when so much of the work (0..1) is done.
         """
         tile = self.tile(self.autoencoder.encode_values(count), size, device, dtype)
         while True:
             try:
-                return streaming.encode(self.autoencoder, pixels(), count, size, tile)
+                return streaming.encode(self.autoencoder, pixels(), count, size, tile, **self._watched(tell))
             except Exception as error:
                 tile = self.smaller(tile, size, error)
 
@@ -193,10 +201,13 @@ class FirstStage(torch.nn.Module):
                 "model's VAE."
             )
 
-    def decoded(self, latents: torch.Tensor) -> Iterator[torch.Tensor]:
+    def decoded(
+        self, latents: torch.Tensor, tell: Callable[[float], None] = lambda share: None
+    ) -> Iterator[torch.Tensor]:
         """Latents [B, C, T, h, w] -> pixels [B, 3, f, H, W] in -1..1, some frames at a time, in main memory.
 
         Where memory does not suffice, the clip is begun again in smaller tiles; what is done already is not lost.
+        tell(share): called when so much of the work (0..1) is done.
         """
         size = tuple(side * self.autoencoder.grid.spatial for side in latents.shape[3:])
         tile = self.tile(self.autoencoder.decode_values, size, latents.device, latents.dtype)
@@ -204,8 +215,7 @@ class FirstStage(torch.nn.Module):
         while True:
             position = 0
             try:
-                for pixels in streaming.decode(self.autoencoder, latents, tile):
-                    memory.throw_exception_if_processing_interrupted()
+                for pixels in streaming.decode(self.autoencoder, latents, tile, **self._watched(tell)):
                     position += pixels.shape[2]
                     if position > done:
                         yield pixels[:, :, done - position :].cpu()
@@ -213,6 +223,19 @@ class FirstStage(torch.nn.Module):
                 return
             except Exception as error:
                 tile = self.smaller(tile, size, error)
+
+    def _watched(self, tell: Callable[[float], None]) -> dict[str, Any]:
+        """A pass that can be cancelled and tells how far it is, with its temporary files where ComfyUI has its own."""
+        done, folder = 0.0, folder_paths.get_temp_directory()
+        os.makedirs(folder, exist_ok=True)
+
+        def tick(share: float) -> None:
+            nonlocal done
+            memory.throw_exception_if_processing_interrupted()
+            done += share
+            tell(done)
+
+        return {"tick": tick, "folder": folder}
 
     def tile(self, values: float, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> int | None:
         """Side of the tiles that fit into free memory; None when the whole picture (height, width) does."""

@@ -21,6 +21,8 @@ from atelier.models.ltx_video import LTXVideoAutoencoder
 from atelier.models.mochi import MochiAutoencoder
 from atelier.models.pyramid_flow.autoencoder import STATISTICS
 from atelier.models.pyramid_flow.family import PyramidAutoencoder
+from atelier.models.spool import Spool
+from benchmarks.allocated import Allocated
 
 LTX = {f"LTX {version}": version for version in tiny.VERSIONS}
 
@@ -173,6 +175,39 @@ def test_tiles_leave_no_seam(pocket, picture):
     for dim, at in ((3, 192), (4, 192)):
         steps = (tiled - whole).diff(dim=dim).abs().mean(dim=[n for n in range(5) if n != dim])
         assert steps[at - 1] <= 2 * steps.mean() + 1e-3
+
+
+def test_tiles_take_the_memory_of_one(coder):
+    """However many there are: what a pass remembers is there for one of them only. Beside it: what is put together."""
+    autoencoder, _ = coder
+    known, grid, peaks = [*autoencoder.parameters(), *autoencoder.buffers()], autoencoder.grid, []
+    for side in (4, 16):
+        latents = latents_of(autoencoder, 5, side)[..., :side]
+        with torch.no_grad(), Allocated([*known, latents]) as allocated:
+            for _ in streaming.decode(autoencoder, latents, 4 * grid.spatial):
+                pass
+        peaks.append(allocated.peak)
+    of_one, of_25 = peaks
+    assert of_25 <= 1.1 * of_one + 7 * streaming.BLENDED * 3 * (16 * grid.spatial) ** 2 * latents.element_size()
+
+
+def test_what_waits_comes_back_as_it_was(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    tensors = [torch.randn(5, 4, generator=generator).to(dtype) for dtype in (torch.bfloat16, torch.half, torch.double)]
+    tensors += [tensors[0].T, torch.empty(1, 0, 3)]
+    with Spool(str(tmp_path)) as spool:
+        for tensor in tensors:
+            spool.add(tensor)
+        for _ in range(2):
+            assert all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(spool, tensors, strict=True))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_says_what_to_do(monkeypatch):
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: open("/dev/full", "r+b"))
+    with Spool() as spool, pytest.raises(OSError, match="full: a clip that goes through the VAE in tiles.*Make room"):
+        spool.add(torch.zeros(9))
 
 
 def limit(vae, largest: int, monkeypatch, half: str = "decoder") -> None:

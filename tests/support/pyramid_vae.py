@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import torch
+from atelier.models import streaming
 from atelier.models.pyramid_flow.autoencoder import CausalVideoVAE
-from atelier.models.streaming import Pass, begin, pieces, run
+from atelier.models.streaming import Pass, pieces, run
+
+
+class Cut(streaming.Cut):
+    """As the authors cut: a tile also begins where the one before reaches the end already."""
+
+    @property
+    def corners(self) -> list[tuple[int, int]]:
+        tops, lefts = (range(0, side, self.tile * 3 // 4) for side in self.size)
+        return [(top, left) for top in tops for left in lefts]
 
 
 def encode(vae: CausalVideoVAE, pixels: torch.Tensor, window: int = 0, tile: int | None = None) -> torch.Tensor:
@@ -19,5 +29,6 @@ def decode(vae: CausalVideoVAE, latents: torch.Tensor, window: int = 0, tile: in
 
 def coded(start, x: torch.Tensor, window: int, tile: int | None, tile_out: int | None) -> torch.Tensor:
     lengths = pieces(window + 1, window, x.shape[2]) if window else [x.shape[2]]
-    passes = begin(lambda: Pass(lengths, start()), x.shape[3:], tile)
-    return torch.cat(list(run(passes, x.split(lengths, dim=2), tile, tile_out)), dim=2)
+    cut = Cut(tuple(x.shape[3:]), tile, tile_out)
+    made = run(lambda: Pass(lengths, start()), x.split(lengths, dim=2), cut, tick=lambda share: None, folder=None)
+    return torch.cat(list(made), dim=2)

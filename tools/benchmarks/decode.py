@@ -11,9 +11,10 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -146,7 +147,7 @@ def work_of(autoencoder: nn.Module, picture: tuple[int, int], latent_frames: int
     """Operations on numbers in the convolutions and matrices of a decode, counted."""
     height, width = (side // autoencoder.grid.spatial for side in picture)
     latents = torch.empty(1, autoencoder.grid.channels, latent_frames, height, width, device="meta")
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with without_numbers(), torch.no_grad(), FlopCounterMode(display=False) as counter:
         way(autoencoder, latents)
     return counter.get_total_flops()
 
@@ -167,8 +168,34 @@ def peak_to_encode(autoencoder: nn.Module, picture: tuple[int, int], latent_fram
 def counted(autoencoder: nn.Module, given: torch.Tensor) -> Iterator[tuple[nn.Module, Allocated]]:
     """The autoencoder in 16 bit, and what is allocated beside it and what it is given."""
     half = copy.deepcopy(autoencoder).bfloat16()
-    with torch.no_grad(), Allocated([*half.parameters(), *half.buffers(), given]) as allocated:
+    with without_numbers(), torch.no_grad(), Allocated([*half.parameters(), *half.buffers(), given]) as allocated:
         yield half, allocated
+
+
+def without_numbers() -> AbstractContextManager:
+    """What waits in files may be tensors of the meta device."""
+    from atelier.models import streaming
+
+    return patch.object(streaming, "Spool", Shapes)
+
+
+class Shapes:
+    """Stands in for a Spool of tensors without numbers: on disk they take no memory, read again they do."""
+
+    def __init__(self, folder: str | None) -> None:
+        self.entries: list[tuple[torch.Size, torch.dtype]] = []
+
+    def __enter__(self) -> Shapes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is open."""
+
+    def add(self, tensor: torch.Tensor) -> None:
+        self.entries.append((tensor.shape, tensor.dtype))
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        return (torch.empty(shape, dtype=dtype, device="meta") for shape, dtype in self.entries)
 
 
 def fitting(autoencoder: nn.Module, picture: tuple[int, int], frames: int, most: int) -> tuple[int | None, int]:
