@@ -122,8 +122,9 @@ def with_scales(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     Raises CheckpointError for another kind of quantised file.
     """
     for key in [key for key in state if key.endswith((".scale_weight", ".weight_scale"))]:
-        name = key.rsplit(".", 1)[0] + ".weight"
-        state[name] = _scaled(state[name], state.pop(key), name)
+        scale, name = state.pop(key), key.rsplit(".", 1)[0] + ".weight"
+        if name in state:  # else the weights do not fit, which is said later
+            state[name] = _scaled(state[name], scale, name)
     unused = (".scale_input", ".input_scale", ".comfy_quant")
     return {key: weight for key, weight in state.items() if not key.endswith(unused) and key != "scaled_fp8"}
 

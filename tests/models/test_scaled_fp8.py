@@ -88,6 +88,15 @@ def test_scales_of_rows_become_part_of_the_numbers(tmp_path):
     assert relative(dequantised(state | rows)[key].float(), state[key]) < 0.05
 
 
+def test_scale_without_its_matrix(tmp_path):
+    state, key = tiny.core_network().state_dict(), "transformer_blocks.0.ff.net.0.proj.weight"
+    state = tiny.in_scaled_fp8(state, [key])
+    del state[key]
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="incomplete"):
+        checkpoint.load_model(tmp_path / "model.safetensors")
+
+
 def test_another_kind_of_eight_bits_is_refused(tmp_path):
     state, key = tiny.core_network().state_dict(), "transformer_blocks.0.ff.net.0.proj.weight"
     strange = {
