@@ -6,9 +6,10 @@ import copy
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
-import comfy.model_management
+import comfy.model_management as memory
 import pytest
 import tiny
 import tiny_cogvideox
@@ -22,7 +23,7 @@ from atelier.models.mochi import MochiAutoencoder
 from atelier.models.pyramid_flow.autoencoder import STATISTICS
 from atelier.models.pyramid_flow.family import PyramidAutoencoder
 from atelier.models.spool import Spool
-from benchmarks.allocated import Allocated
+from benchmarks.decode import by_the_piece, peak_of
 
 LTX = {f"LTX {version}": version for version in tiny.VERSIONS}
 
@@ -179,16 +180,29 @@ def test_tiles_leave_no_seam(pocket, picture):
 
 def test_tiles_take_the_memory_of_one(coder):
     """However many there are: what a pass remembers is there for one of them only. Beside it: what is put together."""
-    autoencoder, _ = coder
-    known, grid, peaks = [*autoencoder.parameters(), *autoencoder.buffers()], autoencoder.grid, []
-    for side in (4, 16):
-        latents = latents_of(autoencoder, 5, side)[..., :side]
-        with torch.no_grad(), Allocated([*known, latents]) as allocated:
-            for _ in streaming.decode(autoencoder, latents, 4 * grid.spatial):
-                pass
-        peaks.append(allocated.peak)
-    of_one, of_25 = peaks
-    assert of_25 <= 1.1 * of_one + 7 * streaming.BLENDED * 3 * (16 * grid.spatial) ** 2 * latents.element_size()
+    autoencoder = copy.deepcopy(coder[0]).to("meta")
+    tile, side = 4 * autoencoder.grid.spatial, 10 * autoencoder.grid.spatial
+    in_tiles = partial(by_the_piece, tile=tile)
+    of_one, of_nine = (peak_of(autoencoder, (size, size), 3, in_tiles) for size in (tile, side))
+    assert of_nine <= 1.1 * of_one + 7 * streaming.BLENDED * 3 * side**2 * torch.bfloat16.itemsize
+
+
+def test_tiles_tell_how_far_they_are_and_can_be_cancelled(pocket, picture, monkeypatch):
+    first_stage, told = pocket.first_stage_model, []
+    monkeypatch.setattr(first_stage, "tile", lambda *_: 256)
+    for _ in first_stage.decoded(picture, told.append):
+        pass
+    assert len(told) >= 9 and told == sorted(told) and told[-1] == pytest.approx(1)
+
+    def tell(share: float) -> None:
+        told.append(share)
+        if share > 0.3:
+            memory.interrupt_current_processing()
+
+    told.clear()
+    with pytest.raises(memory.InterruptProcessingException):
+        list(first_stage.decoded(picture, tell))
+    assert 0.3 < told[-1] < 0.5
 
 
 def test_what_waits_comes_back_as_it_was(tmp_path):
@@ -268,7 +282,7 @@ def test_out_of_memory_of_the_machine_itself():
 
 def test_out_of_memory_in_the_smallest_tiles_is_an_error(pocket, picture, monkeypatch):
     limit(pocket, 4, monkeypatch)
-    with pytest.raises(comfy.model_management.OOM_EXCEPTION):
+    with pytest.raises(memory.OOM_EXCEPTION):
         bridge.decode(pocket, picture)
 
 
@@ -276,7 +290,7 @@ def test_little_free_memory_means_tiles_from_the_start(pocket, picture, monkeypa
     first_stage = pocket.first_stage_model
     size, values = (512, 512), first_stage.autoencoder.decode_values
     assert first_stage.tile(values, size, torch.device("cpu"), torch.float32) is None
-    monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda *_: values * 4 * 320 * 320)
+    monkeypatch.setattr(memory, "get_free_memory", lambda *_: values * 4 * 320 * 320)
     assert first_stage.tile(values, size, torch.device("cpu"), torch.float32) == 320
 
 
@@ -294,6 +308,6 @@ def test_stream_of_frames_is_the_decoded_clip(pocket):
 def test_cancel_between_two_pieces(pocket):
     stream = bridge.decode_stream(pocket, torch.zeros(1, 32, 30, 4, 4))
     next(stream)
-    comfy.model_management.interrupt_current_processing()
-    with pytest.raises(comfy.model_management.InterruptProcessingException):
+    memory.interrupt_current_processing()
+    with pytest.raises(memory.InterruptProcessingException):
         next(stream)
