@@ -1,8 +1,7 @@
 """Clips by the piece: memory against their length and against diffusers' ways, time against one go and those ways.
 
 Memory is counted on the meta device, for autoencoders of published size at their recipe's picture. Time is taken on
-one thread: against one go with the published widths on a small picture, against tiles with a quarter of the widths,
-picture and tiles. Weights are random.
+one thread: on a small picture, and against tiles on a strip as high as the recipe's. Weights are random.
 """
 
 from __future__ import annotations
@@ -29,12 +28,10 @@ if TYPE_CHECKING:
 # those of legal clips.
 LATENT_FRAMES = {"LTX Video": 20, "CogVideoX": 5, "Mochi": 4, "Pyramid Flow": 4}
 LATENT_FRAMES_ENCODED = LATENT_FRAMES | {"Mochi": 28}  # its encoder goes by the piece from 163 frames on
-TIMED = {"LTX Video": (6, 8, 8), "CogVideoX": (5, 16, 2), "Mochi": (3, 16, 2), "Pyramid Flow": (4, 16, 2)}
+TIMED = {"LTX Video": (6, 8, 8), "CogVideoX": (5, 16, 2), "Mochi": (3, 32, 2), "Pyramid Flow": (4, 16, 2)}
 """Latent frames, rows and columns that are decoded with the published widths: LTX's square, the others high and narrow.
 Where channels x frames x rows are less than 20,480, PyTorch convolves on the processor in a way that is several times
 slower, so the smaller the picture, the more its pieces take beside everything at once."""
-NARROW = 4
-"""What widths, picture and tiles are divided by where tiles are timed."""
 ROUNDS = 2
 TARGETS = {"one go": 1.05, "framewise": 1.0, "tiled": 1.0}
 LTX = {  # Lightricks/LTX-Video 0.9.5
@@ -58,8 +55,8 @@ PICTURES = {"LTX Video": (480, 704), "CogVideoX": (480, 720), "Mochi": (480, 848
 Way = Callable[["nn.Module", torch.Tensor], None]
 
 
-def autoencoders(narrower: int = 1) -> dict[str, Callable[[], nn.Module]]:
-    """Each family's autoencoder with random weights, its widths divided by `narrower`."""
+def autoencoders() -> dict[str, Callable[[], nn.Module]]:
+    """Each family's autoencoder with random weights."""
     from atelier.models.cogvideox import CogVideoXAutoencoder
     from atelier.models.ltx_video import LTXVideoAutoencoder
     from atelier.models.mochi import MochiAutoencoder
@@ -67,24 +64,11 @@ def autoencoders(narrower: int = 1) -> dict[str, Callable[[], nn.Module]]:
     from atelier.models.pyramid_flow.family import PyramidAutoencoder
     from diffusers import AutoencoderKLCogVideoX, AutoencoderKLLTXVideo, AutoencoderKLMochi
 
-    def narrow(*widths: int) -> tuple[int, ...]:
-        return tuple(max(32, width // narrower) for width in widths)  # norms have 32 groups
-
-    ltx = LTX | {key: narrow(*LTX[key]) for key in ("block_out_channels", "decoder_block_out_channels")}
-    pyramid, cogvideox = narrow(128, 256, 512, 512), narrow(128, 256, 256, 512)
     return {
-        "LTX Video": lambda: LTXVideoAutoencoder(AutoencoderKLLTXVideo(**ltx)),
-        "CogVideoX": lambda: CogVideoXAutoencoder(AutoencoderKLCogVideoX(block_out_channels=cogvideox)),
-        "Mochi": lambda: MochiAutoencoder(
-            AutoencoderKLMochi(
-                encoder_block_out_channels=narrow(64, 128, 256, 384),
-                decoder_block_out_channels=narrow(128, 256, 512, 768),
-            )
-        ),
-        "Pyramid Flow": lambda: PyramidAutoencoder(
-            CausalVideoVAE(encoder_block_out_channels=pyramid, decoder_block_out_channels=pyramid),
-            STATISTICS["miniflux"],
-        ),
+        "LTX Video": lambda: LTXVideoAutoencoder(AutoencoderKLLTXVideo(**LTX)),
+        "CogVideoX": lambda: CogVideoXAutoencoder(AutoencoderKLCogVideoX()),
+        "Mochi": lambda: MochiAutoencoder(AutoencoderKLMochi()),
+        "Pyramid Flow": lambda: PyramidAutoencoder(CausalVideoVAE(), STATISTICS["miniflux"]),
     }
 
 
@@ -241,18 +225,11 @@ def framewise(autoencoder: nn.Module, latents: torch.Tensor) -> None:
     autoencoder.vae.use_framewise_decoding = False
 
 
-def tiled(autoencoder: nn.Module, latents: torch.Tensor, smaller: int = 1) -> None:
-    """diffusers' own way to less memory over space, its tiles `smaller` times smaller than it makes them."""
-    vae = autoencoder.vae
-    names = [name for name in vars(vae) if name.startswith("tile_") and "frames" not in name and "factor" not in name]
-    as_it_was = {name: getattr(vae, name) for name in names}
-    for name, pixels in as_it_was.items():
-        setattr(vae, name, pixels // smaller)
-    vae.use_tiling = True
+def tiled(autoencoder: nn.Module, latents: torch.Tensor) -> None:
+    """diffusers' own way to less memory over space."""
+    autoencoder.vae.use_tiling = True
     _diffusers(autoencoder, latents)
-    vae.use_tiling = False
-    for name, pixels in as_it_was.items():
-        setattr(vae, name, pixels)
+    autoencoder.vae.use_tiling = False
 
 
 def reference_ways(name: str) -> dict[str, Way]:
@@ -276,21 +253,18 @@ def time_of(name: str) -> Iterator[Figure]:
     whole = {way: function for way, function in ways.items() if way != "tiled"}
     yield from times_over(whole, autoencoder, latents, by_the_piece, name)
     if "tiled" in ways:
-        yield from time_over_tiles(name)
+        yield from time_over_tiles(name, autoencoder)
 
 
-def time_over_tiles(name: str) -> list[Figure]:
-    """Against diffusers' tiles with ours that take no more memory, on a narrow network and a small picture."""
-    make = autoencoders(narrower=NARROW)[name]
+def time_over_tiles(name: str, autoencoder: nn.Module) -> list[Figure]:
+    """Against diffusers' tiles with ours that take no more memory, on a strip as high as the recipe's picture."""
     with torch.device("meta"):
-        counting = make().eval().requires_grad_(False)
-    spatial = counting.grid.spatial
-    picture = tuple(round(side / NARROW / spatial) * spatial for side in PICTURES[name])
-    theirs = partial(tiled, smaller=NARROW)
-    tile, _ = fitting(counting, picture, 3, peak_of(counting, picture, 3, theirs))
-    latents = torch.randn(1, counting.grid.channels, 3, *(side // spatial for side in picture))
-    ours = partial(by_the_piece, tile=tile)
-    return times_over({"tiled": theirs}, with_weights(make), latents, ours, name, in_words(tile))
+        counting = autoencoders()[name]().eval().requires_grad_(False)
+    picture, frames = PICTURES[name], LATENT_FRAMES[name]
+    tile, _ = fitting(counting, picture, frames, peak_of(counting, picture, frames, tiled))
+    rows = picture[0] // autoencoder.grid.spatial
+    latents = torch.randn(1, autoencoder.grid.channels, TIMED[name][0], rows, 2)
+    return times_over({"tiled": tiled}, autoencoder, latents, partial(by_the_piece, tile=tile), name, in_words(tile))
 
 
 def with_weights(make: Callable[[], nn.Module]) -> nn.Module:
