@@ -1,7 +1,7 @@
 """Clips by the piece: memory against their length and against diffusers' ways, time against one go and those ways.
 
 Memory is counted on the meta device, for autoencoders of published size at their recipe's picture. Time is taken on
-one thread: on a small picture, and against tiles on a strip as high as the recipe's. Weights are random.
+one thread: on a small picture, and against tiles on a high strip. Weights are random.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ TIMED = {"LTX Video": (6, 8, 8), "CogVideoX": (5, 16, 2), "Mochi": (3, 32, 2), "
 """Latent frames, rows and columns that are decoded with the published widths: LTX's square, the others high and narrow.
 Where channels x frames x rows are less than 20,480, PyTorch convolves on the processor in a way that is several times
 slower, so the smaller the picture, the more its pieces take beside everything at once."""
+STRIPS = {"LTX Video": (6, 22, 2), "CogVideoX": (5, 60, 2), "Mochi": (3, 60, 2)}
+"""The same in tiles: as high as the recipe's picture, LTX's as it is wide, because diffusers' tiles of it are higher."""
 ROUNDS = 2
 TARGETS = {"one go": 1.05, "framewise": 1.0, "tiled": 1.0}
 LTX = {  # Lightricks/LTX-Video 0.9.5
@@ -257,13 +259,12 @@ def time_of(name: str) -> Iterator[Figure]:
 
 
 def time_over_tiles(name: str, autoencoder: nn.Module) -> list[Figure]:
-    """Against diffusers' tiles with ours that take no more memory, on a strip as high as the recipe's picture."""
+    """Against diffusers' tiles with ours that take no more memory, on a strip."""
     with torch.device("meta"):
         counting = autoencoders()[name]().eval().requires_grad_(False)
     picture, frames = PICTURES[name], LATENT_FRAMES[name]
     tile, _ = fitting(counting, picture, frames, peak_of(counting, picture, frames, tiled))
-    rows = picture[0] // autoencoder.grid.spatial
-    latents = torch.randn(1, autoencoder.grid.channels, TIMED[name][0], rows, 2)
+    latents = torch.randn(1, autoencoder.grid.channels, *STRIPS[name])
     return times_over({"tiled": tiled}, autoencoder, latents, partial(by_the_piece, tile=tile), name, in_words(tile))
 
 
