@@ -33,7 +33,7 @@ TIMED = {"LTX Video": (6, 8, 8), "CogVideoX": (5, 16, 2), "Mochi": (3, 32, 2), "
 Where channels x frames x rows are less than 20,480, PyTorch convolves on the processor in a way that is several times
 slower, so the smaller the picture, the more its pieces take beside everything at once."""
 STRIPS = {"LTX Video": (6, 22, 2), "CogVideoX": (5, 60, 2), "Mochi": (3, 60, 2)}
-"""The same in tiles: as high as the recipe's picture, LTX's as it is wide, because diffusers' tiles of it are higher."""
+"""In tiles: as high as the recipe's picture; LTX's as it is wide, because diffusers' tiles of it are higher."""
 ROUNDS = 2
 TARGETS = {"one go": 1.05, "framewise": 1.0, "tiled": 1.0}
 LTX = {  # Lightricks/LTX-Video 0.9.5
