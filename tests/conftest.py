@@ -10,7 +10,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,8 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "support")]
 
 import pack  # noqa: E402
-from client import Client  # noqa: E402
-from comfy_server import running  # noqa: E402
+from serving import Server, serving  # noqa: E402
 
 # An empty folder instead of the user's.
 _BASE = Path(tempfile.mkdtemp(prefix="atelier-tests-"))
@@ -31,22 +29,11 @@ pack.load()
 torch.set_num_threads(2)
 
 
-@dataclass(frozen=True)
-class Server:
-    """A real ComfyUI with this pack. Tests may drop model files into ``base / "models" / ...``."""
-
-    url: str
-    base: Path
-    client: Client
-    log: Path
-
-
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One ComfyUI process for the whole session, on a base directory of its own."""
-    base = tmp_path_factory.mktemp("comfyui")
-    with running(base, "comfyui") as process, Client(process.url) as client:
-        yield Server(process.url, base, client, process.log)
+    with serving(tmp_path_factory.mktemp("comfyui")) as made:
+        yield made
 
 
 @pytest.fixture

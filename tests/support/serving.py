@@ -1,0 +1,27 @@
+"""A real ComfyUI with this pack, for tests to talk to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from client import Client
+from comfy_server import running
+
+
+@dataclass(frozen=True)
+class Server:
+    """A ComfyUI that answers at `url`. Tests may drop model files into ``base / "models" / ...``."""
+
+    url: str
+    base: Path
+    client: Client
+    log: Path
+
+
+@contextmanager
+def serving(base: Path) -> Iterator[Server]:
+    with running(base, "comfyui") as process, Client(process.url) as client:
+        yield Server(process.url, base, client, process.log)
