@@ -72,10 +72,7 @@ def _generated(found: Json, local: LocalModel, known: Json, clip: None) -> list[
 
 def _boarded(found: Json, local: LocalModel, known: Json, clip: None) -> list[str]:
     """A board as Storyboard reads it; the prompt is what is seen before its first card."""
-    board = found["storyboard"]
-    lines = (
-        [card.line() for card in board] if isinstance(board, list) else [ln for ln in board.splitlines() if ln.strip()]
-    )
+    lines = [line for line in found["storyboard"].splitlines() if line.strip()]
     times = [float(time[1]) for line in lines if (time := _TIME.match(line))]
     if lines and len(times) == len(lines) and min(times) > 0:
         lines.insert(0, f"0s: {' '.join(found['prompt'].split())}")

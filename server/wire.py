@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from .errors import bad
 from .store import Row
@@ -60,6 +60,11 @@ class Card(BaseModel):
         return f"{self.time:g}s{' cut' if self.cut else ''}: {' '.join(self.prompt.split())}"
 
 
+def _board(cards: str | list[Card] | None) -> str | None:
+    """The board as the Storyboard node reads it; None where it has no cards."""
+    return ("\n".join(card.line() for card in cards) if isinstance(cards, list) else cards) or None
+
+
 class Shot(BaseModel):
     """Every field a request that makes a video can have. What is not named here is reported, not refused."""
 
@@ -90,7 +95,7 @@ class Shot(BaseModel):
     )
     direction: str | None = Field(None, pattern="^(forward|backward)$", description="which end is extended")
     style: str | None = Field(None, max_length=300)
-    storyboard: Annotated[str | list[Card] | None, BeforeValidator(_object)] = Field(
+    storyboard: Annotated[str | list[Card] | None, BeforeValidator(_object), AfterValidator(_board)] = Field(
         None, description="what is seen when: cards, or lines such as '1.5s: words'; the prompt comes before the first"
     )
 

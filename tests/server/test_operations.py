@@ -93,6 +93,12 @@ def test_a_style_is_seen(http):
     assert distance(plain, styled) > 0.5
 
 
+@pytest.mark.parametrize("board", [[], "[]", ""])
+def test_a_board_without_cards_is_none(http, board):
+    made = http.post("/videos", json=FAST | {"storyboard": board}).json()
+    assert (made["operation"], made["storyboard"]) == ("generate", None)
+
+
 def test_a_card_after_the_end(http):
     body = FAST | {"storyboard": [{"time": 5, "prompt": "x"}], "seconds": 2}
     assert error(http.post("/videos", json=body)) == (400, "invalid_value", "storyboard")
