@@ -81,7 +81,7 @@ class Shot(BaseModel):
     width: Whole = Field(None, ge=1, le=16384)
     height: Whole = Field(None, ge=1, le=16384)
     num_frames: Whole = Field(None, ge=1, le=100_000)
-    fps: Number = Field(None, gt=0, le=240)
+    fps: Number = Field(None, ge=0.01, le=240)
     num_inference_steps: Whole = Field(None, ge=1, le=1000)
     guidance_scale: Number = Field(None, ge=0, le=100)
     negative_prompt: str | None = Field(None, max_length=32000)
