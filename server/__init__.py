@@ -25,16 +25,16 @@ ROUTES = (
     ("POST", "/v1/videos/{id}/remix", "remix"),
     ("POST", "/v1/videos/{id}/cancel", "cancel"),
     ("GET", "/v1/models", "list_models"),
-    ("GET", "/v1/models/{id:.+}", "get_model"),
+    ("GET", "/v1/models/{id:(?s:.+)}", "get_model"),
     ("POST", "/v1/prompts/expand", "expand_prompt"),
     ("GET", "/v1/prompts/expanders", "list_expanders"),
     ("GET", "/v1/openapi.json", "describe"),
     ("*", "/v1/videos", "nothing_here"),
-    ("*", "/v1/videos/{rest:.*}", "nothing_here"),
-    ("*", "/v1/prompts/{rest:.*}", "nothing_here"),
+    ("*", "/v1/videos/{rest:(?s:.*)}", "nothing_here"),
+    ("*", "/v1/prompts/{rest:(?s:.*)}", "nothing_here"),
 )
 """Method, path and the function of api.py that answers. The last three give unknown addresses OpenAI's form of
-error."""
+error, those with a line break too."""
 
 STUDIO = ("/atelier", "/atelier/{file:.*}")
 """Where the page is; studio.py answers."""

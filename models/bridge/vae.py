@@ -109,7 +109,6 @@ def encode_stream(
         return vae.encode(torch.cat(list(frames()))[:count])
     needed = vae.memory_used_encode((count, *size), vae.vae_dtype)
     memory.load_models_gpu([vae.patcher], memory_required=needed)
-
     progress = comfy.utils.ProgressBar(count)
 
     def pixels() -> Iterator[torch.Tensor]:

@@ -87,6 +87,7 @@ def test_variations_are_jobs_of_their_own(http):
         ({"prompt": ""}, (400, "invalid_value", "prompt")),
         ({"prompt": "x" * 32001}, (400, "invalid_value", "prompt")),
         ({"prompt": "x", "seconds": "-4"}, (400, "invalid_value", "seconds")),
+        ({"prompt": "x", "fps": 5e-324}, (400, "invalid_value", "fps")),
         ({"prompt": "x", "size": "big"}, (400, "invalid_value", "size")),
         ({"prompt": "x", "model": "sora-3"}, (404, "model_not_found", "model")),
         ({"prompt": "x", "last_frame": {"image_url": "http://127.0.0.1/x.png"}}, (400, "invalid_value", "last_frame")),
@@ -185,10 +186,15 @@ def test_settings_and_workflow_travel_in_the_file(http, finished, tmp_path):
     assert {"AtelierSampleVideo"} <= {node["class_type"] for node in about["prompt"].values()}
 
 
+@pytest.mark.parametrize("path", ["/models/no%0Asuch", "/videos/no/such%0Aplace"])
+def test_an_address_with_a_line_break_is_not_found_either(http, path):
+    assert error(http.get(path))[0] == 404
+
+
 def test_the_description_names_every_call(http):
     described = http.get("/openapi.json").json()
     calls = {(method.upper(), f"/v1{path}") for path, methods in described["paths"].items() for method in methods}
-    served = {(method, path.replace(":.+", "")) for method, path, _ in atelier.server.ROUTES if method != "*"}
+    served = {(method, path.replace(":(?s:.+)", "")) for method, path, _ in atelier.server.ROUTES if method != "*"}
     assert calls == served
 
 
