@@ -15,9 +15,10 @@ WEB_DIRECTORY = "./web"
 
 async def comfy_entrypoint() -> ComfyExtension:
     """Give ComfyUI this pack's nodes (called once, when the server starts)."""
-    from .nodes import Atelier, time_line
+    from .api.calls import shot_length
+    from .nodes import Atelier
 
-    time_line.register()
+    shot_length.register()
     return Atelier()
 
 
@@ -32,15 +33,15 @@ def _by_rules(prompt: str, seed: int, choice: str) -> dict[str, Any]:
     """A prompt made longer for a model without asking a text model, as the Videos API answers it."""
     from dataclasses import asdict
 
-    from .models.expansion.rules import by_rules
-    from .models.library import vocabulary
+    from .models.library.folders import vocabulary
+    from .prompts.rules import by_rules
 
     words = vocabulary(choice)
     return {**asdict(by_rules(prompt, seed, words)), "alone": words is not None}
 
 
 def _serve() -> None:
-    from .server import register
+    from .api import register
 
     register(_about, _by_rules)
 

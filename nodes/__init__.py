@@ -12,7 +12,7 @@ from .join import JoinVideos
 from .latent import EmptyVideoLatent, PlaceFrames, PlaceKeyframes
 from .load import LoadVideoModel
 from .lora import LoadVideoLoRA
-from .remake import InpaintShot, RemixShot
+from .remix import InpaintShot, RemixShot
 from .sample import SampleVideo, VideoSchedule
 from .save import SaveVideoAs
 from .shots import BlendShots, ExtendShot, JoinShot, LoopShot, RecutShot

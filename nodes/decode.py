@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import torch
 from comfy_api.latest import io
 
+from ..editing import changes
 from ..media import formats
-from ..models import bridge, shots
-from ..models.knowns import DEFAULT_FPS
-from .choices import check
-from .clip import CRF, rate_of, sound_of, target_of, temporary, writing_inputs
+from ..models import bridge
+from ..models.contract.known_frames import DEFAULT_FPS
+from .inputs import check
+from .video import CRF, rate_of, sound_of, target_of, temporary, writing_inputs
 
 VIDEO, IMAGE = 0, 1
 """Places of the outputs."""
@@ -65,7 +66,7 @@ class DecodeVideo(io.ComfyNode):
         audio: dict | None = None,
     ) -> io.NodeOutput:
         video_used, images_used = cls.fingerprint_inputs()
-        chunks, kept = shots.frames(vae, latent), []
+        chunks, kept = changes.frames(vae, latent), []
         if images_used and not video_used:
             return io.NodeOutput(None, torch.cat(list(chunks)))
         if images_used:

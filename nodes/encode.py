@@ -10,10 +10,10 @@ from comfy_api.latest import io
 
 from ..media import MediaError, formats, read
 from ..models import bridge
-from ..models.knowns import DEFAULT_FPS
-from .choices import check
-from .clip import CRF, clip_of, described, rate_of, sequence, target_of, temporary, watched, writing_inputs
+from ..models.contract.known_frames import DEFAULT_FPS
+from .inputs import check
 from .notice import show
+from .video import CRF, clip_of, described, rate_of, sequence, target_of, temporary, watched, writing_inputs
 
 MAX_SIDE = 16384
 

@@ -6,10 +6,10 @@ import textwrap
 
 from comfy_api.latest import io
 
-from ..models import library
-from ..models.expansion.expand import chosen, expand, expanders
-from ..models.expansion.rules import AUTOMATIC
-from .choices import check
+from ..models.library import folders
+from ..prompts.expand import chosen, expand, expanders
+from ..prompts.rules import AUTOMATIC
+from .inputs import check
 from .notice import show
 
 LINE = 45
@@ -75,7 +75,7 @@ class ExpandPrompt(io.ComfyNode):
     def fingerprint_inputs(cls, expander: str = AUTOMATIC, **_: object) -> tuple:
         """A text model that was added, or replaced under its name, is asked again."""
         name = chosen(expander)
-        path = library.text_model_path(name) if name in library.text_models() else None
+        path = folders.text_model_path(name) if name in folders.text_models() else None
         files = sorted(path.iterdir()) if path and path.is_dir() else filter(None, [path])
         return name, *(file.stat().st_mtime_ns for file in files)
 

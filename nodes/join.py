@@ -7,9 +7,9 @@ from itertools import chain
 from comfy_api.latest import io
 
 from ..media import formats, read, sound
-from .choices import check
-from .clip import CRF, clip_of, described, sequence, target_of, temporary, watched, writing_inputs
+from .inputs import check
 from .notice import show
+from .video import CRF, clip_of, described, sequence, target_of, temporary, watched, writing_inputs
 
 FORWARD, BACKWARD = "forward", "backward"
 

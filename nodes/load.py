@@ -9,10 +9,12 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
-from ..models import about, bridge, checkpoint, files
-from ..models.family import WEIGHT_DTYPES
-from ..models.library import POCKET, listed, model_choices, model_path
-from .choices import check
+from ..models import bridge
+from ..models.contract.family import WEIGHT_DTYPES
+from ..models.library.folders import POCKET, listed, model_choices, model_path
+from ..models.loading import describe, load
+from ..models.weights import checkpoint as files
+from .inputs import check
 from .notice import show
 
 AUTOMATIC = "automatic"
@@ -38,7 +40,7 @@ def about_choice(choice: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=1000)
 def _about(path: Path, changed: tuple[int, ...]) -> dict[str, Any]:
-    return about.about(path)
+    return describe.about(path)
 
 
 class LoadVideoModel(io.ComfyNode):
@@ -97,9 +99,9 @@ class LoadVideoModel(io.ComfyNode):
     @classmethod
     def execute(cls, model: str, weight_dtype: str, text_encoder: str, vae: str) -> io.NodeOutput:
         path = model_path(model)
-        clip = checkpoint.load_clip(path, lambda: _files("text_encoders"), _chosen("text_encoders", text_encoder))
-        decoder = checkpoint.load_vae(path, lambda: _files("vae"), _chosen("vae", vae))
-        network = bridge.introduce(checkpoint.load_model(path, weight_dtype), decoder)
+        clip = load.load_clip(path, lambda: _files("text_encoders"), _chosen("text_encoders", text_encoder))
+        decoder = load.load_vae(path, lambda: _files("vae"), _chosen("vae", vae))
+        network = bridge.introduce(load.load_model(path, weight_dtype), decoder)
         variant, recipe = network.model.variant, network.model.variant.recipe
         advice = [f"negative prompt '{recipe.negative_prompt}'"] if recipe.negative_prompt else []
         advice += [variant.knowns.about] if variant.knowns.about else []

@@ -8,8 +8,8 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from ..models.lora import Applied, add_lora
-from .choices import check
+from ..models.loading.lora import Applied, add_lora
+from .inputs import check
 from .notice import show
 
 

@@ -12,9 +12,9 @@ from comfy_api.latest import InputImpl, io, ui
 
 from ..media import MediaError, formats, read
 from ..media.write import FASTEST_GIF, Target, copy, write
-from .choices import check
-from .clip import CRF, clip_of, described, sequence, target_of, watched, writing_inputs
+from .inputs import check
 from .notice import show
+from .video import CRF, clip_of, described, sequence, target_of, watched, writing_inputs
 
 AS_IT_IS = "as it is"
 

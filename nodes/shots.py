@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..models import bridge, knowns, shots
-from ..models.family import Grid
-from .choices import check
+from ..editing import changes
+from ..models import bridge
+from ..models.contract import known_frames
+from ..models.contract.family import Grid
+from .inputs import check
 from .notice import show
 
 CLIP_TOOLTIP = "A finished clip: from Sample Video, Join Shot or Encode Video."
@@ -29,17 +31,17 @@ def vae_input() -> io.Vae.Input:
     return io.Vae.Input("vae", tooltip="The VAE of Load Video Model.")
 
 
-def opening(vae) -> shots.Opening:
-    return lambda samples, at: shots.opening_of(vae, samples, at)
+def opening(vae) -> changes.Opening:
+    return lambda samples, at: changes.opening_of(vae, samples, at)
 
 
 def shot_of(node: type[io.ComfyNode], clip: dict, vae, overlap: float, note: str = "") -> dict:
     """The part of a clip with holes that is to be sampled; the node says what is to be made."""
     grid = bridge.vae_grid(vae)
-    shot = shots.window(clip, context_of(overlap, clip, grid), grid, opening(vae))
-    holes = knowns.mask_of(clip).amax(dim=(0, 1, 3, 4)).nonzero().flatten().tolist()
-    frames, rate = shots.length(clip, grid), clip.get("frame_rate", knowns.DEFAULT_FPS)
-    made, unseen = "nothing is to be made", clip.get(shots.LOOP, 0)
+    shot = changes.window(clip, context_of(overlap, clip, grid), grid, opening(vae))
+    holes = known_frames.mask_of(clip).amax(dim=(0, 1, 3, 4)).nonzero().flatten().tolist()
+    frames, rate = changes.length(clip, grid), clip.get("frame_rate", known_frames.DEFAULT_FPS)
+    made, unseen = "nothing is to be made", clip.get(changes.LOOP, 0)
     if holes:
         first, last = (grid.frames(holes[0]) + 1 if holes[0] else 1), grid.frames(holes[-1] + 1)
         made = f"frames {first - unseen} to {last - unseen} are to be made"
@@ -51,7 +53,7 @@ def shot_of(node: type[io.ComfyNode], clip: dict, vae, overlap: float, note: str
 
 def context_of(overlap: float, clip: dict, grid: Grid) -> int:
     """Latent frames of an overlap in seconds; 0 means all."""
-    return shots.latent_frames(overlap, clip, grid) if overlap else clip["samples"].shape[2]
+    return changes.latent_frames(overlap, clip, grid) if overlap else clip["samples"].shape[2]
 
 
 class ExtendShot(io.ComfyNode):
@@ -87,8 +89,8 @@ class ExtendShot(io.ComfyNode):
 
     @classmethod
     def execute(cls, vae, latent: dict, direction: str, seconds: float, overlap: float) -> io.NodeOutput:
-        count = shots.latent_frames(seconds, latent, bridge.vae_grid(vae))
-        return io.NodeOutput(shot_of(cls, shots.extended(latent, count, direction == "forward"), vae, overlap))
+        count = changes.latent_frames(seconds, latent, bridge.vae_grid(vae))
+        return io.NodeOutput(shot_of(cls, changes.extended(latent, count, direction == "forward"), vae, overlap))
 
 
 class LoopShot(io.ComfyNode):
@@ -105,10 +107,10 @@ class LoopShot(io.ComfyNode):
                 io.Latent.Input("latent", tooltip=CLIP_TOOLTIP),
                 io.Combo.Input(
                     "seam",
-                    options=list(shots.SEAMS),
+                    options=list(changes.SEAMS),
                     default="normal",
                     tooltip="How much of the clip's end is made anew: "
-                    + ", ".join(f"{name} {seconds:g} s" for name, seconds in shots.SEAMS.items())
+                    + ", ".join(f"{name} {seconds:g} s" for name, seconds in changes.SEAMS.items())
                     + ". The further the last frame is from the first, the longer.",
                 ),
                 overlap_input(),
@@ -123,8 +125,8 @@ class LoopShot(io.ComfyNode):
 
     @classmethod
     def execute(cls, vae, latent: dict, seam: str, overlap: float) -> io.NodeOutput:
-        grid, clip = bridge.vae_grid(vae), shots.finished(latent)
-        asked, room = shots.latent_frames(shots.SEAMS[seam], latent, grid), clip.shape[2] - 1 - grid.group
+        grid, clip = bridge.vae_grid(vae), changes.finished(latent)
+        asked, room = changes.latent_frames(changes.SEAMS[seam], latent, grid), clip.shape[2] - 1 - grid.group
         if room < grid.group:
             raise ValueError(
                 f"A clip of {grid.frames(clip.shape[2])} frames is too short for a loop; it needs "
@@ -133,9 +135,9 @@ class LoopShot(io.ComfyNode):
         count = min(asked, room)
         half = max(1, (clip.shape[2] - count) // 2 // grid.group) * grid.group
         moved = min(context_of(overlap, latent, grid), half)
-        loop = shots.looped(latent, count, moved, opening(vae), grid)
-        first = moved * grid.temporal + loop[shots.LOOP]
-        begins = f"begins at {first / latent.get('frame_rate', knowns.DEFAULT_FPS):g} s of the clip"
+        loop = changes.looped(latent, count, moved, opening(vae), grid)
+        first = moved * grid.temporal + loop[changes.LOOP]
+        begins = f"begins at {first / latent.get('frame_rate', known_frames.DEFAULT_FPS):g} s of the clip"
         note = begins if count == asked else f"{begins}; too short for a longer seam"
         return io.NodeOutput(shot_of(cls, loop, vae, overlap, note))
 
@@ -163,7 +165,7 @@ class BlendShots(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "curve",
-                    options=[*shots.CURVES, POINTS],
+                    options=[*changes.CURVES, POINTS],
                     default="linear",
                     tooltip="How the second clip's influence grows in the span; 'points': as below.",
                 ),
@@ -183,7 +185,7 @@ class BlendShots(io.ComfyNode):
     def validate_inputs(cls, curve=None, points=None) -> bool | str:
         if curve == POINTS and points is not None:
             try:
-                shots.read_points(points)
+                changes.read_points(points)
             except ValueError as error:
                 return str(error)
         return check(cls, curve=curve)
@@ -192,9 +194,9 @@ class BlendShots(io.ComfyNode):
     def execute(
         cls, vae, first: dict, second: dict, seconds: float, curve: str, points: str, overlap: float
     ) -> io.NodeOutput:
-        span = shots.latent_frames(seconds, first, bridge.vae_grid(vae))
-        blend = shots.blended(first, second, shots.influence_of(curve, points, span))
-        rates = [clip.get("frame_rate", knowns.DEFAULT_FPS) for clip in (first, second)]
+        span = changes.latent_frames(seconds, first, bridge.vae_grid(vae))
+        blend = changes.blended(first, second, changes.influence_of(curve, points, span))
+        rates = [clip.get("frame_rate", known_frames.DEFAULT_FPS) for clip in (first, second)]
         note = "" if rates[0] == rates[1] else f"(the second clip, made for {rates[1]:g} fps,\nplays at {rates[0]:g})"
         return io.NodeOutput(shot_of(cls, blend, vae, overlap, note))
 
@@ -226,10 +228,10 @@ class RecutShot(io.ComfyNode):
 
     @classmethod
     def execute(cls, vae, latent: dict, cuts: str, overlap: float) -> io.NodeOutput:
-        grid, clip = bridge.vae_grid(vae), shots.finished(latent)
-        rate = latent.get("frame_rate", knowns.DEFAULT_FPS)
-        order = shots.recut(cuts, grid.frames(clip.shape[2]), rate, grid)
-        return io.NodeOutput(shot_of(cls, shots.assembled(latent, order, vae), vae, overlap))
+        grid, clip = bridge.vae_grid(vae), changes.finished(latent)
+        rate = latent.get("frame_rate", known_frames.DEFAULT_FPS)
+        order = changes.recut(cuts, grid.frames(clip.shape[2]), rate, grid)
+        return io.NodeOutput(shot_of(cls, changes.assembled(latent, order, vae), vae, overlap))
 
 
 class JoinShot(io.ComfyNode):
@@ -247,4 +249,4 @@ class JoinShot(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent: dict) -> io.NodeOutput:
-        return io.NodeOutput(shots.joined(latent))
+        return io.NodeOutput(changes.joined(latent))

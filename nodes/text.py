@@ -10,7 +10,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..models import bridge
-from .choices import check
+from .inputs import check
 from .notice import show
 
 NO_STYLE = "none"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
+from ..editing import changes
 from ..media.sheet import contact_sheet
-from ..models import shots
 from .notice import show
 
 MOST = 64
@@ -99,6 +99,6 @@ class PickVariation(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent: list[dict], number: list[int]) -> io.NodeOutput:
-        chosen = shots.picked(latent, number[0])
+        chosen = changes.picked(latent, number[0])
         show(cls, f"variation {number[0]} of {sum(len(each['samples']) for each in latent)}")
         return io.NodeOutput(chosen)

@@ -49,13 +49,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as base:
         pack.prepare_comfyui(Path(base))
         pack.load()
-        from atelier.models import library
-        from atelier.models.expansion.vocabulary import completed
+        from atelier.models.contract.vocabulary import completed
+        from atelier.models.library import folders
         from pocket.sample import sample
         from pocket.score import judge, load
 
         pipeline, recipe = load(comfyui.ROOT / "models" / "pocket")
-        words = library.vocabulary(library.POCKET)
+        words = folders.vocabulary(folders.POCKET)
         scenes, plain, said = prompts(given.prompts)
         long = [completed(prompt, number, words) for number, prompt in enumerate(plain)]
         print("\n".join(f"{short!r} -> {made!r}" for short, made in zip(plain, long, strict=True)), flush=True)

@@ -7,16 +7,16 @@ ground: `running`, `network`, `video_model`, `wrappers`, `windows`, `previews`, 
 
 from __future__ import annotations
 
-from .clip import encode_text, make_t5_clip, t5_config
-from .guest import guest
-from .introduce import introduce
-from .network import call_network, choose_dtypes, load_weights, without_weights
+from .guest_model import guest
+from .job import metadata, output_is_used, progress
+from .pairing import introduce
 from .patcher import make_model, make_static, weight_shapes, with_dynamic_guidance, with_lora
-from .running import metadata, output_is_used, progress
 from .sampling import control, empty_latent, remarks, sample, with_frame_rate, with_options
+from .text_encoder import encode_text, make_t5_clip, t5_config
 from .vae import decode, decode_stream, encode, encode_stream, frames_of, make_vae, resized, vae_grid
 from .video_model import video_model
-from .wrappers import noise_in_front
+from .weights import call_network, choose_dtypes, load_weights, without_weights
+from .wrappers.known_frames import noise_in_front
 
 __all__ = [
     "call_network",

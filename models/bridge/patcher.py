@@ -12,12 +12,12 @@ import comfy.patcher_extension
 import comfy.sd
 import torch
 
-from ..family import Family, Shape, State, Variant
-from .network import QuantisedLinear, uncast
-from .previews import with_preview
+from ..contract.family import Family, Shape, State, Variant
 from .video_model import VideoModel, video_model
-from .windows import with_windows
-from .wrappers import with_clip_in_one_go, with_enforced_mask, with_own_sampler, with_whole_tokens
+from .weights import QuantisedLinear, uncast
+from .wrappers.known_frames import with_clip_in_one_go, with_enforced_mask, with_own_sampler, with_whole_tokens
+from .wrappers.previews import with_preview
+from .wrappers.prompt_windows import with_windows
 
 
 def make_model(

@@ -13,9 +13,9 @@ import comfy.utils
 import latent_preview
 import torch
 
-from ..family import Shape
-from ..knowns import mask_of
-from .running import check_finite
+from ..contract.family import Shape
+from ..contract.known_frames import mask_of
+from .job import check_finite
 from .vae import resized, vae_grid
 from .video_model import CONTROL, video_model
 

@@ -15,10 +15,10 @@ import comfy.utils
 import folder_paths
 import torch
 
-from .. import streaming
-from ..family import Grid
+from ..contract.family import Grid
+from ..streaming import passes
+from .job import check_finite
 from .patcher import patcher_class
-from .running import check_finite
 
 SMALLEST_TILE = 256  # pixels; smaller ones show too little of the picture to be coded well
 
@@ -181,7 +181,7 @@ class FirstStage(torch.nn.Module):
         tile = self.tile(self.autoencoder.encode_values(count), size, device, dtype)
         while True:
             try:
-                return streaming.encode(self.autoencoder, pixels(), count, size, tile, **self._watched(tell))
+                return passes.encode(self.autoencoder, pixels(), count, size, tile, **self._watched(tell))
             except Exception as error:
                 tile = self.smaller(tile, size, error)
 
@@ -214,7 +214,7 @@ class FirstStage(torch.nn.Module):
         while True:
             position = 0
             try:
-                for pixels in streaming.decode(self.autoencoder, latents, tile, **self._watched(tell)):
+                for pixels in passes.decode(self.autoencoder, latents, tile, **self._watched(tell)):
                     position += pixels.shape[2]
                     if position > done:
                         yield pixels[:, :, done - position :].cpu()

@@ -15,8 +15,8 @@ import comfy.supported_models_base
 import torch
 from comfy.model_base import ModelType
 
-from ..family import Family, Variant, shift_of_tokens
-from ..preview import Colours, false_colours, fitted_colours
+from ..contract.colours import Colours, false_colours, fitted_colours
+from ..contract.family import Family, Variant, shift_of_tokens
 
 TIMESTEPS = 1000.0
 # What conditioning calls latents [B, C, T, H, W]: of a control clip, and of what is known, encoded in one go.

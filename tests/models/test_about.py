@@ -7,7 +7,7 @@ import tiny
 import tiny_cogvideox
 import tiny_mochi
 import tiny_pyramid
-from atelier.models.about import about
+from atelier.models.loading.describe import about
 
 TEXT_ALONE = "was trained on text alone: known frames are re-noised"
 

@@ -8,8 +8,11 @@ import pytest
 import reference
 import tiny_cogvideox
 import torch
-from atelier.models import bridge, checkpoint, cogvideox, knowns
-from atelier.models.files import CheckpointError, open_checkpoint
+from atelier.models import bridge
+from atelier.models.contract import known_frames
+from atelier.models.families.cogvideox import family as cogvideox
+from atelier.models.loading import load
+from atelier.models.weights.checkpoint import CheckpointError, open_checkpoint
 from benchmarks.layout import in_sat_layout
 from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
 from reference import PROMPT, relative
@@ -32,13 +35,13 @@ def from_image(request, tmp_path_factory):
 
 def test_first_frame_is_kept_by_networks_that_were_not_given_one(from_text):
     known = from_text.folder.vae.encode(from_text.images(1))
-    made = from_text.folder.sampled(knowns.place(from_text.empty(), known, start=0, strength=1.0), seed=8)
+    made = from_text.folder.sampled(known_frames.place(from_text.empty(), known, start=0, strength=1.0), seed=8)
     assert torch.allclose(made[:, :, :1], known, atol=1e-4)
 
 
 def test_last_frame_is_kept_by_the_sampler(from_image):
     known = from_image.folder.vae.encode(from_image.images(1))
-    made = from_image.folder.sampled(knowns.place(from_image.empty(), known, start=2, strength=1.0), seed=8)
+    made = from_image.folder.sampled(known_frames.place(from_image.empty(), known, start=2, strength=1.0), seed=8)
     assert torch.allclose(made[:, :, 2:], known, atol=1e-4)
 
 
@@ -93,7 +96,7 @@ def test_single_file_gives_the_same_network(tmp_path, name, layout, prefix):
     if name == "5B I2V":
         expected["patch_embed.pos_embedding"] = torch.zeros(1, 17776, 64)  # of 226 words and 13 x 30 x 45 patches
     state = expected if layout == "diffusers" else in_sat_layout(expected)
-    model = checkpoint.load_model(tiny_cogvideox.single_file(tmp_path / "cogvideox.safetensors", state, prefix)).model
+    model = load.load_model(tiny_cogvideox.single_file(tmp_path / "cogvideox.safetensors", state, prefix)).model
     # A head alone does not tell the 2B.
     assert model.variant.name == f"CogVideoX {name}".replace("2B", "5B").replace(" Fun", "-Fun")
     assert model.variant.text.tokens == (224 if "1.5" in name else 226)
@@ -106,14 +109,14 @@ def test_autoencoder_from_a_file_has_the_variants_scale(tmp_path, from_image):
     model = tiny_cogvideox.single_file(tmp_path / "model.safetensors", tiny_cogvideox.network(name).state_dict())
     weights = tiny_cogvideox.vae(name).state_dict()
     for file, state in (("diffusers", weights), ("sat", tiny_cogvideox.sat_vae(weights))):
-        vae = checkpoint.load_vae(model, chosen=tiny_cogvideox.single_file(tmp_path / f"{file}.safetensors", state))
+        vae = load.load_vae(model, chosen=tiny_cogvideox.single_file(tmp_path / f"{file}.safetensors", state))
         assert torch.equal(*(one.encode(from_image.images(1)) for one in (vae, from_image.folder.vae)))
 
 
 def test_float8_file_computes_wider(tmp_path):
     state = tiny_cogvideox.network("5B").state_dict()
     path = tiny_cogvideox.single_file(tmp_path / "fp8.safetensors", state, dtype=torch.float8_e4m3fn)
-    model = checkpoint.load_model(path, "float8_e4m3fn").model
+    model = load.load_model(path, "float8_e4m3fn").model
     network = model.diffusion_model
     assert network.transformer_blocks[0].attn1.to_q.weight.dtype == torch.float8_e4m3fn
     assert network.patch_embed.proj.weight.dtype == model.get_dtype() == torch.float32
@@ -132,8 +135,8 @@ def inpainting(tmp_path_factory):
     path = tiny_cogvideox.folder(tmp_path_factory.mktemp("diffusers") / "inp", "Fun 5B InP")
     config = path / "transformer" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"add_noise_in_inpaint_model": True}))
-    model, vae = checkpoint.load_model(path), checkpoint.load_vae(path)
-    return reference.Loaded(bridge.introduce(model, vae), checkpoint.load_clip(path), vae)
+    model, vae = load.load_model(path), load.load_vae(path)
+    return reference.Loaded(bridge.introduce(model, vae), load.load_clip(path), vae)
 
 
 def published(vae: AutoencoderKLCogVideoX, video: torch.Tensor, holes: torch.Tensor) -> torch.Tensor:
@@ -205,7 +208,7 @@ def test_incomplete_file_is_named(tmp_path):
     for part, missing in ((early, "proj_out.weight"), (late, "ff.net.2.weight")):
         with pytest.raises(CheckpointError, match=missing):
             path = tiny_cogvideox.single_file(tmp_path / "part.safetensors", part, "model.diffusion_model.")
-            checkpoint.load_model(path)
+            load.load_model(path)
 
 
 @pytest.mark.parametrize("frames,legal", [(0, 1), (9, 9), (12, 9), (45, 49), (49, 49), (81, 81), (84, 81), (86, 89)])

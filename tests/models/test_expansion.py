@@ -11,15 +11,17 @@ import folder_paths
 import pytest
 import tiny_writer
 import torch
-from atelier.models import bridge, checkpoint, library
-from atelier.models.expansion import english, writer
-from atelier.models.expansion.expand import AUTOMATIC, RULES, chosen, expand, expanders
-from atelier.models.expansion.rules import by_rules
-from atelier.models.expansion.vocabulary import Vocabulary, completed
-from atelier.models.files import CheckpointError
+from atelier.models import bridge
+from atelier.models.contract.vocabulary import Vocabulary, completed
+from atelier.models.library import folders
+from atelier.models.loading import load
+from atelier.models.weights.checkpoint import CheckpointError
+from atelier.prompts import english, text_model
+from atelier.prompts.expand import AUTOMATIC, RULES, chosen, expand, expanders
+from atelier.prompts.rules import by_rules
 from pocket import captions, world
 
-POCKET = Path(library.model_path(library.POCKET))
+POCKET = Path(folders.model_path(folders.POCKET))
 PROMPTS = (
     "a red fox in the snow",
     "cat",
@@ -148,7 +150,7 @@ def test_it_fits_into_what_the_model_reads(tokens):
 
 @pytest.fixture(scope="module")
 def words() -> Vocabulary:
-    return library.vocabulary(library.POCKET)
+    return folders.vocabulary(folders.POCKET)
 
 
 def test_the_pocket_models_words_are_those_it_was_trained_on(words):
@@ -157,7 +159,7 @@ def test_the_pocket_models_words_are_those_it_was_trained_on(words):
     trained = {word for phrase in captions.all_words() for word in phrase.split()}
     added = {word for attribute in words.attributes for phrase in attribute.add for word in phrase.split()}
     assert added <= trained
-    assert words == checkpoint.identify(checkpoint.open_checkpoint(POCKET))[1].vocabulary
+    assert words == load.identify(load.open_checkpoint(POCKET))[1].vocabulary
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -197,7 +199,7 @@ def test_what_a_small_model_cannot_know_is_said(words):
 
 
 def test_a_model_without_a_recipe_has_no_vocabulary():
-    assert library.vocabulary("checkpoints/any.safetensors") is library.vocabulary("diffusers/not there") is None
+    assert folders.vocabulary("checkpoints/any.safetensors") is folders.vocabulary("diffusers/not there") is None
 
 
 # ------------------------------------------------------------------------------------------------ text models
@@ -224,19 +226,19 @@ def llm(tmp_path, monkeypatch) -> Path:
     ],
 )
 def test_an_answer_is_cleaned(answer):
-    assert writer.cleaned(answer) == "A fox runs. It is quick."
+    assert text_model.cleaned(answer) == "A fox runs. It is quick."
 
 
 @pytest.mark.parametrize("answer", ["", "  \n", "<think>A fox, hm", '""', "Here is the paragraph:"])
 def test_an_answer_that_says_nothing(answer):
-    assert writer.cleaned(answer) == ""
+    assert text_model.cleaned(answer) == ""
 
 
 def test_an_answer_that_is_too_long_ends_with_a_sentence():
-    assert writer.fitted("One two three. Four five six. Seven", 6) == "One two three. Four five six."
-    assert writer.fitted("One two three. Four five six. Seven", 5) == "One two three."
-    assert writer.fitted("One two, three four", 2) == "One two."
-    assert writer.fitted("", 9) == ""
+    assert text_model.fitted("One two three. Four five six. Seven", 6) == "One two three. Four five six."
+    assert text_model.fitted("One two three. Four five six. Seven", 5) == "One two three."
+    assert text_model.fitted("One two, three four", 2) == "One two."
+    assert text_model.fitted("", 9) == ""
 
 
 @pytest.mark.parametrize("make", [tiny_writer.folder, tiny_writer.gguf_file], ids=["folder", "gguf"])
@@ -288,7 +290,7 @@ def test_what_lies_beside_text_models_is_no_choice(llm):
     (llm / "mmproj-vision.gguf").touch()
     (llm / ".cache").mkdir()
     (llm / ".cache" / "x.gguf").touch()
-    assert library.text_models() == []
+    assert folders.text_models() == []
 
 
 def test_a_guest_leaves_nothing_behind():

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from atelier.models.family import Grid, Recipe, denoise_for, sigmas_for
+from atelier.models.contract.family import Grid, Recipe, denoise_for, sigmas_for
 
 LTX = Grid(channels=128, temporal=8, spatial=32)
 

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
-from atelier.models.family import Grid
-from atelier.models.knowns import Concatenated, Knowns, PerToken, clip_for, keyframes, mask_of, place, start_of
+from atelier.models.contract.family import Grid
+from atelier.models.contract.known_frames import (
+    Concatenated,
+    Knowns,
+    PerToken,
+    clip_for,
+    keyframes,
+    mask_of,
+    place,
+    start_of,
+)
 
 GRID = Grid(channels=2, temporal=4, spatial=8)
 

@@ -16,9 +16,11 @@ import tiny_mochi
 import tiny_pyramid
 import torch
 from adapters import adapter, matrices, merged
-from atelier.models import bridge, checkpoint, ltx_video
-from atelier.models.files import CheckpointError
-from atelier.models.lora import add_lora
+from atelier.models import bridge
+from atelier.models.families.ltx_video import family as ltx_video
+from atelier.models.loading import load as checkpoint
+from atelier.models.loading.lora import add_lora
+from atelier.models.weights.checkpoint import CheckpointError
 from benchmarks.layout import in_sat_layout
 from reference import relative
 from safetensors.torch import save_file

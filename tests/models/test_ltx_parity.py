@@ -6,8 +6,8 @@ import pytest
 import reference
 import tiny
 import torch
-from atelier.models import ltx_video
-from atelier.models.files import open_checkpoint
+from atelier.models.families.ltx_video import family as ltx_video
+from atelier.models.weights.checkpoint import open_checkpoint
 from reference import PROMPT, relative
 
 

@@ -7,8 +7,11 @@ import reference
 import tiny
 import tiny_mochi
 import torch
-from atelier.models import bridge, checkpoint, knowns, mochi
-from atelier.models.files import CheckpointError, Component, open_checkpoint, open_component
+from atelier.models import bridge
+from atelier.models.contract import known_frames
+from atelier.models.families.mochi import family as mochi
+from atelier.models.loading import load
+from atelier.models.weights.checkpoint import CheckpointError, Component, open_checkpoint, open_component
 from benchmarks.layout import genmo_network
 from diffusers import AutoencoderKLMochi, MochiTransformer3DModel
 from diffusers.loaders.single_file_utils import convert_mochi_transformer_checkpoint_to_diffusers
@@ -42,7 +45,7 @@ def test_schedule_ends_at_zero_and_falls(steps):
 def test_known_first_frame_is_kept(case):
     """Mochi was trained on text alone: ComfyUI re-noises what is known to each step's level."""
     known = case.folder.vae.encode(case.images(1))
-    made = case.folder.sampled(knowns.place(case.empty(), known, start=0, strength=1.0), seed=8)
+    made = case.folder.sampled(known_frames.place(case.empty(), known, start=0, strength=1.0), seed=8)
     assert torch.allclose(made[:, :, :1], known, atol=1e-5)
     assert not torch.allclose(made[:, :, 1:], case.folder.sampled(case.empty(), seed=8)[:, :, 1:], atol=1e-3)
 
@@ -86,7 +89,7 @@ def test_published_autoencoder_maps_key_for_key():
 def test_original_file_gives_the_same_network(tmp_path, prefix):
     path = tiny_mochi.network_file(tmp_path / "mochi.safetensors", prefix)
     written = path.read_bytes()
-    state, expected = checkpoint.load_model(path).model.diffusion_model.state_dict(), tiny_mochi.network().state_dict()
+    state, expected = load.load_model(path).model.diffusion_model.state_dict(), tiny_mochi.network().state_dict()
     assert state.keys() == expected.keys() and all(torch.equal(state[key], expected[key]) for key in state)
     assert path.read_bytes() == written  # weights that change places do so in memory
 
@@ -104,10 +107,10 @@ def test_text_behind_the_prompt_changes_nothing(case, padding):
 
 def test_float8_file_computes_wider(tmp_path):
     path = tiny_mochi.network_file(tmp_path / "mochi_fp8.safetensors", dtype=torch.float8_e4m3fn)
-    network = checkpoint.load_model(path, "float8_e4m3fn").model.diffusion_model
+    network = load.load_model(path, "float8_e4m3fn").model.diffusion_model
     assert network.transformer_blocks[0].ff.net[0].proj.weight.dtype == torch.float8_e4m3fn
     x, text = torch.randn(1, 12, 2, 4, 4), torch.randn(1, 8, tiny.TEXT_WIDTH)
-    whole = checkpoint.load_model(tiny_mochi.network_file(tmp_path / "mochi.safetensors")).model.diffusion_model
+    whole = load.load_model(tiny_mochi.network_file(tmp_path / "mochi.safetensors")).model.diffusion_model
     assert 0 < relative(network(x, torch.tensor([500.0]), text), whole(x, torch.tensor([500.0]), text)) < 0.2
 
 
@@ -118,13 +121,13 @@ def test_autoencoder_from_its_two_original_files(tmp_path):
     # One frame: ComfyUI's own encoder attends frames to come, and its decoder begins a clip in another way.
     clip = torch.rand(1, 48, 64, 3, generator=torch.Generator().manual_seed(3))
     for chosen in (encoder, decoder):
-        vae = checkpoint.load_vae(model, chosen=chosen)
+        vae = load.load_vae(model, chosen=chosen)
         statistics = vae.first_stage_model.autoencoder._statistics(clip)
         theirs = (core(clip.movedim(-1, 0)[None] * 2 - 1).mode() - statistics[0]) / statistics[1]
         assert relative(vae.encode(clip), theirs) <= 1e-5
         assert bridge.decode(vae, theirs).shape == clip.shape
     encoder.unlink()
-    vae = checkpoint.load_vae(model, lambda: [decoder])
+    vae = load.load_vae(model, lambda: [decoder])
     with pytest.raises(CheckpointError, match="decoder alone"):
         vae.encode(clip)
 
@@ -132,10 +135,10 @@ def test_autoencoder_from_its_two_original_files(tmp_path):
 def test_file_that_holds_everything(tmp_path):
     """As ComfyUI's repackaged checkpoint: network, autoencoder and text encoder under prefixes."""
     path = tiny_mochi.everything(tmp_path / "mochi_preview.safetensors")
-    assert checkpoint.load_vae(path).latent_channels == 12
-    ((embeds, _),), _ = bridge.encode_text(checkpoint.load_clip(path), PROMPT)
+    assert load.load_vae(path).latent_channels == 12
+    ((embeds, _),), _ = bridge.encode_text(load.load_clip(path), PROMPT)
     assert embeds.shape == (1, 256, tiny.TEXT_WIDTH)
-    assert checkpoint.load_model(path).model.variant.name == "Mochi 1"
+    assert load.load_model(path).model.variant.name == "Mochi 1"
 
 
 def test_other_autoencoders_are_passed_over(tmp_path):

@@ -15,8 +15,9 @@ import tiny_cogvideox
 import tiny_mochi
 import tiny_pyramid
 import torch
-from atelier.models import bridge, checkpoint
-from atelier.models.lora import add_lora
+from atelier.models import bridge
+from atelier.models.loading import load
+from atelier.models.loading.lora import add_lora
 from comfy.patcher_extension import CallbacksMP
 from reference import relative
 
@@ -113,7 +114,7 @@ def limited(model, monkeypatch, share: float) -> tuple[torch.Tensor, int]:
 
 @pytest.mark.parametrize("name,share", [*((name, 0.0) for name in MODELS), ("ltx", 0.5)])
 def test_every_family(tmp_path, monkeypatch, name, share):
-    model = checkpoint.load_model(MODELS[name](tmp_path / "model"))
+    model = load.load_model(MODELS[name](tmp_path / "model"))
     whole = sampled(model)
     assert model.loaded_size() >= model.model_size()
     made, inside = limited(model, monkeypatch, share)
@@ -123,7 +124,7 @@ def test_every_family(tmp_path, monkeypatch, name, share):
 
 @pytest.mark.parametrize("name", ["ltx", "mochi"])
 def test_with_a_lora(tmp_path, monkeypatch, name):
-    model = checkpoint.load_model(MODELS[name](tmp_path / "model"))
+    model = load.load_model(MODELS[name](tmp_path / "model"))
     plain, state = sampled(model), model.model.diffusion_model.state_dict()
     lora = adapters.adapter(state, adapters.matrices(state))
     model = add_lora(model, adapters.file(tmp_path / "lora.safetensors", lora), 0.3).model
@@ -133,7 +134,7 @@ def test_with_a_lora(tmp_path, monkeypatch, name):
 
 
 def test_stored_in_float8(tmp_path, monkeypatch):
-    model = checkpoint.load_model(tiny.folder(tmp_path / "model"), "float8_e4m3fn")
+    model = load.load_model(tiny.folder(tmp_path / "model"), "float8_e4m3fn")
     whole = sampled(model)
     made, _ = limited(model, monkeypatch, 0.5)
     assert relative(made, whole) <= 2e-5
@@ -143,7 +144,7 @@ def test_stored_in_float8(tmp_path, monkeypatch):
 def test_quantised_with_a_lora(tmp_path, monkeypatch, write):
     state = tiny.core_network().state_dict()
     name = "model.gguf" if write is quantised.write else "model.safetensors"
-    model = checkpoint.load_model(write(tmp_path / name, state), "float32")
+    model = load.load_model(write(tmp_path / name, state), "float32")
     lora = adapters.adapter(state, adapters.matrices(state))
     model = add_lora(model, adapters.file(tmp_path / "lora.safetensors", lora), 0.3).model
     whole = sampled(model)

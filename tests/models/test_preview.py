@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import torch
-from atelier.models.preview import LONGEST_INTERVAL, Colours, Player, false_colours, pictures
+from atelier.models.contract.colours import LONGEST_INTERVAL, Colours, Player, false_colours, pictures
 
 
 def test_pictures_are_the_given_combination_of_channels():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from atelier.models.family import Grid
-from atelier.models.prompts import SPAN, holding
+from atelier.models.contract.family import Grid
+from atelier.models.timeline.spans import SPAN, holding
 
 
 def entry(name: str, *span: float) -> dict:

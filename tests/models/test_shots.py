@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from atelier.models import shots
-from atelier.models.family import Grid
+from atelier.editing import changes
+from atelier.models.contract.family import Grid
 
 GRID, GROUPED = Grid(channels=2, temporal=4, spatial=8), Grid(channels=2, temporal=4, spatial=8, group=2)
 FRAMES = torch.arange(1.0, 100.0)
@@ -40,75 +40,75 @@ def sampled(shot: dict) -> dict:
     "seconds,grid,expected", [(1.0, GRID, 2), (0.01, GRID, 1), (0.75, GRID, 2), (1.0, GROUPED, 2), (1.6, GROUPED, 4)]
 )
 def test_seconds_to_latent_frames(seconds, grid, expected):
-    assert shots.latent_frames(seconds, clip(5), grid) == expected
+    assert changes.latent_frames(seconds, clip(5), grid) == expected
 
 
 def test_forward_the_whole_clip_is_known_and_the_rest_is_a_hole():
-    longer = shots.extended(clip(3), 2, forward=True)
+    longer = changes.extended(clip(3), 2, forward=True)
     assert numbers(longer) == [1, 2, 3, 0, 0] and holes(longer) == [0, 0, 0, 1, 1]
     assert longer["frame_rate"] == 8.0
 
 
 def test_backward_the_first_frame_is_part_of_the_hole():
-    longer = shots.extended(clip(3), 2, forward=False)
+    longer = changes.extended(clip(3), 2, forward=False)
     assert numbers(longer) == [0, 0, 0, 2, 3] and holes(longer) == [1, 1, 1, 0, 0]
 
 
 def test_what_a_sampler_left_as_mask_does_not_count():
     stale = clip(3, noise_mask=torch.ones(1, 1, 3, 3, 4))
-    assert holes(shots.extended(stale, 1, forward=True)) == [0, 0, 0, 1]
+    assert holes(changes.extended(stale, 1, forward=True)) == [0, 0, 0, 1]
 
 
 def test_a_window_begins_with_an_opening_and_join_puts_all_together():
-    longer = shots.extended(clip(9), 2, forward=True)
-    shot = shots.window(longer, 3, GRID, opening)
+    longer = changes.extended(clip(9), 2, forward=True)
+    shot = changes.window(longer, 3, GRID, opening)
     assert numbers(shot) == [-6, 7, 8, 9, 0, 0] and holes(shot) == [0, 0, 0, 0, 1, 1]
-    whole = shots.joined(sampled(shot))
+    whole = changes.joined(sampled(shot))
     assert numbers(whole) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 1000, 1000]
     assert set(whole) == {"samples", "frame_rate"}
 
 
 def test_a_window_at_the_start_needs_no_opening():
-    longer = shots.extended(clip(9), 2, forward=False)
-    shot = shots.window(longer, 3, GRID, opening)
+    longer = changes.extended(clip(9), 2, forward=False)
+    shot = changes.window(longer, 3, GRID, opening)
     assert numbers(shot) == [0, 0, 0, 2, 3, 4] and holes(shot) == [1, 1, 1, 0, 0, 0]
-    assert numbers(shots.joined(sampled(shot))) == [1000, 1000, 1000, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert numbers(changes.joined(sampled(shot))) == [1000, 1000, 1000, 2, 3, 4, 5, 6, 7, 8, 9]
 
 
 @pytest.mark.parametrize("context", [4, 5, 99])
 def test_an_overlap_longer_than_the_clip_is_the_clip(context):
-    shot = shots.window(shots.extended(clip(5), 1, forward=True), context, GRID, opening)
+    shot = changes.window(changes.extended(clip(5), 1, forward=True), context, GRID, opening)
     assert numbers(shot) == [1, 2, 3, 4, 5, 0]
-    assert numbers(shots.joined(sampled(shot))) == [1, 2, 3, 4, 5, 1000]
+    assert numbers(changes.joined(sampled(shot))) == [1, 2, 3, 4, 5, 1000]
 
 
 @pytest.mark.parametrize("count", [9, 11, 13])
 @pytest.mark.parametrize("context", [1, 2, 3, 4])
 @pytest.mark.parametrize("forward", [True, False])
 def test_windows_of_grouped_autoencoders_stay_legal(count, context, forward):
-    longer = shots.extended(clip(count), 2, forward)
-    shot = shots.window(longer, context, GROUPED, opening)
+    longer = changes.extended(clip(count), 2, forward)
+    shot = changes.window(longer, context, GROUPED, opening)
     assert shot["samples"].shape[2] % 2 == 1
     after = [*range(1, count + 1), 1000, 1000]
-    assert numbers(shots.joined(sampled(shot))) == (after if forward else [1000, 1000, 1000, *range(2, count + 1)])
+    assert numbers(changes.joined(sampled(shot))) == (after if forward else [1000, 1000, 1000, *range(2, count + 1)])
 
 
 def test_a_loop_jumps_back_between_two_latent_frames_of_the_clip():
-    loop = shots.looped(clip(9), 2, 3, opening, GRID)
+    loop = changes.looped(clip(9), 2, 3, opening, GRID)
     assert numbers(loop) == [-4, 5, 6, 7, 0, 0, 2, 3, 4] and holes(loop) == [0, 0, 0, 0, 1, 1, 0, 0, 0]
-    shot = shots.window(loop, 1, GRID, opening)
+    shot = changes.window(loop, 1, GRID, opening)
     assert numbers(shot) == [-6, 7, 0, 0, 2] and holes(shot) == [0, 0, 1, 1, 0]
-    assert numbers(shots.joined(sampled(shot))) == [-4, 5, 6, 7, 1000, 1000, 2, 3, 4]
+    assert numbers(changes.joined(sampled(shot))) == [-4, 5, 6, 7, 1000, 1000, 2, 3, 4]
 
 
 def test_a_loop_shows_one_frame_less_and_what_is_made_of_it_is_no_loop():
-    loop = shots.joined(sampled(shots.window(shots.looped(clip(9), 2, 3, opening, GRID), 1, GRID, opening)))
-    assert shots.length(loop, GRID) == 32 and shots.length(clip(9), GRID) == 33
-    assert shots.length(shots.extended(loop, 2, forward=True), GRID) == 41
+    loop = changes.joined(sampled(changes.window(changes.looped(clip(9), 2, 3, opening, GRID), 1, GRID, opening)))
+    assert changes.length(loop, GRID) == 32 and changes.length(clip(9), GRID) == 33
+    assert changes.length(changes.extended(loop, 2, forward=True), GRID) == 41
 
 
 def test_a_blend_keeps_the_nearer_clip_as_far_as_its_influence_goes():
-    blend = shots.blended(clip(6), clip(6, first=50), torch.tensor([0.25, 0.5, 0.75]))
+    blend = changes.blended(clip(6), clip(6, first=50), torch.tensor([0.25, 0.5, 0.75]))
     assert numbers(blend) == [1, 2, 3, 4, 52, 53, 54, 55]
     assert holes(blend) == [0, 0, 0, 0.5, 1, 0.5, 0, 0]
 
@@ -116,57 +116,57 @@ def test_a_blend_keeps_the_nearer_clip_as_far_as_its_influence_goes():
 def test_blends_of_clips_that_do_not_fit_are_refused():
     wide = {"samples": torch.zeros(1, 2, 6, 3, 8)}
     with pytest.raises(ValueError, match="8 x 3"):
-        shots.blended(clip(6), wide, torch.ones(1))
+        changes.blended(clip(6), wide, torch.ones(1))
     with pytest.raises(ValueError, match="shorter span"):
-        shots.blended(clip(6), clip(3), torch.ones(3))
+        changes.blended(clip(6), clip(3), torch.ones(3))
 
 
 @pytest.mark.parametrize("curve", ["linear", "ease", "sharp"])
 def test_curves_rise_from_the_first_clip_to_the_second(curve):
-    values = shots.influence_of(curve, "", 7)
+    values = changes.influence_of(curve, "", 7)
     assert (values.diff() >= 0).all() and values[0] < 0.2 and values[-1] > 0.8 and values[3] == 0.5
 
 
 def test_an_artists_points():
-    assert shots.influence_of("points", "0:0, 0.5:0.2, 1:1", 3).tolist() == pytest.approx([0.1, 0.2, 0.6])
+    assert changes.influence_of("points", "0:0, 0.5:0.2, 1:1", 3).tolist() == pytest.approx([0.1, 0.2, 0.6])
 
 
 @pytest.mark.parametrize("text", ["", "0.5", "0:2", "0:0, 0:1", "1:0, 0.5:1", "a:b", "0:nan", "0:0:0"])
 def test_points_that_cannot_be_read_are_named(text):
     with pytest.raises(ValueError, match=r"0:0, 0.5:0.2, 1:1"):
-        shots.read_points(text)
+        changes.read_points(text)
 
 
 def test_a_shot_that_is_not_joined_is_no_clip_and_a_clip_is_not_joined():
-    shot = shots.window(shots.extended(clip(9), 1, forward=True), 1, GRID, opening)
+    shot = changes.window(changes.extended(clip(9), 1, forward=True), 1, GRID, opening)
     with pytest.raises(ValueError, match="Join Shot between"):
-        shots.extended(shot, 1, forward=True)
+        changes.extended(shot, 1, forward=True)
     with pytest.raises(ValueError, match="nothing to join"):
-        shots.joined(clip(3))
+        changes.joined(clip(3))
     with pytest.raises(ValueError, match="before it is scaled"):
-        shots.joined({**shot, "samples": torch.zeros(1, 2, 3, 6, 8)})
+        changes.joined({**shot, "samples": torch.zeros(1, 2, 3, 6, 8)})
     with pytest.raises(ValueError, match="expected is a video latent"):
-        shots.extended({"samples": torch.zeros(1, 4, 8, 8)}, 1, forward=True)
+        changes.extended({"samples": torch.zeros(1, 4, 8, 8)}, 1, forward=True)
 
 
 def test_variations_of_one_shot_are_joined_to_the_same_clip():
-    shot = shots.window(shots.extended(clip(9), 1, forward=True), 1, GRID, opening)
+    shot = changes.window(changes.extended(clip(9), 1, forward=True), 1, GRID, opening)
     twice = {**shot, "samples": shot["samples"].repeat(2, 1, 1, 1, 1), "noise_mask": shot["noise_mask"]}
-    assert shots.joined(twice)["samples"].shape == (2, 2, 10, 3, 4)
+    assert changes.joined(twice)["samples"].shape == (2, 2, 10, 3, 4)
 
 
 def test_a_variation_is_picked_with_what_belongs_to_it():
-    first = shots.window(shots.extended(clip(9), 1, forward=True), 1, GRID, opening)
-    batch = shots.window(
-        shots.extended({"samples": torch.cat([clip(9, n)["samples"] for n in (20, 40)])}, 1, forward=True),
+    first = changes.window(changes.extended(clip(9), 1, forward=True), 1, GRID, opening)
+    batch = changes.window(
+        changes.extended({"samples": torch.cat([clip(9, n)["samples"] for n in (20, 40)])}, 1, forward=True),
         1,
         GRID,
         opening,
     )
-    assert [numbers(shots.joined(shots.picked([first, batch], n)))[0] for n in (1, 2, 3)] == [1, 20, 40]
+    assert [numbers(changes.joined(changes.picked([first, batch], n)))[0] for n in (1, 2, 3)] == [1, 20, 40]
     for number in (0, 4):
         with pytest.raises(ValueError, match=f"There are 3 variations; number {number}"):
-            shots.picked([first, batch], number)
+            changes.picked([first, batch], number)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_variation_is_picked_with_what_belongs_to_it():
     ],
 )
 def test_cutting(text, expected):
-    order = shots.recut(text, 17, 8.0, GRID)
+    order = changes.recut(text, 17, 8.0, GRID)
     assert (len(order) - 1) % 4 == 0
     assert order == expected
 
@@ -201,7 +201,7 @@ def test_cutting(text, expected):
 )
 def test_cuts_that_cannot_be_read_are_named(text, named):
     with pytest.raises(ValueError, match=named):
-        shots.recut(text, 17, 8.0, GRID)
+        changes.recut(text, 17, 8.0, GRID)
 
 
 @pytest.mark.parametrize(
@@ -215,22 +215,22 @@ def test_cuts_that_cannot_be_read_are_named(text, named):
     ],
 )
 def test_gaps_hold_the_frames_beside_them(order, filled):
-    assert shots.held(order) == filled
+    assert changes.held(order) == filled
 
 
 def test_a_mask_clip_is_a_hole_in_space_and_time():
     mask = torch.zeros(17, 24, 32)
     mask[5, 9, 17] = 1.0  # one pixel of one frame: latent frame 2 (frames 5 to 8), row 1, column 2
-    hole = shots.masked(clip(5), mask, 0.75, GRID)["noise_mask"]
+    hole = changes.masked(clip(5), mask, 0.75, GRID)["noise_mask"]
     assert hole.shape == (1, 1, 5, 3, 4) and hole.nonzero().tolist() == [[0, 0, 2, 1, 2]] and hole.max() == 0.75
     mask = torch.zeros(17, 24, 32)
     mask[0] = 1.0
-    assert holes(shots.masked(clip(5), mask, 1.0, GRID)) == [1, 0, 0, 0, 0]
+    assert holes(changes.masked(clip(5), mask, 1.0, GRID)) == [1, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("shape", [(24, 32), (1, 24, 32), (17, 24, 32), (5, 48, 64), (40, 12, 16), (1, 1, 24, 32)])
 def test_masks_of_any_size_and_length(shape):
     mask = torch.zeros(shape)
     mask[..., : shape[-1] // 2] = 1.0
-    hole = shots.masked(clip(5), mask, 1.0, GRID)["noise_mask"]
+    hole = changes.masked(clip(5), mask, 1.0, GRID)["noise_mask"]
     assert hole[0, 0, :, :, 0].eq(1).all() and hole[0, 0, :, :, 3].lt(0.1).all()

@@ -7,8 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from atelier.models import storyboard
-from atelier.models.storyboard import StoryboardError, read, spans
+from atelier.models.timeline import storyboard
+from atelier.models.timeline.storyboard import StoryboardError, read, spans
 
 EXAMPLES = json.loads((Path(__file__).parents[1] / "storyboards.json").read_text(encoding="utf-8"))
 

@@ -16,13 +16,15 @@ import tiny_cogvideox
 import tiny_mochi
 import tiny_pyramid
 import torch
-from atelier.models import bridge, checkpoint, streaming
-from atelier.models.cogvideox import CogVideoXAutoencoder
-from atelier.models.ltx_video import LTXVideoAutoencoder
-from atelier.models.mochi import MochiAutoencoder
-from atelier.models.pyramid_flow.autoencoder import STATISTICS
-from atelier.models.pyramid_flow.family import PyramidAutoencoder
-from atelier.models.spool import Spool
+from atelier.models import bridge
+from atelier.models.families.cogvideox.family import CogVideoXAutoencoder
+from atelier.models.families.ltx_video.family import LTXVideoAutoencoder
+from atelier.models.families.mochi.family import MochiAutoencoder
+from atelier.models.families.pyramid_flow.causal_vae import STATISTICS
+from atelier.models.families.pyramid_flow.family import PyramidAutoencoder
+from atelier.models.loading import load
+from atelier.models.streaming import passes
+from atelier.models.streaming.spool import Spool
 from benchmarks.decode import by_the_piece, peak_of
 
 LTX = {f"LTX {version}": version for version in tiny.VERSIONS}
@@ -49,7 +51,7 @@ def latents_of(autoencoder, frames: int, side: int = 2) -> torch.Tensor:
 
 def decoded(autoencoder, latents: torch.Tensor, tile: int | None = None) -> torch.Tensor:
     torch.manual_seed(0)  # some of LTX's decoders add noise
-    return torch.cat(list(streaming.decode(autoencoder, latents, tile)), dim=2)
+    return torch.cat(list(passes.decode(autoencoder, latents, tile)), dim=2)
 
 
 def relative(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -83,7 +85,7 @@ def test_encoding_a_stream_is_encoding_in_one_go(coder, latent_frames, chunk):
     autoencoder, reference = coder
     frames, side = autoencoder.grid.frames(latent_frames), 2 * autoencoder.grid.spatial
     pixels = torch.rand(1, 3, frames + 3, side, side, generator=torch.Generator().manual_seed(2)) * 2 - 1
-    made = streaming.encode(autoencoder, pixels.split(chunk, dim=2), frames, (side, side))
+    made = passes.encode(autoencoder, pixels.split(chunk, dim=2), frames, (side, side))
     pixels = pixels[:, :, :frames]
     if reference is None:
         whole = autoencoder.vae.encoder_step()(pixels, True).chunk(2, dim=1)[0]
@@ -96,7 +98,7 @@ def test_mochis_encoder_looks_back_as_far_as_its_authors_clips_are_long():
     """Exact up to 163 frames; what is beyond sees 43 frames and more of those before: two per cent off."""
     autoencoder = MochiAutoencoder(tiny_mochi.vae().eval())
     pixels = torch.rand(1, 3, 289, 16, 16, generator=torch.Generator().manual_seed(2)) * 2 - 1
-    made = streaming.encode(autoencoder, [pixels], 289, (16, 16))
+    made = passes.encode(autoencoder, [pixels], 289, (16, 16))
     whole, later = (
         autoencoder.normal(autoencoder.vae.encode(part).latent_dist.mode()) for part in (pixels, pixels[:, :, 120:])
     )
@@ -117,7 +119,7 @@ def test_a_stream_that_ends_early_says_so(coder):
     autoencoder, _ = coder
     frames, side = autoencoder.grid.frames(3), autoencoder.grid.spatial
     with pytest.raises(ValueError, match="ended early"):
-        streaming.encode(autoencoder, [torch.zeros(1, 3, frames - 1, side, side)], frames, (side, side))
+        passes.encode(autoencoder, [torch.zeros(1, 3, frames - 1, side, side)], frames, (side, side))
 
 
 def test_what_a_pass_keeps_does_not_grow(coder):
@@ -154,7 +156,7 @@ def cell_bytes(function) -> list[int]:
 @pytest.fixture(scope="module")
 def pocket():
     """The VAE that ships with the pack: trained, so that a picture comes out."""
-    return checkpoint.load_vae(Path(checkpoint.__file__).parent / "pocket")
+    return load.load_vae(Path(load.__file__).parent / "pocket")
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +186,7 @@ def test_tiles_take_the_memory_of_one(coder):
     tile, side = 4 * autoencoder.grid.spatial, 10 * autoencoder.grid.spatial
     in_tiles = partial(by_the_piece, tile=tile)
     of_one, of_nine = (peak_of(autoencoder, (size, size), 3, in_tiles) for size in (tile, side))
-    assert of_nine <= 1.1 * of_one + 7 * streaming.BLENDED * 3 * side**2 * torch.bfloat16.itemsize
+    assert of_nine <= 1.1 * of_one + 7 * passes.BLENDED * 3 * side**2 * torch.bfloat16.itemsize
 
 
 def test_tiles_tell_how_far_they_are_and_can_be_cancelled(pocket, picture, monkeypatch):
@@ -273,7 +275,7 @@ print(sum(len(chunk) for chunk in bridge.decode_stream(vae, torch.zeros(1, 32, 3
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory")
 def test_out_of_memory_of_the_machine_itself():
     """A picture of 640 x 640 in a process that may have so many MiB beyond what 256 x 256 took."""
-    folder, support = Path(checkpoint.__file__).parent / "pocket", Path(__file__).parents[1]
+    folder, support = Path(load.__file__).parent / "pocket", Path(__file__).parents[1]
     command = [sys.executable, "-c", LIMITED, str(folder), "256"]
     exact = os.environ | {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(2**20)}
     run = subprocess.run(command, cwd=support, capture_output=True, text=True, env=exact)

@@ -11,7 +11,7 @@ import quantised
 import safetensors.torch
 import tiny
 import torch
-from atelier.models.lora import Applied
+from atelier.models.loading.lora import Applied
 from atelier.nodes.lora import told
 from reference import relative
 from safetensors.torch import load_file

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from atelier.models import streaming
-from atelier.models.pyramid_flow.autoencoder import CausalVideoVAE
-from atelier.models.streaming import Pass, pieces, run
+from atelier.models.families.pyramid_flow.causal_vae import CausalVideoVAE
+from atelier.models.streaming import passes
+from atelier.models.streaming.passes import Pass, pieces, run
 
 
-class Cut(streaming.Cut):
+class Cut(passes.Cut):
     """As the authors cut: a tile also begins where the one before reaches the end already."""
 
     @property

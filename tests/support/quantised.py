@@ -12,8 +12,8 @@ import tiny_cogvideox
 import tiny_mochi
 import tiny_pyramid
 import torch
-from atelier.models import ltx_video
-from atelier.models.bridge.network import QuantisedLinear
+from atelier.models.bridge.weights import QuantisedLinear
+from atelier.models.families.ltx_video import family as ltx_video
 from benchmarks.layout import in_sat_layout
 from safetensors.torch import save_file
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tiny
 import torch
-from atelier.models import mochi
+from atelier.models.families.mochi import family as mochi
 from benchmarks.layout import genmo_network, in_genmo_layout
 from comfy.ldm.genmo.vae.model import Decoder, Encoder, VideoVAE
 from diffusers import AutoencoderKLMochi, FlowMatchEulerDiscreteScheduler, MochiPipeline, MochiTransformer3DModel

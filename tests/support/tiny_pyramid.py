@@ -6,8 +6,8 @@ from pathlib import Path
 
 import tiny
 import torch
-from atelier.models.pyramid_flow.autoencoder import CausalVideoVAE
-from atelier.models.pyramid_flow.transformer import PyramidDiffusionMMDiT, PyramidFluxTransformer
+from atelier.models.families.pyramid_flow.causal_vae import CausalVideoVAE
+from atelier.models.families.pyramid_flow.transformer import PyramidDiffusionMMDiT, PyramidFluxTransformer
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from atelier.models.pyramid_flow.sampler import STAGES, euler
+from atelier.models.families.pyramid_flow.sampler import STAGES, euler
 from pocket import colours, model, score, tokenizer
 from pocket.pyramid import autoencoder, transformer
 from pocket.world import clips, draw_scenes

@@ -59,11 +59,11 @@ Way = Callable[["nn.Module", torch.Tensor], None]
 
 def autoencoders() -> dict[str, Callable[[], nn.Module]]:
     """Each family's autoencoder with random weights."""
-    from atelier.models.cogvideox import CogVideoXAutoencoder
-    from atelier.models.ltx_video import LTXVideoAutoencoder
-    from atelier.models.mochi import MochiAutoencoder
-    from atelier.models.pyramid_flow.autoencoder import STATISTICS, CausalVideoVAE
-    from atelier.models.pyramid_flow.family import PyramidAutoencoder
+    from atelier.models.families.cogvideox.family import CogVideoXAutoencoder
+    from atelier.models.families.ltx_video.family import LTXVideoAutoencoder
+    from atelier.models.families.mochi.family import MochiAutoencoder
+    from atelier.models.families.pyramid_flow.causal_vae import STATISTICS, CausalVideoVAE
+    from atelier.models.families.pyramid_flow.family import PyramidAutoencoder
     from diffusers import AutoencoderKLCogVideoX, AutoencoderKLLTXVideo, AutoencoderKLMochi
 
     return {
@@ -112,9 +112,9 @@ def grown(name: str, short: int, long: int, picture: tuple[int, int]) -> Figure:
 
 
 def by_the_piece(autoencoder: nn.Module, latents: torch.Tensor, tile: int | None = None) -> None:
-    from atelier.models import streaming
+    from atelier.models.streaming import passes
 
-    for _ in streaming.decode(autoencoder, latents, tile):
+    for _ in passes.decode(autoencoder, latents, tile):
         pass
 
 
@@ -140,13 +140,13 @@ def work_of(autoencoder: nn.Module, picture: tuple[int, int], latent_frames: int
 
 def peak_to_encode(autoencoder: nn.Module, picture: tuple[int, int], latent_frames: int) -> int:
     """The same of encoding, beside the pixels."""
-    from atelier.models import streaming
+    from atelier.models.streaming import passes
 
     size = tuple(side // autoencoder.grid.spatial * autoencoder.grid.spatial for side in picture)
     pixels = torch.empty(1, 3, 1, *size, dtype=torch.bfloat16, device="meta")
     frames = autoencoder.grid.frames(latent_frames)
     with counted(autoencoder, pixels) as (half, allocated):
-        streaming.encode(half, (pixels for _ in range(frames)), frames, size)
+        passes.encode(half, (pixels for _ in range(frames)), frames, size)
     return allocated.peak
 
 
@@ -160,9 +160,9 @@ def counted(autoencoder: nn.Module, given: torch.Tensor) -> Iterator[tuple[nn.Mo
 
 def without_numbers() -> AbstractContextManager:
     """What waits in files may be tensors of the meta device."""
-    from atelier.models import streaming
+    from atelier.models.streaming import passes
 
-    return patch.object(streaming, "Spool", Shapes)
+    return patch.object(passes, "Spool", Shapes)
 
 
 class Shapes:

@@ -62,7 +62,7 @@ def _time(ours: Prepare, plain: Prepare) -> Figure:
 
 
 def _sampled(prepare: Prepare) -> torch.Tensor:
-    from atelier.models.pyramid_flow import sampler
+    from atelier.models.families.pyramid_flow import sampler
 
     settings = sampler.Settings((1, 1, 1), (1, 1, 1))
     return sampler.sample(prepare, _noise(SHAPE), settings, sampler.seeded_block_noise(1))
@@ -70,7 +70,7 @@ def _sampled(prepare: Prepare) -> torch.Tensor:
 
 def _memory_of_frames(ours: Prepare, plain: Prepare) -> list[Figure]:
     """Peak memory of a step of the last resolution, of the last of 31 frames over that of the first."""
-    from atelier.models.pyramid_flow import sampler
+    from atelier.models.families.pyramid_flow import sampler
 
     x = _noise((1, 16, 1, *SHAPE[3:]))
     finished = [sampler.pyramid(x)] * (LONG - 1)
@@ -90,13 +90,13 @@ def _memory_of_frames(ours: Prepare, plain: Prepare) -> list[Figure]:
 
 def _memory_of_decode() -> Figure:
     """Peak memory of decoding 241 frames over that of 25, each piece dropped when the next one comes."""
-    from atelier.models import streaming
+    from atelier.models.streaming import passes
 
     vae = _autoencoder()
 
     def decode(frames: int) -> float:
         latents = _noise((1, 16, frames, 8, 8))
-        return peak(lambda: [piece.shape for piece in streaming.decode(vae, latents)])
+        return peak(lambda: [piece.shape for piece in passes.decode(vae, latents)])
 
     short, long = decode(SHORT), decode(LONG)
     note = f"{short / 1e6:.1f} MB for 25 frames, {long / 1e6:.1f} MB for 241"
@@ -148,14 +148,14 @@ def _guided(run: Callable[[list[torch.Tensor], torch.Tensor], torch.Tensor], his
 
 
 def _network() -> torch.nn.Module:
-    from atelier.models.pyramid_flow.transformer import PyramidFluxTransformer
+    from atelier.models.families.pyramid_flow.transformer import PyramidFluxTransformer
 
     return _random(PyramidFluxTransformer(**NETWORK))
 
 
 def _autoencoder() -> torch.nn.Module:
-    from atelier.models.pyramid_flow.autoencoder import STATISTICS, CausalVideoVAE
-    from atelier.models.pyramid_flow.family import PyramidAutoencoder
+    from atelier.models.families.pyramid_flow.causal_vae import STATISTICS, CausalVideoVAE
+    from atelier.models.families.pyramid_flow.family import PyramidAutoencoder
 
     return PyramidAutoencoder(_random(CausalVideoVAE(**VAE)), STATISTICS["miniflux"])
 

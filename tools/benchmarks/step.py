@@ -125,11 +125,12 @@ def _timed(contenders: dict[str, Step]) -> dict[str, list[float]]:
 
 def our_model(subject: Subject) -> tuple[Any, dict[str, torch.Tensor]]:
     """The MODEL over a random float32 network, and the network's weights."""
-    from atelier.models import bridge, checkpoint
-    from atelier.models.files import Checkpoint, Component
+    from atelier.models import bridge
+    from atelier.models.loading import load
+    from atelier.models.weights.checkpoint import Checkpoint, Component
 
     component = Component("network", (), {}, config=subject.config)
-    family, variant = checkpoint.identify(Checkpoint(Path("random"), component))
+    family, variant = load.identify(Checkpoint(Path("random"), component))
     network = family.network(variant)
     generator = torch.Generator().manual_seed(0)
     state = {
@@ -234,7 +235,7 @@ def _ltx_step(network: torch.nn.Module, subject: Subject, variant: Any) -> Step:
 
 
 def _cogvideox_step(network: torch.nn.Module, subject: Subject, variant: Any) -> Step:
-    from atelier.models.cogvideox import fitted
+    from atelier.models.families.cogvideox.family import fitted
     from diffusers import CogVideoXDDIMScheduler
     from diffusers.models.embeddings import get_3d_rotary_pos_embed
 
@@ -319,7 +320,7 @@ MOCHI = {
 
 def subjects() -> list[Subject]:
     """LTX Video and CogVideoX (at the middle of its 50 steps): 192 tokens; Mochi 1, whose layers are larger: 72."""
-    from atelier.models import cogvideox
+    from atelier.models.families.cogvideox import family as cogvideox
     from diffusers import CogVideoXDDIMScheduler
 
     scheduler = CogVideoXDDIMScheduler.from_config(dict(cogvideox.SCHEDULER))

@@ -65,7 +65,7 @@ def extend(studio: Studio, number: int, direction: str) -> Made:
 
 def loop(studio: Studio, number: int, seam: str) -> Made:
     import torch
-    from atelier.models.shots import SEAMS
+    from atelier.editing.changes import SEAMS
 
     made, moved = round(SEAMS[seam] * FPS), STEP  # frames; half of what is kept comes behind the seam
     scene, frames = source(number, (*SIDEWAYS, "grow"), made + 2 * moved + 1)

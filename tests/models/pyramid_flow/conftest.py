@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from atelier.models.pyramid_flow.autoencoder import CausalVideoVAE
-from atelier.models.pyramid_flow.transformer import PyramidDiffusionMMDiT, PyramidFluxTransformer
+from atelier.models.families.pyramid_flow.causal_vae import CausalVideoVAE
+from atelier.models.families.pyramid_flow.transformer import PyramidDiffusionMMDiT, PyramidFluxTransformer
 from safetensors.torch import load_file
 
 GOLDENS = Path(__file__).parent / "goldens"

@@ -6,13 +6,8 @@ import copy
 
 import pytest
 import torch
-from atelier.models.pyramid_flow.autoencoder import (
-    STATISTICS,
-    CausalVideoVAE,
-    denormalised,
-    normalised,
-)
-from atelier.models.streaming import pieces
+from atelier.models.families.pyramid_flow.causal_vae import STATISTICS, CausalVideoVAE, denormalised, normalised
+from atelier.models.streaming.passes import pieces
 from pyramid_vae import decode, encode
 
 TOLERANCE = 2e-5

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from atelier.models import streaming
-from atelier.models.files import Checkpoint, Component
-from atelier.models.pyramid_flow import family as pyramid_flow
-from atelier.models.pyramid_flow.autoencoder import STATISTICS, normalised
-from atelier.models.pyramid_flow.family import OPTION, Seen, sample_shot
-from atelier.models.pyramid_flow.transformer import PyramidDiffusionMMDiT
+from atelier.models.families.pyramid_flow import family as pyramid_flow
+from atelier.models.families.pyramid_flow.causal_vae import STATISTICS, normalised
+from atelier.models.families.pyramid_flow.family import OPTION, Seen, sample_shot
+from atelier.models.families.pyramid_flow.transformer import PyramidDiffusionMMDiT
+from atelier.models.streaming import passes
+from atelier.models.weights.checkpoint import Checkpoint, Component
 from safetensors.torch import save_file
 
 MINIFLUX, SD3 = pyramid_flow.FAMILIES
@@ -109,8 +109,8 @@ def test_autoencoder_from_a_file(tmp_path, family, vae, golden):
     record, statistics = golden("vae"), STATISTICS[family.name.split()[-1].lower()]
     mean = normalised(record["moments_9"].chunk(2, dim=1)[0], statistics)
     latents = normalised(record["z_9"], statistics)
-    assert (streaming.encode(built, [record["x_9"]], 9, record["x_9"].shape[3:]) - mean).abs().max() <= 1e-4
-    assert (torch.cat(list(streaming.decode(built, latents)), dim=2) - record["decoded_9"]).abs().max() <= 1e-4
+    assert (passes.encode(built, [record["x_9"]], 9, record["x_9"].shape[3:]) - mean).abs().max() <= 1e-4
+    assert (torch.cat(list(passes.decode(built, latents)), dim=2) - record["decoded_9"]).abs().max() <= 1e-4
     assert family.autoencoder(Component("VAE", (), {"encoder.conv_in.weight": (1,)}), variant()) is None
 
 

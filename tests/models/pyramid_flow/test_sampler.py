@@ -5,9 +5,9 @@ from __future__ import annotations
 import pyramid_vae
 import pytest
 import torch
-from atelier.models.pyramid_flow import sampler
-from atelier.models.pyramid_flow.autoencoder import STATISTICS, denormalised, normalised
-from atelier.models.pyramid_flow.sampler import Progress, Settings, sample, seeded_block_noise
+from atelier.models.families.pyramid_flow import sampler
+from atelier.models.families.pyramid_flow.causal_vae import STATISTICS, denormalised, normalised
+from atelier.models.families.pyramid_flow.sampler import Progress, Settings, sample, seeded_block_noise
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
 LATENTS_TOLERANCE = 1e-3  # of values of order 20, after up to 40 steps under guidance 7

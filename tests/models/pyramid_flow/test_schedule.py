@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from atelier.models.pyramid_flow.sampler import block_correlated, euler, pyramid, seeded_block_noise
-from atelier.models.pyramid_flow.schedule import pyramid_stages, stage_sigmas
+from atelier.models.families.pyramid_flow.sampler import block_correlated, euler, pyramid, seeded_block_noise
+from atelier.models.families.pyramid_flow.schedule import pyramid_stages, stage_sigmas
 
 STAGES = pyramid_stages()
 

@@ -11,7 +11,7 @@ import tiny
 import tiny_pyramid
 import torch
 from atelier.models import bridge
-from atelier.models.pyramid_flow.family import TEXT
+from atelier.models.families.pyramid_flow.family import TEXT
 from transformers import CLIPTokenizer
 
 PROMPTS = ["", "a red circle moving left", "a " * 300]

@@ -6,8 +6,8 @@ import copy
 
 import pytest
 import torch
-from atelier.models.pyramid_flow import transformer
-from atelier.models.pyramid_flow.transformer import PyramidDiffusionMMDiT, PyramidFluxTransformer
+from atelier.models.families.pyramid_flow import transformer
+from atelier.models.families.pyramid_flow.transformer import PyramidDiffusionMMDiT, PyramidFluxTransformer
 
 PUBLISHED = {"miniflux_transformer": PyramidFluxTransformer, "sd3_transformer": PyramidDiffusionMMDiT}
 VARIANTS = pytest.mark.parametrize("variant", ["flux", "sd3"])

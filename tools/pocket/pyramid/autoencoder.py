@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from atelier.models.pyramid_flow.autoencoder import STATISTICS, CausalVideoVAE, denormalised, normalised
+from atelier.models.families.pyramid_flow.causal_vae import STATISTICS, CausalVideoVAE, denormalised, normalised
 from torch import Tensor, nn
 
 from pocket.world import clips

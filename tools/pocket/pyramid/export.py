@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import torch
-from atelier.models.pyramid_flow.autoencoder import CausalVideoVAE
+from atelier.models.families.pyramid_flow.causal_vae import CausalVideoVAE
 from safetensors.torch import save_file
 from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel
 

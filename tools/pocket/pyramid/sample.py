@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from atelier.models.pyramid_flow import sampler
-from atelier.models.pyramid_flow.autoencoder import CausalVideoVAE
-from atelier.models.pyramid_flow.family import settings
-from atelier.models.pyramid_flow.transformer import PyramidFluxTransformer
+from atelier.models.families.pyramid_flow import sampler
+from atelier.models.families.pyramid_flow.causal_vae import CausalVideoVAE
+from atelier.models.families.pyramid_flow.family import settings
+from atelier.models.families.pyramid_flow.transformer import PyramidFluxTransformer
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, T5EncoderModel
 

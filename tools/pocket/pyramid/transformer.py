@@ -9,10 +9,10 @@ import random
 from pathlib import Path
 
 import torch
-from atelier.models.pyramid_flow.autoencoder import CausalVideoVAE
-from atelier.models.pyramid_flow.sampler import STAGES, history, pyramid
-from atelier.models.pyramid_flow.schedule import TRAINING_STEPS, Stage
-from atelier.models.pyramid_flow.transformer import PyramidFluxTransformer
+from atelier.models.families.pyramid_flow.causal_vae import CausalVideoVAE
+from atelier.models.families.pyramid_flow.sampler import STAGES, history, pyramid
+from atelier.models.families.pyramid_flow.schedule import TRAINING_STEPS, Stage
+from atelier.models.families.pyramid_flow.transformer import PyramidFluxTransformer
 from torch import Tensor
 from torch.nn.functional import interpolate
 from tqdm import tqdm

@@ -1,0 +1,232 @@
+"""The API described in OpenAPI 3.1, from the same models that read the requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from .. import catalogue
+from ..request import fields as wire
+from . import prompts
+
+Json = dict[str, Any]
+
+
+def _record(**properties: Json) -> Json:
+    """An object that has all of these keys."""
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+_TEXT, _WHOLE, _STAMP = {"type": "string"}, {"type": "integer"}, {"type": ["integer", "null"]}
+_ID = {"name": "id", "in": "path", "required": True, "schema": _TEXT}
+
+_NUMBER, _MAYBE_TEXT = {"type": ["number", "null"]}, {"type": ["string", "null"]}
+
+_ERROR = _record(error=_record(message=_TEXT, type=_TEXT, param=_MAYBE_TEXT, code=_MAYBE_TEXT))
+_VIDEO: Json = _record(
+    id={"type": "string", "pattern": "^video_[0-9a-f]{32}$"},
+    object={"const": "video"},
+    model=_TEXT,
+    status={"enum": ["queued", "in_progress", "completed", "failed"]},
+    progress={"type": "integer", "minimum": 0, "maximum": 100},
+    created_at=_WHOLE,
+    completed_at=_STAMP,
+    expires_at=_STAMP,
+    prompt=_MAYBE_TEXT,
+    size={**_TEXT, "description": "WIDTHxHEIGHT; 'auto' where the model decides, until it is made"},
+    seconds={**_TEXT, "description": "of the whole video; 'auto' as for size"},
+    remixed_from_video_id=_MAYBE_TEXT,
+    error={"anyOf": [_record(code=_TEXT, message=_TEXT), {"type": "null"}]},
+    operation={**_TEXT, "description": "the name of the graph that makes it"},
+    queue_position={**_STAMP, "description": "1 is next; null when it does not wait"},
+    step={**_STAMP, "description": "of `steps`, of the node that is at work now; null when none counts"},
+    steps=_STAMP,
+    started_at=_STAMP,
+    warnings={"type": "array", "items": _TEXT},
+    local_model=_TEXT,
+    seed=_WHOLE,
+    **{name: _NUMBER for name in ("fps", "num_frames", "num_inference_steps", "guidance_scale", "strength")},
+    **{name: _MAYBE_TEXT for name in ("negative_prompt", "style", "direction", "loop", "storyboard")},
+)
+_VIDEO["properties"] |= {
+    "duration": {"type": "number", "description": "seconds, exactly, of a completed video"},
+    "variations": {"type": "array", "items": _TEXT, "description": "the ids of all jobs of a request with n"},
+    "characters": {"type": "array", "items": _record(id=_TEXT, name=_TEXT, used_as={"const": "first_frame"})},
+}
+_CHARACTER = _record(
+    id=_TEXT,
+    object={"const": "character"},
+    name=_TEXT,
+    created_at=_WHOLE,
+    used_as={"const": "first_frame", "description": "how it reaches a video: its picture is the first frame"},
+)
+_FEATURE = _record(supported={"type": "boolean"}, note=_MAYBE_TEXT)
+
+_EXPANSION: Json = {
+    "type": "object",
+    "required": ["object", "prompt", "original", "expander", "model", "seed", "warnings"],
+    "properties": {
+        "object": {"const": "prompt.expansion"},
+        **dict.fromkeys(("prompt", "original", "expander", "model"), _TEXT),
+        "seed": {"type": "integer"},
+        "warnings": {"type": "array", "items": _TEXT},
+    },
+}
+_EXPANDER: Json = {
+    "type": "object",
+    "required": ["id", "object", "default"],
+    "properties": {"id": _TEXT, "object": {"const": "prompt.expander"}, "default": {"type": "boolean"}},
+}
+_MODEL: Json = _record(
+    id=_TEXT,
+    object={"const": "model"},
+    created={"type": "integer"},
+    owned_by=_TEXT,
+    local_model={**_TEXT, "description": "what Load Video Model shows in its list"},
+    name=_MAYBE_TEXT,
+    family=_MAYBE_TEXT,
+    problem={**_MAYBE_TEXT, "description": "why this file cannot be used"},
+    defaults=_record(
+        size=_MAYBE_TEXT,
+        seconds=_NUMBER,
+        num_frames=_NUMBER,
+        fps=_NUMBER,
+        num_inference_steps=_NUMBER,
+        guidance_scale=_NUMBER,
+        negative_prompt=_MAYBE_TEXT,
+    ),
+    limits=_record(max_pixels=_NUMBER, max_seconds=_NUMBER, max_frames=_NUMBER),
+    multiples=_record(
+        side={**_NUMBER, "description": "widths and heights are multiples of it; others move to the nearest"},
+        frames={**_NUMBER, "description": "frame counts are one more than a multiple of it"},
+    ),
+    sizes={"type": "array", "items": _TEXT, "description": "the usual aspects at the model's own number of pixels"},
+    features=_record(**dict.fromkeys(catalogue.FEATURES, _FEATURE)),
+    styles={"type": "array", "items": _TEXT},
+)
+
+
+def description() -> Json:
+    """The whole document. Addresses are relative to /v1, where it is served."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Atelier's Videos API", "version": "1"},
+        "servers": [{"url": "/v1"}],
+        "security": [{}, {"key": []}],
+        "paths": {
+            "/videos": {
+                "post": _call("create", "Video", _shot("input_reference", "last_frame")),
+                "get": _call("list", "VideoList", parameters=_query(wire.Page)),
+            },
+            "/videos/edits": {"post": _call("edit", "Video", _shot("video", required=["video"]))},
+            "/videos/extensions": {"post": _call("extend", "Video", _shot("video", required=["video"]))},
+            "/videos/characters": {
+                "post": _call("createCharacter", "Character", _body(wire.Named, ["video"], ["video"]))
+            },
+            "/videos/characters/{id}": {
+                "get": _call("getCharacter", "Character", parameters=[_ID]),
+                "delete": _call("deleteCharacter", "DeletedCharacter", parameters=[_ID]),
+            },
+            "/videos/{id}": {
+                "get": _call("retrieve", "Video", parameters=[_ID]),
+                "delete": _call("delete", "Deleted", parameters=[_ID]),
+            },
+            "/videos/{id}/content": {"get": _content()},
+            "/videos/{id}/remix": {"post": _call("remix", "Video", _shot(), [_ID])},
+            "/videos/{id}/cancel": {"post": _call("cancel", "Video", parameters=[_ID])},
+            "/prompts/expand": {"post": _call("expandPrompt", "Expansion", _body(prompts.Wanted, [], []))},
+            "/prompts/expanders": {"get": _call("listExpanders", "ExpanderList")},
+            "/openapi.json": {"get": _described()},
+            "/models": {"get": _call("listModels", "ModelList")},
+            "/models/{id}": {"get": _call("getModel", "Model", parameters=[_ID])},
+        },
+        "components": {
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "schemas": {
+                "Video": _VIDEO,
+                "VideoList": _list("Video", first_id=_MAYBE_TEXT, last_id=_MAYBE_TEXT, has_more={"type": "boolean"}),
+                "Deleted": _record(id=_TEXT, object={"const": "video.deleted"}, deleted={"const": True}),
+                "Character": _CHARACTER,
+                "DeletedCharacter": _record(id=_TEXT, object={"const": "character.deleted"}, deleted={"const": True}),
+                "Model": _MODEL,
+                "ModelList": _list("Model"),
+                "Expansion": _EXPANSION,
+                "Expander": _EXPANDER,
+                "ExpanderList": _list("Expander"),
+                "Error": _ERROR,
+                "Card": wire.Card.model_json_schema(),
+            },
+        },
+    }
+
+
+def _list(name: str, **more: Json) -> Json:
+    entries = {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}}
+    return _record(object={"const": "list"}, data=entries, **more)
+
+
+def _json(name: str) -> Json:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
+
+
+_LEADS_TO = {
+    "Video": ("retrieve", "delete", "content", "remix", "cancel"),
+    "Character": ("getCharacter", "deleteCharacter"),
+}
+"""The calls that take the id of an answer."""
+
+
+def _call(name: str, answer: str, body: Json | None = None, parameters: list[Json] | None = None) -> Json:
+    call: Json = {"operationId": name, "parameters": parameters or []}
+    found: Json = {"description": answer, "content": _json(answer)}
+    if body:
+        call["requestBody"] = body
+        links = {
+            to: {"operationId": to, "parameters": {"id": "$response.body#/id"}} for to in _LEADS_TO.get(answer, ())
+        }
+        found |= {"links": links} if links else {}
+    return call | {"responses": {"200": found} | _errors()}
+
+
+def _content() -> Json:
+    variant = {"name": "variant", "in": "query", "schema": {"enum": ["video", "thumbnail", "spritesheet", "preview"]}}
+    kinds = ("video/mp4", "video/webm", "image/webp", "image/jpeg", "application/octet-stream")
+    answer = {"description": "The file", "content": {kind: {} for kind in kinds}}
+    responses = {"200": answer, "206": answer, "416": {"description": "No such range"}} | _errors()
+    return {"operationId": "content", "parameters": [_ID, variant], "responses": responses}
+
+
+def _described() -> Json:
+    answer = {"description": "This document", "content": {"application/json": {"schema": {"type": "object"}}}}
+    return {"operationId": "describe", "responses": {"200": answer} | _errors()}
+
+
+def _errors() -> Json:
+    return {"4XX": {"description": "An error", "content": _json("Error")}}
+
+
+def _shot(*files: str, required: list[str] | None = None) -> Json:
+    return _body(wire.Shot, list(files), required or [])
+
+
+def _body(model: type[BaseModel], files: list[str], required: list[str]) -> Json:
+    """The same fields as JSON and as multipart, where some may be files."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs", None)  # they are among the components
+    for field in schema["properties"].values():
+        if any(kind.get("type") in ("integer", "number") for kind in field.get("anyOf", ())):
+            field["anyOf"].append(_TEXT)  # forms, and OpenAI's `seconds`, send numbers as text
+    schema["required"] = sorted({*schema.get("required", []), *required})
+    binary = {name: {"type": "string", "contentMediaType": "application/octet-stream"} for name in files}
+    multipart = schema | {"properties": schema["properties"] | binary}
+    kinds: Json = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": multipart}}
+    if not required:
+        for kind in kinds.values():
+            kind["example"] = {"prompt": "a red circle moving left"}
+    return {"required": True, "content": kinds}
+
+
+def _query(model: type[BaseModel]) -> list[Json]:
+    fields = model.model_json_schema()["properties"]
+    return [{"name": name, "in": "query", "schema": schema} for name, schema in fields.items()]

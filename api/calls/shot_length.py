@@ -1,0 +1,53 @@
+"""How long a shot will be, before it is made: asked by the storyboard's time line in the browser (web/storyboard/)."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from server import PromptServer
+
+from ...models.loading import load
+from ...models.weights import checkpoint as files
+from ...nodes.latent import length_of
+from ...nodes.load import model_choices, model_path
+
+ADDRESS = "/atelier/shot"
+
+
+def register() -> None:
+    """Hang the address on ComfyUI's server, if there is one in this process."""
+    host = getattr(PromptServer, "instance", None)
+    if host is not None:
+        host.routes.get(ADDRESS)(answer)
+
+
+async def answer(request: web.Request) -> web.Response:
+    """A model by its name in Load Video Model, and seconds, frames, fps of Empty Video Latent -> `shot` as JSON.
+
+    400 for what is no number, 404 for a model that is not there or of no family this pack knows.
+    """
+    try:
+        asked = {name: kind(request.query.get(name, 0)) for name, kind in NUMBERS.items()}
+    except ValueError as error:
+        return web.json_response({"error": f"{error}; expected numbers: {', '.join(NUMBERS)}"}, status=400)
+    try:
+        return web.json_response(await asyncio.to_thread(shot, request.query.get("model", ""), **asked))
+    except (files.CheckpointError, OSError) as error:
+        return web.json_response({"error": str(error)}, status=404)
+
+
+NUMBERS = {"seconds": float, "frames": int, "fps": float}
+
+
+def shot(model: str, seconds: float, frames: int, fps: float) -> dict[str, float]:
+    """Frames, frames per second, seconds, and how many frames a latent frame after the first holds.
+
+    Only the headers of the model's files are read. Raises CheckpointError, OSError.
+    """
+    if model not in model_choices():
+        raise files.CheckpointError(f"There is no model '{model}' in Load Video Model.")
+    _, variant = load.identify(files.open_checkpoint(model_path(model)))
+    legal, rate = length_of(variant, seconds, frames, fps)
+    return {"frames": legal, "fps": rate, "seconds": legal / rate, "latent_frame": variant.grid.temporal}

@@ -1,0 +1,133 @@
+"""What /v1/models says: the names a request can use, what model stands behind each, and what that can do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from typing import Any
+
+from . import about, settings
+from .errors import ApiError
+from .graphs import comfy_queue, marks
+from .settings import LocalModel
+
+Json = dict[str, Any]
+
+LOADER = "AtelierLoadVideoModel"
+ASPECTS = ((16, 9), (9, 16), (1, 1), (4, 3), (3, 4))
+
+FEATURES: dict[str, tuple[str, str, str | None]] = {
+    "input_reference": ("generate", "image", "first_frame"),
+    "last_frame": ("generate", "last_frame", "last_frame"),
+    "loop": ("generate", "loop", "loop"),
+    "storyboard": ("storyboard", "storyboard", None),
+    "style": ("generate", "style", None),
+    "negative_prompt": ("generate", "negative_prompt", None),
+    "num_inference_steps": ("generate", "num_inference_steps", None),
+    "guidance_scale": ("generate", "guidance_scale", None),
+    "fps": ("generate", "fps", None),
+    "seed": ("generate", "seed", None),
+    "edit": ("edit", "video", "edit"),
+    "strength": ("edit", "strength", "edit"),
+    "extend": ("extend", "video", "forward"),
+    "extend_backward": ("extend", "direction", "backward"),
+}
+"""What can be asked for: which graph must listen to which field, and which of the model's abilities it takes."""
+
+_looked_at: set[str] = set()
+
+
+async def names() -> list[str]:
+    """What a request can name: the owner's and OpenAI's names, then whatever Load Video Model has in its list."""
+    return [*settings.current().names(), *await _choices()]
+
+
+async def local_model(name: str) -> LocalModel:
+    """The model that a request's name stands for. Raises ApiError 404."""
+    local = settings.current().local(name)
+    if local is None and name in await _choices():
+        local = next((m for m in settings.BUILT_IN.values() if m.model == name), LocalModel(model=name))
+    if local is None:
+        raise ApiError(404, "model_not_found", f"The model '{name[:100]}' does not exist; see /v1/models.", "model")
+    return local
+
+
+async def _choices() -> list[str]:
+    return await comfy_queue.choices(LOADER, "model")
+
+
+async def entry(name: str) -> Json:
+    """A model as /v1/models shows it. Raises ApiError 404."""
+    local = await local_model(name)
+    known = await facts(local.model)
+    shown = {"id": name, "object": "model", "created": 0, "owned_by": "atelier", "local_model": local.model}
+    shown |= {"name": known.get("name"), "family": known.get("family"), "problem": known.get("problem")}
+    limits = {"max_pixels": local.max_pixels, "max_seconds": local.max_seconds, "max_frames": local.max_frames}
+    multiples = {"side": known.get("sides"), "frames": known.get("frames")}
+    shown |= {"defaults": _defaults(local, known), "limits": limits, "multiples": multiples}
+    listening = {operation: await _graph(operation) for operation, _, _ in FEATURES.values()}
+    styles = listening["generate"].choices("style") if isinstance(listening["generate"], marks.Graph) else []
+    return shown | {"sizes": _sizes(local, known), "features": _features(listening, known), "styles": styles}
+
+
+async def facts(choice: str) -> Json:
+    """What is known of a choice of Load Video Model; {"problem": why not} where its file cannot be used."""
+    try:
+        if choice in _looked_at:  # what is remembered of it is told at once
+            return about(choice)
+        known = await asyncio.to_thread(about, choice)
+        _looked_at.add(choice)
+        return known
+    except Exception as error:  # a stranger's file: whatever is wrong with it, the list of models goes on
+        logging.info("Atelier: %s: %s", choice, error)
+        return {"problem": str(error) or type(error).__name__}
+
+
+def _defaults(local: LocalModel, known: Json) -> Json:
+    """What is used where a request says nothing; null where that is not known before the model is loaded."""
+    kept = ("num_frames", "fps", "num_inference_steps", "guidance_scale", "negative_prompt")
+    found = {"size": local.size, "seconds": local.seconds} | {name: known.get(name) for name in kept}
+    if not found["size"] and known.get("width"):
+        found["size"] = f"{known['width']}x{known['height']}"
+    if found["fps"]:
+        found["seconds"] = found["seconds"] or round(found["num_frames"] / found["fps"], 3)
+    return found
+
+
+def _sizes(local: LocalModel, known: Json) -> list[str]:
+    """Sizes of the usual aspects, of about as many pixels as the model was made for and not more than it may have."""
+    if "sides" not in known:
+        return [local.size] if local.size else []
+    step, pixels = known["sides"], known["width"] * known["height"]
+    most = min(pixels, local.max_pixels or pixels)
+    found = [_defaults(local, known)["size"]]
+    for wide, high in ASPECTS:
+        unit = math.sqrt(most / (wide * high))
+        width, height = (max(step, round(side * unit / step) * step) for side in (wide, high))
+        if local.max_pixels and width * height > local.max_pixels:
+            width, height = (max(step, int(side * unit / step) * step) for side in (wide, high))
+        found.append(f"{width}x{height}")
+    return list(dict.fromkeys(found))
+
+
+async def _graph(operation: str) -> marks.Graph | str:
+    """The graph of an operation, or why it cannot be used."""
+    try:
+        return await marks.load(operation)
+    except ApiError as error:
+        return error.message
+
+
+def _features(listening: dict[str, marks.Graph | str], known: Json) -> Json:
+    found = {}
+    for feature, (operation, field, ability) in FEATURES.items():
+        graph = listening[operation]
+        able = known.get("abilities", {}).get(ability, {"possible": "problem" not in known, "note": ""})
+        note = known.get("problem") or able["note"]
+        if isinstance(graph, str):
+            able, note = {"possible": False}, graph
+        elif field not in graph.fields():
+            able, note = {"possible": False}, f"The graph {operation} has no use for it."
+        found[feature] = {"supported": able["possible"], "note": note or None}
+    return found

@@ -1,0 +1,176 @@
+"""ComfyUI's own queue, from inside its process: the one file of this room that knows how ComfyUI runs a graph.
+
+Graphs go in through the handler that ComfyUI registered for POST /prompt, so that hooks, checks and the form of a queue
+item stay ComfyUI's business, whatever its version.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from comfy_execution.progress import NodeState, ProgressHandler, get_progress_state
+
+import nodes
+from server import PromptServer
+
+from ..errors import ApiError
+
+Json = dict[str, Any]
+
+CLIENT = "atelier-videos-api"
+"""A client id: without one ComfyUI 0.3.75 gives no outputs for a graph it has in its cache."""
+
+
+class _Request:
+    """As much of a request as ComfyUI's handlers look at."""
+
+    headers: dict[str, str] = {}
+
+    def __init__(self, body: Json | None = None, **match_info: str) -> None:
+        self._body, self.match_info = body, match_info
+
+    async def json(self) -> Json | None:
+        return self._body
+
+
+def _handler(method: str, path: str):
+    for route in PromptServer.instance.routes:
+        if isinstance(route, web.RouteDef) and (route.method, route.path) == (method, path):
+            return route.handler
+    raise ApiError(501, "unsupported_comfyui", f"This ComfyUI has no {method} {path}; Atelier needs 0.3.75 or newer.")
+
+
+async def submit(prompt_id: str, prompt: Json, extra: Json, front: bool = False) -> None:
+    """Queue a graph, `front`: before those that wait. `extra` is written into the files it saves.
+
+    Raises ApiError where ComfyUI refuses the graph.
+    """
+    more = {"extra_pnginfo": extra, "preview_method": "auto"}  # newer ComfyUI makes previews for whoever asks
+    body = {"prompt": prompt, "prompt_id": prompt_id, "client_id": CLIENT, "extra_data": more}
+    body |= {"front": True} if front else {}
+    answer = await _handler("POST", "/prompt")(_Request(body))
+    if answer.status != 200:
+        raise _refusal(json.loads(answer.text), prompt)
+
+
+def _refusal(answer: Json, prompt: Json) -> ApiError:
+    """ComfyUI's complaints in one message."""
+    lines = []
+    for node_id, report in (answer.get("node_errors") or {}).items():
+        title = (prompt.get(node_id) or {}).get("_meta", {}).get("title") or report.get("class_type", node_id)
+        lines += [f"{title}: {error['message']}: {error['details']}" for error in report.get("errors", [])]
+    reason = "; ".join(lines) or (answer.get("error") or {}).get("message", "no reason given")
+    return ApiError(400, "graph_refused", f"ComfyUI refused the graph: {reason}")
+
+
+async def schemas(types: set[str]) -> Json:
+    """What /object_info says about these nodes; a type that ComfyUI does not know is left out."""
+    handler, found = _handler("GET", "/object_info/{node_class}"), {}
+    for name in sorted(types):
+        found |= json.loads((await handler(_Request(node_class=name))).text)
+    return found
+
+
+async def choices(node_type: str, name: str) -> list[str]:
+    """What a node's list has to choose from."""
+    kind, options = (await schemas({node_type}))[node_type]["input"]["required"][name]
+    return kind if isinstance(kind, list) else options["options"]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Who runs and who waits, at one moment; the waiting in the order in which they will run."""
+
+    running: frozenset[str]
+    waiting: tuple[str, ...]
+
+    def __contains__(self, prompt_id: str) -> bool:
+        return prompt_id in self.running or prompt_id in self.waiting
+
+
+def snapshot() -> Snapshot:
+    running, waiting = PromptServer.instance.prompt_queue.get_current_queue_volatile()
+    return Snapshot(frozenset(item[1] for item in running), tuple(item[1] for item in sorted(waiting, key=_number)))
+
+
+def busy() -> bool:
+    """Whether anything runs or waits."""
+    now = snapshot()
+    return bool(now.running or now.waiting)
+
+
+def _number(item: tuple) -> float:
+    return item[0]
+
+
+def outcome(prompt_id: str) -> Json | None:
+    """ComfyUI's record of a graph that has ended, or None."""
+    return PromptServer.instance.prompt_queue.get_history(prompt_id=prompt_id).get(prompt_id)
+
+
+def forget(prompt_id: str) -> None:
+    """Take a graph that has ended out of ComfyUI's history."""
+    PromptServer.instance.prompt_queue.delete_history_item(prompt_id)
+
+
+class _Preview(ProgressHandler):
+    """Keeps the newest picture that a running graph shows of its work."""
+
+    picture = None
+
+    def update_handler(self, node_id, value, max_value, state, prompt_id, image=None) -> None:
+        if image is not None:
+            self.picture = image[1]
+
+
+def preview(prompt_id: str):
+    """The newest preview of a running graph, a PIL image; None before the first, and where ComfyUI makes none."""
+    state = get_progress_state()
+    watcher = state.handlers.get(__name__)
+    return watcher.picture if watcher is not None and state.prompt_id == prompt_id else None
+
+
+def watch_previews(prompt_id: str) -> None:
+    """Begin to keep previews of a running graph; ComfyUI forgets its watchers with every graph."""
+    state = get_progress_state()
+    if state.prompt_id == prompt_id and __name__ not in state.handlers:
+        # A new dict: ComfyUI's own thread may be going through the old one, and would fail the graph if it grew.
+        state.handlers = {**state.handlers, __name__: _Preview(__name__)}
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How far a running graph is: `done` of `all` steps over the nodes that count theirs, and the same of the one at
+    work now (`at` of `of`; 0 of 0 while none counts)."""
+
+    done: float = 0
+    all: float = 0
+    at: int = 0
+    of: int = 0
+
+
+def steps(prompt_id: str) -> Steps:
+    state = get_progress_state()
+    if state.prompt_id != prompt_id:
+        return Steps()
+    counting = [node for node in list(state.nodes.values()) if node["max"] > 1]
+    now = next((node for node in counting if node["state"] is NodeState.Running), {"value": 0, "max": 0})
+    done, whole = (sum(node[key] for node in counting) for key in ("value", "max"))
+    return Steps(done, whole, int(now["value"]), int(now["max"]))
+
+
+def withdraw(prompt_id: str) -> bool:
+    """Take a waiting graph out of the queue, or interrupt it if it runs; whether it was still waiting."""
+    queue = PromptServer.instance.prompt_queue
+    if queue.delete_queue_item(lambda item: item[1] == prompt_id):
+        return True
+    if hasattr(queue, "interrupt_if_running"):
+        queue.interrupt_if_running(prompt_id)
+    else:
+        with queue.mutex:  # so that the interrupt cannot hit the next graph
+            if any(item[1] == prompt_id for item in queue.currently_running.values()):
+                nodes.interrupt_processing()
+    return False

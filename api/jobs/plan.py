@@ -1,0 +1,143 @@
+"""The numbers of a shot: what a graph is given, from the request, the model, and the clip that is changed."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from .. import files
+from ..errors import bad
+from ..graphs import marks
+from ..request import fields
+from ..settings import LocalModel
+
+Json = dict[str, Any]
+
+CONTEXT_SECONDS = 1.0
+"""How much of a clip the model sees of what it is to go on from."""
+FRAME_STEP = 8
+"""Frames by which a clip grows where the model does not say: right for most."""
+SEAM = "normal"
+"""Of `loop: true`; Loop Shot's other words may stand there instead."""
+
+_TIME = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*s?\b")
+
+
+def values(
+    operation: str, shot: fields.Shot, local: LocalModel, known: Json, clip: files.Clip | None
+) -> tuple[Json, list[str]]:
+    """(what the graph of `operation` is given, what had to be made smaller). Raises ApiError.
+
+    Beside `graphs.FIELDS` there is "whole": the seconds of the finished video, where they are known.
+    known: what catalogue.facts says of the model. clip: the one to be changed or gone on from.
+    """
+    found = {name: getattr(shot, name, None) for name in marks.FIELDS}
+    found |= {"model": local.model, "loop": SEAM if shot.loop is True else shot.loop or None}
+    if shot.size:
+        found["width"], found["height"] = fields.sides(shot.size)
+    if clip is not None:
+        found |= {"width": found["width"] or clip.width, "height": found["height"] or clip.height}
+    elif not found["width"] and not found["height"] and local.size:
+        found["width"], found["height"] = fields.sides(local.size)
+    warnings = _limit_size(found, local) + _LENGTHS[operation](found, local, known, clip)
+    if "whole" not in found:
+        counted = found["num_frames"] / found["fps"] if found["num_frames"] and found["fps"] else None
+        found["whole"] = found["seconds"] or counted
+    return found, warnings
+
+
+def _limit_size(found: Json, local: LocalModel) -> list[str]:
+    """Bring the size down to what the model is asked for at most; says what was changed."""
+    width, height = found["width"], found["height"]
+    if not (width and height and local.max_pixels) or width * height <= local.max_pixels:
+        return []
+    scale = math.sqrt(local.max_pixels / (width * height))
+    found["width"], found["height"] = (max(8, round(side * scale / 8) * 8) for side in (width, height))
+    return [f"size {width}x{height} is too large for {local.model}: {found['width']}x{found['height']}."]
+
+
+def _limit_length(found: Json, local: LocalModel) -> list[str]:
+    warnings = []
+    for name, most in (("seconds", local.max_seconds), ("num_frames", local.max_frames)):
+        if most and found[name] and found[name] > most:
+            warnings.append(f"{name} {found[name]:g} is too long for {local.model}: {most:g}.")
+            found[name] = most
+    return warnings
+
+
+def _generated(found: Json, local: LocalModel, known: Json, clip: None) -> list[str]:
+    if not found["num_frames"] and not found["seconds"]:
+        found["seconds"] = local.seconds
+    return _limit_length(found, local)
+
+
+def _boarded(found: Json, local: LocalModel, known: Json, clip: None) -> list[str]:
+    """A board as Storyboard reads it; the prompt is what is seen before its first card."""
+    lines = [line for line in found["storyboard"].splitlines() if line.strip()]
+    times = [float(time[1]) for line in lines if (time := _TIME.match(line))]
+    if lines and len(times) == len(lines) and min(times) > 0:
+        lines.insert(0, f"0s: {' '.join(found['prompt'].split())}")
+    found["storyboard"] = "\n".join(lines)
+    last = max(times, default=0.0)
+    rate = found["fps"] or known.get("fps")
+    if not found["num_frames"] and not found["seconds"]:
+        usual = local.seconds or (known["num_frames"] / rate if rate else 0)
+        found["seconds"] = usual if usual > last else last + 1
+    warnings = _limit_length(found, local)
+    seconds = found["num_frames"] / rate if found["num_frames"] and rate else found["seconds"]
+    if seconds and last >= seconds:
+        raise bad(f"The storyboard's last card is at {last:g} s, but the video is {seconds:g} s long.", "storyboard")
+    return warnings
+
+
+def _most(local: LocalModel, rate: float) -> float:
+    """Frames the model is asked for at most."""
+    return min(local.max_frames or math.inf, (local.max_seconds or math.inf) * rate)
+
+
+def _changed(found: Json, local: LocalModel, known: Json, clip: files.Clip) -> list[str]:
+    """As much of the clip as is asked for, at its own speed."""
+    rate = found["fps"] or clip.fps
+    asked = found["num_frames"] or (found["seconds"] or math.inf) * rate
+    count, most = max(1, round(min(asked, clip.seconds * rate))), max(1, int(_most(local, rate)))
+    found["num_frames"] = min(count, most)
+    found["seconds"] = found["num_frames"] / rate
+    return [f"{count} frames are too many for {local.model}: the first {most}."] if count > most else []
+
+
+def _extended(found: Json, local: LocalModel, known: Json, clip: files.Clip) -> list[str]:
+    """Frames to be made beside those the model sees. The clip's own frames are not among what the graph makes anew."""
+    if not found["seconds"] and not found["num_frames"]:
+        raise bad("'seconds' is missing: how much is to be added.", "seconds", "missing_required_parameter")
+    rate, step = clip.fps, known.get("frames", FRAME_STEP)
+    asked = found["num_frames"] or found["seconds"] * rate
+    context = min(max(1, round(CONTEXT_SECONDS * rate / step)), (clip.frames - 1) // step) * step + 1
+    added = max(1, round(asked / step)) * step
+    warnings = []
+    if context + added > (most := _most(local, rate)):
+        fitting = max(1, int((most - context) // step)) * step
+        warnings.append(f"{asked:g} frames are too many to add with {local.model} at once: {fitting}.")
+        added = fitting
+    forward = (found["direction"] or "forward") == "forward"
+    found |= {
+        "direction": "forward" if forward else "backward",
+        "num_frames": clip.frames + added,
+        "seconds": added / rate,
+        "whole": (clip.frames + added) / rate,
+        "context_start": (clip.frames - context) / rate if forward else 0.0,
+        "context_seconds": context / rate,
+        "new_start": context / rate if forward else 0.0,
+        "new_end": (context + added) / rate if forward else added / rate,
+    }
+    return warnings
+
+
+_LENGTHS = {
+    "generate": _generated,
+    "storyboard": _boarded,
+    "edit": _changed,
+    "loop": _changed,
+    "extend": _extended,
+}
+"""How the length of each operation's video is found; the keys are the names of the graphs."""

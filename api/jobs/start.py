@@ -1,0 +1,217 @@
+"""From a request to jobs: which saved graph it runs, with which values, and what is told about it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+import uuid
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .. import catalogue, files, settings
+from ..errors import ApiError, bad, missing
+from ..graphs import marks
+from ..request import fields, references
+from ..request.body import Body
+from ..request.references import Given
+from ..settings import LocalModel
+from ..store import Row, Store
+from . import plan
+from .runner import PROCESS, Runner
+
+Json = dict[str, Any]
+
+SHOWN = (
+    *("seed", "fps", "num_frames", "num_inference_steps", "guidance_scale", "negative_prompt", "style", "strength"),
+    *("direction", "loop", "storyboard"),
+)
+"""What is told about a job beside OpenAI's own keys."""
+
+RECIPE = ("num_inference_steps", "guidance_scale")
+"""What of it is the model's own where the request says nothing."""
+MAX_SEED = 2**31
+"""Below this our own seeds are drawn: every program can hold them."""
+
+
+def new_id(kind: str) -> str:
+    return f"{kind}_{uuid.uuid4().hex}"
+
+
+@dataclass(frozen=True)
+class Media:
+    """The pictures and the clip of a request."""
+
+    image: Given | None = None
+    last_frame: Given | None = None
+    video: Given | None = None
+    character: Json | None = None
+
+    def in_folder(self, folder: Path) -> Media:
+        """The same, copied for another job."""
+        given = {name: getattr(self, name) for name in ("image", "last_frame", "video")}
+        return replace(self, **{n: g and replace(g, path=files.copied(g.path, folder)) for n, g in given.items()})
+
+    def values(self) -> Json:
+        return {n: files.for_graph(g.path) for n in ("image", "last_frame", "video") if (g := getattr(self, n))}
+
+
+async def start(
+    operation: str, shot: fields.Shot, body: Body, ids: list[str], store: Store, runner: Runner
+) -> list[Row]:
+    """Queue one job per id; their files belong under the folder of the first. Raises ApiError."""
+    local = await catalogue.local_model(shot.model)
+    _refuse_if_full(store)
+    media = await _media(operation, shot, body, files.job_folder(ids[0]), store)
+    operation = _graph_of(operation, shot, media)
+    graph = await marks.load(operation)
+    known = await _model_for(operation, shot, media, graph, local)
+    clip = await asyncio.to_thread(files.probe, media.video.path) if media.video else None
+    values, warnings = plan.values(operation, shot, local, known, clip)
+    warnings += [*_unheard(shot, media, graph), *known.get("notes", ())]
+    seed = secrets.randbelow(MAX_SEED) if shot.seed is None else shot.seed
+    rows, prompts, extras = [], [], []
+    for number, job_id in enumerate(ids):
+        own = media if number == 0 else await asyncio.to_thread(media.in_folder, files.job_folder(job_id))
+        values |= {"seed": (seed + number) % 2**64, "output": f"atelier/videos/{job_id}/video", **own.values()}
+        row = _row(job_id, operation, shot, local, media, values, warnings)
+        row["settings"] |= {"variations": ids} if len(ids) > 1 else {}
+        row["settings"] |= {"characters": [media.character]} if media.character and "image" in graph.fields() else {}
+        if graph.ours:  # an artist's own may say something else where the request says nothing
+            row["settings"] |= {name: known[name] for name in RECIPE if values[name] is None and name in known}
+        rows.append(row)
+        prompt, workflow = graph.filled(values)
+        about = {"id": job_id, "operation": operation, "prompt": shot.prompt, **row["settings"]}
+        prompts.append(prompt)
+        extras.append({"workflow": workflow, "atelier": about})
+    await runner.queue(rows, prompts, extras)
+    return rows
+
+
+def _graph_of(operation: str, shot: fields.Shot, media: Media) -> str:
+    """The name of the graph that does what the request says."""
+    if operation == "generate" and media.video is not None:
+        operation = "edit"
+    if operation == "generate" and shot.storyboard:
+        return "storyboard"
+    return "loop" if operation == "edit" and shot.loop else operation
+
+
+async def _model_for(operation: str, shot: fields.Shot, media: Media, graph: marks.Graph, local: LocalModel) -> Json:
+    """What is known of the model, with "notes" about this shot. Raises ApiError where it cannot make it.
+
+    Nothing is known where the graph is the artist's own and loads what it likes.
+    """
+    if "model" not in graph.fields():
+        return {}
+    known = await catalogue.facts(local.model)
+    if "problem" in known:
+        raise ApiError(422, "model_unusable", known["problem"], "model")
+    needed = {
+        "first_frame": media.image is not None and "image" in graph.fields(),
+        "last_frame": media.last_frame is not None and "last_frame" in graph.fields(),
+        "loop": bool(shot.loop) and "loop" in graph.fields(),
+        "edit": operation == "edit",
+        shot.direction or "forward": operation == "extend",
+    }
+    able = [known["abilities"][ability] for ability, wanted in needed.items() if wanted]
+    for ability in able:
+        if not ability["possible"]:
+            raise ApiError(422, "model_cannot", f"{ability['note']}.")
+    return known | {"notes": list(dict.fromkeys(f"{ability['note']}." for ability in able if ability["note"]))}
+
+
+def _refuse_if_full(store: Store) -> None:
+    limits = settings.current()
+    if limits.quota_gb is not None and store.bytes_kept() >= limits.quota_gb * 1e9:
+        raise ApiError(403, "quota_exceeded", f"The videos take {limits.quota_gb:g} GB or more: delete some first.")
+    if store.count_active() >= limits.max_waiting:
+        raise ApiError(429, "queue_full", f"{limits.max_waiting} jobs are waiting already.")
+
+
+async def _media(operation: str, shot: fields.Shot, body: Body, folder: Path, store: Store) -> Media:
+    async def given(name: str, value: Any) -> Given | None:
+        return await references.resolve(name, value, body, folder, store)
+
+    first, last = await given("input_reference", shot.input_reference), await given("last_frame", shot.last_frame)
+    if last is not None and last.kind != files.IMAGE:
+        raise bad("'last_frame' must be a picture.", "last_frame")
+    character = None
+    if first is None and shot.characters:
+        first, character = await _character(shot.characters[0], body, folder, store)
+    if first is not None and first.kind == files.VIDEO:
+        return Media(None, last, first)
+    video = None
+    if operation != "generate":
+        video = await given("video", shot.video)
+        if video is None:
+            raise bad("'video' is missing: a file, or {\"id\": ...}.", "video", "missing_required_parameter")
+        if video.kind != files.VIDEO:
+            raise bad("'video' must be a clip, this is a picture.", "video")
+    return Media(first, last, video, character)
+
+
+async def _character(value: str | Json, body: Body, folder: Path, store: Store) -> tuple[Given, Json]:
+    """The picture of a character, and what is told about it."""
+    identity = value.get("id") if isinstance(value, dict) else value
+    row = store.character(identity) if isinstance(identity, str) else None
+    if row is None:
+        raise missing("character", str(identity)[:100])
+    told = {"id": identity, "name": row["name"], "used_as": "first_frame"}
+    return await references.resolve("characters", identity, body, folder, store), told
+
+
+def _unheard(shot: fields.Shot, media: Media, graph: marks.Graph) -> list[str]:
+    """What the client said and nobody listens to."""
+    heard = graph.fields()
+    for names in ({"width", "height", "size"}, {"num_frames", "seconds"}, {"storyboard", "prompt"}):
+        heard |= names if names & heard else set()
+    said = {name for name in shot.model_fields_set if getattr(shot, name) not in (None, False)}
+    said -= {"n", "characters", "input_reference", "model", *shot.unknown()}
+    said |= {name for name in ("image", "last_frame") if getattr(media, name)}
+    return [
+        *(f"'{name}' is not known here." for name in shot.unknown()),
+        *(f"'{name}' is not used by the graph {graph.file.stem}." for name in sorted(said - heard)),
+        *(["Only the first character is used." for _ in (shot.characters or [])[1:]]),
+    ]
+
+
+def _row(
+    job_id: str,
+    operation: str,
+    shot: fields.Shot,
+    local: LocalModel,
+    media: Media,
+    values: Json,
+    warnings: list[str],
+) -> Row:
+    width, height, whole = values["width"], values["height"], values["whole"]
+    return {
+        "id": job_id,
+        "operation": operation,
+        "status": "queued",
+        "created_at": time.time(),
+        "started_at": None,
+        "completed_at": None,
+        "expires_at": None,
+        "error": None,
+        "model": shot.model,
+        "prompt": shot.prompt,
+        "source": media.video.source if media.video else None,
+        "settings": {
+            "size": f"{width}x{height}" if width and height else fields.AUTO,
+            "seconds": _seconds_text(whole, exactly=media.video is None) if whole else fields.AUTO,
+            "local_model": local.model,
+            **{name: values[name] for name in SHOWN},
+        },
+        "warnings": warnings,
+        "process": PROCESS,
+        "bytes": 0,
+        "deleted": False,
+    }
+
+
+def _seconds_text(value: float, exactly: bool) -> str:
+    """Seconds the way OpenAI writes them: a string, a whole number unless the client said otherwise."""
+    return f"{value:g}" if exactly else str(max(1, round(value)))

@@ -1,0 +1,83 @@
+"""Pictures and clips that a request brings or names: files, data URLs, addresses, ids of videos and characters."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import files, settings
+from ..errors import bad, missing
+from ..store import Store
+from . import remote
+from .body import Body
+
+
+@dataclass(frozen=True)
+class Given:
+    """A file in the job's own folder, what it is, and the video it was copied from, if any."""
+
+    path: Path
+    kind: str
+    source: str | None = None
+
+
+async def resolve(name: str, value: Any, body: Body, folder: Path, store: Store) -> Given | None:
+    """What the request gives as `name`, checked and lying in `folder`; None where it gives nothing. Raises ApiError."""
+    if name in body.files:
+        return Given(*await asyncio.to_thread(files.checked, body.files.pop(name)))
+    if isinstance(value, dict):
+        given = [value.get(key) for key in ("image_url", "file_id", "id", "url") if value.get(key)]
+        if len(given) != 1:
+            raise bad(f"'{name}' must have exactly one of image_url, file_id and id.", name)
+        value = given[0].get("url") if isinstance(given[0], dict) else given[0]
+    if not value:
+        return None
+    if not isinstance(value, str):
+        raise bad(f"'{name}' must be a file, a data URL or an id.", name)
+    if value.startswith("data:"):
+        content = await asyncio.to_thread(_decoded, value, name)
+    elif value.startswith(("http://", "https://")):
+        if not settings.current().remote_images:
+            raise bad("This server takes data URLs only (remote_images in api.json switches addresses on).", name)
+        content = await remote.fetch(value, int(settings.current().max_upload_mb * 1e6))
+    else:
+        return await _copy_of(value, folder, store)
+    return Given(*await asyncio.to_thread(_written, content, folder))
+
+
+def _decoded(url: str, name: str) -> bytes:
+    head, comma, content = url.partition(",")
+    if not comma or not head.endswith(";base64"):
+        raise bad(f"'{name}': a data URL must be data:TYPE;base64,...", name)
+    try:
+        return base64.b64decode(content, validate=True)
+    except binascii.Error as error:
+        raise bad(f"'{name}': the data URL is no base64: {error}", name) from None
+
+
+def _written(content: bytes, folder: Path) -> tuple[Path, str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / uuid.uuid4().hex
+    path.write_bytes(content)
+    return files.checked(path)
+
+
+async def _copy_of(identity: str, folder: Path, store: Store) -> Given:
+    """A finished video or a character's picture, copied: the original may be deleted while this one waits."""
+    if character := store.character(identity):
+        picture = files.character_folder(identity) / character["picture"]
+        return Given(await asyncio.to_thread(files.copied, picture, folder), files.IMAGE)
+    row = store.job(identity)
+    if row is None:
+        raise missing("video or character", identity[:100])
+    if row["status"] != "completed":
+        raise bad(f"The video '{identity}' is {row['status']}; only a completed one can be used.", "video", "not_ready")
+    video = files.job_folder(identity) / row["file"]
+    if not video.is_file():
+        raise missing("file of video", identity)
+    return Given(await asyncio.to_thread(files.copied, video, folder), files.VIDEO, identity)

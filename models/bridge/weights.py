@@ -1,0 +1,209 @@
+"""A network's weights: loaded without a second copy, stored small, cast and offloaded layer by layer by ComfyUI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import comfy.model_management as memory
+import comfy.ops
+import comfy.patcher_extension
+import comfy.utils
+import torch
+
+from ..contract.family import State
+from ..weights.checkpoint import CheckpointError
+from ..weights.quantised import EightBits, Kind, Quantised, in_eight_bits
+
+
+def choose_dtypes(choice: str, weights: State, dtypes: tuple[str, ...]) -> tuple[torch.dtype, torch.dtype]:
+    """(storage, compute) dtypes for weights on this machine, computing in one of `dtypes` (best first).
+
+    choice: "default" lets ComfyUI decide from the device and its memory, otherwise a torch dtype's name.
+    """
+    supported = [getattr(torch, name) for name in dtypes]
+    device, plain = memory.get_torch_device(), {k: w for k, w in weights.items() if not isinstance(w, Quantised)}
+    found = comfy.utils.weight_dtype(plain)
+    if choice == "default":
+        params = sum(w.numel() for w in weights.values())
+        storage = memory.unet_dtype(device=device, model_params=params, supported_dtypes=supported, weight_dtype=found)
+    else:
+        storage = getattr(torch, choice)
+    compute = memory.unet_manual_cast(storage, device, supported) or storage
+    if compute not in supported:
+        # ComfyUI computes in float16 where it is asked to and the device can; of a format that nothing computes in, it
+        # takes the best one of ours.
+        compute = memory.unet_manual_cast(torch.float8_e4m3fn, device, supported)
+    return storage, compute
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Networks made inside have shapes only (meta device), and no time goes into their initial values."""
+    with torch.device("meta"), _WithoutInitialValues():
+        yield
+
+
+class _WithoutInitialValues(torch.overrides.TorchFunctionMode):
+    """Makes the functions of torch.nn.init return the tensor as it is, in this thread only."""
+
+    def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return function(*args, **kwargs)
+
+
+def load_weights(network: torch.nn.Module, weights: State, storage: torch.dtype, compute: torch.dtype) -> None:
+    """Fill a network made on the meta device; weights already in the right dtype are not copied.
+
+    `weights` is emptied on the way, so that a conversion never holds both copies. Only matrices are stored in
+    `storage`: they are nearly all of the memory, and their layers cast them when used. Norms, biases and tables are
+    kept in `compute`, because networks mix them with activations directly. Quantised matrices stay as they are.
+    Raises CheckpointError when keys are missing or left over.
+    """
+    matrices = {f"{name}.weight" for name, module in network.named_modules() if type(module) is torch.nn.Linear}
+    ready, quantised = {}, {}
+    for key in list(weights):
+        weight = weights.pop(key)
+        if isinstance(weight, Quantised) and key in matrices:
+            quantised[key] = weight
+            continue
+        if isinstance(weight, Quantised):
+            weight = weight.numbers(compute)
+        ready[key] = weight.to(storage if key in matrices else compute) if weight.is_floating_point() else weight
+    names = set(network.state_dict())
+    given = ready.keys() | quantised.keys()
+    missing, unexpected = names - given, given - names
+    if missing or unexpected:
+        raise CheckpointError(
+            f"The weights do not fit {type(network).__name__}: {listed(missing)} missing, {listed(unexpected)} not "
+            "known. The file is incomplete or of a variant that is not supported."
+        )
+    try:
+        network.load_state_dict(ready, strict=not quantised, assign=True)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"The weights do not fit {type(network).__name__}: {str(error).splitlines()[-1].strip()} They belong to "
+            "another variant than their config.json says."
+        ) from error
+    network.requires_grad_(False).eval()
+    keep_quantised(network, quantised)
+    _make_castable(network, comfy.ops.manual_cast if storage != compute else comfy.ops.disable_weight_init)
+
+
+def listed(keys: set[str]) -> str:
+    shown = ", ".join(sorted(keys)[:3])
+    return f"{len(keys)} ({shown}{', ...' if len(keys) > 3 else ''})" if keys else "none"
+
+
+class QuantisedLinear(comfy.ops.manual_cast.Linear):
+    """A layer whose weight stays as its file has it, [outputs, width], and becomes numbers when it is used.
+
+    ComfyUI patches weights through `convert_weight` and `set_weight`. A layer that is loaded whole keeps the patched
+    weight in eight bits a number, or the memory that ComfyUI counted on would not do.
+    """
+
+    kind: Kind
+    _patching_numbers = False
+
+    def forward_comfy_cast_weights(self, input: torch.Tensor) -> torch.Tensor:
+        weight = self.convert_weight(self.weight.to(input.device), dtype=input.dtype)
+        bias = None if self.bias is None else self.bias.to(input)
+        self._patching_numbers = True  # older ComfyUI's patches convert what they are given, newer's do not
+        try:
+            for patch in self.weight_function:
+                weight = patch(weight)
+        finally:
+            self._patching_numbers = False
+        for patch in self.bias_function:
+            bias = patch(bias)
+        return torch.nn.functional.linear(input, weight, bias)
+
+    def convert_weight(
+        self, weight: torch.Tensor, inplace: bool = False, dtype: torch.dtype = torch.float32
+    ) -> torch.Tensor:
+        """The weight as it is stored (in any dtype: ComfyUI may have cast it), or was patched -> numbers."""
+        if self._patching_numbers:
+            return weight
+        patched = EightBits()
+        kind = patched if patched.columns(weight.shape[1]) == self.in_features else self.kind
+        return kind.numbers(weight, dtype)
+
+    def set_weight(
+        self, weight: torch.Tensor, inplace_update: bool = False, seed: Any = None, return_weight: bool = False
+    ) -> torch.Tensor | None:
+        if return_weight:
+            return weight
+        self.weight = torch.nn.Parameter(in_eight_bits(weight), requires_grad=False)
+        return None
+
+
+def keep_quantised(network: torch.nn.Module, weights: State) -> None:
+    """Give layers their quantised weights. Raises CheckpointError when these have another size."""
+    for key, weight in weights.items():
+        layer = network.get_submodule(key.removesuffix(".weight"))
+        expected = layer.out_features, layer.in_features
+        if weight.numbers_shape != expected:
+            raise CheckpointError(
+                f"{key} is {weight.numbers_shape}, expected was {expected}: the file is of another size."
+            )
+        layer.__class__, layer.kind = QuantisedLinear, weight.kind
+        rows = weight.rows() if layer.weight.is_meta else weight.rows().to(layer.weight.device)
+        layer.weight = torch.nn.Parameter(rows, requires_grad=False)
+
+
+def _make_castable(network: torch.nn.Module, ops: Any) -> None:
+    """Turn plain torch layers into ComfyUI's twins of them: offloaded one by one, cast when used.
+
+    Only exact types: a subclass with a forward of its own would lose it.
+    """
+    layers = (
+        torch.nn.Linear,
+        torch.nn.Conv1d,
+        torch.nn.Conv2d,
+        torch.nn.Conv3d,
+        torch.nn.LayerNorm,
+        torch.nn.GroupNorm,
+    )
+    for module in network.modules():
+        if type(module) in (*layers, torch.nn.Embedding, torch.nn.RMSNorm):
+            if type(module) is torch.nn.RMSNorm:
+                module.bias = None  # the twin asks for one
+            module.__class__ = getattr(ops, type(module).__name__)
+
+
+def call_network(
+    network: torch.nn.Module, forward: Callable, *args: Any, transformer_options: dict, **kwargs: Any
+) -> torch.Tensor:
+    """Run a network's forward inside the wrappers that other nodes hang there (EasyCache, LazyCache, ...).
+
+    args: the latent first.
+    """
+    _bring_along(network, args[0].device)
+    wrappers = comfy.patcher_extension.get_all_wrappers(
+        comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, transformer_options
+    )
+    executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(forward, network, wrappers)
+    return executor.execute(*args, transformer_options=transformer_options, **kwargs)
+
+
+def uncast(network: torch.nn.Module) -> list[tuple[torch.nn.Module, str]]:
+    """(module, name) of the parameters and buffers that no layer of ComfyUI's casts: tables, norms of other classes."""
+    return [
+        (module, name)
+        for module in network.modules()
+        if not hasattr(module, "comfy_cast_weights")
+        for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+    ]
+
+
+def _bring_along(network: torch.nn.Module, device: torch.device) -> None:
+    """Move to `device` what ComfyUI leaves behind when it loads a network in part; it is little."""
+    for module, name in getattr(network, "uncast", ()):
+        tensor = getattr(module, name)
+        if tensor.device != device:
+            moved = tensor.to(device)
+            parameter = name in module._parameters
+            setattr(module, name, torch.nn.Parameter(moved, requires_grad=False) if parameter else moved)

@@ -1,0 +1,126 @@
+"""Prompts that hold for a part of a clip: the clip is sampled in windows of time, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ...contract.known_frames import mask_of
+from ...timeline.spans import SPAN, holding
+from ...timeline.windows import Window, turns, windows
+from ..video_model import CONTROL, VideoModel
+from .calls import Run, around_run
+from .known_frames import frame_rate_of, noise_in_front
+
+CONTEXT = 1.0
+"""Seconds of the finished clip that a window sees; at most half of what the network sees at once."""
+OPENING_SEED = 2
+"""Makes an opening's noise another than that of frames in front of it."""
+
+Entries = list[dict[str, Any]]
+"""ComfyUI's conditioning while it samples."""
+
+
+@around_run
+def with_windows(run: Run) -> torch.Tensor:
+    """Sample a clip whose prompts have spans in windows: each is a shot in which the finished frames are known.
+
+    Where no prompt has a span, the clip is sampled whole.
+    """
+    guider, conds, model = run.guider, run.guider.conds, run.model
+    entries = [entry for group in conds.values() for entry in group]
+    if run.noise.ndim != 5 or not any(SPAN in entry for entry in entries):
+        return run.go_on()
+    rate, clip = frame_rate_of(entries, model.variant), run.latent.clone()
+    known = {} if run.mask is None else {"noise_mask": run.mask}
+    holes = mask_of({"samples": run.latent, **known}).to(clip)
+    plan = _plan(model, entries, rate, holes, finishes=not run.sigmas[-1])
+    for number, window in enumerate(plan):
+        guider.conds = {name: _held(group, model, rate, window) for name, group in conds.items()}
+        seed = (run.seed or 0) ^ number << 32  # samplers that add noise add other noise in each window
+        free, noise = _part(holes, window), run.noise[:, :, window.begin : window.until]
+        made = run.go_on(
+            noise=torch.cat([noise_in_front(noise, window.opening, seed ^ OPENING_SEED), noise], dim=2),
+            latent=_part(clip, window),
+            mask=free if free.lt(1).any() else None,
+            callback=run.callback and _report(run.callback, clip, plan, number),
+            seed=seed,
+        )
+        here = slice(window.start, window.end)
+        clip[:, :, here] = made[:, :, window.lead :][:, :, : window.end - window.start].to(clip)
+        holes[:, :, here] = 0
+    return clip
+
+
+def _plan(model: VideoModel, entries: Entries, rate: float, holes: torch.Tensor, finishes: bool) -> list[Window]:
+    """The windows in which something is to be made, with holes [B, 1, T, H, W]; one where noise is to be left in them.
+
+    Then nothing is finished that a window could go on from. A family with a sampler of its own changes prompts by
+    itself and goes on by itself from what it made, so that only cuts and the length of a clip make windows.
+    """
+    grid, recipe, count = model.variant.grid, model.variant.recipe, holes.shape[2]
+    whole = Window(0, 0, count, count)
+    if not finishes:
+        return [whole]
+    changes = turns(entries, [grid.moment(frame, rate) for frame in range(count)])
+    if model.family.sample is not None:
+        changes = [turn for turn in changes if turn.cut]
+    longest = grid.latent_shape(recipe.width, recipe.height, recipe.frames)[2]
+    context = max(1, min(round(CONTEXT * rate / grid.temporal), longest // 2))
+    known = holes.amin(dim=(0, 1, 3, 4)).lt(1).tolist()
+    plan = windows(changes, known, longest, context)
+    return [window for window in plan if holes[:, :, window.start : window.end].any()] or [whole]
+
+
+def _part(clip: torch.Tensor, window: Window) -> torch.Tensor:
+    """What the network sees of a clip [B, C, T, H, W]; an opening is its first frame again."""
+    part = clip[:, :, window.begin : window.until]
+    return torch.cat([part[:, :, :1]] * window.opening + [part], dim=2)
+
+
+def _held(group: Entries, model: VideoModel, rate: float, window: Window) -> Entries:
+    """Conditioning as a window needs it: what holds in none of its frames is left out.
+
+    What does not hold in all of them gets a mask over time [1, T, 1, 1]. A family with a sampler of its own asks for
+    each frame: there, spans count from the first one that the network sees.
+    """
+    grid, kept = model.variant.grid, []
+    held = [holding(group, grid.moment(frame, rate)) for frame in range(window.start, window.end)]
+    for entry in group:
+        row = [float(any(entry is one for one in here)) for here in held]
+        if not any(row):
+            continue
+        entry = _with_part_of_control(entry, window)
+        if model.family.sample is not None and SPAN in entry:
+            passed = (window.begin - window.opening) * grid.temporal / rate
+            entry = {**entry, SPAN: tuple(at - passed for at in entry[SPAN])}
+        elif not all(row):
+            whole_tokens = -(window.lead + window.until - window.start) % grid.patch[0]
+            over_time = [row[0]] * (whole_tokens + window.lead) + row + [row[-1]] * (window.until - window.end)
+            entry = {**entry, "mask": torch.tensor(over_time).view(1, -1, 1, 1)}
+        kept.append(entry)
+    return kept
+
+
+def _with_part_of_control(entry: dict[str, Any], window: Window) -> dict[str, Any]:
+    control = entry.get(CONTROL)
+    return entry if control is None else {**entry, CONTROL: control[:, :, window.begin : window.until]}
+
+
+def _report(callback: Callable, clip: torch.Tensor, plan: list[Window], number: int) -> Callable:
+    """The callback of a window: it tells of the clip as far as it is made, in steps of all windows."""
+    window, count = plan[number], clip.shape[2]
+    rest = clip[:, :, window.end if number + 1 == len(plan) else count :]
+
+    def so_far(part: torch.Tensor) -> torch.Tensor:
+        if part.shape[3:] != clip.shape[3:]:  # Pyramid Flow begins each frame smaller
+            return part
+        made = part[:, :, window.lead :][:, :, : window.end - window.start]
+        return torch.cat([clip[:, :, : window.start].to(made), made, rest.to(made)], dim=2)
+
+    def report(step: int, denoised: torch.Tensor, x: torch.Tensor, steps: int) -> None:
+        callback(number * steps + step, so_far(denoised), so_far(x), len(plan) * steps)
+
+    return report

@@ -1,0 +1,104 @@
+"""What lies in ComfyUI's model folders: the names on a node's list, and the paths behind them. Nothing is opened."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import folder_paths
+
+from ..contract.vocabulary import Vocabulary
+from ..weights import checkpoint
+
+BUILT_IN = {  # what ships with the pack, by where it lies beside this file
+    "pocket (built in)": "pocket",
+    "pocket pyramid (built in)": "pocket_pyramid/diffusion_transformer_pocket",
+}
+POCKET = next(iter(BUILT_IN))
+LLM = ("LLM", "llm")
+"""What the folder of text models is called; ComfyUI itself has none."""
+_WRITES = re.compile(r"ForCausalLM$|^Gemma3ForConditionalGeneration$")
+"""The classes of transformers that answer a text with a text."""
+
+
+def listed(kind: str) -> list[str]:
+    """The files ComfyUI lists for a kind of model, and the GGUF files beside them, which it does not.
+
+    Those are a kind of their own, in the same folders: no other node's list changes, and ComfyUI remembers ours.
+    """
+    quantised, folders = f"atelier_gguf_{kind}", folder_paths.folder_names_and_paths
+    folders[quantised] = folders[kind][0], {".gguf"}
+    return list(dict.fromkeys(folder_paths.get_filename_list(kind) + folder_paths.get_filename_list(quantised)))
+
+
+def model_choices() -> list[str]:
+    """`folder kind/name` of everything that could be a model; the kind keeps names apart that exist twice."""
+    folders = [
+        f"diffusers/{model.relative_to(root).as_posix()}"
+        for root in folder_paths.get_folder_paths("diffusers")
+        if Path(root).is_dir()
+        for entry in sorted(Path(root).iterdir())
+        if entry.is_dir() and not entry.name.startswith(".")
+        for model in checkpoint.models_in(entry)
+    ]
+    single = [f"{kind}/{name}" for kind in ("diffusion_models", "checkpoints") for name in listed(kind)]
+    return [*BUILT_IN, *dict.fromkeys(folders), *single]
+
+
+def model_path(choice: str) -> Path:
+    """Where a choice of `model_choices` lies."""
+    if choice in BUILT_IN:
+        return Path(__file__).parent / BUILT_IN[choice]
+    kind, name = choice.split("/", 1)
+    if kind == "diffusers":
+        found = [Path(root) / name for root in folder_paths.get_folder_paths(kind) if (Path(root) / name).is_dir()]
+        return found[0] if found else Path(folder_paths.get_folder_paths(kind)[0]) / name
+    return Path(folder_paths.get_full_path_or_raise(kind, name))
+
+
+def vocabulary(choice: str) -> Vocabulary | None:
+    """The few words that a choice of `model_choices` knows, where its recipe.json tells of them."""
+    if choice not in BUILT_IN and not choice.startswith("diffusers/"):
+        return None  # a single file has no recipe.json
+    return Vocabulary.of(checkpoint.recipe(checkpoint.repository(model_path(choice))))
+
+
+def text_models() -> list[str]:
+    """`LLM/name` of every text model in models/LLM: folders in transformers' layout, and GGUF files."""
+    return list(dict.fromkeys(f"LLM/{path.relative_to(root).as_posix()}" for root in _llm() for path in _writers(root)))
+
+
+def text_model_path(choice: str) -> Path:
+    """Where a choice of `text_models` lies."""
+    name = choice.split("/", 1)[1]
+    return next((root / name for root in _llm() if (root / name).exists()), Path(folder_paths.models_dir) / choice)
+
+
+def _llm() -> list[Path]:
+    """The folders of text models, those that extra_model_paths.yaml or another pack adds among them."""
+    own = [Path(folder_paths.models_dir) / kind for kind in LLM]
+    known = folder_paths.folder_names_and_paths
+    return [
+        root for root in [*own, *(Path(p) for kind in LLM if kind in known for p in known[kind][0])] if root.is_dir()
+    ]
+
+
+def _writers(root: Path) -> Iterator[Path]:
+    for path in sorted(root.rglob("*")):
+        if any(part.startswith(".") for part in path.relative_to(root).parts):
+            continue
+        if path.suffix == ".gguf" and not path.name.startswith("mmproj"):
+            yield path
+        elif path.name == "config.json" and path.parent != root and _writes(path):
+            yield path.parent
+
+
+def _writes(config: Path) -> bool:
+    """Whether a config.json is of a text model. A damaged one may be: using it says what is wrong."""
+    try:
+        classes = json.loads(config.read_text(encoding="utf-8")).get("architectures") or []
+    except (OSError, ValueError, AttributeError):
+        return True
+    return any(_WRITES.search(str(name)) for name in classes)

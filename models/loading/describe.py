@@ -1,0 +1,64 @@
+"""What a model can do, read from its file's headers: for those who must offer choices before anything is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..contract.family import Family, Variant
+from ..weights.checkpoint import open_checkpoint
+from .load import identify
+
+ONE_WAY = "makes frame after frame, each from those before it"
+
+
+def about(path: Path) -> dict[str, Any]:
+    """Name, family, recipe and abilities of the checkpoint at `path`, as plain data. Raises CheckpointError.
+
+    `sides`, `frames`: what widths and heights are multiples of, and frame counts less one. `abilities`: for each kind
+    of shot {"possible", "note"}: whether it comes out as asked, and what an artist should know of it, or "".
+    """
+    family, variant = identify(open_checkpoint(path))
+    grid, recipe = variant.grid, variant.recipe
+    return {
+        "name": variant.name,
+        "family": family.name,
+        "width": recipe.width,
+        "height": recipe.height,
+        "num_frames": recipe.frames,
+        "fps": recipe.fps,
+        "num_inference_steps": recipe.steps,
+        "guidance_scale": recipe.guidance,
+        "negative_prompt": recipe.negative_prompt,
+        "sides": grid.spatial * grid.patch[1],
+        "frames": grid.temporal * grid.group,
+        "abilities": _abilities(family, variant),
+    }
+
+
+def _abilities(family: Family, variant: Variant) -> dict[str, dict[str, Any]]:
+    """By what is known of five latent frames (1 = to be made), and by how the family samples."""
+    shots = {
+        "first_frame": _known(variant, [0, 1, 1, 1, 1]),
+        "last_frame": _known(variant, [1, 1, 1, 1, 0]),
+        "edit": {"possible": True, "note": ""},
+        "forward": _known(variant, [0, 0, 1, 1, 1]),
+        "backward": _known(variant, [1, 1, 1, 1, 0]),
+        "loop": _known(variant, [0, 1, 1, 1, 0]),
+    }
+    if variant.recipe.frames == 1:
+        return dict.fromkeys(shots, {"possible": False, "note": f"{variant.name} makes pictures"})
+    if family.sample is not None:
+        ends = {"possible": False, "note": f"{variant.name} {ONE_WAY}: none of them can be known before"}
+        edit = {"possible": False, "note": f"{variant.name} {ONE_WAY}: it cannot change a clip, only make one anew"}
+        shots |= {"last_frame": ends, "backward": ends, "loop": ends, "edit": edit}
+    return shots
+
+
+def _known(variant: Variant, mask: list[int]) -> dict[str, Any]:
+    """A shot of which this much is known, by the same rule as the notice of Sample Video."""
+    knowns, holes = variant.knowns, torch.tensor(mask, dtype=torch.float32).view(1, 1, -1, 1, 1)
+    told = knowns.about and knowns.enforced(holes) is not None
+    return {"possible": True, "note": f"{variant.name} was {' '.join(knowns.about.split())}" if told else ""}

@@ -1,0 +1,181 @@
+"""From a path to MODEL, CLIP and VAE: which family is this, where are its parts, and do they fit together?"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import bridge
+from ..contract.colours import Colours
+from ..contract.family import Family, State, Variant
+from ..contract.vocabulary import Vocabulary
+from ..families.registry import families
+from ..weights.checkpoint import Checkpoint, CheckpointError, Component, open_checkpoint, open_component, with_scales
+
+CLIPS = {"clip_l": "CLIP-L", "clip_g": "CLIP-G"}
+
+
+def identify(checkpoint: Checkpoint) -> tuple[Family, Variant]:
+    """The family and variant of a checkpoint. Raises CheckpointError when no family knows it."""
+    for family in families():
+        try:
+            variant = family.recognise(checkpoint)
+        except KeyError as missing:
+            raise CheckpointError(
+                f"{checkpoint.path.name} looks like {family.name}, but has no {missing}: it is incomplete. Download it "
+                "again."
+            ) from missing
+        if variant is not None:
+            return family, _as_told(variant, checkpoint.recipe)
+    known = ", ".join(family.name for family in families())
+    kind = checkpoint.network.config.get("_class_name") or "its first tensors are " + ", ".join(
+        list(checkpoint.network.shapes)[:3]
+    )
+    raise CheckpointError(
+        f"{checkpoint.path.name} is no model of a family this pack knows ({known}): {kind}. Image models load with "
+        "ComfyUI's own Load Checkpoint."
+    )
+
+
+def _as_told(variant: Variant, recipe: dict[str, Any]) -> Variant:
+    """The variant as its folder's recipe.json has it, where there is one."""
+    own = {name: value for name, value in recipe.items() if name in variant.recipe.__dict__}
+    colours = recipe.get("preview")
+    return replace(
+        variant,
+        name=recipe.get("name", variant.name),
+        recipe=replace(variant.recipe, **own),
+        colours=Colours(**colours) if colours else variant.colours,
+        vocabulary=Vocabulary.of(recipe),
+    )
+
+
+def load_model(path: Path, weight_dtype: str = "default", disable_dynamic: bool = False) -> Any:
+    """The MODEL of a checkpoint. weight_dtype: one of family.WEIGHT_DTYPES. Raises CheckpointError."""
+    checkpoint = open_checkpoint(path)
+    family, variant = identify(checkpoint)
+    network = family.network(variant)
+    state = family.network_state(with_scales(checkpoint.network.state_dict()))
+    storage, compute = bridge.choose_dtypes(weight_dtype, state, variant.dtypes)
+    if weight_dtype not in ("default", *variant.dtypes) and storage.itemsize > 1:  # float8 is for keeping only
+        logging.warning(
+            "Atelier: %s cannot compute in %s (its numbers overflow there): it computes in %s.",
+            variant.name,
+            weight_dtype,
+            compute,
+        )
+    bridge.load_weights(network, state, storage, compute)
+    logging.info("Atelier: %s from %s, stored as %s, computed in %s", variant.name, path.name, storage, compute)
+    model = bridge.make_model(family, variant, network, compute, reload=(load_model, (path, weight_dtype)))
+    return bridge.make_static(model) if disable_dynamic else model
+
+
+def load_vae(path: Path, candidates: Callable[[], Iterable[Path]] = tuple, chosen: Path | None = None) -> Any:
+    """The VAE for the model at `path`: `chosen` if given, else its own, else the first of `candidates` that fits."""
+    checkpoint = open_checkpoint(path)
+    family, variant = identify(checkpoint)
+    if chosen is not None:
+        autoencoder = family.autoencoder(open_component(chosen, "VAE", ("vae.", "")), variant)
+        if autoencoder is None:
+            raise CheckpointError(f"{chosen.name} is no {family.name} VAE. Choose another, or 'automatic'.")
+        return bridge.make_vae(_fitting(autoencoder, variant, chosen.name))
+    if checkpoint.vae is not None:
+        autoencoder = family.autoencoder(checkpoint.vae, variant)
+        if autoencoder is None:
+            raise CheckpointError(f"{path.name} holds a VAE, but not a {family.name} VAE: choose a file for 'vae'.")
+        return bridge.make_vae(_fitting(autoencoder, variant, path.name))
+    looked = []
+    for candidate in candidates():
+        autoencoder = _try_autoencoder(family, variant, candidate)
+        if autoencoder is not None and autoencoder.grid == variant.grid:
+            return bridge.make_vae(autoencoder)
+        looked.append(candidate.name)
+    raise CheckpointError(
+        f"{path.name} has no VAE inside, and no file in models/vae is a {family.name} VAE (looked at: "
+        f"{', '.join(looked) or 'none, the folder is empty'}). Put it there, or choose a checkpoint that has one."
+    )
+
+
+def load_clip(path: Path, candidates: Callable[[], Iterable[Path]] = tuple, chosen: Path | None = None) -> Any:
+    """The CLIP for the model at `path`: `chosen` if given, else its own, else the best-named of `candidates`.
+
+    Where CLIP encoders go with T5, `chosen` is the T5; they are the model's own, else those of `candidates`.
+    """
+    checkpoint = open_checkpoint(path)
+    family, variant = identify(checkpoint)
+    tokenizer = None
+    if chosen is not None:
+        component = open_component(chosen, "text encoder")
+    elif checkpoint.text_encoder is not None:
+        component, tokenizer = checkpoint.text_encoder, checkpoint.tokenizer
+    else:
+        expected = "T5-XXL, for example t5xxl_fp16.safetensors. Put it there, or choose a file for 'text_encoder'."
+        component = _named(family, checkpoint, "text encoder", family.text_encoders, expected, candidates)
+    width = bridge.t5_config(component.shapes)["d_model"]
+    if width != variant.text.channels:
+        raise CheckpointError(
+            f"The text encoder {component.files[0].name} gives text {width} wide; {variant.name} was trained on "
+            f"{variant.text.channels} (T5-XXL: 4096). Choose another file for 'text_encoder'."
+        )
+    pooled = {name: _clip_encoder(family, variant, checkpoint, name, candidates) for name in variant.text.pooled}
+    return bridge.make_t5_clip(component.state_dict(), tokenizer, variant.text, pooled)
+
+
+def _clip_encoder(
+    family: Family, variant: Variant, checkpoint: Checkpoint, name: str, candidates: Callable[[], Iterable[Path]]
+) -> State:
+    """The weights of the CLIP encoder `name`: the checkpoint's own, else those of a file with that name in its name."""
+    component = checkpoint.clips.get(name)
+    if component is None:
+        words, expected = (name, name.replace("_", "-")), f"a file with {name} in its name. Put it there."
+        component = _named(family, checkpoint, f"{CLIPS[name]} text encoder", words, expected, candidates)
+    projection = "text_projection.weight" if variant.text.pooled_projected else ""
+    for key in filter(None, ("text_model.encoder.layers.0.mlp.fc1.weight", projection)):
+        if key not in component.shapes:
+            raise CheckpointError(
+                f"{component.files[0].name} has no {key}, so it is not {CLIPS[name]} as {variant.name} reads it. Put "
+                f"another {name}.safetensors in its place."
+            )
+    return component.state_dict()
+
+
+def _named(
+    family: Family,
+    checkpoint: Checkpoint,
+    kind: str,
+    words: tuple[str, ...],
+    expected: str,
+    candidates: Callable[[], Iterable[Path]],
+) -> Component:
+    """The text encoder of this kind among `candidates`: one whose name has one of `words`, best first."""
+    available = list(candidates())
+    best = next((c for word in words for c in available if word in c.name.lower()), None)
+    if best is None:
+        raise CheckpointError(
+            f"{checkpoint.path.name} has no {kind} inside, and models/text_encoders holds none that {family.name} "
+            f"could use (found: {', '.join(c.name for c in available) or 'nothing'}). Expected: {expected}"
+        )
+    return open_component(best, kind)
+
+
+def _fitting(autoencoder: torch.nn.Module, variant: Variant, name: str) -> torch.nn.Module:
+    if autoencoder.grid.channels != variant.grid.channels:
+        raise CheckpointError(
+            f"The VAE of {name} has {autoencoder.grid.channels} latent channels, {variant.name} has "
+            f"{variant.grid.channels}: they do not belong together."
+        )
+    return autoencoder
+
+
+def _try_autoencoder(family: Family, variant: Variant, path: Path) -> torch.nn.Module | None:
+    """Somebody else's file in models/vae is no error while we look for ours."""
+    try:
+        return family.autoencoder(open_component(path, "VAE", ("vae.", "")), variant)
+    except CheckpointError as error:
+        logging.info("Atelier: passed over %s: %s", path.name, error)
+        return None

@@ -1,0 +1,336 @@
+"""A LoRA file of any trainer -> the same LoRA under the names of one network's weights.
+
+How a trainer names a module is undone here; how a family's original layout names, fuses or reorders it is asked of the
+family's own `network_state`, which sees every row of every module as a number and shows where it goes.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import bridge
+from ..contract.family import Family, Shape, State, Variant
+from ..families.registry import families
+from ..weights.checkpoint import CheckpointError, read
+
+# Trainers' ways to name the parts of an adapter -> the one way that ComfyUI's adapters have in common. PEFT puts the
+# adapter's name between; Genmo leaves ".weight" out.
+_PEFT = r"(?:\.(?!weight$|bias$)[^.]+)?(?:\.weight)?$"
+PARTS = (
+    (rf"\.lora_A{_PEFT}", "lora_down.weight"),
+    (rf"\.lora_B{_PEFT}", "lora_up.weight"),
+    (r"(?:[._]lora|\.lora_linear_layer)\.(down|up)\.weight$", r"lora_{}.weight"),
+    (r"\.lora_(down|up|mid)\.weight$", r"lora_{}.weight"),
+    (r"\.(alpha|dora_scale|diff|diff_b|w_norm|b_norm|set_weight)$", "{}"),
+    (r"\.((?:hada|lokr|oft)_\w+)$", "{}"),
+)
+# Of these, a row belongs to an output of the layer: they can be split where a fused layer is.
+ROWS = {"lora_up.weight", "dora_scale", "diff", "diff_b", "w_norm", "b_norm", "set_weight"}
+PREFIXES = ("base_model.model.", "model.", "diffusion_model.", "transformer.", "unet.", "module.")
+UNDERSCORED = ("lora_unet_", "lora_transformer_", "lycoris_")
+
+Modules = dict[str, State]
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A MODEL with a LoRA on it.
+
+    changed: how many weights it changes. unused: names in the file that found no place. blocks: how many of the
+    network's blocks it reaches, and how many there are.
+    """
+
+    model: Any
+    changed: int
+    unused: tuple[str, ...]
+    blocks: tuple[int, int]
+
+
+def add_lora(model: Any, path: Path, strength: float) -> Applied:
+    """The MODEL with the LoRA of a safetensors file on it, as patches of ComfyUI's. The given MODEL is not changed.
+
+    Raises CheckpointError when the file is no LoRA, damaged, or made for another model.
+    """
+    inner = bridge.video_model(model)
+    modules, unused = modules_of(*read(path), path.name)
+    shapes = bridge.weight_shapes(model)
+    placed = translated(inner.family, shapes, modules)
+    fitting = {name: module for name, module in placed.items() if _fits(module.parts, shapes[name])}
+    if not fitting:
+        raise CheckpointError(_misfit(path.name, inner, shapes, modules, placed))
+    patched, left = bridge.with_lora(model, {name: module.parts for name, module in fitting.items()}, strength)
+    changed = fitting.keys() - left
+    unused = {*unused, *modules} - {fitting[name].source for name in changed}
+    return Applied(patched, len(changed), tuple(sorted(unused)), (len(_blocks(changed)), len(_blocks(shapes))))
+
+
+def _blocks(names: Iterable[str]) -> set[str]:
+    return {found[0] for name in names if (found := re.match(r"\w+\.\d+\.", name))}
+
+
+# ------------------------------------------------------------------------------------------------ reading
+
+
+def modules_of(state: State, metadata: dict[str, str], file: str) -> tuple[Modules, list[str]]:
+    """A LoRA's tensors by module, their parts named as ComfyUI names them; and the keys that are no part of one.
+
+    file: its name, for errors. Raises CheckpointError when the file holds no LoRA or one with halves that do not match.
+    """
+    if any("lora_magnitude_vector" in key for key in state):
+        raise CheckpointError(
+            f"{file} is a DoRA of PEFT, which is not read: ComfyUI measures a DoRA's weights otherwise, so it would "
+            "not look as trained. Use a LoRA, or a DoRA that a LyCORIS trainer saved."
+        )
+    modules: Modules = {}
+    others = []
+    for key, tensor in _joined(state).items():
+        found = next(((m, part) for pattern, part in PARTS if (m := re.search(pattern, key))), None)
+        if found is None:
+            others.append(key)
+            continue
+        match, part = found
+        modules.setdefault(key[: match.start()], {})[part.format(*match.groups())] = tensor
+    if not modules:
+        raise CheckpointError(
+            f"{file} is no LoRA: none of its {len(state)} tensors is one's (found: {', '.join(list(state)[:3])}, ...). "
+            "Expected pairs like '....lora_A.weight' and '....lora_B.weight'. Whole models load with Load Video Model."
+        )
+    settings = _peft_settings(metadata)
+    for name, parts in modules.items():
+        _check(name, parts, file)
+        alpha = _peft_alpha(settings, name, parts)
+        if alpha is not None:
+            parts.setdefault("alpha", alpha)
+    return modules, others
+
+
+def _joined(state: State) -> State:
+    """SAT trains queries, keys and values of one fused matrix apart (`matrix_A.0`, ...): here as one adapter of it.
+
+    SAT's alpha, which its files do not tell, is 1.
+    """
+    pattern, out, apart = r"\.matrix_([AB])\.\d+$", {}, {}
+    for key in sorted(state):
+        if found := re.search(pattern, key):
+            apart.setdefault(key[: found.start()], {"A": [], "B": []})[found[1]].append(state[key])
+        else:
+            out[key] = state[key]
+    for name, halves in apart.items():
+        out[f"{name}.alpha"] = torch.tensor(float(len(halves["A"])))
+        if halves["A"]:
+            out[f"{name}.lora_down.weight"] = torch.cat(halves["A"])
+        if halves["B"]:
+            out[f"{name}.lora_up.weight"] = torch.block_diag(*halves["B"])
+    return out
+
+
+def _check(name: str, parts: State, file: str) -> None:
+    up, down = parts.get("lora_up.weight"), parts.get("lora_down.weight")
+    if (up is None) != (down is None):
+        missing = "lora_up (lora_B)" if up is None else "lora_down (lora_A)"
+        raise CheckpointError(f"{file} is damaged or incomplete: {name} has no {missing}. Download it again.")
+    if up is not None and (up.ndim < 2 or down.ndim < 2 or up.shape[1] != down.shape[0]):
+        raise CheckpointError(
+            f"{file} is damaged: at {name}, lora_up {list(up.shape)} and lora_down {list(down.shape)} have no rank in "
+            "common. Download it again."
+        )
+
+
+def _peft_settings(metadata: dict[str, str]) -> dict[str, Any]:
+    """What diffusers notes in a file about its adapters: `lora_alpha`, `alpha_pattern`, `use_rslora`."""
+    try:
+        noted = json.loads(metadata.get("lora_adapter_metadata", "{}"))
+    except json.JSONDecodeError:
+        return {}
+    items = noted.items() if isinstance(noted, dict) else ()
+    return {key.removeprefix("transformer."): value for key, value in items}
+
+
+def _peft_alpha(settings: dict[str, Any], name: str, parts: State) -> torch.Tensor | None:
+    if not isinstance(settings.get("lora_alpha"), int | float) or "lora_down.weight" not in parts:
+        return None
+    special = (settings.get("alpha_pattern") or {}).items()
+    alpha = next((a for pattern, a in special if re.match(rf"(.*\.)?({pattern})$", name)), settings["lora_alpha"])
+    # ComfyUI divides by the rank; rank-stabilised adapters are meant to be divided by its root.
+    scale = math.sqrt(len(parts["lora_down.weight"])) if settings.get("use_rslora") else 1.0
+    return torch.tensor(float(alpha) * scale)
+
+
+# ------------------------------------------------------------------------------------------------ naming
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What changes one weight: the adapter's parts, and which module of the file they come from."""
+
+    source: str
+    parts: State
+
+
+def translated(family: Family, shapes: dict[str, Shape], modules: Modules) -> dict[str, Placed]:
+    """Weights of a network -> what changes them. shapes: the network's weights; modules: as `modules_of` gives them.
+
+    Modules without a place are left out. Where the original layout has one matrix for several of the network's, each of
+    these gets its rows.
+    """
+    own = {key.replace(".", "_"): key for key in shapes} | {key: key for key in shapes}
+    placed, others = {}, {}
+    for source, parts in modules.items():
+        names = [f"{name}{end}" for name in _names(source) for end in (".weight", "")]
+        names += [f"{name}_weight" for name in _without_underscored_prefix(source)]
+        key = next((own[name] for name in names if name in own), None)
+        if key is not None:
+            placed[key] = Placed(source, parts)
+        elif _outputs(parts):
+            others[source] = _outputs(parts)
+    for source, key, rows in _by_layout(family, shapes, others):
+        parts = modules[source]
+        if len(rows) == others[source] and torch.equal(rows, torch.arange(len(rows))):
+            placed[key] = Placed(source, parts)
+        elif _splittable(parts, others[source]):
+            split = {part: tensor[rows] if part in ROWS else tensor for part, tensor in parts.items()}
+            placed[key] = Placed(source, split)
+    return placed
+
+
+def _by_layout(
+    family: Family, shapes: dict[str, Shape], outputs: dict[str, int]
+) -> Iterator[tuple[str, str, torch.Tensor]]:
+    """(module, weight of the network, which of the module's rows are its), by the family's original layouts.
+
+    outputs: module -> how many rows it has.
+    """
+    candidates = {name: source for source in outputs for name in _names(source)}
+    samples: dict[str, str] = {}  # how trainers' underscores are meant is the same in every block: one stands for all
+    for source in outputs:
+        for name in _without_underscored_prefix(source):
+            samples.setdefault(_pattern(name), name)
+    dotted = {name: pattern for pattern, sample in samples.items() for name in _dotted(sample)}
+    for name, _, _ in _asked(family, shapes, dict.fromkeys(dotted, SAMPLE_ROWS)):
+        for source in outputs:
+            for plain in _without_underscored_prefix(source):
+                if _pattern(plain) == dotted[name]:
+                    candidates[_marked_like(plain, name)] = source
+    for name, key, rows in _asked(family, shapes, {name: outputs[source] for name, source in candidates.items()}):
+        yield candidates[name], key, rows
+
+
+SAMPLE_ROWS = 12  # the most parts that a layout makes of one matrix
+
+
+def _asked(
+    family: Family, shapes: dict[str, Shape], modules: dict[str, int]
+) -> Iterator[tuple[str, str, torch.Tensor]]:
+    """(module, weight of the network, rows of the module) as `network_state` places them. modules: name -> rows.
+
+    The network's own weights go along, because some layouts are told by the whole of it.
+    """
+    state: State = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+    names, starts, start = list(modules), [], 0
+    for name in names:
+        starts.append(start)
+        state[f"{name}.weight"] = torch.arange(start, start + modules[name])
+        start += modules[name]
+    try:
+        found = family.network_state(state)
+    except (ValueError, RuntimeError):
+        return  # rows that cannot be split as the layout does are no layer of this family
+    for key, rows in found.items():
+        if key in shapes and rows.device.type == "cpu" and rows.dtype == torch.int64 and rows.numel():
+            which = bisect.bisect_right(starts, int(rows[0])) - 1
+            yield names[which], key, rows - starts[which]
+
+
+def _splittable(parts: State, outputs: int) -> bool:
+    """Whether an adapter of that many outputs can be taken apart by its rows."""
+    by_row = [tensor for part, tensor in parts.items() if part in ROWS]
+    return parts.keys() <= ROWS | {"lora_down.weight", "alpha"} and all(t.shape[:1] == (outputs,) for t in by_row)
+
+
+def _outputs(parts: State) -> int:
+    """How many outputs the layer has that an adapter is for; 0 for kinds that do not show it."""
+    tensor = next((parts[part] for part in ("lora_up.weight", "diff", "w_norm", "set_weight") if part in parts), None)
+    return 0 if tensor is None or tensor.ndim == 0 else len(tensor)
+
+
+def _names(source: str) -> list[str]:
+    """A module's name with and without what trainers put in front of it."""
+    names = [source]
+    for name in names:
+        names += [name[len(prefix) :] for prefix in PREFIXES if name.startswith(prefix)]
+    return names
+
+
+def _without_underscored_prefix(source: str) -> list[str]:
+    return [source[len(prefix) :] for prefix in UNDERSCORED if source.startswith(prefix)]
+
+
+def _pattern(name: str) -> str:
+    return re.sub(r"\d+", "0", name)
+
+
+def _dotted(name: str) -> Iterator[str]:
+    """Every name that a trainer which writes underscores for dots can have meant; none for hopelessly long ones."""
+    words = name.split("_")
+    choices = ["." if word.isdigit() else "._" for word in words[:-1]]
+    if math.prod(map(len, choices)) > 4096:
+        return
+    for marks in itertools.product(*choices):
+        yield "".join(itertools.chain(*itertools.zip_longest(words, marks, fillvalue="")))
+
+
+def _marked_like(name: str, dotted: str) -> str:
+    """`name`, of which all separators are underscores, with dots where `dotted` has them."""
+    words, marks = name.split("_"), re.findall(r"[._]", dotted)
+    return "".join(itertools.chain(*itertools.zip_longest(words, marks, fillvalue="")))
+
+
+# ------------------------------------------------------------------------------------------------ fitting
+
+
+def _fits(parts: State, shape: Shape) -> bool:
+    """Whether an adapter has the size of a weight; kinds that do not show theirs are ComfyUI's to judge."""
+    if "lora_up.weight" in parts:
+        return (len(parts["lora_up.weight"]), parts["lora_down.weight"][0].numel()) == (shape[0], math.prod(shape[1:]))
+    whole = [parts[part] for part in ("diff", "w_norm", "set_weight") if part in parts]
+    return all(tuple(tensor.shape) == tuple(shape) for tensor in whole)
+
+
+def _misfit(file: str, inner: Any, shapes: dict[str, Shape], modules: Modules, placed: dict[str, Placed]) -> str:
+    """Why no part of a LoRA fits a model, and for which model it looks made."""
+    others = " or ".join(_look_made_for(inner.variant, modules, [f for f in families() if f.name != inner.family.name]))
+    if not placed:
+        made = f"Its names are those of a LoRA for {others}." if others else "Its names are of no family known here."
+        return (
+            f"{file} changes nothing in {inner.variant.name}: none of its {len(modules)} modules is there (first: "
+            f"{next(iter(modules))}). {made} Load it on the model it was made for."
+        )
+    key, module = next(iter(placed.items()))
+    parts = module.parts
+    size = [len(parts["lora_up.weight"]), parts["lora_down.weight"][0].numel()] if "lora_up.weight" in parts else "?"
+    made = f"another size of {inner.family.name}" + (f" or for {others}" if others else "")
+    return (
+        f"{file} does not fit {inner.variant.name}: its {module.source} is for a matrix of {size}, here it has "
+        f"{list(shapes[key])}. It was made for {made}. Load it on that model."
+    )
+
+
+def _look_made_for(variant: Variant, modules: Modules, among: Iterable[Family]) -> list[str]:
+    """The families most of whose published network's names a LoRA has."""
+    names = []
+    for family in among:
+        published = family.network(replace(variant, network={})).state_dict()
+        known = translated(family, {key: tuple(weight.shape) for key, weight in published.items()}, modules)
+        if len({module.source for module in known.values()}) > 0.8 * len(modules):
+            names.append(family.name)
+    return names

@@ -1,0 +1,138 @@
+"""GGUF files: weights quantised in blocks, read as they are and turned into numbers when they are used.
+
+The file is read by the package `gguf`, the blocks by diffusers; both are imported with the first such file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .checkpoint import CheckpointError, renamed
+from .quantised import Quantised
+
+# llama.cpp's names of a T5 encoder -> those of transformers.
+T5_NAMES = (
+    (r"^token_embd\.", "shared."),
+    (r"^enc\.output_norm\.", "encoder.final_layer_norm."),
+    (r"^enc\.blk\.(\d+)\.", r"encoder.block.\1."),
+    (r"\.attn_([qkvo])\.", r".layer.0.SelfAttention.\1."),
+    (r"\.attn_rel_b\.", ".layer.0.SelfAttention.relative_attention_bias."),
+    (r"\.attn_norm\.", ".layer.0.layer_norm."),
+    (r"\.ffn_gate\.", ".layer.1.DenseReluDense.wi_0."),
+    (r"\.ffn_up\.", ".layer.1.DenseReluDense.wi_1."),
+    (r"\.ffn_down\.", ".layer.1.DenseReluDense.wo."),
+    (r"\.ffn_norm\.", ".layer.1.layer_norm."),
+)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Rows of the blocks of a GGUF file, as bytes; `name` says of which sort ("Q8_0", "Q4_K")."""
+
+    name: str
+
+    def columns(self, width: int) -> int:
+        numbers, size = self._sizes()
+        return width // size * numbers
+
+    def numbers(self, rows: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        from diffusers.quantizers.gguf.utils import dequantize_functions
+
+        (block, size), blocks = self._sizes(), rows.to(torch.uint8)
+        made = dequantize_functions[self._sort()](blocks.reshape(-1, size), block, size, dtype=torch.float32)
+        return made.reshape(len(rows), -1).to(dtype)
+
+    def _sort(self) -> Any:
+        import gguf
+
+        return gguf.GGMLQuantizationType[self.name]
+
+    def _sizes(self) -> tuple[int, int]:
+        """(numbers, bytes) of a block."""
+        import gguf
+
+        return gguf.GGML_QUANT_SIZES[self._sort()]
+
+
+class GGUFTensors:
+    """A GGUF file under the calls of safetensors' `safe_open`. Matrices that are quantised are given as Quantised.
+
+    Raises CheckpointError when the file is damaged, or quantised in a way that cannot be read here.
+    """
+
+    PLAIN = ("F32", "F16", "F64", "BF16")
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import gguf
+        except ImportError as missing:
+            raise CheckpointError(
+                f"{path.name} is a GGUF file, for which Python's package 'gguf' is needed. Install it with ComfyUI's "
+                "Python: pip install gguf. Then restart ComfyUI."
+            ) from missing
+        from diffusers.quantizers.gguf.utils import dequantize_functions
+
+        try:
+            reader = gguf.GGUFReader(path, "c")  # copy on write: torch warns about arrays that cannot be written
+        except (ValueError, IndexError, KeyError, OverflowError, OSError, MemoryError) as error:
+            size = path.stat().st_size / 1e6
+            raise CheckpointError(
+                f"{path.name} ({size:.1f} MB) is a damaged or incomplete GGUF file ({error}). Download it again."
+            ) from error
+        known = {kind.name for kind in dequantize_functions} | set(self.PLAIN)
+        strange = sorted({tensor.tensor_type.name for tensor in reader.tensors} - known)
+        if strange:
+            raise CheckpointError(
+                f"{path.name} is quantised as {', '.join(strange)}, which cannot be read here. Download the model as "
+                "Q8_0, Q6_K, Q5_K, Q4_K or another of the common kinds."
+            )
+        names = T5_NAMES if any(tensor.name.startswith("enc.blk.") for tensor in reader.tensors) else ()
+        self.fields, self.tensors = reader.fields, {renamed(tensor.name, names): tensor for tensor in reader.tensors}
+
+    def __enter__(self) -> GGUFTensors:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        """Nothing is open: the file's bytes are mapped, and stay so as long as a tensor needs them."""
+
+    def keys(self) -> list[str]:
+        return list(self.tensors)
+
+    def metadata(self) -> dict[str, str]:
+        return {name: field.contents() for name, field in self.fields.items() if field.types[:1] == [_strings()]}
+
+    def get_slice(self, key: str) -> _Slice:
+        # The format has four dimensions at most: ComfyUI's converter notes the shape of a tensor that had others.
+        noted = self.fields.get(f"comfy.gguf.orig_shape.{self.tensors[key].name}")
+        return _Slice(noted.contents() if noted else self.tensors[key].shape.tolist()[::-1])
+
+    def get_tensor(self, key: str) -> torch.Tensor:
+        """The weight: plain, or a Quantised matrix; quantised weights of other shapes are given as float16."""
+        tensor, shape = self.tensors[key], self.get_slice(key).get_shape()
+        kind, values = tensor.tensor_type.name, torch.from_numpy(tensor.data)
+        if kind == "BF16":
+            return values.view(torch.bfloat16).reshape(shape)
+        if kind in self.PLAIN:
+            return values.reshape(shape)
+        rows = values.reshape(-1, values.shape[-1])
+        if len(shape) == 2:
+            return Quantised.of(rows, Blocks(kind))
+        return Blocks(kind).numbers(rows, torch.float16).reshape(shape)
+
+
+class _Slice:
+    def __init__(self, shape: list[int]) -> None:
+        self.shape = [int(size) for size in shape]
+
+    def get_shape(self) -> list[int]:
+        return self.shape
+
+
+def _strings() -> Any:
+    import gguf
+
+    return gguf.GGUFValueType.STRING

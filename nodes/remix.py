@@ -1,0 +1,108 @@
+"""Remix and Inpaint: making a clip anew a little everywhere, or wholly somewhere."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from ..editing import changes
+from ..models import bridge
+from ..models.contract.family import denoise_for
+from .inputs import check
+from .notice import show
+from .shots import CLIP_TOOLTIP, vae_input
+
+STRENGTHS = {"subtle": 0.4, "mild": 0.65, "strong": 0.9}
+CUSTOM = "custom"
+
+
+class RemixShot(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AtelierRemixShot",
+            display_name="Remix Shot",
+            category="Atelier",
+            description="Changes a clip to a new prompt (video to video). Connect both outputs to Sample Video.",
+            inputs=[
+                io.Model.Input("model", tooltip="The MODEL of Load Video Model: it knows the model's noise schedule."),
+                io.Latent.Input("latent", tooltip=CLIP_TOOLTIP),
+                io.Combo.Input(
+                    "strength",
+                    options=[*STRENGTHS, CUSTOM],
+                    default="mild",
+                    tooltip="subtle keeps shapes and movement, strong little more than the layout.",
+                ),
+                io.Float.Input(
+                    "custom",
+                    default=0.65,
+                    min=0.05,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="For strength 'custom': how much noise the clip gets, 1 = nothing of it is left. "
+                    + ", ".join(f"{name} is {noise:g}" for name, noise in STRENGTHS.items())
+                    + ".",
+                ),
+            ],
+            outputs=[io.Latent.Output(), io.Float.Output(display_name="denoise")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, strength=None) -> bool | str:
+        return check(cls, strength=strength)
+
+    @classmethod
+    def execute(cls, model, latent: dict, strength: str, custom: float) -> io.NodeOutput:
+        inner, noise = bridge.video_model(model), STRENGTHS.get(strength, custom)
+        whole = {key: value for key, value in latent.items() if key != "noise_mask"}
+        shape = tuple(changes.finished(whole).shape)
+        denoise = max(0.01, denoise_for(inner.family, inner.variant, noise, shape))
+        note = "" if inner.family.sample is None else f"\n({inner.variant.name} makes every clip anew)"
+        show(cls, f"{noise:.0%} noise: denoise {denoise:.2f}{note}")
+        return io.NodeOutput(whole, denoise)
+
+
+class InpaintShot(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AtelierInpaintShot",
+            display_name="Inpaint Shot",
+            category="Atelier",
+            description="Has a part of a clip made anew, in space and time: where the mask is white. Then sample.",
+            inputs=[
+                vae_input(),
+                io.Latent.Input("latent", tooltip=CLIP_TOOLTIP),
+                io.Mask.Input(
+                    "mask",
+                    tooltip="White is made anew. One mask for the whole clip, or one a frame (a mask clip). It is "
+                    "scaled to the clip and stretched to its length.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="1 makes what is masked anew, 0 keeps it; between, it may change that much.",
+                ),
+            ],
+            outputs=[io.Latent.Output()],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, vae, latent: dict, mask: torch.Tensor, strength: float) -> io.NodeOutput:
+        grid = bridge.vae_grid(vae)
+        shot = changes.masked(latent, mask, strength, grid)
+        holes, frames = shot["noise_mask"], grid.frames(shot["samples"].shape[2])
+        told = [f"{holes.gt(0).float().mean():.0%} of the clip is to be made"]
+        height, width = (side * grid.spatial for side in holes.shape[3:])
+        if mask.shape[-2:] != (height, width):
+            told.append(f"(mask {mask.shape[-1]} x {mask.shape[-2]} scaled to {width} x {height})")
+        count = mask.shape[0] if mask.ndim > 2 else 1
+        if count not in (1, frames):
+            told.append(f"({count} masks stretched over {frames} frames)")
+        show(cls, "\n".join(told))
+        return io.NodeOutput(shot)

@@ -1,0 +1,41 @@
+"""A short prompt -> a long one, by whichever expander was chosen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..models import bridge
+from ..models.library import folders
+from . import english, text_model
+from .rules import AUTOMATIC, RULES, Expansion, by_rules
+
+
+def expanders() -> list[str]:
+    """What can be chosen: the rules, each text model in ComfyUI's folders, or the best of these by itself."""
+    return [AUTOMATIC, RULES, *folders.text_models()]
+
+
+def chosen(expander: str) -> str:
+    """The expander that AUTOMATIC stands for: the first text model, the rules where there is none."""
+    return next(iter(folders.text_models()), RULES) if expander == AUTOMATIC else expander
+
+
+def expand(prompt: str, expander: str, seed: int, written: str = "", model: Any = None) -> Expansion:
+    """The prompt expanded for a MODEL (None: for any), unless there is something `written` to be used instead.
+
+    Raises CheckpointError where the chosen text model cannot be used.
+    """
+    if written.strip():
+        return Expansion(written, "you", "What stands in 'expanded' is used.")
+    variant = bridge.video_model(model).variant if model is not None else None
+    words, tokens = (variant.vocabulary, variant.text.tokens) if variant else (None, english.TOKENS)
+    expander = chosen(expander)
+    if expander == RULES or words or not prompt.strip():
+        return by_rules(prompt, seed, words, tokens)
+    if len(prompt.split()) >= tokens * english.WORDS_PER_TOKEN:
+        return Expansion(prompt, expander, "The prompt is as long as the video model reads: nothing was added.")
+    text = text_model.write(folders.text_model_path(expander), prompt, seed, tokens)
+    if text:
+        return Expansion(text, expander)
+    made = by_rules(prompt, seed, words, tokens)
+    return Expansion(made.text, RULES, f"{expander} gave no text: the rules were used. {made.remark}".strip())

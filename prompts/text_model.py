@@ -1,0 +1,184 @@
+"""A text model of the artist's that writes the longer prompt: a transformers folder, or a GGUF file that it can read.
+
+transformers is imported here, with the first text model that is used. No code and no pickle of a model is ever run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..models import bridge
+from ..models.weights.checkpoint import CheckpointError, open_component
+from .english import WORDS_PER_TOKEN
+
+ORDER = (
+    "Turn the idea below into a prompt for a text-to-video model: one flowing paragraph in English, in the present "
+    "tense, of about {words} words. Begin with the subject and what it does. Go on with how it looks and moves, where "
+    "it is and what is around it, where the camera stands or how it moves, and where the light comes from. Keep "
+    "everything the idea names, and add nothing that contradicts it. Describe only what is seen in a single shot of a "
+    "few seconds: no sounds, no cuts, no thoughts. Answer with the paragraph alone: no heading, no list, no quotation "
+    "marks, no remarks.\n\nIdea: {prompt}"
+)
+CONTINUED = "\n\nParagraph:"
+"""What stands behind the order for a model that was not trained to chat."""
+TEMPERATURE, TOP_P = 0.7, 0.9
+THOUGHTS = 2048
+"""Tokens for a model that thinks before it answers and cannot be asked not to."""
+KNOWN = "Llama, Qwen 2 and 3, Mistral, Gemma 2 and 3 or Phi 3"
+
+_THOUGHT = re.compile(r"^.*</think>|<think>.*$", re.DOTALL)
+_OPENING = re.compile(
+    r"^\W*(?:(?:sure|certainly|of course|okay|absolutely)\b[^\w\n]*)?"
+    r"(?:here(?:'s|’s| is| are)\b[^:\n]*:|(?:[\w-]+ ){0,3}(?:paragraph|prompt|description)\W*:)[*\s]*",
+    re.IGNORECASE,
+)
+_QUOTES = "\"'“”„«»‘’`*"
+
+
+def write(path: Path, prompt: str, seed: int, tokens: int) -> str:
+    """The prompt as the text model at `path` expands it, to fit into `tokens` tokens of T5; "" if it says nothing.
+
+    Raises CheckpointError where the model cannot be used.
+    """
+    parameters = _parameters(path)
+    tokenizer, template = _tokenizer(path)
+    words = int(tokens * WORDS_PER_TOKEN)
+    order = ORDER.format(words=words * 4 // 5, prompt=prompt)
+    with bridge.guest(lambda dtype: _network(path, dtype), parameters) as network:
+        given = _given(tokenizer, order).to(network.device)
+        thinks = "<think>" in template and "enable_thinking" not in template
+        most = tokens + tokens // 2 + (THOUGHTS if thinks else 0)
+        answer = _generate(network, given, seed, most, tokenizer)
+    return fitted(cleaned(tokenizer.decode(answer, skip_special_tokens=True)), words)
+
+
+def cleaned(answer: str) -> str:
+    """The paragraph in a chatting model's answer: without its thoughts, "Here is ...:", quotation marks and remarks."""
+    paragraphs = [part.strip() for part in re.split(r"\n\s*\n", _OPENING.sub("", _THOUGHT.sub("", answer).strip()))]
+    text = " ".join(next(filter(None, paragraphs), "").split())
+    return text.strip(_QUOTES + " ")
+
+
+def fitted(text: str, words: int) -> str:
+    """The whole sentences of `text` that make up to so many words; the first so many words where not even one does."""
+    kept = " ".join(text.split()[:words])
+    end = max((found.end() for found in re.finditer(r"[.!?](?=\s|$)", kept)), default=0)
+    return kept[:end] or kept.rstrip(",;:") + "." * bool(kept)
+
+
+def _parameters(path: Path) -> int:
+    """How many the model has. Raises CheckpointError where its files are damaged, or none of them is safetensors."""
+    if not path.is_dir():
+        if re.search(r"-\d{5}-of-\d{5}$", path.stem):
+            raise CheckpointError(f"{path.name} is a part of a split GGUF file. Get the model in one file.")
+        return _numbers(path)
+    found = sorted(path.glob("*.safetensors"))
+    if not found:
+        there = ", ".join(sorted(file.name for file in path.iterdir()))
+        raise CheckpointError(
+            f"{path.name} has no .safetensors file (found: {there}). Pickles (.bin, .pt) are never opened, because "
+            "they can run any code: download the model as safetensors, or as one .gguf file."
+        )
+    return sum(map(_numbers, found))
+
+
+def _numbers(file: Path) -> int:
+    return sum(torch.Size(shape).numel() for shape in open_component(file, "text model").shapes.values())
+
+
+def _source(path: Path) -> dict[str, Any]:
+    """What transformers' from_pretrained is told: where the model lies, and that it may not run code or go online."""
+    where = (
+        {"pretrained_model_name_or_path": path}
+        if path.is_dir()
+        else {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
+    )
+    return {**where, "trust_remote_code": False, "local_files_only": True}
+
+
+def _tokenizer(path: Path) -> tuple[Any, str]:
+    """The model's tokenizer and its chat template, "" if it was not trained to chat."""
+    from transformers import AutoTokenizer
+
+    def load() -> Any:
+        made = AutoTokenizer.from_pretrained(**_source(path))
+        if not made(CONTINUED).input_ids:  # without its files some versions make an empty one
+            raise ValueError("tokenizer.json is missing")
+        return made
+
+    tokenizer = _loaded(path, "tokenizer", load)
+    return tokenizer, str(getattr(tokenizer, "chat_template", None) or "")
+
+
+def _network(path: Path, dtype: torch.dtype) -> torch.nn.Module:
+    from transformers import AutoModelForCausalLM
+
+    more = {"use_safetensors": True} if path.is_dir() else {}
+    network, report = _loaded(
+        path,
+        "network",
+        lambda: AutoModelForCausalLM.from_pretrained(**_source(path), dtype=dtype, output_loading_info=True, **more),
+    )
+    if missing := sorted(report["missing_keys"]):
+        raise CheckpointError(
+            f"{path.name} is incomplete: {len(missing)} of its weights are missing ({', '.join(missing[:3])}, ...). "
+            "Download it again."
+        )
+    return network.eval()
+
+
+def _loaded(path: Path, part: str, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except CheckpointError:
+        raise
+    except Exception as error:  # transformers raises whatever its parts raise
+        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        if "trust_remote_code" in str(error):
+            reason = "it brings Python code of its own, which is never run here"
+        raise CheckpointError(
+            f"{path.name} cannot be used as a text model: no {part} could be loaded from it ({reason}). Expected: a "
+            f"folder with config.json, .safetensors and tokenizer files, or one .gguf file, of a model such as {KNOWN}."
+        ) from error
+
+
+def _given(tokenizer: Any, order: str) -> Any:
+    """The order as tokens, in the form of a chat where the model knows one."""
+    if not getattr(tokenizer, "chat_template", None):
+        return tokenizer(order + CONTINUED, return_tensors="pt", return_token_type_ids=False)
+    return tokenizer.apply_chat_template(
+        [{"role": "user", "content": order}],
+        add_generation_prompt=True,
+        enable_thinking=False,
+        return_tensors="pt",
+        return_dict=True,
+    )
+
+
+def _generate(network: Any, given: Any, seed: int, most: int, tokenizer: Any) -> torch.Tensor:
+    """The tokens of the answer; ComfyUI's progress and interrupt come with every one."""
+    report, start = bridge.progress(most), given["input_ids"].shape[1]
+
+    def told(tokens: torch.Tensor, _: Any, **__: Any) -> torch.Tensor:
+        report(tokens.shape[1] - start)
+        return torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+
+    devices = [network.device] if network.device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.inference_mode():
+        torch.manual_seed(seed)
+        made = network.generate(
+            **given,
+            max_new_tokens=most,
+            do_sample=True,
+            temperature=TEMPERATURE,
+            top_p=TOP_P,
+            stopping_criteria=[told],
+            pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
+        )
+    report(most)
+    return made[0, start:]

@@ -1,0 +1,105 @@
+"""Many clients at once, and the death of the server in the middle of it."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from comfy_server import running
+from wire_client import FAST, SLOW, coloured_frames, connect, until_running, wait
+
+CLIENTS, JOBS_EACH = 20, 10
+
+
+@pytest.mark.timeout(600)
+def test_two_hundred_jobs_of_twenty_clients(http, owner, server):
+    owner("api/generate.json", coloured_frames())
+
+    def work(client: int) -> list[str]:
+        with connect(server.url) as own:
+            sent = [own.post("/videos", json=FAST | {"seed": client * 100 + n}) for n in range(JOBS_EACH)]
+        return [answer.json()["id"] for answer in sent]
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        ids = [job_id for mine in pool.map(work, range(CLIENTS)) for job_id in mine]
+    videos = {job_id: wait(http, http.get(f"/videos/{job_id}").json()) for job_id in ids}
+    assert len(videos) == CLIENTS * JOBS_EACH and {video["status"] for video in videos.values()} == {"completed"}
+    assert all(
+        http.get(f"/videos/{job_id}/content", headers={"Range": "bytes=0-7"}).status_code == 206 for job_id in ids
+    )
+    ran = [f"video_{prompt_id.replace('-', '')}" for prompt_id in server.client.get("/history")]
+    listed = in_order(http)
+    assert [job_id for job_id in ran if job_id in videos] == [job_id for job_id in listed if job_id in videos]
+
+
+def in_order(http) -> list[str]:
+    """Every job's id, the oldest first."""
+    ids, more, after = [], True, {}
+    while more:
+        page = http.get("/videos", params={"limit": 100, "order": "asc", **after}).json()
+        ids += [video["id"] for video in page["data"]]
+        more, after = page["has_more"], {"after": page["last_id"]}
+    return ids
+
+
+@pytest.mark.timeout(600)
+def test_killed_in_the_middle_and_started_again(tmp_path):
+    with running(tmp_path, "first") as server, connect(server.url) as http:
+        done = [wait(http, http.post("/videos", json=FAST | {"seed": seed}).json()) for seed in (1, 2)]
+        at_work = until_running(http, http.post("/videos", json=SLOW).json())
+        waiting = http.post("/videos", json=FAST).json()
+        contents = [http.get(f"/videos/{video['id']}/content").content for video in done]
+        saved, unseen = finished_behind_our_back(server, http, done[0])
+        server.process.kill()
+        server.process.wait()
+    with running(tmp_path, "second") as server, connect(server.url) as http:
+        assert [http.get(f"/videos/{video['id']}/content").content for video in done] == contents
+        for video in (at_work, waiting):
+            ended = http.get(f"/videos/{video['id']}").json()
+            assert (ended["status"], ended["error"]["code"]) == ("failed", "server_restarted")
+        assert http.get(f"/videos/{unseen}/content").content == saved
+        assert len(http.get("/videos").json()["data"]) == 5
+        assert wait(http, http.post("/videos", json=FAST).json())["status"] == "completed"
+
+
+def finished_behind_our_back(server, http, done: dict) -> tuple[bytes, str]:
+    """A waiting job whose video is on the disk: as when the server dies between the file and the note about it."""
+    video = http.post("/videos", json=FAST | {"seed": 5}).json()
+    videos = server.base / "output" / "atelier" / "videos"
+    (source,) = (videos / done["id"]).glob("*.mp4")
+    (videos / video["id"]).mkdir(parents=True)
+    (videos / video["id"] / source.name).write_bytes(source.read_bytes())
+    return source.read_bytes(), video["id"]
+
+
+def test_a_store_of_a_newer_version_is_left_alone(tmp_path):
+    import sqlite3
+
+    (tmp_path / "user" / "atelier").mkdir(parents=True)
+    with sqlite3.connect(tmp_path / "user" / "atelier" / "videos.db") as store:
+        store.execute("PRAGMA user_version = 999")
+    with running(tmp_path, "comfyui") as server, connect(server.url) as http:
+        answer = http.get("/videos")
+        assert answer.status_code == 500 and "999" in json.loads(answer.text)["error"]["message"]
+
+
+def test_a_store_of_the_first_version_is_taken_up(tmp_path):
+    """Made as the first release made it, with one job: whatever steps come later, the job is still there."""
+    import sqlite3
+
+    from atelier.api.store import MIGRATIONS, Store
+
+    with sqlite3.connect(tmp_path / "videos.db") as old:
+        for statement in MIGRATIONS[0]:
+            old.execute(statement)
+        old.execute(
+            """INSERT INTO jobs (id, operation, status, created_at, model, prompt, settings, warnings, bytes, process,
+            deleted) VALUES ('video_1', 'generate', 'completed', 1.0, 'm', 'x', '{"size": "1x1"}', '[]', 7, 'p', 0)"""
+        )
+        old.execute("PRAGMA user_version = 1")
+    for _ in range(2):  # the second time there is nothing to do
+        store = Store(tmp_path / "videos.db")
+        job = store.job("video_1")
+        assert (job["settings"], job["bytes"], store.bytes_kept(), store.active()) == ({"size": "1x1"}, 7, 7, [])
+        store.close()
