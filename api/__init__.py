@@ -33,11 +33,11 @@ ROUTES = (
     ("*", "/v1/videos/{rest:(?s:.*)}", "nothing_here"),
     ("*", "/v1/prompts/{rest:(?s:.*)}", "nothing_here"),
 )
-"""Method, path and the function of api.py that answers. The last three give unknown addresses OpenAI's form of
-error, those with a line break too."""
+"""Method, path and the name of the function in app.py that answers. The last three give unknown addresses OpenAI's form
+of error, those with a line break too."""
 
 STUDIO = ("/atelier", "/atelier/{file:.*}")
-"""Where the page is; studio.py answers."""
+"""Where the page is; calls/studio.py answers."""
 
 
 about: Callable[[str], dict[str, Any]]
@@ -68,14 +68,14 @@ def register(tell: Callable[[str], dict[str, Any]], expand: Callable[[str, int, 
 
 def _answer(name: str):
     async def handler(request):
-        return await importlib.import_module(".api", __package__).answer(name, request)
+        return await importlib.import_module(".app", __package__).answer(name, request)
 
     handler.__name__ = name
     return handler
 
 
 async def _show(request):
-    return await importlib.import_module(".studio", __package__).show(request)
+    return await importlib.import_module(".calls.studio", __package__).show(request)
 
 
 def _warn_if_open() -> None:

@@ -1,7 +1,7 @@
 """What every test stands on: ComfyUI importable, this pack loaded the way ComfyUI loads it, and a real server.
 
-``nodes`` and ``server`` are folders of this pack and also ComfyUI's own modules, so the repository's root must never be
-on ``sys.path``; tests write ``from atelier.models import knowns``.
+``nodes`` is a folder of this pack and also a module of ComfyUI, so the repository's root must never be
+on ``sys.path``; tests write ``from atelier.models.timeline import spans``.
 """
 
 import atexit

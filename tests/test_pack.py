@@ -137,4 +137,4 @@ def test_start_up_is_light():
     run = subprocess.run([sys.executable, "-c", script], cwd=ROOT / "tests", capture_output=True, text=True, check=True)
     new = json.loads(run.stdout.splitlines()[-1])
     assert [name for name in new if not name.startswith("atelier")] == []
-    assert "atelier.models.ltx_video" not in new
+    assert "atelier.models.families.ltx_video.family" not in new

@@ -63,7 +63,7 @@ def choices_from(options: argparse.Namespace) -> list[tuple[str, str, Any]]:
 def make_video(client: "Client", workflow: dict, choices: list[tuple[str, str, Any]], out: Path) -> Result:
     """Run a saved graph with some widgets changed; fetch its (first) video into ``out`` and lay out a contact sheet."""
     from contact_sheet import contact_sheet
-    from graph import GraphError, node_types, set_widget, to_api
+    from saved_graph import GraphError, node_types, set_widget, to_api
 
     try:
         info = client.object_info(node_types(workflow))

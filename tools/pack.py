@@ -1,6 +1,6 @@
 """This pack in this very process, without a server: for tests and benchmarks.
 
-``nodes`` and ``server`` are folders of this pack and also ComfyUI's own modules, so the repository's root must not be
+``nodes`` is a folder of this pack and also a module of ComfyUI, so the repository's root must not be
 on ``sys.path``; the pack is loaded by path, as ComfyUI does, under the name ``atelier``.
 """
 

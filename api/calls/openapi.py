@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from aiohttp import web
 from pydantic import BaseModel
 
 from .. import catalogue
-from ..request import fields as wire
+from ..request import fields
+from ..state import Api
 from . import prompts
 
 Json = dict[str, Any]
@@ -107,6 +109,10 @@ _MODEL: Json = _record(
 )
 
 
+async def describe(api: Api, request: web.Request) -> web.Response:
+    return web.json_response(description())
+
+
 def description() -> Json:
     """The whole document. Addresses are relative to /v1, where it is served."""
     return {
@@ -117,12 +123,12 @@ def description() -> Json:
         "paths": {
             "/videos": {
                 "post": _call("create", "Video", _shot("input_reference", "last_frame")),
-                "get": _call("list", "VideoList", parameters=_query(wire.Page)),
+                "get": _call("list", "VideoList", parameters=_query(fields.Page)),
             },
             "/videos/edits": {"post": _call("edit", "Video", _shot("video", required=["video"]))},
             "/videos/extensions": {"post": _call("extend", "Video", _shot("video", required=["video"]))},
             "/videos/characters": {
-                "post": _call("createCharacter", "Character", _body(wire.Named, ["video"], ["video"]))
+                "post": _call("createCharacter", "Character", _body(fields.Named, ["video"], ["video"]))
             },
             "/videos/characters/{id}": {
                 "get": _call("getCharacter", "Character", parameters=[_ID]),
@@ -155,7 +161,7 @@ def description() -> Json:
                 "Expander": _EXPANDER,
                 "ExpanderList": _list("Expander"),
                 "Error": _ERROR,
-                "Card": wire.Card.model_json_schema(),
+                "Card": fields.Card.model_json_schema(),
             },
         },
     }
@@ -207,7 +213,7 @@ def _errors() -> Json:
 
 
 def _shot(*files: str, required: list[str] | None = None) -> Json:
-    return _body(wire.Shot, list(files), required or [])
+    return _body(fields.Shot, list(files), required or [])
 
 
 def _body(model: type[BaseModel], files: list[str], required: list[str]) -> Json:

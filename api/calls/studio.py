@@ -6,7 +6,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-FOLDER = Path(__file__).parent.parent / "studio"
+FOLDER = Path(__file__).parents[2] / "studio"
 KINDS = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",

@@ -12,9 +12,9 @@ from typing import Any
 
 from aiohttp import web
 from comfy_execution.progress import NodeState, ProgressHandler, get_progress_state
+from server import PromptServer
 
 import nodes
-from server import PromptServer
 
 from ..errors import ApiError
 

@@ -21,7 +21,7 @@ from .saved_graph import BYPASSED, GraphError, node_types, to_api, type_into
 
 Json = dict[str, Any]
 
-BUILT_IN = Path(__file__).parent.parent / "workflows" / "api"
+BUILT_IN = Path(__file__).parents[2] / "workflows" / "api"
 FIELDS = {
     *("prompt", "model", "negative_prompt", "style", "seed", "num_inference_steps", "guidance_scale", "strength"),
     *("width", "height", "seconds", "num_frames", "fps", "image", "last_frame", "video"),

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 import urllib.parse
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from typing import Any
 from aiohttp import BodyPartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from .. import settings
 from ..errors import ApiError, bad
 
 Fields = dict[str, Any]
@@ -29,6 +33,19 @@ class Body:
 
     fields: Fields = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
+
+
+@asynccontextmanager
+async def received(request: web.Request, folder: Path) -> AsyncIterator[Body]:
+    """The body, its files in `folder`, which goes again if the call fails; files that nobody took go in any case."""
+    try:
+        sent = await read(request, folder, int(settings.current().max_upload_mb * 1e6))
+        yield sent
+        for unused in sent.files.values():
+            unused.unlink(missing_ok=True)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 async def read(request: web.Request, folder: Path, max_bytes: int) -> Body:

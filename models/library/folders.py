@@ -12,7 +12,7 @@ import folder_paths
 from ..contract.vocabulary import Vocabulary
 from ..weights import checkpoint
 
-BUILT_IN = {  # what ships with the pack, by where it lies beside this file
+BUILT_IN = {  # what ships with the pack, by where it lies in models/
     "pocket (built in)": "pocket",
     "pocket pyramid (built in)": "pocket_pyramid/diffusion_transformer_pocket",
 }
@@ -50,7 +50,7 @@ def model_choices() -> list[str]:
 def model_path(choice: str) -> Path:
     """Where a choice of `model_choices` lies."""
     if choice in BUILT_IN:
-        return Path(__file__).parent / BUILT_IN[choice]
+        return Path(__file__).parents[1] / BUILT_IN[choice]
     kind, name = choice.split("/", 1)
     if kind == "diffusers":
         found = [Path(root) / name for root in folder_paths.get_folder_paths(kind) if (Path(root) / name).is_dir()]

@@ -6,10 +6,10 @@ import base64
 import io
 import json
 
-import atelier.server
+import atelier.api
 import httpx2 as httpx
 import pytest
-from graph import BYPASSED
+from atelier.api.graphs.saved_graph import BYPASSED
 from PIL import Image
 from wire_client import FAST, SLOW, error, until_running, wait
 
@@ -194,7 +194,7 @@ def test_an_address_with_a_line_break_is_not_found_either(http, path):
 def test_the_description_names_every_call(http):
     described = http.get("/openapi.json").json()
     calls = {(method.upper(), f"/v1{path}") for path, methods in described["paths"].items() for method in methods}
-    served = {(method, path.replace(":(?s:.+)", "")) for method, path, _ in atelier.server.ROUTES if method != "*"}
+    served = {(method, path.replace(":(?s:.+)", "")) for method, path, _ in atelier.api.ROUTES if method != "*"}
     assert calls == served
 
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-import graph
 import pytest
+from atelier.api.graphs import saved_graph
 
 WORKFLOWS = sorted((Path(__file__).parents[2] / "workflows").glob("*.json"))
 
@@ -53,7 +53,7 @@ def wire(name: str, type: str, link: int | None, widget: bool = False) -> dict:
 
 
 def convert(*nodes: dict, links=()) -> dict:
-    return graph.to_api({"nodes": list(nodes), "links": list(links)}, INFO)
+    return saved_graph.to_api({"nodes": list(nodes), "links": list(links)}, INFO)
 
 
 def sample(values, link=None, **more) -> dict:
@@ -107,7 +107,7 @@ def test_reroutes_and_notes_leave_no_trace():
 def test_a_bypassed_node_hands_on_what_fits_and_a_muted_one_nothing():
     sockets = [wire("vae", "VAE", 5), wire("model", "MODEL", 1)]
     links = [[1, 1, 0, 6, 1, "MODEL"], [5, 1, 1, 6, 0, "VAE"], [2, 6, 0, 2, 0, "MODEL"]]
-    for mode, expected in ((graph.BYPASSED, ["1", 0]), (graph.MUTED, None)):
+    for mode, expected in ((saved_graph.BYPASSED, ["1", 0]), (saved_graph.MUTED, None)):
         passing = node(6, "Pass", None, sockets, [{"type": "MODEL"}], mode=mode)
         prompt = convert(LOAD, passing, sample([5, "fixed"], 2), links=links)
         assert set(prompt) == {"1", "2"} and prompt["2"]["inputs"].get("model") == expected
@@ -140,28 +140,28 @@ def test_a_dynamic_combo_brings_the_widgets_of_its_choice():
     ],
 )
 def test_what_cannot_be_run_is_named(workflow, message):
-    with pytest.raises(graph.GraphError, match=message):
-        graph.to_api(workflow, INFO)
+    with pytest.raises(saved_graph.GraphError, match=message):
+        saved_graph.to_api(workflow, INFO)
 
 
 def test_set_widget_types_into_the_saved_graph():
     saved = {"nodes": [sample([5, "fixed", 30]), node(1, "Load", {"name": "b.safetensors"})], "links": []}
-    graph.set_widget(saved, INFO, "Sample", "steps", 4)
-    graph.set_widget(saved, INFO, "Sample", "note", "new")
-    graph.set_widget(saved, INFO, "Load", "name", "a.safetensors")
+    saved_graph.set_widget(saved, INFO, "Sample", "steps", 4)
+    saved_graph.set_widget(saved, INFO, "Sample", "note", "new")
+    saved_graph.set_widget(saved, INFO, "Load", "name", "a.safetensors")
     assert saved["nodes"][0]["widgets_values"] == [5, "fixed", 4, "euler", "new"]
-    assert graph.to_api(saved, INFO)["1"]["inputs"]["name"] == "a.safetensors"
-    with pytest.raises(graph.GraphError, match="no node of type 'Save'"):
-        graph.set_widget(saved, INFO, "Save", "prefix", "x")
-    with pytest.raises(graph.GraphError, match="no widget 'model'; it has seed, steps, sampler, note"):
-        graph.set_widget(saved, INFO, "Sample", "model", "x")
+    assert saved_graph.to_api(saved, INFO)["1"]["inputs"]["name"] == "a.safetensors"
+    with pytest.raises(saved_graph.GraphError, match="no node of type 'Save'"):
+        saved_graph.set_widget(saved, INFO, "Save", "prefix", "x")
+    with pytest.raises(saved_graph.GraphError, match="no widget 'model'; it has seed, steps, sampler, note"):
+        saved_graph.set_widget(saved, INFO, "Sample", "model", "x")
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_every_shipped_graph_becomes_a_prompt_with_all_required_inputs(path, server, workflow):
     saved = workflow(path.stem)
-    info = server.client.object_info(graph.node_types(saved))
-    prompt = graph.to_api(saved, info)
+    info = server.client.object_info(saved_graph.node_types(saved))
+    prompt = saved_graph.to_api(saved, info)
     for node_id, made in prompt.items():
         required = info[made["class_type"]]["input"].get("required", {})
         assert not set(required) - set(made["inputs"]), f"node {node_id} ({made['class_type']})"

@@ -292,7 +292,7 @@ def test_nothing_but_its_own_files_runs_in_the_page(studio, url):
         document.body.append(script) }"""
     )
     assert studio.page.evaluate("() => window.ran") is None
-    for path in ("..%2fserver%2fapi.py", "../server/api.py", "font", "font/LICENSE", "nothing.js"):
+    for path in ("..%2fapi%2fapp.py", "../api/app.py", "font", "font/LICENSE", "nothing.js"):
         assert httpx.get(f"{url}/atelier/{path}").status_code == 404
     assert str(httpx.get(f"{url}/atelier/", follow_redirects=True).url) == f"{url}/atelier"
 

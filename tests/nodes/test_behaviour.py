@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import graph as saved_graph
 import graphs
 import pytest
+from atelier.api.graphs import saved_graph
 from pocket.score import analyse
 
 PROMPTS = {

@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import graph as saved_graph
 import graphs
 import pytest
 import tiny_writer
+from atelier.api.graphs import saved_graph
 from client import JobFailed, JobInterrupted
 from graphs import node
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from functools import cache
 
-import graph as saved_graph
 import graphs
 import pytest
 import tiny_cogvideox
 import tiny_mochi
 import tiny_pyramid
+from atelier.api.graphs import saved_graph
 
 # What writes the folder and returns what of it the loader opens, then frames and height of a small clip.
 FOLDERS = {

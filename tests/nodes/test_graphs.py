@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import graph as saved_graph
 import graphs
 import pytest
 import tiny
 import torch
+from atelier.api.graphs import saved_graph
 from safetensors.torch import load, save_file
 
 SAVED = ("text_to_video", "image_to_video", "video_to_video")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import graph as saved_graph
 import graphs
 import pytest
 import tiny
 import torch
+from atelier.api.graphs import saved_graph
 from client import GraphRejected, JobFailed
 from graphs import node
 from safetensors.torch import load

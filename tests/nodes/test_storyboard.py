@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import graph as saved_graph
 import graphs
 import pytest
 import torch
+from atelier.api.graphs import saved_graph
 from client import GraphRejected, JobFailed, JobInterrupted
 from graphs import node
 from safetensors.torch import load

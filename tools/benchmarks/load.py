@@ -261,7 +261,9 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="atelier-load-") as base:
         pack.prepare_comfyui(Path(base))
         pack.load()
-        importlib.import_module("atelier.models.registry").families()  # what all loaders import, diffusers among it
+        importlib.import_module(
+            "atelier.models.families.registry"
+        ).families()  # what all loaders import, diffusers among it
         subject = SUBJECTS[options.family]
         if options.what == "memory":
             print(json.dumps(_measure_memory(subject, options.kind, options.root, options.loader)))

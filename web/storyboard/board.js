@@ -1,5 +1,5 @@
 /**
- * The text of a storyboard: read as models/storyboard.py reads it, and changed one line at a time.
+ * The text of a storyboard: read as models/timeline/storyboard.py reads it, and changed one line at a time.
  *
  * Both read tests/storyboards.json, so that they do not drift apart. Nothing here knows of a page or of a graph.
  */

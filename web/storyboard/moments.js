@@ -1,7 +1,7 @@
 /**
  * The moments that a card is drawn to: where the shot's latent frames begin, or tenths of a second where they are unknown.
  *
- * The first latent frame is one frame of video, every other `latent_frame` frames (models/family.py, Grid).
+ * The first latent frame is one frame of video, every other `latent_frame` frames (models/contract/family.py, Grid).
  */
 
 /** Seconds that Shift moves a card by; also the finest that is written. */

@@ -11,7 +11,6 @@ from comfy_execution.progress import get_progress_state
 from comfy_execution.utils import get_executing_context
 from PIL import Image
 from protocol import BinaryEventTypes
-
 from server import PromptServer
 
 from ...contract.colours import Player, pictures

@@ -1,0 +1,62 @@
+"""Characters: POST, GET and DELETE /v1/videos/characters. A character's picture is the first frame of a video."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from aiohttp import web
+
+from .. import files
+from ..errors import bad, missing
+from ..jobs import start
+from ..request import body, fields, references
+from ..state import Api
+from ..store import Row
+
+
+async def create_character(api: Api, request: web.Request) -> web.Response:
+    identity = start.new_id("char")
+    folder = files.character_folder(identity)
+    async with body.received(request, folder) as sent:
+        named = fields.parsed(fields.Named, sent.fields)
+        given = await references.resolve("video", named.video, sent, folder, api.store)
+        if given is None:
+            raise bad("'video' is missing: the character's clip or picture.", "video", "missing_required_parameter")
+        picture = await asyncio.to_thread(_portrait, given)
+        row = {"id": identity, "name": named.name, "created_at": time.time(), "picture": picture.name}
+        api.store.add_character({**row, "bytes": files.size_of(folder)})
+    return _shown_character(row)
+
+
+async def get_character(api: Api, request: web.Request) -> web.Response:
+    return _shown_character(_character(api, request))
+
+
+async def delete_character(api: Api, request: web.Request) -> web.Response:
+    row = _character(api, request)
+    api.store.forget_character(row["id"])
+    await asyncio.to_thread(files.remove, files.character_folder(row["id"]))
+    return web.json_response({"id": row["id"], "object": "character.deleted", "deleted": True})
+
+
+def _character(api: Api, request: web.Request) -> Row:
+    row = api.store.character(request.match_info["id"])
+    if row is None:
+        raise missing("character", request.match_info["id"][:100])
+    return row
+
+
+def _shown_character(row: Row) -> web.Response:
+    shown = {"id": row["id"], "object": "character", "name": row["name"], "created_at": int(row["created_at"])}
+    return web.json_response({**shown, "used_as": "first_frame"})
+
+
+def _portrait(given: references.Given) -> Path:
+    """The picture of a character: the one that was sent, or the first of its clip."""
+    if given.kind == files.IMAGE:
+        return given.path
+    picture = given.path.with_suffix(".png")
+    files.frames(given.path, [0])[0].save(picture)
+    return picture

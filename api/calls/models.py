@@ -1,0 +1,17 @@
+"""GET /v1/models: what a request can name as its model."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from .. import catalogue
+from ..state import Api
+
+
+async def list_models(api: Api, request: web.Request) -> web.Response:
+    entries = [await catalogue.entry(name) for name in await catalogue.names()]
+    return web.json_response({"object": "list", "data": entries})
+
+
+async def get_model(api: Api, request: web.Request) -> web.Response:
+    return web.json_response(await catalogue.entry(request.match_info["id"]))

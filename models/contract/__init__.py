@@ -1,0 +1,1 @@
+"""What a family answers: its grid, recipe, schedule, known frames, colours and vocabulary. No family, no ComfyUI."""

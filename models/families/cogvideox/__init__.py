@@ -1,0 +1,1 @@
+"""CogVideoX by THUDM, and CogVideoX-Fun by aigc-apps."""

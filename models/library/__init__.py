@@ -1,0 +1,1 @@
+"""What lies in ComfyUI's model folders. No weights are opened here."""

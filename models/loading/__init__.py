@@ -1,0 +1,1 @@
+"""From a path to MODEL, CLIP and VAE, and LoRAs on them."""

@@ -1,0 +1,1 @@
+"""A clip through an autoencoder by the piece, in constant memory."""

@@ -1,0 +1,1 @@
+"""What is in model files: safetensors, GGUF, quantised matrices, the parts of a checkpoint."""
