@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 from comfy_api.latest import io
-
 from server import PromptServer
 
 

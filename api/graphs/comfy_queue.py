@@ -10,11 +10,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import nodes
 from aiohttp import web
 from comfy_execution.progress import NodeState, ProgressHandler, get_progress_state
 from server import PromptServer
-
-import nodes
 
 from ..errors import ApiError
 

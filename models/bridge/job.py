@@ -10,7 +10,6 @@ import comfy.utils
 import torch
 from comfy.cli_args import args
 from comfy_execution.utils import get_executing_context
-
 from server import PromptServer
 
 

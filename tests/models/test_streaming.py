@@ -22,6 +22,7 @@ from atelier.models.families.ltx_video.family import LTXVideoAutoencoder
 from atelier.models.families.mochi.family import MochiAutoencoder
 from atelier.models.families.pyramid_flow.causal_vae import STATISTICS
 from atelier.models.families.pyramid_flow.family import PyramidAutoencoder
+from atelier.models.library import folders
 from atelier.models.loading import load
 from atelier.models.streaming import passes
 from atelier.models.streaming.spool import Spool
@@ -156,7 +157,7 @@ def cell_bytes(function) -> list[int]:
 @pytest.fixture(scope="module")
 def pocket():
     """The VAE that ships with the pack: trained, so that a picture comes out."""
-    return load.load_vae(Path(load.__file__).parent / "pocket")
+    return load.load_vae(folders.model_path(folders.POCKET))
 
 
 @pytest.fixture(scope="module")
@@ -261,9 +262,10 @@ def test_out_of_memory_while_encoding_begins_again_in_tiles(pocket, picture, mon
 LIMITED = """
 import logging, resource, sys, conftest, torch
 from pathlib import Path
-from atelier.models import bridge, checkpoint
+from atelier.models import bridge
+from atelier.models.loading import load
 logging.basicConfig(stream=sys.stdout, format="%(message)s", force=True)
-vae = checkpoint.load_vae(Path(sys.argv[1]))
+vae = load.load_vae(Path(sys.argv[1]))
 bridge.decode(vae, torch.zeros(1, 32, 3, 16, 16))
 held = next(line for line in open("/proc/self/status") if line.startswith("VmSize"))
 resource.setrlimit(resource.RLIMIT_AS, (int(held.split()[1]) * 1024 + int(sys.argv[2]) * 2**20,) * 2)
@@ -275,7 +277,7 @@ print(sum(len(chunk) for chunk in bridge.decode_stream(vae, torch.zeros(1, 32, 3
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory")
 def test_out_of_memory_of_the_machine_itself():
     """A picture of 640 x 640 in a process that may have so many MiB beyond what 256 x 256 took."""
-    folder, support = Path(load.__file__).parent / "pocket", Path(__file__).parents[1]
+    folder, support = folders.model_path(folders.POCKET), Path(__file__).parents[1]
     command = [sys.executable, "-c", LIMITED, str(folder), "256"]
     exact = os.environ | {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(2**20)}
     run = subprocess.run(command, cwd=support, capture_output=True, text=True, env=exact)

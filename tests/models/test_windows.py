@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import comfy.sample
 import comfy.samplers
 import pytest
@@ -12,6 +10,7 @@ from atelier.editing import changes as shots
 from atelier.models import bridge
 from atelier.models.contract import known_frames
 from atelier.models.contract.family import Grid
+from atelier.models.library import folders
 from atelier.models.loading import load as checkpoint
 from atelier.models.timeline.spans import CUT, SPAN
 from atelier.models.timeline.windows import CUTS, Turn, Window, turns, windows
@@ -70,7 +69,7 @@ def test_never_more_at_once_than_the_network_knows():
 
 @pytest.fixture(scope="module")
 def pocket():
-    folder = Path(checkpoint.__file__).with_name("pocket")
+    folder = folders.model_path(folders.POCKET)
     return tuple(load(folder) for load in (checkpoint.load_model, checkpoint.load_clip, checkpoint.load_vae))
 
 

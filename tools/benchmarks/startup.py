@@ -45,7 +45,6 @@ def _fresh_process() -> dict:
 def _load_as_comfyui_does() -> dict:
     """In the fresh process: what loading the pack takes and brings, once all of ComfyUI is there."""
     import execution  # noqa: F401
-
     import nodes
     import server  # noqa: F401
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import nodes
 import pytest
 import torch
 from atelier.models import bridge
@@ -12,8 +13,6 @@ from atelier.models.families.pyramid_flow import family as pyramid_flow
 from atelier.models.timeline.spans import CUT, SPAN
 from atelier.models.weights.checkpoint import open_checkpoint
 from comfy_extras import nodes_easycache
-
-import nodes
 
 STEPS, GUIDANCE, SEED = 2, 5.0, 5
 SPANS = (0.0, 0.5), (0.5, 9.0)
