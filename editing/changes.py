@@ -38,7 +38,8 @@ CURVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "sharp": lambda at: np.clip(5 * at - 2, 0, 1),
 }
 """How the second clip's influence (0..1) grows with the place in a blend (0..1)."""
-GAP, PIECE = re.compile(r"gap\s+(\d*\.?\d+)", re.IGNORECASE), re.compile(r"(\d*\.?\d*)\s*-\s*(\d*\.?\d*)")
+_SECONDS = r"([0-9]{1,9}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})"
+GAP, PIECE = re.compile(rf"gap\s+{_SECONDS}", re.IGNORECASE), re.compile(rf"{_SECONDS}?\s*-\s*{_SECONDS}?")
 MOST_FRAMES = 100_000
 DECODED = 4  # latent frames decoded around a frame that is needed: enough for the decoder to show it
 POINTS_LOOK = "for example 0:0, 0.5:0.2, 1:1."
@@ -237,7 +238,7 @@ def recut(text: str, frames: int, frame_rate: float, grid: Grid) -> list[int | N
         if gap:
             taken: list[int | None] = [None] * min(round(float(gap[1]) * frame_rate), MOST_FRAMES + 1)
         elif ends:
-            begin, end = (float(number) * frame_rate if number.strip(".") else None for number in ends.groups())
+            begin, end = (float(number) * frame_rate if number else None for number in ends.groups())
             taken = list(range(round(begin or 0), frames if end is None else min(round(end), frames)))
             if not taken:
                 raise ValueError(

@@ -33,8 +33,8 @@ KNOWN = "Llama, Qwen 2 and 3, Mistral, Gemma 2 and 3 or Phi 3"
 
 _THOUGHT = re.compile(r"^.*</think>|<think>.*$", re.DOTALL)
 _OPENING = re.compile(
-    r"^\W*(?:(?:sure|certainly|of course|okay|absolutely)\b[^\w\n]*)?"
-    r"(?:here(?:'s|’s| is| are)\b[^:\n]*:|(?:[\w-]+ ){0,3}(?:paragraph|prompt|description)\W*:)[*\s]*",
+    r"(?:(?:sure|certainly|of course|okay|absolutely)\b[^\w\n]*)?"
+    r"(?:here(?:'s|’s| is| are)\b[^:\n]*:|(?:\w[\w-]* ){0,3}(?:paragraph|prompt|description)\W*:)[*\s]*",
     re.IGNORECASE,
 )
 _QUOTES = "\"'“”„«»‘’`*"
@@ -59,7 +59,10 @@ def write(path: Path, prompt: str, seed: int, tokens: int) -> str:
 
 def cleaned(answer: str) -> str:
     """The paragraph in a chatting model's answer: without its thoughts, "Here is ...:", quotation marks and remarks."""
-    paragraphs = [part.strip() for part in re.split(r"\n\s*\n", _OPENING.sub("", _THOUGHT.sub("", answer).strip()))]
+    words = _THOUGHT.sub("", answer).strip()
+    first = next((place for place, letter in enumerate(words) if letter.isalnum()), 0)  # quotes, dashes, stars before
+    opening = _OPENING.match(words, first)
+    paragraphs = [part.strip() for part in re.split(r"\n\s*\n", words[opening.end() :] if opening else words)]
     text = " ".join(next(filter(None, paragraphs), "").split())
     return text.strip(_QUOTES + " ")
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
+from ...models.timeline import storyboard
 from .. import files
 from ..errors import bad
 from ..graphs import marks
@@ -20,8 +20,6 @@ FRAME_STEP = 8
 """Frames by which a clip grows where the model does not say: right for most."""
 SEAM = "normal"
 """Of `loop: true`; Loop Shot's other words may stand there instead."""
-
-_TIME = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*s?\b")
 
 
 def values(
@@ -74,12 +72,11 @@ def _generated(found: Json, local: LocalModel, known: Json, clip: None) -> list[
 
 def _boarded(found: Json, local: LocalModel, known: Json, clip: None) -> list[str]:
     """A board as Storyboard reads it; the prompt is what is seen before its first card."""
-    lines = [line for line in found["storyboard"].splitlines() if line.strip()]
-    times = [float(time[1]) for line in lines if (time := _TIME.match(line))]
-    if lines and len(times) == len(lines) and min(times) > 0:
-        lines.insert(0, f"0s: {' '.join(found['prompt'].split())}")
-    found["storyboard"] = "\n".join(lines)
-    last = max(times, default=0.0)
+    cards = _cards(found["storyboard"])
+    if cards[0].time > 0:
+        found["storyboard"] = f"0s: {' '.join(found['prompt'].split())}\n{found['storyboard']}"
+        cards = _cards(found["storyboard"])
+    last = cards[-1].time
     rate = found["fps"] or known.get("fps")
     if not found["num_frames"] and not found["seconds"]:
         usual = local.seconds or (known["num_frames"] / rate if rate else 0)
@@ -89,6 +86,13 @@ def _boarded(found: Json, local: LocalModel, known: Json, clip: None) -> list[st
     if seconds and last >= seconds:
         raise bad(f"The storyboard's last card is at {last:g} s, but the video is {seconds:g} s long.", "storyboard")
     return warnings
+
+
+def _cards(board: str) -> list[storyboard.Card]:
+    try:
+        return storyboard.read(board)
+    except storyboard.StoryboardError as error:
+        raise bad(str(error), "storyboard") from None
 
 
 def _most(local: LocalModel, rate: float) -> float:

@@ -57,7 +57,8 @@ class Card(BaseModel):
 
     def line(self) -> str:
         """The card as the Storyboard node reads it."""
-        return f"{self.time:g}s{' cut' if self.cut else ''}: {' '.join(self.prompt.split())}"
+        time = f"{self.time:.3f}".rstrip("0").rstrip(".")
+        return f"{time}s{' cut' if self.cut else ''}: {' '.join(self.prompt.split())}"
 
 
 def _board(cards: str | list[Card] | None) -> str | None:

@@ -72,17 +72,22 @@ def completed(prompt: str, seed: int, vocabulary: Vocabulary) -> str:
 
 
 def _before(text: str, word: str, things: tuple[str, ...], adjectives: list[str]) -> str:
-    """`word` before the first thing and those adjectives that stand right before it; "an" becomes "a" where it must."""
-    chain = rf"(?:(?:{_alternatives(adjectives)})\s+)*" if adjectives else ""
-    found = re.search(rf"(?:\b(an?)\s+)?({chain}\b(?:{_alternatives(things)})\b)", text, re.IGNORECASE)
-    article, rest = found[1], found[2]
-    if article:
+    """`word` before the first thing and those adjectives that stand right before it; "an" becomes "a" where it must.
+
+    text: with one blank between words. What stands before the thing is read backwards from it: a search forwards would
+    try every adjective of a long row as the first.
+    """
+    place = _any(things).search(text).start()
+    row = rf"(?:\s(?:{_alternatives([adjective[::-1] for adjective in adjectives])})\b)*" if adjectives else ""
+    found = re.match(rf"({row})(?:\s(na|a)\b)?", text[:place][::-1], re.IGNORECASE)
+    before, rest = text[: place - found.end()], text[place - found.end(1) :]
+    if found[2]:
         right = "an" if word[0] in "aeiou" else "a"
-        right = right.capitalize() if article[0] == "A" else right
-        return f"{text[: found.start()]}{right} {word} {rest}{text[found.end() :]}"
-    if found.start(2) == 0 and rest[0].isupper():
+        right = right.capitalize() if found[2][-1] == "A" else right
+        return f"{before}{right} {word} {rest}"
+    if not before and rest[0].isupper():
         word, rest = word.capitalize(), rest[0].lower() + rest[1:]
-    return f"{text[: found.start(2)]}{word} {rest}{text[found.end() :]}"
+    return f"{before}{word} {rest}"
 
 
 def _behind(text: str, phrase: str, things: tuple[str, ...]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import json
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -22,6 +21,7 @@ from .. import bridge
 from ..contract.family import Family, Shape, State, Variant
 from ..families.registry import families
 from ..weights.checkpoint import CheckpointError, read
+from .lora_alphas import read_alphas
 
 # Trainers' ways to name the parts of an adapter -> the one way that ComfyUI's adapters have in common. PEFT puts the
 # adapter's name between; Genmo leaves ".weight" out.
@@ -37,6 +37,8 @@ PARTS = (
 # Of these, a row belongs to an output of the layer: they can be split where a fused layer is.
 ROWS = {"lora_up.weight", "dora_scale", "diff", "diff_b", "w_norm", "b_norm", "set_weight"}
 PREFIXES = ("base_model.model.", "model.", "diffusion_model.", "transformer.", "unet.", "module.")
+MAX_KEY = 500
+"""Characters of a tensor's name; trainers' have up to about 120."""
 UNDERSCORED = ("lora_unet_", "lora_transformer_", "lycoris_")
 
 Modules = dict[str, State]
@@ -94,7 +96,9 @@ def modules_of(state: State, metadata: dict[str, str], file: str) -> tuple[Modul
     modules: Modules = {}
     others = []
     for key, tensor in _joined(state).items():
-        found = next(((m, part) for pattern, part in PARTS if (m := re.search(pattern, key))), None)
+        found = None
+        if len(key) <= MAX_KEY:
+            found = next(((m, part) for pattern, part in PARTS if (m := re.search(pattern, key))), None)
         if found is None:
             others.append(key)
             continue
@@ -105,12 +109,14 @@ def modules_of(state: State, metadata: dict[str, str], file: str) -> tuple[Modul
             f"{file} is no LoRA: none of its {len(state)} tensors is one's (found: {', '.join(list(state)[:3])}, ...). "
             "Expected pairs like '....lora_A.weight' and '....lora_B.weight'. Whole models load with Load Video Model."
         )
-    settings = _peft_settings(metadata)
+    alphas = read_alphas(metadata, file)
     for name, parts in modules.items():
         _check(name, parts, file)
-        alpha = _peft_alpha(settings, name, parts)
+        alpha = alphas.of_module(_names(name)) if "lora_down.weight" in parts else None
         if alpha is not None:
-            parts.setdefault("alpha", alpha)
+            # ComfyUI divides by the rank; rank-stabilised adapters are meant to be divided by its root.
+            scale = math.sqrt(len(parts["lora_down.weight"])) if alphas.by_root else 1.0
+            parts.setdefault("alpha", torch.tensor(alpha * scale))
     return modules, others
 
 
@@ -144,26 +150,6 @@ def _check(name: str, parts: State, file: str) -> None:
             f"{file} is damaged: at {name}, lora_up {list(up.shape)} and lora_down {list(down.shape)} have no rank in "
             "common. Download it again."
         )
-
-
-def _peft_settings(metadata: dict[str, str]) -> dict[str, Any]:
-    """What diffusers notes in a file about its adapters: `lora_alpha`, `alpha_pattern`, `use_rslora`."""
-    try:
-        noted = json.loads(metadata.get("lora_adapter_metadata", "{}"))
-    except json.JSONDecodeError:
-        return {}
-    items = noted.items() if isinstance(noted, dict) else ()
-    return {key.removeprefix("transformer."): value for key, value in items}
-
-
-def _peft_alpha(settings: dict[str, Any], name: str, parts: State) -> torch.Tensor | None:
-    if not isinstance(settings.get("lora_alpha"), int | float) or "lora_down.weight" not in parts:
-        return None
-    special = (settings.get("alpha_pattern") or {}).items()
-    alpha = next((a for pattern, a in special if re.match(rf"(.*\.)?({pattern})$", name)), settings["lora_alpha"])
-    # ComfyUI divides by the rank; rank-stabilised adapters are meant to be divided by its root.
-    scale = math.sqrt(len(parts["lora_down.weight"])) if settings.get("use_rslora") else 1.0
-    return torch.tensor(float(alpha) * scale)
 
 
 # ------------------------------------------------------------------------------------------------ naming
@@ -211,21 +197,23 @@ def _by_layout(
     outputs: module -> how many rows it has.
     """
     candidates = {name: source for source in outputs for name in _names(source)}
-    samples: dict[str, str] = {}  # how trainers' underscores are meant is the same in every block: one stands for all
+    alike: dict[str, list[tuple[str, str]]] = {}  # pattern -> (module without its prefix, module)
     for source in outputs:
         for name in _without_underscored_prefix(source):
-            samples.setdefault(_pattern(name), name)
-    dotted = {name: pattern for pattern, sample in samples.items() for name in _dotted(sample)}
+            alike.setdefault(_pattern(name), []).append((name, source))
+    # How trainers' underscores are meant is the same in every block: one stands for all.
+    meant = ((name, pattern) for pattern, [(sample, _), *_] in alike.items() for name in _dotted(sample))
+    dotted = dict(itertools.islice(meant, MAX_SAMPLES))
     for name, _, _ in _asked(family, shapes, dict.fromkeys(dotted, SAMPLE_ROWS)):
-        for source in outputs:
-            for plain in _without_underscored_prefix(source):
-                if _pattern(plain) == dotted[name]:
-                    candidates[_marked_like(plain, name)] = source
+        for plain, source in alike[dotted[name]]:
+            candidates[_marked_like(plain, name)] = source
     for name, key, rows in _asked(family, shapes, {name: outputs[source] for name, source in candidates.items()}):
         yield candidates[name], key, rows
 
 
 SAMPLE_ROWS = 12  # the most parts that a layout makes of one matrix
+MAX_SAMPLES = 200_000
+"""Ways to read the underscores of one file's names that are tried; a LoRA of every layer has some thousands."""
 
 
 def _asked(

@@ -16,9 +16,14 @@ CLOSE = 1.0
 """Seconds: a card that comes sooner than this after the one before is cut to."""
 EXPECTED = "Write one card a line: '2.5s: words', '2.5s cut: words' or '2.5s [image 1, 0.8]: words'."
 
+MAX_TEXT, MAX_LINE, MAX_CARDS = 100_000, 33_000, 1000
+"""Characters of a board, characters of a line, and cards."""
+
+# Each optional part takes the blanks behind it, so a line can be read in one way only and in linear time.
 _CARD = re.compile(
-    r"(?P<time>\d+(\.\d*)?|\.\d+)\s*s?\s*(?P<cut>cut)?\s*"
-    r"(\[\s*images?\s+(?P<image>\d+)\s*(-\s*(?P<last>\d+)\s*)?(,\s*(?P<strength>[\d.]+)\s*)?\])?\s*:(?P<words>.*)",
+    r"(?P<time>[0-9]{1,9}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})\s*(?:s\s*)?(?P<cut>cut\s*)?"
+    r"(?:\[\s*images?\s+(?P<image>[0-9]{1,9})\s*(?:-\s*(?P<last>[0-9]{1,9})\s*)?"
+    r"(?:,\s*(?P<strength>[0-9.]{1,20})\s*)?\]\s*)?:(?P<words>.*)",
     re.IGNORECASE,
 )
 
@@ -43,9 +48,15 @@ class Card:
 def read(text: str) -> list[Card]:
     """The cards of a board in the order of their times; a card with an image alone goes on with the words before it.
 
-    Raises StoryboardError for an empty board, a line that is no card, two cards at one time, and no words at the start.
+    Raises StoryboardError for a board that is empty or too long, a line that is no card, two cards at one time, and no
+    words at the start.
     """
-    cards = [_card(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if len(text) > MAX_TEXT:
+        raise StoryboardError(f"The storyboard has {len(text):,} characters; up to {MAX_TEXT:,} are read. Shorten it.")
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if len(lines) > MAX_CARDS:
+        raise StoryboardError(f"The storyboard has {len(lines):,} cards; up to {MAX_CARDS:,} are read. Make two shots.")
+    cards = [_card(number, line) for number, line in lines]
     if not cards:
         raise StoryboardError(f"The storyboard is empty. {EXPECTED}")
     cards.sort(key=lambda card: card.time)
@@ -62,6 +73,8 @@ def read(text: str) -> list[Card]:
 
 
 def _card(number: int, line: str) -> Card:
+    if len(line) > MAX_LINE:
+        raise StoryboardError(f"Line {number} has {len(line):,} characters; up to {MAX_LINE:,} are read. Shorten it.")
     found = _CARD.fullmatch(line)
     if not found:
         raise StoryboardError(f"Line {number} ('{line[:60]}') is no card. {EXPECTED}")

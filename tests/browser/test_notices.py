@@ -1,4 +1,4 @@
-"""What nodes say in ComfyUI's page: words of files, graphs and models stay words there, and no script of theirs runs."""
+"""What nodes say in ComfyUI's page: words of files, graphs and models stay words, and no script of theirs runs."""
 
 import json
 import shutil

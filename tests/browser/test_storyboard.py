@@ -10,8 +10,8 @@ TURN = "0s: a red circle moving right on a black background\n1.6s: a red circle 
 
 READ = """async examples => {
     const {read, check} = await import('/extensions/atelier/storyboard/board.js')
-    return examples.map(({text, length = null, images = null}) => {
-        const {cards, errors} = read(text)
+    return examples.map(({text, repeat = 1, length = null, images = null}) => {
+        const {cards, errors} = read(text.repeat(repeat))
         errors.push(...check(cards, length, images))
         const names = ['line', 'time', 'words', 'cut', 'image', 'strength', 'last']
         const seen = cards.map(card => Object.fromEntries(names.map(name => [name, card[name]])))

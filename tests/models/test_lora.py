@@ -19,7 +19,7 @@ from adapters import adapter, matrices, merged
 from atelier.models import bridge
 from atelier.models.families.ltx_video import family as ltx_video
 from atelier.models.loading import load as checkpoint
-from atelier.models.loading.lora import add_lora
+from atelier.models.loading.lora import add_lora, modules_of
 from atelier.models.weights.checkpoint import CheckpointError
 from benchmarks.layout import in_sat_layout
 from reference import relative
@@ -104,6 +104,11 @@ def test_fused_attention_trained_apart(tmp_path):
     [
         ({"lora_alpha": 6, "alpha_pattern": {}}, 6 / adapters.RANK),
         ({"lora_alpha": 6, "alpha_pattern": {"attn1.to_q": 9}}, 9 / adapters.RANK),
+        ({"lora_alpha": 6, "alpha_pattern": {"n1.to_q": 9}}, 6 / adapters.RANK),  # not the end of a name
+        ({"lora_alpha": 6, "alpha_pattern": {"^transformer_blocks.0.attn1.to_q": 9}}, 9 / adapters.RANK),
+        ({"lora_alpha": 6, "alpha_pattern": {"^attn1.to_q": 9}}, 6 / adapters.RANK),
+        ({"lora_alpha": 6, "alpha_pattern": {r"transformer_blocks\.\d+\.attn1\.to_[qk]": 9}}, 9 / adapters.RANK),
+        ({"lora_alpha": 6, "alpha_pattern": {"to_(q|k)": 9, "to_q": 12}}, 9 / adapters.RANK),  # the first that fits
         ({"lora_alpha": 6, "use_rslora": True}, 6 / adapters.RANK**0.5),
     ],
 )
@@ -116,6 +121,29 @@ def test_scale_that_diffusers_notes_in_the_metadata(tmp_path, noted, scale):
     assert torch.allclose(
         after[f"{module}.weight"], merged(state, lora, [module], strength=scale)[f"{module}.weight"], atol=1e-5
     )
+
+
+HAS_TO_BE = "Expected: what diffusers writes"
+
+
+@pytest.mark.parametrize(
+    "noted,named",
+    [
+        ('{"transformer.lora_alpha": 6, "transformer.alpha_pattern": {"(": 3}}', "alpha_pattern '\\('"),
+        ('{"lora_alpha": 6, "alpha_pattern": {"(?=to_q)": 3}}', "not a regular expression that can be used"),
+        ('{"lora_alpha": 6, "alpha_pattern": {"' + "(a)" * 300 + '": 3}}', "has 900 characters"),
+        ('{"lora_alpha": 6, "alpha_pattern": ["to_q"]}', "'alpha_pattern' is not a JSON object"),
+        ('{"lora_alpha": 6, "alpha_pattern": {"to_q": "3"}}', "alpha_pattern of 'to_q' is not a number"),
+        ('{"lora_alpha": NaN}', "lora_alpha is not a number"),
+        ('{"lora_alpha": 1' + "0" * 400 + "}", "lora_alpha is not a number"),
+        ("[" * 100_000, "'lora_adapter_metadata' is not a JSON object"),
+        ("[1]", "'lora_adapter_metadata' is not a JSON object"),
+    ],
+)
+def test_a_note_of_alphas_that_cannot_be_used_is_named(noted, named):
+    state = adapter(LAYOUTS["ltx"](), ["transformer_blocks.0.attn1.to_q"])
+    with pytest.raises(CheckpointError, match=f"odd.safetensors cannot be used: .*{named}.*{HAS_TO_BE}"):
+        modules_of(state, {"lora_adapter_metadata": noted}, "odd.safetensors")
 
 
 def test_bias_and_norm_differences(tmp_path):

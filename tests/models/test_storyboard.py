@@ -30,8 +30,9 @@ def test_lines_in_any_order_and_close_cards_cut():
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: repr(example["text"][:30]))
 def test_the_examples_that_the_time_line_reads_too(example):
-    """tests/browser/test_storyboard.py gives the same ones to web/storyboard/board.js."""
+    """tests/browser/test_storyboard.py gives the same ones to board.js. repeat: how often the text stands there."""
     text, length, images = example["text"], example.get("length", 1e9), example.get("images", 1e9)
+    text *= example.get("repeat", 1)
     if "error" in example:
         with pytest.raises(StoryboardError) as error:
             storyboard.check(read(text), length, images)

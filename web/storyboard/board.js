@@ -9,9 +9,13 @@ const CLOSE = 1.0
 const EXPECTED = "Write one card a line: '2.5s: words', '2.5s cut: words' or '2.5s [image 1, 0.8]: words'."
 
 const LINE_BREAK = /\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]/
-const TIME = /(?<time>\d+(?:\.\d*)?|\.\d+)\s*s?\s*(?<cut>cut)?\s*/
-const IMAGE = /(?:\[\s*images?\s+(?<image>\d+)\s*(?:-\s*(?<last>\d+)\s*)?(?:,\s*(?<strength>[\d.]+)\s*)?\])?/
-const CARD = new RegExp(`^${TIME.source}${IMAGE.source}\\s*:(?<words>.*)$`, "is")
+/** Characters of a board, characters of a line, and cards. */
+const MAX_TEXT = 100000, MAX_LINE = 33000, MAX_CARDS = 1000
+
+// Each optional part takes the blanks behind it, so a line can be read in one way only and in linear time.
+const TIME = /(?<time>[0-9]{1,9}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})\s*(?:s\s*)?(?<cut>cut\s*)?/
+const NUMBERS = /(?<image>[0-9]{1,9})\s*(?:-\s*(?<last>[0-9]{1,9})\s*)?(?:,\s*(?<strength>[0-9.]{1,20})\s*)?/
+const CARD = new RegExp(`^${TIME.source}(?:\\[\\s*images?\\s+${NUMBERS.source}\\]\\s*)?:(?<words>.*)$`, "is")
 
 /**
  * The cards of a board in the order of their times, and all that is wrong with it: the first error is Python's.
@@ -22,9 +26,16 @@ const CARD = new RegExp(`^${TIME.source}${IMAGE.source}\\s*:(?<words>.*)$`, "is"
  */
 export function read(text) {
     const cards = [], errors = []
-    text.split(LINE_BREAK).forEach((raw, place) => {
-        const line = raw.trim()
+    if (characters(text) > MAX_TEXT) return {cards, errors: [long("The storyboard", characters(text), MAX_TEXT)]}
+    const lines = text.split(LINE_BREAK).map(line => line.trim())
+    const count = lines.filter(Boolean).length
+    if (count > MAX_CARDS) return {cards, errors: [many(count)]}
+    lines.forEach((line, place) => {
         if (!line) return
+        if (characters(line) > MAX_LINE) {
+            errors.push({...long(`Line ${place + 1}`, characters(line), MAX_LINE), line: place + 1})
+            return
+        }
         const found = line.match(CARD)
         if (found) cards.push(card(place + 1, found.groups, errors))
         else errors.push({line: place + 1, message: `Line ${place + 1} ('${start(line)}') is no card. ${EXPECTED}`})
@@ -96,6 +107,14 @@ function card(line, {time, cut, image, last, strength, words}, errors) {
     return {line, ...written, written}
 }
 
+function long(what, count, most) {
+    return {line: null, message: `${what} has ${grouped(count)} characters; up to ${grouped(most)} are read. Shorten it.`}
+}
+
+function many(count) {
+    return {line: null, message: `The storyboard has ${grouped(count)} cards; up to ${grouped(MAX_CARDS)} are read. Make two shots.`}
+}
+
 function together(before, after) {
     const [first, second] = [before.line, after.line].sort((a, b) => a - b)
     return {line: second, message: `Lines ${first} and ${second} are both at ${general(after.time)} s. Move one of them.`}
@@ -120,6 +139,16 @@ function pairs(list) {
 /** The first 60 characters, as Python counts them. */
 function start(line) {
     return [...line].slice(0, 60).join("")
+}
+
+/** How many characters Python counts: of a pair of surrogates, one. */
+function characters(text) {
+    return [...text].length
+}
+
+/** With commas between thousands, as Python's :, */
+function grouped(count) {
+    return count.toLocaleString("en-US")
 }
 
 /** Six digits at most, as Python's :g. */
