@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain, islice
@@ -18,11 +14,10 @@ import torch
 
 from . import MediaError, embed
 from .convert import FULL, to_pixels
-from .formats import TAGS_OPTIONS, Format
-from .read import Source, as_opened
+from .formats import Format
 from .sound import Sound
+from .unfinished import Numbered, Written, unfinished
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BT709, RGB, LIMITED = 1, 0, 1
 """Primaries, transfer and matrix, no matrix at all, and the range 16..235, as ITU-T H.273 and FFmpeg number them."""
 SHORTEST = 3
@@ -56,73 +51,21 @@ class Target:
         return self.depth in self.style.browser
 
 
-def write(path: Path, frames: Iterator[torch.Tensor], target: Target, sound: Sound | None = None) -> None:
-    """Write chunks of frames [f, H, W, 3] in 0..1 to `path` (a folder where the format is one of pictures).
+def write(name: Path | Numbered, frames: Iterator[torch.Tensor], target: Target, sound: Sound | None = None) -> Written:
+    """Write chunks of frames [f, H, W, 3] in 0..1 to a file (a folder where the format is one of pictures).
 
     The file has its name only when it is whole: an error or a cancel, from `frames` too, leaves nothing behind. Sound
     that is longer than the frames is cut. An odd side is made even with a repeated line where the pixels need it.
     Raises MediaError when there are no frames, the disk is full or the encoder does not take the size.
     """
     pictures = _pictures(frames, target)
-    with _unfinished(path, target.style.encoder) as part:
+    with unfinished(name, target.style.encoder) as made:
         begin = list(islice(pictures, SHORTEST))
         if not begin:
             raise MediaError("There are no frames to write.")
         kind = _container if target.style.container else _folder
-        kind(part, begin, chain(begin, pictures), target, sound)
-
-
-@contextmanager
-def _unfinished(path: Path, encoder: str) -> Iterator[Path]:
-    """A hidden name beside `path` to write to; it becomes `path` when all went well and is removed when not."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        yield part
-        os.replace(part, path)
-    except OSError as error:  # FFmpeg's errors are, too
-        if error.errno in NO_ROOM:
-            raise MediaError(
-                f"There is no room for {path.name} in {path.parent} ({os.strerror(error.errno)}). Free some space and "
-                "queue again: what was sampled is still there."
-            ) from error
-        if not isinstance(error, av.error.FFmpegError):
-            raise
-        raise _refused(path, encoder, error) from error
-    except av.error.FFmpegError as error:
-        raise _refused(path, encoder, error) from error
-    finally:
-        if part.is_dir():
-            shutil.rmtree(part)
-        else:
-            part.unlink(missing_ok=True)
-
-
-def _refused(path: Path, encoder: str, error: Exception) -> MediaError:
-    return MediaError(
-        f"{path.name} could not be written ({encoder}): {error}. It may not take this size or frame rate; try "
-        "another format."
-    )
-
-
-def copy(source: Source, path: Path, tags: Mapping[str, str]) -> None:
-    """Copy the streams of a video file to `path`, as they are, with these tags beside those it has."""
-    with _unfinished(path, "a copy of its streams") as part, av.open(as_opened(source)) as given:
-        container = CONTAINERS.get(path.suffix, given.format.name.split(",")[0])
-        options = TAGS_OPTIONS if container in ("mp4", "mov") else {}
-        with av.open(str(part), "w", format=container, options=options) as output:
-            output.metadata.update({**given.metadata, **tags})
-            copies = {
-                stream: output.add_stream_from_template(stream, opaque=True)
-                for stream in (*given.streams.video, *given.streams.audio)
-                if stream.codec_context is not None
-            }
-            for packet in given.demux(*copies):
-                if packet.dts is not None:
-                    packet.stream = copies[packet.stream]
-                    output.mux(packet)
-
-
-CONTAINERS = {".mkv": "matroska", ".webm": "webm", ".mp4": "mp4", ".mov": "mov", ".gif": "gif"}
+        kind(made.part, begin, chain(begin, pictures), target, sound)
+    return Written(made.path)
 
 
 def _pictures(frames: Iterator[torch.Tensor], target: Target) -> Iterator[av.VideoFrame]:

@@ -12,7 +12,8 @@ from ..media import formats
 from ..models import bridge
 from ..models.contract.known_frames import DEFAULT_FPS
 from .inputs import check
-from .video import CRF, rate_of, sound_of, target_of, temporary, writing_inputs
+from .notice import show
+from .video import CRF, lost_clips, rate_of, sound_of, target_of, temporary, writing_inputs
 
 VIDEO, IMAGE = 0, 1
 """Places of the outputs."""
@@ -51,7 +52,12 @@ class DecodeVideo(io.ComfyNode):
         return check(cls, format=format, bit_depth=bit_depth)
 
     @classmethod
-    def fingerprint_inputs(cls, **_) -> list[bool]:
+    def fingerprint_inputs(cls, **_) -> list[bool | int]:
+        return [*cls._used(), lost_clips()]
+
+    @staticmethod
+    def _used() -> list[bool]:
+        """Whether VIDEO and IMAGE are connected."""
         return [bridge.output_is_used(place) for place in (VIDEO, IMAGE)]
 
     @classmethod
@@ -65,14 +71,16 @@ class DecodeVideo(io.ComfyNode):
         bit_depth: str = "8 bit",
         audio: dict | None = None,
     ) -> io.NodeOutput:
-        video_used, images_used = cls.fingerprint_inputs()
+        video_used, images_used = cls._used()
         chunks, kept = changes.frames(vae, latent), []
         if images_used and not video_used:
             return io.NodeOutput(None, torch.cat(list(chunks)))
         if images_used:
             chunks = _kept(chunks, kept)
         rate = rate_of(fps or latent.get("frame_rate", DEFAULT_FPS))
-        video, shown = temporary(chunks, target_of(cls, format, rate, crf, bit_depth), sound_of(audio))
+        video, shown, notes = temporary(chunks, target_of(cls, format, rate, crf, bit_depth), sound_of(audio))
+        if notes:
+            show(cls, ";\n".join(notes))
         return io.NodeOutput(video, torch.cat(kept) if kept else None, ui=None if video_used else shown)
 
 

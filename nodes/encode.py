@@ -13,7 +13,19 @@ from ..models import bridge
 from ..models.contract.known_frames import DEFAULT_FPS
 from .inputs import check
 from .notice import show
-from .video import CRF, clip_of, described, rate_of, sequence, target_of, temporary, watched, writing_inputs
+from .video import (
+    CRF,
+    clip_of,
+    described,
+    lost_clips,
+    noted,
+    rate_of,
+    sequence,
+    target_of,
+    temporary,
+    watched,
+    writing_inputs,
+)
 
 MAX_SIDE = 16384
 
@@ -121,9 +133,8 @@ def _said(
         notes.append(f"the first {count} of {given} frames: the most it takes of them")
     if clip.sound(0.0, clip.length):
         notes.append("its sound stays behind: take it from\nGet Video Components to Decode Video")
-    lines = [*notes, *clip.notes]
-    about = "\n(" + ";\n".join(lines) + ")" if lines else ""
-    return f"{size[0]} x {size[1]}, {count} frames at {float(rate):.4g} fps = {float(count / rate):.2f} s{about}"
+    summary = f"{size[0]} x {size[1]}, {count} frames at {float(rate):.4g} fps = {float(count / rate):.2f} s"
+    return noted(summary, (*notes, *clip.notes))
 
 
 class TrimVideo(io.ComfyNode):
@@ -151,6 +162,10 @@ class TrimVideo(io.ComfyNode):
         return check(cls, format=format, bit_depth=bit_depth)
 
     @classmethod
+    def fingerprint_inputs(cls, **_) -> int:
+        return lost_clips()
+
+    @classmethod
     def execute(
         cls,
         video,
@@ -170,8 +185,8 @@ class TrimVideo(io.ComfyNode):
         if reverse:
             wanted, sound = wanted[::-1], sound.reversed() if sound else None
         target = target_of(cls, format, rate, crf, bit_depth)
-        made, _ = temporary(watched(read.read(clip, wanted), len(wanted)), target, sound)
-        notes = described(clip, target)
+        made, _, notes = temporary(watched(read.read(clip, wanted), len(wanted)), target, sound)
         size = f"{clip.width} x {clip.height}, {len(wanted)} frames at {float(rate):.4g} fps"
-        show(cls, f"{size} = {float(len(wanted) / rate):.2f} s{f'{chr(10)}({notes})' if notes else ''}")
+        summary = f"{size} = {float(len(wanted) / rate):.2f} s"
+        show(cls, noted(summary, (*described(clip, target), *notes)))
         return io.NodeOutput(made)

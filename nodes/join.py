@@ -9,7 +9,18 @@ from comfy_api.latest import io
 from ..media import formats, read, sound
 from .inputs import check
 from .notice import show
-from .video import CRF, clip_of, described, sequence, target_of, temporary, watched, writing_inputs
+from .video import (
+    CRF,
+    clip_of,
+    described,
+    lost_clips,
+    noted,
+    sequence,
+    target_of,
+    temporary,
+    watched,
+    writing_inputs,
+)
 
 FORWARD, BACKWARD = "forward", "backward"
 
@@ -49,6 +60,10 @@ class JoinVideos(io.ComfyNode):
         return check(cls, direction=direction, fit=fit, format=format, bit_depth=bit_depth)
 
     @classmethod
+    def fingerprint_inputs(cls, **_) -> int:
+        return lost_clips()
+
+    @classmethod
     def execute(
         cls,
         first,
@@ -68,8 +83,7 @@ class JoinVideos(io.ComfyNode):
         frames = chain.from_iterable(read.read(clip, wanted, size, fit) for clip, wanted, _ in parts)
         heard = sound.joined([(part, float(len(wanted) / rate)) for _, wanted, part in parts])
         target = target_of(cls, format, rate, crf, bit_depth)
-        made, _ = temporary(watched(frames, total), target, heard)
-        notes = "; ".join(filter(None, dict.fromkeys(described(clip, target) for clip, *_ in parts)))
-        said = f"{size[0]} x {size[1]}, {total} frames at {float(rate):.4g} fps = {float(total / rate):.2f} s"
-        show(cls, said + (f"\n({notes})" if notes else ""))
+        made, _, notes = temporary(watched(frames, total), target, heard)
+        summary = f"{size[0]} x {size[1]}, {total} frames at {float(rate):.4g} fps = {float(total / rate):.2f} s"
+        show(cls, noted(summary, (*(note for clip, *_ in parts for note in described(clip, target)), *notes)))
         return io.NodeOutput(made)

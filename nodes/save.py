@@ -11,12 +11,15 @@ import folder_paths
 from comfy_api.latest import InputImpl, io, ui
 
 from ..media import MediaError, formats, read
-from ..media.write import FASTEST_GIF, Target, copy, write
+from ..media.copy import copy
+from ..media.unfinished import Numbered
+from ..media.write import FASTEST_GIF, Target, write
 from .inputs import check
 from .notice import show
-from .video import CRF, clip_of, described, sequence, target_of, watched, writing_inputs
+from .video import CRF, clip_of, described, noted, sequence, target_of, watched, writing_inputs
 
 AS_IT_IS = "as it is"
+DEFAULT_PREFIX = "atelier/video"
 
 
 class SaveVideoAs(io.ComfyNode):
@@ -32,7 +35,7 @@ class SaveVideoAs(io.ComfyNode):
                 io.Video.Input("video", tooltip="The clip, with its sound."),
                 io.String.Input(
                     "filename_prefix",
-                    default="atelier/video",
+                    default=DEFAULT_PREFIX,
                     tooltip="Folder and beginning of the name, in ComfyUI's output folder. %year%, %month%, %day%, "
                     "%width% and %height% are filled in.",
                 ),
@@ -44,57 +47,64 @@ class SaveVideoAs(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, format=None, bit_depth=None) -> bool | str:
-        return check(cls, format=format, bit_depth=bit_depth)
+    def validate_inputs(cls, filename_prefix=None, format=None, bit_depth=None) -> bool | str:
+        wrong = outside(filename_prefix) if isinstance(filename_prefix, str) else ""  # None: it comes from a node
+        return wrong or check(cls, format=format, bit_depth=bit_depth)
 
     @classmethod
     def execute(
         cls, video, filename_prefix: str, format: str = AS_IT_IS, crf: int = CRF, bit_depth: str = "8 bit"
     ) -> io.NodeOutput:
         clip, first, last = clip_of(video)
-        path, subfolder = place(filename_prefix, clip)
         file_backed = not isinstance(video, InputImpl.VideoFromComponents)
         as_it_is = format == AS_IT_IS and file_backed and (first, last) == (0.0, clip.length)
         rate = min(clip.rate, Fraction(FASTEST_GIF)) if format == "gif" else clip.rate
         target = target_of(cls, formats.DEFAULT if format == AS_IT_IS else format, rate, crf, bit_depth)
+        source = video.get_stream_source() if as_it_is else None
+        name, subfolder = place(filename_prefix, clip, read.suffix(source) if as_it_is else target.style.suffix)
         if as_it_is:
-            source = video.get_stream_source()
-            path = path.with_name(path.name + read.suffix(source))
-            copy(source, path, target.tags)
+            made = copy(source, name, target.tags)
         else:
-            path = path.with_name(path.name + target.style.suffix)
             wanted, sound = sequence(clip, first, last, rate)
-            write(path, watched(read.read(clip, wanted), len(wanted)), target, sound)
-        show(cls, f"{subfolder}/{path.name}\n{_lost(clip, target, as_it_is)}".strip("/\n"))
-        return io.NodeOutput(ui=_shown(path, subfolder))
+            made = write(name, watched(read.read(clip, wanted), len(wanted)), target, sound)
+        lost = () if as_it_is else _lost(clip, target)
+        show(cls, noted(f"{subfolder}/{made.path.name}".lstrip("/"), (*lost, *made.notes)))
+        return io.NodeOutput(ui=_shown(made.path, subfolder))
 
 
-def place(prefix: str, clip: read.Clip) -> tuple[Path, str]:
-    """Where the next clip of that prefix goes, without its suffix, and its folder inside ComfyUI's output folder.
-
-    Raises MediaError when that is outside of it.
-    """
+def outside(prefix: str) -> str:
+    """What is wrong with a prefix that leads out of ComfyUI's output folder; "" where it stays inside."""
     output = folder_paths.get_output_directory()
-    inside = os.path.abspath(os.path.join(output, os.path.normpath(prefix)))
-    if "\0" in prefix or not inside.startswith(os.path.join(os.path.abspath(output), "")):
-        raise MediaError(
-            f"The prefix '{prefix}' leads out of ComfyUI's output folder. Expected: a name, with folders in front of "
-            "it if you like, such as 'film/shot'."
-        )
-    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, output, clip.width, clip.height)
-    return Path(folder) / f"{name}_{counter:05}_", subfolder
-
-
-def _lost(clip: read.Clip, target: Target, as_it_is: bool) -> str:
-    """What an artist should know of a clip that was saved."""
-    if as_it_is:
+    inside = os.path.abspath(os.path.join(output, os.path.normpath(prefix or DEFAULT_PREFIX)))
+    if "\0" not in prefix and (inside + os.sep).startswith(os.path.join(os.path.abspath(output), "")):
         return ""
-    lost = []
+    return (
+        f"The prefix '{prefix}' leads out of ComfyUI's output folder. Expected: a name, with folders in front of it if "
+        "you like, such as 'film/shot'."
+    )
+
+
+def place(prefix: str, clip: read.Clip, suffix: str) -> tuple[Numbered, str]:
+    """Where the next clip of that prefix goes, and its folder inside ComfyUI's output folder.
+
+    A prefix that names no file ("", ".") is the input's default. Raises MediaError when it leads out of the folder.
+    """
+    if wrong := outside(prefix):
+        raise MediaError(wrong)
+    prefix = DEFAULT_PREFIX if os.path.normpath(prefix) == "." else prefix
+    output = folder_paths.get_output_directory()
+    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, output, clip.width, clip.height)
+    return Numbered(Path(folder), name, counter, suffix), subfolder
+
+
+def _lost(clip: read.Clip, target: Target) -> list[str]:
+    """What an artist should know of a clip that was saved in another format."""
+    lost = list(described(clip, target))
     if not target.style.sound and clip.sound(0.0, clip.length):
         lost.append(f"{target.style.name} has no sound")
     if target.rate != clip.rate:
         lost.append(f"{float(clip.rate):.4g} -> {float(target.rate):.4g} fps, the most a GIF can show")
-    return ";\n".join(filter(None, (described(clip, target), *lost)))
+    return lost
 
 
 def _shown(path: Path, subfolder: str) -> dict[str, Any] | None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import folder_paths
 import torch
@@ -15,6 +18,7 @@ from comfy_api.latest import InputImpl, io, ui
 from ..media import formats, read
 from ..media.formats import CRF_MAX
 from ..media.sound import Sound, of_waveform
+from ..media.unfinished import Numbered
 from ..media.write import Target, write
 from ..models import bridge
 
@@ -102,16 +106,50 @@ def target_of(node: type[io.ComfyNode], format: str, rate: Fraction, crf: int, b
 
 def temporary(
     chunks: Iterator[torch.Tensor], target: Target, sound: Sound | None
-) -> tuple[Any, ui.PreviewVideo | None]:
-    """The frames as a VIDEO over a file in ComfyUI's temporary folder, and how a node shows it, where a browser can."""
+) -> tuple[Any, ui.PreviewVideo | None, tuple[str, ...]]:
+    """The frames as a VIDEO over a file in ComfyUI's temporary folder, how a node shows it where a browser can, notes.
+
+    ComfyUI keeps the VIDEO, not the file: a node that calls this has `lost_clips` in its fingerprint.
+    """
     folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(TEMPORARY, folder_paths.get_temp_directory())
-    path = Path(folder) / f"{name}_{counter:05}_{target.style.suffix}"
-    write(path, chunks, target, sound)
-    shown = ui.PreviewVideo([ui.SavedResult(path.name, subfolder, io.FolderType.temp)]) if target.plays else None
-    return InputImpl.VideoFromFile(str(path)), shown
+    made = write(Numbered(Path(folder), name, counter, target.style.suffix), chunks, target, sound)
+    shown = ui.PreviewVideo([ui.SavedResult(made.path.name, subfolder, io.FolderType.temp)]) if target.plays else None
+    video = InputImpl.VideoFromFile(str(made.path))
+    _kept.videos.add(video)
+    return video, shown, made.notes
 
 
-def described(clip: read.Clip, target: Target) -> str:
-    """What an artist should know of a clip that was read and of how it was written."""
-    depth = f"{target.style.name} is {target.depth} bit" if target.depth != target.asked_depth else ""
-    return "; ".join(filter(None, (*clip.notes, depth)))
+@dataclass
+class _Kept:
+    """VIDEOs over temporary files that ComfyUI's cache, or anything else, still holds, and how often some were lost."""
+
+    videos: WeakSet = field(default_factory=WeakSet)
+    losses: int = 0
+
+
+_kept = _Kept()
+
+
+def lost_clips() -> int:
+    """How often temporary files were found deleted. In a node's fingerprint, it makes ComfyUI run the node again.
+
+    The files go when a second ComfyUI starts on the same folder, or when a person clears it. Which node of which graph
+    made one is not asked: ComfyUI's cache gives a result to every node with the same inputs.
+    """
+    gone = [video for video in _kept.videos if not os.path.isfile(video.get_stream_source())]
+    if gone:
+        _kept.videos.difference_update(gone)
+        _kept.losses += 1
+    return _kept.losses
+
+
+def described(clip: read.Clip, target: Target) -> tuple[str, ...]:
+    """What an artist should know of a clip that was read and of how it is written."""
+    depth = f"{target.style.name} is {target.depth} bit"
+    return (*clip.notes, depth) if target.depth != target.asked_depth else clip.notes
+
+
+def noted(text: str, notes: Iterable[str]) -> str:
+    """A node's line with each note about it, once, in brackets below."""
+    lines = ";\n".join(dict.fromkeys(notes))
+    return f"{text}\n({lines})" if lines else text

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 from atelier.media import MediaError, formats, read
+from atelier.media.copy import copy
 from atelier.media.sound import of_waveform
-from atelier.media.write import Target, copy, write
+from atelier.media.write import Target, write
 from PIL import Image
 
 TAGS = {"prompt": '{"1": {"class_type": "X"}}', "workflow": '{"nodes": ["\\u00e9"]}'}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -104,5 +105,16 @@ def turned(path: Path, quarters: int) -> Path:
     matrix = data.index(b"tkhd") + 4 + 40
     a, b, c, d = corner
     data[matrix : matrix + 24] = a + b + zero + c + d + zero
+    path.write_bytes(data)
+    return path
+
+
+def edited(path: Path, start: float, end: float) -> Path:
+    """The same MP4 or MOV with an edit list that shows the seconds from `start` to `end` only, as phones trim."""
+    data, at = bytearray(path.read_bytes()), 0
+    while (at := data.find(b"elst", at + 1)) > 0:
+        (scale,) = struct.unpack_from(">I", data, data.index(b"mdhd", at) + 16)
+        media_time = struct.unpack_from(">i", data, at + 16)[0] + round(start * scale)
+        struct.pack_into(">Ii", data, at + 12, round((end - start) * 1000), media_time)
     path.write_bytes(data)
     return path
