@@ -64,13 +64,16 @@ def _into_gif(path: Path, tags: Tags) -> None:
     text = json.dumps(dict(tags)).encode("ascii")
     blocks = (text[n : n + 255] for n in range(0, len(text), 255))
     comment = b"\x21\xfe" + b"".join(bytes([len(block)]) + block for block in blocks) + b"\0"
-    longer = path.with_suffix(".comment")
-    with path.open("rb") as file, longer.open("wb") as made:
-        head = file.read(13)
-        colours = 3 * 2 ** ((head[10] & 7) + 1) if head[10] & 0x80 else 0
-        made.write(head + file.read(colours) + comment)
-        shutil.copyfileobj(file, made)
-    os.replace(longer, path)
+    longer = path.with_name(f"{path.stem}.comment.part")
+    try:
+        with path.open("rb") as file, longer.open("wb") as made:
+            head = file.read(13)
+            colours = 3 * 2 ** ((head[10] & 7) + 1) if head[10] & 0x80 else 0
+            made.write(head + file.read(colours) + comment)
+            shutil.copyfileobj(file, made)
+        os.replace(longer, path)
+    finally:
+        longer.unlink(missing_ok=True)
 
 
 _WRITERS: dict[str, Callable[[Path, Tags], None]] = {"webp": _into_webp, "gif": _into_gif}

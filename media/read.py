@@ -16,7 +16,7 @@ import torch
 
 from . import MediaError, colour
 from .convert import ToRgb
-from .sound import LAYOUTS, Sound, cut
+from .sound import LAYOUTS, SAMPLES, Sound, block_of, cut
 
 Source = str | Path | io.BytesIO
 
@@ -335,13 +335,13 @@ class _Film:
 
     def _heard(self, rate: int, channels: int, start: float, end: float) -> Iterator[np.ndarray]:
         """Samples from `start` to `end`, in seconds of the file."""
-        plain = av.AudioResampler(format="fltp", layout=LAYOUTS[channels], rate=rate)
+        plain = av.AudioResampler(format=SAMPLES, layout=LAYOUTS[channels], rate=rate)
         due, last = round(start * rate), round(end * rate)
         with self.opened() as (container, _):
             stream = _sound_stream(container)
             for frame in container.decode(stream):
                 at = round(frame.time * rate) if frame.time is not None else due
-                for block in (piece.to_ndarray() for piece in plain.resample(frame)):
+                for block in map(block_of, plain.resample(frame)):
                     if at > due:
                         yield np.zeros((channels, min(at, last) - due), np.float32)
                         due = min(at, last)

@@ -9,9 +9,14 @@ import av
 import numpy as np
 import torch
 
-LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+"""Layouts by number of channels that AAC, Opus, FLAC and PCM all take: Opus has no 2.1."""
 BLOCK = 48_000
 """Samples at once."""
+LOUD = 1.12
+"""The peak from which clipping is worth a word: lossy codecs overshoot full scale by up to 1 dB."""
+SAMPLES = "flt"
+"""Channels side by side, as PyAV hands them over: its arrays with a plane a channel end at seven channels."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,13 @@ class Sound:
     def layout(self) -> str:
         """FFmpeg's name for this many channels."""
         return LAYOUTS[self.channels]
+
+    def frame(self, block: np.ndarray) -> av.AudioFrame:
+        """A block as FFmpeg takes it."""
+        packed = np.ascontiguousarray(block.T, np.float32).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, format=SAMPLES, layout=self.layout)
+        frame.sample_rate = self.rate
+        return frame
 
     def reversed(self) -> Sound:
         """The same backwards. It is held whole while it is read: 23 MB for a minute of stereo."""
@@ -42,14 +54,40 @@ class Sound:
             return self
 
         def blocks() -> Iterator[np.ndarray]:
-            resampler = av.AudioResampler(format="fltp", layout=LAYOUTS[channels], rate=rate)
+            resampler = av.AudioResampler(format=SAMPLES, layout=LAYOUTS[channels], rate=rate)
             for block in self.blocks():
-                frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), format="fltp", layout=self.layout)
-                frame.sample_rate = self.rate
-                yield from (piece.to_ndarray() for piece in resampler.resample(frame))
-            yield from (piece.to_ndarray() for piece in resampler.resample(None))
+                yield from map(block_of, resampler.resample(self.frame(block)))
+            yield from map(block_of, resampler.resample(None))
 
         return Sound(rate, channels, blocks)
+
+
+def block_of(frame: av.AudioFrame) -> np.ndarray:
+    """A frame in the format SAMPLES as a block [channels, samples]."""
+    return frame.to_ndarray().reshape(frame.samples, -1).T
+
+
+@dataclass
+class Repairs:
+    """Makes blocks fit for an encoder, which refuses NaN, and counts what that took."""
+
+    broken: int = 0
+    peak: float = 0.0
+
+    def __call__(self, block: np.ndarray) -> np.ndarray:
+        """The block in -1..1: what is not a finite number is silent, what is beyond is clipped."""
+        finite = np.isfinite(block)
+        self.broken += block.size - int(finite.sum())
+        block = np.where(finite, block, 0)
+        self.peak = max(self.peak, float(np.abs(block).max(initial=0)))
+        return block.clip(-1, 1)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What an artist should know of it."""
+        broken = f"invalid samples in its sound (NaN, infinite), now silent: {self.broken}"
+        loud = f"its sound was up to {self.peak:.3g} times full scale: clipped"
+        return (*([broken] if self.broken else []), *([loud] if self.peak > LOUD else []))
 
 
 def of_waveform(waveform: torch.Tensor, rate: int) -> Sound:

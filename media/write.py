@@ -15,13 +15,15 @@ import torch
 from . import MediaError, embed
 from .convert import FULL, to_pixels
 from .formats import Format
-from .sound import Sound
+from .sound import Repairs, Sound
 from .unfinished import Numbered, Written, unfinished
 
 BT709, RGB, LIMITED = 1, 0, 1
 """Primaries, transfer and matrix, no matrix at all, and the range 16..235, as ITU-T H.273 and FFmpeg number them."""
 SHORTEST = 3
 """Frames from which on there are B-frames: the packets of one or two have no valid times in x265 when they are on."""
+RATES = (1000, 768_000)
+"""Samples per second that are taken: all that sound cards and instruments have."""
 FASTEST_GIF = 50
 """Frames per second past which players slow a GIF down: its clock counts hundredths, and 1 is taken for 10."""
 
@@ -64,8 +66,8 @@ def write(name: Path | Numbered, frames: Iterator[torch.Tensor], target: Target,
         if not begin:
             raise MediaError("There are no frames to write.")
         kind = _container if target.style.container else _folder
-        kind(made.part, begin, chain(begin, pictures), target, sound)
-    return Written(made.path)
+        notes = kind(made.part, begin, chain(begin, pictures), target, sound)
+    return Written(made.path, notes)
 
 
 def _pictures(frames: Iterator[torch.Tensor], target: Target) -> Iterator[av.VideoFrame]:
@@ -94,7 +96,7 @@ def _even(images: torch.Tensor) -> torch.Tensor:
 
 def _container(
     part: Path, begin: list[av.VideoFrame], pictures: Iterator[av.VideoFrame], target: Target, sound: Sound | None
-) -> None:
+) -> tuple[str, ...]:
     style, first = target.style, begin[0]
     still = {"bf": "0"} if len(begin) < SHORTEST else {}
     with av.open(str(part), "w", format=style.container, options=dict(style.container_options or {})) as output:
@@ -117,6 +119,7 @@ def _container(
         if speaker:
             speaker.finish()
     embed.into(part, style.container, target.tags)
+    return speaker.notes if speaker else ()
 
 
 def _tag_colours(codec: av.VideoCodecContext, pixels: str) -> None:
@@ -128,7 +131,7 @@ def _tag_colours(codec: av.VideoCodecContext, pixels: str) -> None:
 
 def _folder(
     part: Path, begin: list[av.VideoFrame], pictures: Iterator[av.VideoFrame], target: Target, sound: Sound | None
-) -> None:
+) -> tuple[str, ...]:
     """A folder of numbered PNG files, each with the tags."""
     part.mkdir(parents=True)
     first = begin[0]
@@ -140,18 +143,23 @@ def _folder(
         (made,) = convert(picture)
         data = b"".join(bytes(packet) for packet in (*codec.encode(made), *codec.encode(None)))
         (part / f"frame_{number:05}.png").write_bytes(embed.in_png(data, target.tags))
+    return ()
 
 
 class _Speaker:
-    """Sound that is written beside the frames, so that neither waits in memory for the other."""
+    """Sound that is written beside the frames, so that neither waits in memory for the other.
+
+    What an encoder cannot take is mended, or left out, and `notes` say so: it never costs the picture.
+    """
 
     def __init__(self, output: av.container.OutputContainer, sound: Sound, encoder: str) -> None:
-        rates = av.Codec(encoder, "w").audio_rates or [sound.rate]
-        rate = sound.rate if sound.rate in rates else 48_000
         self.output, self.sound = output, sound
-        self.stream = output.add_stream(encoder, rate=rate, layout=sound.layout)
-        self.blocks, self.said = sound.blocks(), 0
+        self.repairs, self.wrong = Repairs(), _refusal(sound, encoder)
+        self.blocks, self.said = iter(()) if self.wrong else sound.blocks(), 0
         self.rest = np.empty((sound.channels, 0), np.float32)
+        self.stream = None
+        if not self.wrong:
+            self.stream = output.add_stream(encoder, rate=_rate(sound, encoder), layout=sound.layout)
 
     def say_until(self, seconds: Fraction) -> None:
         """Write sound until it is as long as this, or ends."""
@@ -162,10 +170,36 @@ class _Speaker:
                     self.rest = np.empty((self.sound.channels, 0), np.float32)
                     return
             block, self.rest = self.rest[:, :wanted], self.rest[:, wanted:]
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), format="fltp", layout=self.sound.layout)
-            frame.sample_rate, frame.pts, frame.time_base = self.sound.rate, self.said, Fraction(1, self.sound.rate)
+            frame = self.sound.frame(self.repairs(block))
+            frame.pts, frame.time_base = self.said, Fraction(1, self.sound.rate)
             self.said += block.shape[1]
             self.output.mux(self.stream.encode(frame))
 
     def finish(self) -> None:
-        self.output.mux(self.stream.encode(None))
+        if self.stream:
+            self.output.mux(self.stream.encode(None))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What an artist should know of the sound that was written."""
+        return (*([self.wrong] if self.wrong else []), *self.repairs.notes)
+
+
+def _rate(sound: Sound, encoder: str) -> int:
+    """The sound's own samples per second where the encoder takes them."""
+    rates = av.Codec(encoder, "w").audio_rates or [sound.rate]
+    return sound.rate if sound.rate in rates else 48_000
+
+
+def _refusal(sound: Sound, encoder: str) -> str:
+    """Why an encoder cannot take a sound; "" where it can. Asked before the file has a stream for it."""
+    about = f"its sound is left out: {sound.channels} channels at {sound.rate} Hz"
+    if not RATES[0] <= sound.rate <= RATES[1]:
+        return f"{about}. Expected: {RATES[0]} to {RATES[1]} Hz"
+    codec = av.CodecContext.create(encoder, "w")
+    codec.rate, codec.layout, codec.format = _rate(sound, encoder), sound.layout, codec.codec.audio_formats[0]
+    try:
+        codec.open()
+    except (av.error.FFmpegError, ValueError) as error:
+        return f"{about} cannot be encoded with {encoder} ({error})"
+    return ""
