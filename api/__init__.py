@@ -1,6 +1,6 @@
 """The OpenAI-compatible Videos API on ComfyUI's own server, and the studio page that is a client of it.
 
-It runs saved graphs through ComfyUI's queue and never touches a model. This file only hangs up the routes; everything
+It runs saved graphs through ComfyUI's queue and loads no weights. This file only hangs up the routes; everything
 else is imported with the first request.
 """
 
@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable
-from typing import Any
 
 ROUTES = (
     ("POST", "/v1/videos", "create"),
@@ -36,24 +34,16 @@ ROUTES = (
 """Method, path and the name of the function in app.py that answers. The last three give unknown addresses OpenAI's form
 of error, those with a line break too."""
 
-STUDIO = ("/atelier", "/atelier/{file:.*}")
-"""Where the page is; calls/studio.py answers."""
+PAGES = (
+    ("/atelier/shot", ".calls.shot_length", "answer"),
+    ("/atelier", ".calls.studio", "show"),
+    ("/atelier/{file:.*}", ".calls.studio", "show"),
+)
+"""Path, module and function of what is no call of the API: the studio's page, and a question of the node editor's."""
 
 
-about: Callable[[str], dict[str, Any]]
-"""A choice of Load Video Model -> what is known of it."""
-by_rules: Callable[[str, int, str], dict[str, Any]]
-"""Prompt, seed, choice of Load Video Model -> the longer "text", the "expander" as Expand Prompt lists it, a "remark",
-and whether rules "alone" can write for this model. At once: no model is loaded."""
-
-
-def register(tell: Callable[[str], dict[str, Any]], expand: Callable[[str, int, str], dict[str, Any]]) -> None:
-    """Hang the routes on ComfyUI's server, if there is one in this process. Called once, when the pack is loaded.
-
-    The pack's door gives what `about` and `by_rules` are, because this room looks into no model.
-    """
-    global about, by_rules
-    about, by_rules = tell, expand
+def register() -> None:
+    """Hang the routes on ComfyUI's server, if there is one in this process. Called once, when the pack is loaded."""
     from server import PromptServer
 
     host = getattr(PromptServer, "instance", None)
@@ -61,8 +51,8 @@ def register(tell: Callable[[str], dict[str, Any]], expand: Callable[[str, int, 
         return
     for method, path, name in ROUTES:
         host.routes.route(method, path)(_answer(name))
-    for path in STUDIO:
-        host.routes.get(path)(_show)
+    for path, module, name in PAGES:
+        host.routes.get(path)(_page(module, name))
     _warn_if_open()
 
 
@@ -74,8 +64,11 @@ def _answer(name: str):
     return handler
 
 
-async def _show(request):
-    return await importlib.import_module(".calls.studio", __package__).show(request)
+def _page(module: str, name: str):
+    async def handler(request):
+        return await getattr(importlib.import_module(module, __package__), name)(request)
+
+    return handler
 
 
 def _warn_if_open() -> None:

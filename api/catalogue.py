@@ -7,7 +7,8 @@ import logging
 import math
 from typing import Any
 
-from . import about, settings
+from ..models.loading.describe import describe
+from . import settings
 from .errors import ApiError
 from .graphs import comfy_queue, marks
 from .settings import LocalModel
@@ -75,8 +76,8 @@ async def facts(choice: str) -> Json:
     """What is known of a choice of Load Video Model; {"problem": why not} where its file cannot be used."""
     try:
         if choice in _looked_at:  # what is remembered of it is told at once
-            return about(choice)
-        known = await asyncio.to_thread(about, choice)
+            return describe(choice)
+        known = await asyncio.to_thread(describe, choice)
         _looked_at.add(choice)
         return known
     except Exception as error:  # a stranger's file: whatever is wrong with it, the list of models goes on

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 
 from ..models import bridge
 from ..models.contract import known_frames
-from ..models.contract.family import Variant
+from ..models.timeline.length import length_of
 from .inputs import check
 from .notice import show
 
@@ -75,13 +75,6 @@ class EmptyVideoLatent(io.ComfyNode):
         note = f"\n({', '.join(moved)}: the nearest that {variant.name} can make)" if moved else ""
         show(cls, f"{size[0]} x {size[1]}, {size[2]} frames at {rate:g} fps = {size[2] / rate:.2f} s{note}")
         return io.NodeOutput(bridge.empty_latent(grid.latent_shape(*size, batch=batch_size), rate))
-
-
-def length_of(variant: Variant, seconds: float, frames: int, fps: float) -> tuple[int, float]:
-    """The legal frame count nearest to what is asked for, and its frames per second; 0 = what the model recommends."""
-    rate = fps or variant.recipe.fps
-    asked = frames or (round(seconds * rate) if seconds else variant.recipe.frames)
-    return variant.grid.legal_frames(asked), rate
 
 
 def put(vae, latent: dict, images: torch.Tensor, start: int, strength: float) -> tuple[dict, int]:

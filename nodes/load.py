@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import folder_paths
 from comfy_api.latest import io
@@ -12,8 +10,8 @@ from comfy_api.latest import io
 from ..models import bridge
 from ..models.contract.family import WEIGHT_DTYPES
 from ..models.library.folders import POCKET, listed, model_choices, model_path
-from ..models.loading import describe, load
-from ..models.weights import checkpoint as files
+from ..models.loading import load
+from ..models.weights.checkpoint import weight_files
 from .inputs import check
 from .notice import show
 
@@ -26,21 +24,6 @@ def _files(kind: str) -> list[Path]:
 
 def _chosen(kind: str, name: str) -> Path | None:
     return None if name == AUTOMATIC else Path(folder_paths.get_full_path_or_raise(kind, name))
-
-
-def _weights(path: Path) -> list[Path]:
-    return sorted(files.repository(path).rglob("*.safetensors")) if path.is_dir() else [path]
-
-
-def about_choice(choice: str) -> dict[str, Any]:
-    """What is known of a model before it is loaded (models.about). Raises CheckpointError and OSError."""
-    path = model_path(choice)
-    return _about(path, tuple(file.stat().st_mtime_ns for file in _weights(path)))
-
-
-@lru_cache(maxsize=1000)
-def _about(path: Path, changed: tuple[int, ...]) -> dict[str, Any]:
-    return describe.about(path)
 
 
 class LoadVideoModel(io.ComfyNode):
@@ -94,7 +77,7 @@ class LoadVideoModel(io.ComfyNode):
     def fingerprint_inputs(cls, model: str, text_encoder: str, vae: str, **_: str) -> list:
         """A file that was replaced under the same name is loaded again."""
         chosen = [model_path(model), _chosen("text_encoders", text_encoder), _chosen("vae", vae)]
-        return [(str(file), file.stat().st_mtime_ns) for path in filter(None, chosen) for file in _weights(path)]
+        return [(str(file), file.stat().st_mtime_ns) for path in filter(None, chosen) for file in weight_files(path)]
 
     @classmethod
     def execute(cls, model: str, weight_dtype: str, text_encoder: str, vae: str) -> io.NodeOutput:

@@ -11,13 +11,16 @@ import secrets
 import tempfile
 import time
 import uuid
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from .. import by_rules, catalogue
+from ...models.library.folders import vocabulary
+from ...prompts.rules import by_rules
+from .. import catalogue
 from ..errors import ApiError, bad
 from ..graphs import comfy_queue, marks
 from ..jobs import start
@@ -64,7 +67,7 @@ async def _expansion(wanted: Wanted, seed: int, request: web.Request) -> dict[st
     if wanted.expander not in names:
         raise bad(f"There is no expander '{wanted.expander[:100]}'; there are {', '.join(names)}.", "expander")
     choice = (await catalogue.local_model(wanted.model)).model
-    graph, rules = await marks.load("expand"), await asyncio.to_thread(by_rules, wanted.prompt, seed, choice)
+    graph, rules = await marks.load("expand"), await asyncio.to_thread(_by_rules, wanted.prompt, seed, choice)
     asked = wanted.expander
     if asked == AUTOMATIC and set(names) == {AUTOMATIC, rules["expander"]}:  # there is no text model
         asked = rules["expander"]
@@ -75,6 +78,12 @@ async def _expansion(wanted: Wanted, seed: int, request: web.Request) -> dict[st
     values = {"prompt": wanted.prompt, "model": choice, "expander": wanted.expander, "seed": seed}
     made = await _run(graph, values, request)
     return made or _instead(rules, f"The text model was not done within {LIMIT:g} s")
+
+
+def _by_rules(prompt: str, seed: int, choice: str) -> dict[str, Any]:
+    """What the rules make of a prompt for a choice of Load Video Model; "alone": no text model can write for it."""
+    words = vocabulary(choice)
+    return {**asdict(by_rules(prompt, seed, words)), "alone": words is not None}
 
 
 def _instead(rules: dict[str, Any], reason: str) -> dict[str, Any]:

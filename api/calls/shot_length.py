@@ -5,21 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from aiohttp import web
-from server import PromptServer
 
-from ...models.loading import load
-from ...models.weights import checkpoint as files
-from ...nodes.latent import length_of
-from ...nodes.load import model_choices, model_path
-
-ADDRESS = "/atelier/shot"
-
-
-def register() -> None:
-    """Hang the address on ComfyUI's server, if there is one in this process."""
-    host = getattr(PromptServer, "instance", None)
-    if host is not None:
-        host.routes.get(ADDRESS)(answer)
+from ...models.library.folders import model_choices, model_path
+from ...models.loading.load import identify
+from ...models.timeline.length import length_of
+from ...models.weights.checkpoint import CheckpointError, open_checkpoint
 
 
 async def answer(request: web.Request) -> web.Response:
@@ -33,7 +23,7 @@ async def answer(request: web.Request) -> web.Response:
         return web.json_response({"error": f"{error}; expected numbers: {', '.join(NUMBERS)}"}, status=400)
     try:
         return web.json_response(await asyncio.to_thread(shot, request.query.get("model", ""), **asked))
-    except (files.CheckpointError, OSError) as error:
+    except (CheckpointError, OSError) as error:
         return web.json_response({"error": str(error)}, status=404)
 
 
@@ -46,7 +36,7 @@ def shot(model: str, seconds: float, frames: int, fps: float) -> dict[str, float
     Only the headers of the model's files are read. Raises CheckpointError, OSError.
     """
     if model not in model_choices():
-        raise files.CheckpointError(f"There is no model '{model}' in Load Video Model.")
-    _, variant = load.identify(files.open_checkpoint(model_path(model)))
+        raise CheckpointError(f"There is no model '{model}' in Load Video Model.")
+    _, variant = identify(open_checkpoint(model_path(model)))
     legal, rate = length_of(variant, seconds, frames, fps)
     return {"frames": legal, "fps": rate, "seconds": legal / rate, "latent_frame": variant.grid.temporal}

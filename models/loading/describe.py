@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..contract.family import Family, Variant
-from ..weights.checkpoint import open_checkpoint
+from ..library.folders import model_path
+from ..weights.checkpoint import open_checkpoint, weight_files
 from .load import identify
 
 ONE_WAY = "makes frame after frame, each from those before it"
+
+
+def describe(choice: str) -> dict[str, Any]:
+    """What `about` says of a choice of Load Video Model; kept until a file of it changes.
+
+    Raises CheckpointError and OSError.
+    """
+    path = model_path(choice)
+    return _described(path, tuple(file.stat().st_mtime_ns for file in weight_files(path)))
+
+
+@lru_cache(maxsize=1000)
+def _described(path: Path, changed: tuple[int, ...]) -> dict[str, Any]:
+    return about(path)
 
 
 def about(path: Path) -> dict[str, Any]:

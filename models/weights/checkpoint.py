@@ -89,6 +89,11 @@ def models_in(folder: Path) -> list[Path]:
     return [found for found in sorted(folder.glob(f"{SHARING_NETWORK}*")) if found.is_dir()] or [folder]
 
 
+def weight_files(path: Path) -> list[Path]:
+    """The safetensors files of a diffusers folder's repository, or the single file itself."""
+    return sorted(repository(path).rglob("*.safetensors")) if path.is_dir() else [path]
+
+
 def repository(path: Path) -> Path:
     """The folder that holds all parts of the model at `path`."""
     return path.parent if path.name.startswith(SHARING_NETWORK) and path.is_dir() else path
