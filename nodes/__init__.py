@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .control import ControlVideo
 from .decode import DecodeVideo
 from .encode import EncodeVideo, TrimVideo
 from .expand import ExpandPrompt
-from .guide import ControlVideo, DynamicGuidance
+from .guidance import DynamicGuidance
 from .join import JoinVideos
 from .latent import EmptyVideoLatent, PlaceFrames, PlaceKeyframes
 from .load import LoadVideoModel

@@ -12,10 +12,10 @@ from ..models.contract import known_frames
 from ..models.timeline import storyboard
 from ..models.timeline.spans import CUT, SPAN
 from ..models.timeline.windows import CUTS, turns
+from ..prompts.styles import NO_STYLE, styled, styles
 from .inputs import check
 from .latent import put
 from .notice import show
-from .text import NO_STYLE, styled, styles
 
 NAMED = 8
 """Lines that a note names."""

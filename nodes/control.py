@@ -1,4 +1,4 @@
-"""Control Video and Dynamic Guidance: what else leads the sampler, for the models that were trained with it."""
+"""Control Video: a clip of poses, edges or depth that the whole shot follows."""
 
 from __future__ import annotations
 
@@ -38,21 +38,3 @@ class ControlVideo(io.ComfyNode):
     def execute(cls, positive, negative, vae, latent: dict, images: torch.Tensor) -> io.NodeOutput:
         control = bridge.control(vae, images, latent)
         return io.NodeOutput(*(bridge.with_options(texts, control) for texts in (positive, negative)))
-
-
-class DynamicGuidance(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="AtelierDynamicGuidance",
-            display_name="Dynamic Guidance",
-            category="Atelier",
-            description="Lets the guidance change from step to step, as the model's authors do (CogVideoX: "
-            "use_dynamic_cfg).",
-            inputs=[io.Model.Input("model", tooltip="The MODEL of Load Video Model.")],
-            outputs=[io.Model.Output()],
-        )
-
-    @classmethod
-    def execute(cls, model) -> io.NodeOutput:
-        return io.NodeOutput(bridge.with_dynamic_guidance(model))

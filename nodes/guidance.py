@@ -1,0 +1,25 @@
+"""Dynamic Guidance: guidance that changes from step to step, for the models whose authors let it."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..models import bridge
+
+
+class DynamicGuidance(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AtelierDynamicGuidance",
+            display_name="Dynamic Guidance",
+            category="Atelier",
+            description="Lets the guidance change from step to step, as the model's authors do (CogVideoX: "
+            "use_dynamic_cfg).",
+            inputs=[io.Model.Input("model", tooltip="The MODEL of Load Video Model.")],
+            outputs=[io.Model.Output()],
+        )
+
+    @classmethod
+    def execute(cls, model) -> io.NodeOutput:
+        return io.NodeOutput(bridge.with_dynamic_guidance(model))
