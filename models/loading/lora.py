@@ -7,7 +7,6 @@ family's own `network_state`, which sees every row of every module as a number a
 from __future__ import annotations
 
 import bisect
-import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -21,25 +20,11 @@ from .. import bridge
 from ..contract.family import Family, Shape, State, Variant
 from ..families.registry import families
 from ..weights.checkpoint import CheckpointError, read
-from .lora_alphas import read_alphas
+from .lora_alphas import noted_beside, read_alphas
+from .lora_names import dotted_like, dotted_names, part_of, pattern_of, underscored_names, with_dots
 
-# Trainers' ways to name the parts of an adapter -> the one way that ComfyUI's adapters have in common. PEFT puts the
-# adapter's name between; Genmo leaves ".weight" out.
-_PEFT = r"(?:\.(?!weight$|bias$)[^.]+)?(?:\.weight)?$"
-PARTS = (
-    (rf"\.lora_A{_PEFT}", "lora_down.weight"),
-    (rf"\.lora_B{_PEFT}", "lora_up.weight"),
-    (r"(?:[._]lora|\.lora_linear_layer)\.(down|up)\.weight$", r"lora_{}.weight"),
-    (r"\.lora_(down|up|mid)\.weight$", r"lora_{}.weight"),
-    (r"\.(alpha|dora_scale|diff|diff_b|w_norm|b_norm|set_weight)$", "{}"),
-    (r"\.((?:hada|lokr|oft)_\w+)$", "{}"),
-)
-# Of these, a row belongs to an output of the layer: they can be split where a fused layer is.
+# Of an adapter's parts, these have a row for each output of the layer: they can be split where a fused layer is.
 ROWS = {"lora_up.weight", "dora_scale", "diff", "diff_b", "w_norm", "b_norm", "set_weight"}
-PREFIXES = ("base_model.model.", "model.", "diffusion_model.", "transformer.", "unet.", "module.")
-MAX_KEY = 500
-"""Characters of a tensor's name; trainers' have up to about 120."""
-UNDERSCORED = ("lora_unet_", "lora_transformer_", "lycoris_")
 
 Modules = dict[str, State]
 
@@ -64,7 +49,8 @@ def add_lora(model: Any, path: Path, strength: float) -> Applied:
     Raises CheckpointError when the file is no LoRA, damaged, or made for another model.
     """
     inner = bridge.video_model(model)
-    modules, unused = modules_of(*read(path), path.name)
+    state, metadata = read(path)
+    modules, unused = modules_of(state, noted_beside(path) | metadata, path.name)
     shapes = bridge.weight_shapes(model)
     placed = translated(inner.family, shapes, modules)
     fitting = {name: module for name, module in placed.items() if _fits(module.parts, shapes[name])}
@@ -96,14 +82,12 @@ def modules_of(state: State, metadata: dict[str, str], file: str) -> tuple[Modul
     modules: Modules = {}
     others = []
     for key, tensor in _joined(state).items():
-        found = None
-        if len(key) <= MAX_KEY:
-            found = next(((m, part) for pattern, part in PARTS if (m := re.search(pattern, key))), None)
+        found = part_of(key)
         if found is None:
             others.append(key)
             continue
-        match, part = found
-        modules.setdefault(key[: match.start()], {})[part.format(*match.groups())] = tensor
+        module, part = found
+        modules.setdefault(module, {})[part] = tensor
     if not modules:
         raise CheckpointError(
             f"{file} is no LoRA: none of its {len(state)} tensors is one's (found: {', '.join(list(state)[:3])}, ...). "
@@ -112,7 +96,7 @@ def modules_of(state: State, metadata: dict[str, str], file: str) -> tuple[Modul
     alphas = read_alphas(metadata, file)
     for name, parts in modules.items():
         _check(name, parts, file)
-        alpha = alphas.of_module(_names(name)) if "lora_down.weight" in parts else None
+        alpha = alphas.of_module(dotted_names(name)) if "lora_down.weight" in parts else None
         if alpha is not None:
             # ComfyUI divides by the rank; rank-stabilised adapters are meant to be divided by its root.
             scale = math.sqrt(len(parts["lora_down.weight"])) if alphas.by_root else 1.0
@@ -172,8 +156,8 @@ def translated(family: Family, shapes: dict[str, Shape], modules: Modules) -> di
     own = {key.replace(".", "_"): key for key in shapes} | {key: key for key in shapes}
     placed, others = {}, {}
     for source, parts in modules.items():
-        names = [f"{name}{end}" for name in _names(source) for end in (".weight", "")]
-        names += [f"{name}_weight" for name in _without_underscored_prefix(source)]
+        names = [f"{name}{end}" for name in dotted_names(source) for end in (".weight", "")]
+        names += [f"{name}_weight" for name in underscored_names(source)]
         key = next((own[name] for name in names if name in own), None)
         if key is not None:
             placed[key] = Placed(source, parts)
@@ -196,17 +180,17 @@ def _by_layout(
 
     outputs: module -> how many rows it has.
     """
-    candidates = {name: source for source in outputs for name in _names(source)}
+    candidates = {name: source for source in outputs for name in dotted_names(source)}
     alike: dict[str, list[tuple[str, str]]] = {}  # pattern -> (module without its prefix, module)
     for source in outputs:
-        for name in _without_underscored_prefix(source):
-            alike.setdefault(_pattern(name), []).append((name, source))
+        for name in underscored_names(source):
+            alike.setdefault(pattern_of(name), []).append((name, source))
     # How trainers' underscores are meant is the same in every block: one stands for all.
-    meant = ((name, pattern) for pattern, [(sample, _), *_] in alike.items() for name in _dotted(sample))
+    meant = ((name, pattern) for pattern, [(sample, _), *_] in alike.items() for name in with_dots(sample))
     dotted = dict(itertools.islice(meant, MAX_SAMPLES))
     for name, _, _ in _asked(family, shapes, dict.fromkeys(dotted, SAMPLE_ROWS)):
         for plain, source in alike[dotted[name]]:
-            candidates[_marked_like(plain, name)] = source
+            candidates[dotted_like(plain, name)] = source
     for name, key, rows in _asked(family, shapes, {name: outputs[source] for name, source in candidates.items()}):
         yield candidates[name], key, rows
 
@@ -249,38 +233,6 @@ def _outputs(parts: State) -> int:
     """How many outputs the layer has that an adapter is for; 0 for kinds that do not show it."""
     tensor = next((parts[part] for part in ("lora_up.weight", "diff", "w_norm", "set_weight") if part in parts), None)
     return 0 if tensor is None or tensor.ndim == 0 else len(tensor)
-
-
-def _names(source: str) -> list[str]:
-    """A module's name with and without what trainers put in front of it."""
-    names = [source]
-    for name in names:
-        names += [name[len(prefix) :] for prefix in PREFIXES if name.startswith(prefix)]
-    return names
-
-
-def _without_underscored_prefix(source: str) -> list[str]:
-    return [source[len(prefix) :] for prefix in UNDERSCORED if source.startswith(prefix)]
-
-
-def _pattern(name: str) -> str:
-    return re.sub(r"\d+", "0", name)
-
-
-def _dotted(name: str) -> Iterator[str]:
-    """Every name that a trainer which writes underscores for dots can have meant; none for hopelessly long ones."""
-    words = name.split("_")
-    choices = ["." if word.isdigit() else "._" for word in words[:-1]]
-    if math.prod(map(len, choices)) > 4096:
-        return
-    for marks in itertools.product(*choices):
-        yield "".join(itertools.chain(*itertools.zip_longest(words, marks, fillvalue="")))
-
-
-def _marked_like(name: str, dotted: str) -> str:
-    """`name`, of which all separators are underscores, with dots where `dotted` has them."""
-    words, marks = name.split("_"), re.findall(r"[._]", dotted)
-    return "".join(itertools.chain(*itertools.zip_longest(words, marks, fillvalue="")))
 
 
 # ------------------------------------------------------------------------------------------------ fitting

@@ -1,4 +1,4 @@
-"""The alphas that diffusers notes in a LoRA's metadata: `lora_alpha`, and `alpha_pattern` for modules with another.
+"""The alphas that are noted beside a LoRA's tensors: `lora_alpha`, and `alpha_pattern` for modules with another.
 
 The patterns are regular expressions of whoever made the file. Nearly all are plain names, which are looked up; the rest
 goes to pydantic's engine (Rust's regex crate), which never backtracks: its time is pattern times name at most.
@@ -11,12 +11,17 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..weights.checkpoint import CheckpointError
 
 MAX_PATTERN, MAX_EXPRESSIONS = 500, 100
 """Characters of a pattern; patterns that are more than a name."""
+DIFFUSERS, FINETRAINERS = "lora_adapter_metadata", "lora_config"
+"""Where the metadata of a file has PEFT's settings as JSON."""
+BESIDE = {"adapter_model.safetensors": "adapter_config.json"}
+"""Where PEFT itself and diffusion-pipe put them: into a second file."""
 _NAME = re.compile(r"\^?[\w.-]+")
 
 
@@ -47,11 +52,12 @@ class Alphas:
 
 def read_alphas(metadata: dict[str, str], file: str) -> Alphas:
     """The alphas in a file's metadata. Raises CheckpointError naming what cannot be used; file: its name, for that."""
+    source = DIFFUSERS if DIFFUSERS in metadata else FINETRAINERS
     try:
-        noted = json.loads(metadata.get("lora_adapter_metadata", "{}"))
+        noted = json.loads(metadata.get(source, "{}"))
         noted = {key.removeprefix("transformer."): value for key, value in noted.items()}
     except (ValueError, RecursionError, AttributeError):
-        raise _damaged(file, "'lora_adapter_metadata' is not a JSON object") from None
+        raise _damaged(file, f"'{source}' is not a JSON object") from None
     if noted.get("lora_alpha") is None:
         return Alphas()
     alphas = Alphas(_number(noted["lora_alpha"], "lora_alpha", file), bool(noted.get("use_rslora")))
@@ -68,6 +74,13 @@ def read_alphas(metadata: dict[str, str], file: str) -> Alphas:
         if len(alphas.expressions) > MAX_EXPRESSIONS:
             raise _damaged(file, f"'alpha_pattern' has more than {MAX_EXPRESSIONS} regular expressions")
     return alphas
+
+
+def noted_beside(path: Path) -> dict[str, str]:
+    """What PEFT saved in a second file beside a LoRA, in the form that the metadata of a file has."""
+    if path.name not in BESIDE or not path.with_name(BESIDE[path.name]).is_file():
+        return {}
+    return {DIFFUSERS: path.with_name(BESIDE[path.name]).read_text(encoding="utf-8", errors="replace")}
 
 
 def _number(value: Any, name: str, file: str) -> float:

@@ -62,8 +62,13 @@ def adapted(state: dict) -> list[str]:
     return [name for name in matrices(state) if "position_embeddings" not in name]
 
 
-@pytest.mark.parametrize("style", list(adapters.STYLES))
-@pytest.mark.parametrize("layout", list(LAYOUTS))
+@pytest.mark.parametrize(
+    "layout,style",
+    [
+        *((layout, style) for layout in LAYOUTS for style in adapters.STYLES),
+        *((layout, style) for style in adapters.TRAINERS for layout in ("cogvideox", "mochi original")),
+    ],
+)
 def test_every_matrix_of_every_layout_is_changed_as_merging_by_hand_does(tmp_path, layout, style):
     state = LAYOUTS[layout]()
     modules = adapted(state)
@@ -144,6 +149,31 @@ def test_a_note_of_alphas_that_cannot_be_used_is_named(noted, named):
     state = adapter(LAYOUTS["ltx"](), ["transformer_blocks.0.attn1.to_q"])
     with pytest.raises(CheckpointError, match=f"odd.safetensors cannot be used: .*{named}.*{HAS_TO_BE}"):
         modules_of(state, {"lora_adapter_metadata": noted}, "odd.safetensors")
+
+
+def test_scale_that_finetrainers_notes_in_the_metadata(tmp_path):
+    state, module = LAYOUTS["cogvideox"](), "transformer_blocks.0.attn1.to_q"
+    lora = adapter(state, [module])
+    noted = {"r": adapters.RANK, "lora_alpha": 6, "init_lora_weights": True, "target_modules": ["to_q"]}
+    file = adapters.file(tmp_path / "lora.safetensors", lora, {"lora_config": json.dumps(noted, indent=4)})
+    assert_scaled(load(tmp_path / "model.safetensors", state), file, merged(state, lora, [module], strength=6 / 3))
+
+
+def test_scale_that_peft_saves_in_a_file_beside(tmp_path):
+    state, module = LAYOUTS["cogvideox"](), "transformer_blocks.0.attn1.to_q"
+    lora = adapter(state, [module], "peft")
+    file = adapters.file(tmp_path / "adapter_model.safetensors", lora)
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": adapters.RANK, "lora_alpha": 6}))
+    expected = merged(state, lora, [module], "peft", strength=6 / 3)
+    model = load(tmp_path / "model.safetensors", state)
+    assert_scaled(model, file, expected)
+    other = file.rename(tmp_path / "another.safetensors")  # the settings beside it are not its own
+    assert_scaled(model, other, merged(state, lora, [module], "peft"))
+
+
+def assert_scaled(model, file, expected: dict) -> None:
+    after = loaded_weights(add_lora(model, file, 1.0).model)
+    assert all(torch.allclose(after[key], expected[key], atol=1e-5) for key in expected)
 
 
 def test_bias_and_norm_differences(tmp_path):

@@ -23,16 +23,39 @@ class Style:
     underscored: bool = False
 
 
+def underscored(prefix: str) -> Style:
+    """kohya's files and those after their model."""
+    parts = (f"{prefix}{{}}.{part}" for part in ("lora_down.weight", "lora_up.weight", "alpha"))
+    return Style(*parts, underscored=True)
+
+
 STYLES = {
     "diffusers": Style("transformer.{}.lora_A.weight", "transformer.{}.lora_B.weight"),
     "peft": Style("base_model.model.{}.lora_A.default.weight", "base_model.model.{}.lora_B.default.weight"),
     "comfyui": Style("diffusion_model.{}.lora_A.weight", "diffusion_model.{}.lora_B.weight"),
     "genmo": Style("{}.lora_A", "{}.lora_B"),
     "old diffusers": Style("transformer.{}.lora.down.weight", "transformer.{}.lora.up.weight"),
-    "kohya": Style(
-        "lora_unet_{}.lora_down.weight", "lora_unet_{}.lora_up.weight", "lora_unet_{}.alpha", underscored=True
-    ),
+    "kohya": underscored("lora_unet_"),
+    # Its names are joined as "lora_unet" + "." + the network's name + "." + the module's, and the network has none.
+    "videox-fun": underscored("lora_unet__"),
 }
+"""Each is tried on every layout."""
+
+TRAINERS = {
+    "videox-fun with peft": Style("{}.lora_A.weight", "{}.lora_B.weight"),
+    "videox-fun with peft, for comfyui": Style(
+        "lora_unet__{}.lora_down.weight", "lora_unet__{}.lora_up.weight", underscored=True
+    ),
+    "onetrainer": underscored("lora_transformer_"),
+    "lycoris": underscored("lycoris_"),
+    "peft, injected": Style("{}.lora_A.default.weight", "{}.lora_B.default.weight"),
+    "peft, compiled": Style(
+        "base_model.model._orig_mod.{}.lora_A.weight", "base_model.model._orig_mod.{}.lora_B.weight"
+    ),
+    "kohya, compiled": underscored("lora_unet__orig_mod_"),
+    "peft, ddp": Style("module.base_model.model.{}.lora_A.weight", "module.base_model.model.{}.lora_B.weight"),
+}
+"""Trainers whose names are made of the same pieces: each is tried on one layout of its own kind."""
 
 
 def matrices(state: State) -> list[str]:
@@ -44,7 +67,7 @@ def matrices(state: State) -> list[str]:
 
 def adapter(state: State, modules: Iterable[str], style: str = "diffusers", seed: int = 0) -> State:
     """A LoRA file's tensors for `modules` of a network with these weights."""
-    generator, named, out = torch.Generator().manual_seed(seed), STYLES[style], {}
+    generator, named, out = torch.Generator().manual_seed(seed), (STYLES | TRAINERS)[style], {}
     for module in modules:
         rows, columns = state[f"{module}.weight"].shape
         name = module.replace(".", "_") if named.underscored else module
@@ -57,7 +80,7 @@ def adapter(state: State, modules: Iterable[str], style: str = "diffusers", seed
 
 def merged(state: State, lora: State, modules: Iterable[str], style: str = "diffusers", strength: float = 1.0) -> State:
     """The network's weights with the LoRA in them: W + strength * alpha / rank * B @ A; no alpha is alpha = rank."""
-    named, out = STYLES[style], dict(state)
+    named, out = (STYLES | TRAINERS)[style], dict(state)
     scale = strength * (ALPHA / RANK if named.alpha else 1.0)
     for module in modules:
         name = module.replace(".", "_") if named.underscored else module
