@@ -2,7 +2,8 @@
 
 A graph is saved as any other, with Workflow > Save. A mark stands in a node's title, in braces: `{prompt}` fills the
 node's input `prompt`; `{denoise=strength}` fills its input `denoise` with the request's `strength`;
-`{bypass without image}` bypasses the node when the request has no image.
+`{bypass without image}` bypasses the node when the request has no image, and lets one that was saved bypassed run
+when it has. Marks of nodes that never run (muted, without a way to an output, notes) are not read.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from typing import Any
 from .. import settings
 from ..errors import ApiError
 from . import comfy_queue
-from .saved_graph import BYPASSED, GraphError, node_types, to_api, type_into
+from .saved_graph import BYPASSED, MUTED, PRIMITIVE, GraphError, node_types, to_api, type_into
 
 Json = dict[str, Any]
 
@@ -41,6 +43,8 @@ class Graph:
     text: str
     workflow: Json
     schemas: Json
+    running: frozenset[int | str]
+    """The ids of nodes that can run."""
 
     @property
     def ours(self) -> bool:
@@ -48,18 +52,21 @@ class Graph:
 
     def fields(self) -> set[str]:
         """What of a request this graph listens to."""
-        return {mark["field"] or mark["without"] for node in self.workflow["nodes"] for mark in _marks(node)}
+        return {mark["field"] or mark["without"] for _, mark in self.marks()}
+
+    def marks(self, workflow: Json | None = None) -> Iterator[tuple[Json, re.Match]]:
+        """(node, mark in its title), of `workflow` where another copy of it is given."""
+        for node in (workflow or self.workflow)["nodes"]:
+            if node["id"] in self.running:
+                yield from ((node, mark) for mark in _marks(node))
 
     def choices(self, field: str) -> list[str]:
         """What can be chosen in the input that takes `field`; [] where it is none with a list."""
-        for node in self.workflow["nodes"]:
-            for mark in _marks(node):
-                if mark["field"] == field:
-                    inputs = self.schemas[node["type"]]["input"]
-                    kind, *options = {**inputs.get("required", {}), **inputs.get("optional", {})}[
-                        mark["input"] or field
-                    ]
-                    return list(kind if isinstance(kind, list) else (options[0] if options else {}).get("options", []))
+        for node, mark in self.marks():
+            if mark["field"] == field and node["type"] != PRIMITIVE:
+                inputs = self.schemas[node["type"]]["input"]
+                kind, *options = {**inputs.get("required", {}), **inputs.get("optional", {})}[mark["input"] or field]
+                return list(kind if isinstance(kind, list) else (options[0] if options else {}).get("options", []))
         return []
 
     def filled(self, values: Json) -> tuple[Json, Json]:
@@ -68,14 +75,15 @@ class Graph:
         A value of None leaves what the artist saved.
         """
         workflow = json.loads(self.text)  # several times faster than a deep copy
-        for node in workflow["nodes"]:
-            for mark in _marks(node):
-                if mark["without"]:
-                    if values.get(mark["without"]) is None:
-                        node["mode"] = BYPASSED
-                elif values.get(mark["field"]) is not None:
-                    name = mark["input"] or mark["field"]
-                    type_into(node, self.schemas[node["type"]], name, values[mark["field"]])
+        for node, mark in self.marks(workflow):
+            if mark["without"] and node.get("mode") == BYPASSED:  # saved so; what is missing is found below
+                node["mode"] = 0
+        for node, mark in self.marks(workflow):
+            value = values.get(mark["without"] or mark["field"])
+            if mark["without"] and value is None:
+                node["mode"] = BYPASSED
+            elif mark["field"] and value is not None:
+                type_into(node, self.schemas.get(node["type"]), mark["input"] or mark["field"], value)
         return _needed(to_api(workflow, self.schemas), self.schemas), workflow
 
 
@@ -97,18 +105,37 @@ async def _checked(file: Path) -> Graph:
     try:
         text = file.read_text(encoding="utf-8")
         workflow = json.loads(text)
-        types = node_types(workflow)
-        graph = Graph(file, text, workflow, await comfy_queue.schemas(types))
-        to_api(workflow, graph.schemas)
-        for node in workflow["nodes"]:
-            for mark in _marks(node):
-                if (field := mark["field"] or mark["without"]) not in FIELDS:
-                    raise GraphError(f"'{node['title']}' asks for '{field}'; there are {', '.join(sorted(FIELDS))}.")
-                if name := mark["input"] or mark["field"]:
-                    type_into(copy.deepcopy(node), graph.schemas[node["type"]], name, None)
-    except (GraphError, ValueError, LookupError, TypeError, AttributeError) as error:
+        schemas = await comfy_queue.schemas(node_types(workflow))
+        to_api(workflow, schemas)
+        graph = Graph(file, text, workflow, schemas, _running(json.loads(text), schemas))
+        for node, mark in graph.marks():
+            if (field := mark["field"] or mark["without"]) not in FIELDS:
+                raise GraphError(f"'{node['title']}' asks for '{field}'; there are {', '.join(sorted(FIELDS))}.")
+            if name := mark["input"] or mark["field"]:
+                type_into(copy.deepcopy(node), schemas.get(node["type"]), name, None)
+    except GraphError as error:
         raise ApiError(422, "unusable_graph", f"The graph {file.name} cannot be used: {error}") from None
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ApiError(
+            422,
+            "unusable_graph",
+            f"The graph {file.name} cannot be read ({type(error).__name__}: {error}). Open it in ComfyUI's editor and "
+            "save it with Workflow > Save.",
+        ) from None
     return graph
+
+
+def _running(workflow: Json, schemas: Json) -> frozenset[int | str]:
+    """The ids of nodes that run when a request has everything, and of primitives, whose value goes to other nodes."""
+    for node in workflow["nodes"]:
+        if node.get("mode") == BYPASSED and any(mark["without"] for mark in _marks(node)):
+            node["mode"] = 0
+    needed = _needed(to_api(workflow, schemas), schemas)
+    return frozenset(
+        node["id"]
+        for node in workflow["nodes"]
+        if str(node["id"]) in needed or (node["type"] == PRIMITIVE and node.get("mode") != MUTED)
+    )
 
 
 def _marks(node: Json) -> list[re.Match]:

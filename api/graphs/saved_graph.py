@@ -10,7 +10,9 @@ MUTED, BYPASSED = 2, 4
 """``mode`` of a node that does not run, and of one that hands its inputs through."""
 
 NOTES = {"Note", "MarkdownNote"}
-VIRTUAL = NOTES | {"Reroute", "PrimitiveNode"}
+PRIMITIVE = "PrimitiveNode"
+"""A value that stands beside the nodes that take it."""
+VIRTUAL = NOTES | {"Reroute", PRIMITIVE}
 """Nodes that live in the editor only; the server has never heard of them."""
 
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
@@ -70,8 +72,14 @@ def set_widget(workflow: Json, object_info: Json, node_type: str, name: str, val
         type_into(node, object_info[node_type], name, value)
 
 
-def type_into(node: Json, schema: Json, name: str, value: Any) -> None:
-    """Type another value into the widget `name` of one node of a saved graph. Raises GraphError if it has none."""
+def type_into(node: Json, schema: Json | None, name: str, value: Any) -> None:
+    """Type another value into the widget `name` of one node of a saved graph. Raises GraphError if it has none.
+
+    schema: what /object_info says about it; None for a primitive, which has one widget.
+    """
+    if node["type"] == PRIMITIVE:
+        node["widgets_values"] = [value, *(node.get("widgets_values") or [None])[1:]]
+        return
     widgets = _widgets(node, schema)
     place = next((place for widget, place, _ in widgets if widget == name), None)
     if place is None:
@@ -115,7 +123,7 @@ def _source(link_id: int, nodes: dict[int, Json], links: dict[int, tuple[int, in
         node = nodes[origin_id]
         if node.get("mode") == MUTED:
             return None
-        if node["type"] == "PrimitiveNode":
+        if node["type"] == PRIMITIVE:
             return node["widgets_values"][0]
         if node["type"] == "Reroute":
             link_id = node["inputs"][0].get("link")

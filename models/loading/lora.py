@@ -7,6 +7,7 @@ family's own `network_state`, which sees every row of every module as a number a
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator

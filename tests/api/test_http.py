@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 
@@ -11,17 +10,7 @@ import httpx2 as httpx
 import pytest
 from atelier.api.graphs.saved_graph import BYPASSED
 from PIL import Image
-from wire_client import FAST, SLOW, error, until_running, wait
-
-
-def png(color: str = "red", size: tuple[int, int] = (64, 64)) -> bytes:
-    made = io.BytesIO()
-    Image.new("RGB", size, color).save(made, "PNG")
-    return made.getvalue()
-
-
-def data_url(content: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(content).decode()
+from wire_client import FAST, SLOW, data_url, error, png, until_running, wait
 
 
 def test_a_video_has_every_key(http, finished):

@@ -7,7 +7,7 @@ import time
 
 import openai
 import pytest
-from wire_client import FAST, SLOW, coloured_frames, error, until_running, wait
+from wire_client import FAST, SLOW, coloured_frames, data_url, error, png, until_running, wait
 
 
 def test_key(http, owner, server):
@@ -80,6 +80,58 @@ def test_a_graph_of_the_artists_own(http, owner):
     assert video["warnings"] == [
         f"'{name}' is not used by the graph generate." for name in ("num_inference_steps", "prompt")
     ]
+
+
+def with_nodes(graph: dict, *nodes: dict) -> dict:
+    return {**graph, "nodes": [*graph["nodes"], *nodes]}
+
+
+@pytest.mark.parametrize(
+    "idle",
+    [
+        {"type": "LoadImage", "mode": 2, "title": "First frame {image}", "widgets_values": ["gone.png", "image"]},
+        {"type": "LoadImage", "mode": 4, "title": "First frame {image}", "widgets_values": ["gone.png", "image"]},
+        {"type": "LoadImage", "mode": 0, "title": "First frame {image}", "widgets_values": ["gone.png", "image"]},
+        {"type": "NoSuchNode", "mode": 2, "title": "{prompt} {no such field}"},
+        {"type": "Note", "title": "{prompt}", "widgets_values": ["what {prompt} does"]},
+        {"type": "MarkdownNote", "title": "{seeed}", "widgets_values": [""]},
+        {"type": "Reroute", "title": "{image}", "inputs": [{"name": "", "type": "*", "link": None}]},
+    ],
+    ids=["muted", "bypassed", "not wired", "muted and unknown", "note", "note with a misspelt mark", "reroute"],
+)
+def test_nodes_that_do_not_run_are_not_read(http, owner, idle):
+    owner("api/generate.json", with_nodes(coloured_frames(), {"id": 9, **idle}))
+    video = wait(http, http.post("/videos", json=FAST | {"input_reference": data_url(png())}).json())
+    assert video["status"] == "completed", video
+    assert video["warnings"] == [
+        f"'{name}' is not used by the graph generate." for name in ("image", "num_inference_steps", "prompt")
+    ]
+
+
+def test_a_primitive_takes_what_its_title_asks_for(http, owner):
+    graph = coloured_frames()
+    graph["nodes"][1] |= {"title": "Create Video"}
+    graph["nodes"][1]["inputs"].append({"name": "fps", "type": "FLOAT", "link": 3, "widget": {"name": "fps"}})
+    rate = {"id": 9, "type": "PrimitiveNode", "title": "Frame rate {fps}", "widgets_values": [8.0, "fixed"]}
+    graph["links"].append([3, 9, 0, 2, 1, "FLOAT"])
+    owner("api/generate.json", with_nodes(graph, rate | {"outputs": [{"name": "FLOAT", "type": "FLOAT", "links": [3]}]}))
+    assert wait(http, http.post("/videos", json=FAST | {"fps": 5}).json())["fps"] == 5
+
+
+def test_a_node_saved_bypassed_runs_when_it_is_asked_for(http, owner):
+    """Three frames where a picture is sent, two where none is: RepeatImageBatch waits bypassed."""
+    graph = coloured_frames()
+    graph["nodes"][0]["widgets_values"] = [16, 16, 1, 0]
+    repeat = {"id": 9, "type": "RepeatImageBatch", "mode": 4, "title": "Longer {bypass without style}"}
+    repeat |= {"inputs": [{"name": "image", "type": "IMAGE", "link": 1}], "widgets_values": [3]}
+    repeat |= {"outputs": [{"name": "IMAGE", "type": "IMAGE", "links": [4]}]}
+    graph["nodes"][1]["inputs"][0]["link"] = 4
+    graph["links"] = [[1, 1, 0, 9, 0, "IMAGE"], [2, 2, 0, 3, 0, "VIDEO"], [4, 9, 0, 2, 0, "IMAGE"]]
+    owner("api/generate.json", with_nodes(graph, repeat))
+    counts = [
+        wait(http, http.post("/videos", json=FAST | asked).json())["num_frames"] for asked in ({}, {"style": "any"})
+    ]
+    assert counts == [1, 3]
 
 
 def test_equal_jobs_of_a_graph_that_saves_where_it_likes(http, owner):

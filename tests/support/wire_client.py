@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import time
 from typing import Any
 
 import httpx2 as httpx
+from PIL import Image
 
 FAST = {"prompt": "a red circle moving left", "num_inference_steps": 2, "seed": 3}
 SLOW = FAST | {"num_inference_steps": 400}
@@ -37,6 +40,16 @@ def error(answer: httpx.Response) -> tuple[int, str, str | None]:
     said = answer.json()["error"]
     assert set(said) == {"message", "type", "param", "code"} and said["message"]
     return answer.status_code, said["code"], said["param"]
+
+
+def png(color: str = "red", size: tuple[int, int] = (64, 64)) -> bytes:
+    made = io.BytesIO()
+    Image.new("RGB", size, color).save(made, "PNG")
+    return made.getvalue()
+
+
+def data_url(content: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(content).decode()
 
 
 def coloured_frames() -> dict[str, Any]:
