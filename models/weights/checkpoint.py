@@ -23,6 +23,10 @@ T5_PREFIX = "text_encoders.t5xxl.transformer."
 SHARING_NETWORK, SHARED_VAE = "diffusion_transformer_", "causal_video_vae"
 
 
+WHOLE_NUMBERS = ("U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64")
+"""Types of safetensors that no weight has as it is."""
+
+
 class CheckpointError(ValueError):
     """A model file or folder that cannot be used; the message says what was found, what was expected, what to do."""
 
@@ -263,8 +267,28 @@ def _json(text: str, where: str) -> dict[str, Any]:
 
 
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Key -> shape of every tensor in a file. Raises CheckpointError where they are not the shapes of weights."""
     with _opened(path) as tensors:
-        return {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}
+        slices = {key: tensors.get_slice(key) for key in tensors.keys()}
+        shapes = {key: tuple(tensor.get_shape()) for key, tensor in slices.items()}
+        _refuse_blocks(path, {key: tensor.get_dtype() for key, tensor in slices.items()})
+    return shapes
+
+
+def _refuse_blocks(path: Path, dtypes: dict[str, str]) -> None:
+    """Raise CheckpointError where a safetensors file holds the bytes of quantised blocks (Q4_0, NF4, ...).
+
+    Their rows are shorter than the weight's, so a model of another size would be seen in them, and other files would
+    seem not to belong to it. Matrices of whole numbers that have a scale beside them are another matter.
+    """
+    scales = (".scale_weight", ".weight_scale", ".comfy_quant")
+    for key, dtype in dtypes.items():
+        module = key.removesuffix(".weight")
+        if dtype in WHOLE_NUMBERS and key != module and not any(module + scale in dtypes for scale in scales):
+            raise CheckpointError(
+                f"{path.name} is quantised in a way that cannot be read here: its {key} is stored as {dtype}, and "
+                "nothing in the file says how. Download the model in 16 bits, as fp8, or as a .gguf file."
+            )
 
 
 def _opened(path: Path) -> Any:

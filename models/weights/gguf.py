@@ -108,7 +108,8 @@ class GGUFTensors:
     def get_slice(self, key: str) -> _Slice:
         # The format has four dimensions at most: ComfyUI's converter notes the shape of a tensor that had others.
         noted = self.fields.get(f"comfy.gguf.orig_shape.{self.tensors[key].name}")
-        return _Slice(noted.contents() if noted else self.tensors[key].shape.tolist()[::-1])
+        shape = noted.contents() if noted else self.tensors[key].shape.tolist()[::-1]
+        return _Slice(shape, self.tensors[key].tensor_type.name)
 
     def get_tensor(self, key: str) -> torch.Tensor:
         """The weight: plain, or a Quantised matrix; quantised weights of other shapes are given as float16."""
@@ -125,11 +126,14 @@ class GGUFTensors:
 
 
 class _Slice:
-    def __init__(self, shape: list[int]) -> None:
-        self.shape = [int(size) for size in shape]
+    def __init__(self, shape: list[int], kind: str) -> None:
+        self.shape, self.kind = [int(size) for size in shape], kind
 
     def get_shape(self) -> list[int]:
         return self.shape
+
+    def get_dtype(self) -> str:
+        return self.kind
 
 
 def _strings() -> Any:

@@ -114,7 +114,9 @@ def test_a_primitive_takes_what_its_title_asks_for(http, owner):
     graph["nodes"][1]["inputs"].append({"name": "fps", "type": "FLOAT", "link": 3, "widget": {"name": "fps"}})
     rate = {"id": 9, "type": "PrimitiveNode", "title": "Frame rate {fps}", "widgets_values": [8.0, "fixed"]}
     graph["links"].append([3, 9, 0, 2, 1, "FLOAT"])
-    owner("api/generate.json", with_nodes(graph, rate | {"outputs": [{"name": "FLOAT", "type": "FLOAT", "links": [3]}]}))
+    owner(
+        "api/generate.json", with_nodes(graph, rate | {"outputs": [{"name": "FLOAT", "type": "FLOAT", "links": [3]}]})
+    )
     assert wait(http, http.post("/videos", json=FAST | {"fps": 5}).json())["fps"] == 5
 
 

@@ -75,6 +75,19 @@ def test_empty_file(server, models):
     assert "no safetensors file" in error(server, model="checkpoints/nothing.safetensors")
 
 
+@pytest.mark.parametrize("at_fault", ["model", "text encoder"])
+def test_blocks_in_a_safetensors_file_are_the_fault_of_the_file_that_has_them(server, models, at_fault):
+    """The rows of blocks are short: the model seemed to ask for a narrower text encoder than the one that is right."""
+    folders = {"model": "checkpoints", "text encoder": "text_encoders"}
+    paths = {part: put(models / folder, f"{folder}.safetensors") for part, folder in folders.items()}
+    tiny.single_file(paths["model"])
+    tiny.t5_file(paths["text encoder"])
+    spoilt = quantised.write_blocks(put(models / folders[at_fault], "q4.safetensors"), load_file(paths[at_fault]))
+    paths[at_fault] = spoilt
+    message = error(server, model=f"checkpoints/{paths['model'].name}", text_encoder=paths["text encoder"].name)
+    assert "q4.safetensors is quantised in a way that cannot be read" in message and "stored as U8" in message
+
+
 def test_pickle_is_refused_and_never_run(server, models):
     trace = server.base / "the-pickle-ran"
     file = put(models / "checkpoints", "model.ckpt")

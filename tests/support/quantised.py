@@ -50,6 +50,18 @@ def write(path: Path, state: dict[str, torch.Tensor], kind: str = "Q8_0", archit
     return path
 
 
+def write_blocks(path: Path, state: dict[str, torch.Tensor], kind: str = "Q4_0") -> Path:
+    """GGUF's blocks as plain bytes in a safetensors file, which says nowhere what they are."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    blocks = {
+        key: torch.from_numpy(gguf.quants.quantize(weight.float().numpy(), gguf.GGMLQuantizationType[kind]))
+        for key, weight in state.items()
+        if weight.ndim == 2 and weight.shape[1] % BLOCK[kind] == 0 and "table" not in key
+    }
+    save_file({key: weight.contiguous() for key, weight in (state | blocks).items()}, path)
+    return path
+
+
 def rounded(state: dict[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
     """The numbers that the package gguf itself reads from a file, under the names and in the shapes of `state`."""
     out = {}
