@@ -7,6 +7,7 @@ import logging
 import math
 from typing import Any
 
+from ..models.library.folders import as_listed
 from ..models.loading.describe import describe
 from . import settings
 from .errors import ApiError
@@ -47,7 +48,8 @@ async def names() -> list[str]:
 async def local_model(name: str) -> LocalModel:
     """The model that a request's name stands for. Raises ApiError 404."""
     local = settings.current().local(name)
-    if local is None and name in await _choices():
+    if local is None and (listed := as_listed(name, await _choices())):
+        name = listed
         local = next((m for m in settings.BUILT_IN.values() if m.model == name), LocalModel(model=name))
     if local is None:
         raise ApiError(404, "model_not_found", f"The model '{name[:100]}' does not exist; see /v1/models.", "model")

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..models import bridge
 from ..models.contract.family import WEIGHT_DTYPES
-from ..models.library.folders import POCKET, listed, model_choices, model_path
+from ..models.library.folders import POCKET, file_path, listed, model_choices, model_path
 from ..models.loading import load
 from ..models.weights.checkpoint import weight_files
 from .inputs import check
@@ -19,11 +19,11 @@ AUTOMATIC = "automatic"
 
 
 def _files(kind: str) -> list[Path]:
-    return [Path(folder_paths.get_full_path_or_raise(kind, name)) for name in listed(kind)]
+    return [file_path(kind, name) for name in listed(kind)]
 
 
 def _chosen(kind: str, name: str) -> Path | None:
-    return None if name == AUTOMATIC else Path(folder_paths.get_full_path_or_raise(kind, name))
+    return None if name == AUTOMATIC else file_path(kind, name)
 
 
 class LoadVideoModel(io.ComfyNode):

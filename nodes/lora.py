@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import folder_paths
 from comfy_api.latest import io
 
+from ..models.library.folders import file_path
 from ..models.loading.lora import Applied, add_lora
 from .inputs import check
 from .notice import show
@@ -49,11 +49,11 @@ class LoadVideoLoRA(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, lora: str, **_: object) -> int:
         """A file that was replaced under the same name is loaded again."""
-        return Path(folder_paths.get_full_path_or_raise("loras", lora)).stat().st_mtime_ns
+        return file_path("loras", lora).stat().st_mtime_ns
 
     @classmethod
     def execute(cls, model, lora: str, strength: float) -> io.NodeOutput:
-        applied = add_lora(model, Path(folder_paths.get_full_path_or_raise("loras", lora)), strength)
+        applied = add_lora(model, file_path("loras", lora), strength)
         if applied.unused:
             logging.warning("Atelier: of %s, these have no place in the model: %s", lora, ", ".join(applied.unused))
         show(cls, told(applied))

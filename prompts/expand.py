@@ -16,8 +16,10 @@ def expanders() -> list[str]:
 
 
 def chosen(expander: str) -> str:
-    """The expander that AUTOMATIC stands for: the first text model, the rules where there is none."""
-    return next(iter(folders.text_models()), RULES) if expander == AUTOMATIC else expander
+    """The expander of the list that a choice means. AUTOMATIC: the first text model, the rules where there is none."""
+    if expander == AUTOMATIC:
+        return next(iter(folders.text_models()), RULES)
+    return folders.as_listed(expander, expanders()) or expander
 
 
 def expand(prompt: str, expander: str, seed: int, written: str = "", model: Any = None) -> Expansion:

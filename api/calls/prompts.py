@@ -18,7 +18,7 @@ from typing import Any
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from ...models.library.folders import vocabulary
+from ...models.library.folders import as_listed, vocabulary
 from ...prompts.rules import by_rules
 from .. import catalogue
 from ..errors import ApiError, bad
@@ -64,18 +64,19 @@ async def list_expanders(_: Any, request: web.Request) -> web.Response:
 async def _expansion(wanted: Wanted, seed: int, request: web.Request) -> dict[str, Any]:
     """The longer "text", its "expander" and a "remark", or ""."""
     names = await comfy_queue.choices(NODE, "expander")
-    if wanted.expander not in names:
+    expander = as_listed(wanted.expander, names)
+    if expander is None:
         raise bad(f"There is no expander '{wanted.expander[:100]}'; there are {', '.join(names)}.", "expander")
     choice = (await catalogue.local_model(wanted.model)).model
     graph, rules = await marks.load("expand"), await asyncio.to_thread(_by_rules, wanted.prompt, seed, choice)
-    asked = wanted.expander
+    asked = expander
     if asked == AUTOMATIC and set(names) == {AUTOMATIC, rules["expander"]}:  # there is no text model
         asked = rules["expander"]
     if graph.ours and (rules["alone"] or asked == rules["expander"]):
         return rules
-    if wanted.expander == AUTOMATIC and comfy_queue.busy():
+    if expander == AUTOMATIC and comfy_queue.busy():
         return _instead(rules, "ComfyUI is at work on something else; name an expander to wait for it")
-    values = {"prompt": wanted.prompt, "model": choice, "expander": wanted.expander, "seed": seed}
+    values = {"prompt": wanted.prompt, "model": choice, "expander": expander, "seed": seed}
     made = await _run(graph, values, request)
     return made or _instead(rules, f"The text model was not done within {LIMIT:g} s")
 

@@ -6,7 +6,7 @@ import asyncio
 
 from aiohttp import web
 
-from ...models.library.folders import model_choices, model_path
+from ...models.library.folders import as_listed, model_choices, model_path
 from ...models.loading.load import identify
 from ...models.timeline.length import length_of
 from ...models.weights.checkpoint import CheckpointError, open_checkpoint
@@ -35,7 +35,7 @@ def shot(model: str, seconds: float, frames: int, fps: float) -> dict[str, float
 
     Only the headers of the model's files are read. Raises CheckpointError, OSError.
     """
-    if model not in model_choices():
+    if as_listed(model, model_choices()) is None:
         raise CheckpointError(f"There is no model '{model}' in Load Video Model.")
     _, variant = identify(open_checkpoint(model_path(model)))
     legal, rate = length_of(variant, seconds, frames, fps)

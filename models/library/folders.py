@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import folder_paths
@@ -33,6 +33,26 @@ def listed(kind: str) -> list[str]:
     return list(dict.fromkeys(folder_paths.get_filename_list(kind) + folder_paths.get_filename_list(quantised)))
 
 
+def as_listed(name: str, names: Iterable[str]) -> str | None:
+    """The one of `names` that is meant: `name` itself, or what differs from it in slashes alone; None where it is
+    missing.
+
+    ComfyUI lists files in subfolders with the slashes of the system it runs on, and graphs travel.
+    """
+    same = [listed for listed in names if slashed(listed) == slashed(name)]
+    return name if name in same else next(iter(same), None)
+
+
+def slashed(name: str) -> str:
+    return name.replace("\\", "/")
+
+
+def file_path(kind: str, name: str) -> Path:
+    """Where a file of ComfyUI's lists lies, its folders separated by either slash. Raises FileNotFoundError."""
+    found = folder_paths.get_full_path(kind, name)
+    return Path(found or folder_paths.get_full_path_or_raise(kind, slashed(name)))
+
+
 def model_choices() -> list[str]:
     """`folder kind/name` of everything that could be a model; the kind keeps names apart that exist twice."""
     folders = [
@@ -53,9 +73,10 @@ def model_path(choice: str) -> Path:
         return Path(__file__).parents[1] / BUILT_IN[choice]
     kind, name = choice.split("/", 1)
     if kind == "diffusers":
+        name = slashed(name)
         found = [Path(root) / name for root in folder_paths.get_folder_paths(kind) if (Path(root) / name).is_dir()]
         return found[0] if found else Path(folder_paths.get_folder_paths(kind)[0]) / name
-    return Path(folder_paths.get_full_path_or_raise(kind, name))
+    return file_path(kind, name)
 
 
 def vocabulary(choice: str) -> Vocabulary | None:
@@ -72,6 +93,7 @@ def text_models() -> list[str]:
 
 def text_model_path(choice: str) -> Path:
     """Where a choice of `text_models` lies."""
+    choice = slashed(choice)
     name = choice.split("/", 1)[1]
     return next((root / name for root in _llm() if (root / name).exists()), Path(folder_paths.models_dir) / choice)
 

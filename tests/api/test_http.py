@@ -8,6 +8,7 @@ import json
 import atelier.api
 import httpx2 as httpx
 import pytest
+import tiny
 from atelier.api.graphs.saved_graph import BYPASSED
 from PIL import Image
 from wire_client import FAST, SLOW, data_url, error, png, until_running, wait
@@ -220,6 +221,16 @@ def test_a_file_that_is_no_model_is_listed_with_the_reason(http, server):
     model = http.get("/models/checkpoints/broken.safetensors").json()
     assert "broken.safetensors" in model["problem"] and not model["features"]["seed"]["supported"]
     (folder / "broken.safetensors").unlink()
+
+
+def test_a_models_name_with_the_slashes_of_windows(http, server):
+    folder = server.base / "models" / "checkpoints" / "deep"
+    folder.mkdir(exist_ok=True)
+    tiny.single_file(folder / "ltx.safetensors")
+    model = http.get("/models/checkpoints%5Cdeep%5Cltx.safetensors").json()
+    assert (model["local_model"], model["problem"]) == ("checkpoints/deep/ltx.safetensors", None)
+    asked = {"prompt": "x", "model": "checkpoints\\deep\\gone.safetensors"}
+    assert error(http.post("/videos", json=asked)) == (404, "model_not_found", "model")
 
 
 def test_a_character_is_a_first_frame_until_it_is_deleted(http, server):

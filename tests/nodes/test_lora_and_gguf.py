@@ -47,6 +47,20 @@ def test_loras_change_a_video_and_leave_no_trace(server, lora):
     assert relative(latent(server), plain) < 1e-5
 
 
+def test_names_of_files_with_the_slashes_of_windows(server, lora):
+    """A graph that was saved there: the LoRA and the model lie in subfolders."""
+    loras, checkpoints = (server.base / "models" / kind for kind in ("loras", "checkpoints"))
+    adapters.file(loras / "deep" / "er" / lora, load_file(loras / lora))
+    assert relative(latent(server, 1.0, lora=f"deep\\er\\{lora}"), latent(server, 1.0, lora=lora)) < 1e-5
+    for folder in (checkpoints / "deep" / "er", server.base / "models" / "text_encoders" / "deep"):
+        folder.mkdir(parents=True, exist_ok=True)
+    tiny.single_file(checkpoints / "deep" / "er" / "ltx.safetensors", "0.9.5")
+    t5 = tiny.t5_file(server.base / "models" / "text_encoders" / "deep" / "t5xxl.safetensors")
+    files = dict(model="checkpoints/deep\\er\\ltx.safetensors", text_encoder=f"deep\\{t5.name}")
+    graph = graphs.text_to_video(**files, width=64, height=64, frames=9)
+    assert graphs.frames(server.client, server.client.run(graph)).shape == (9, 64, 64, 3)
+
+
 def test_cores_loader_passes_over_diffusers_prefix(server, lora):
     """As the help page says: it knows `diffusion_model.`, not `transformer.`."""
     assert relative(latent(server, 1.0, node="LoraLoaderModelOnly", lora=lora), latent(server)) < 1e-5
