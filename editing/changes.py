@@ -19,8 +19,7 @@ import torch
 
 from ..models import bridge
 from ..models.contract.family import Grid
-from ..models.contract.known_frames import DEFAULT_FPS, mask_of
-from ..models.timeline.windows import CUTS
+from ..models.timeline.latent import AROUND, CUTS, LOOP, finished, frame_rate_of, length, mask_of, with_holes
 
 if TYPE_CHECKING:
     import comfy.sd
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 Opening = Callable[[torch.Tensor, int], torch.Tensor]
 """(latents, n) -> what stands for latent frame n - 1 at the start of a clip, [B, C, 1, h, w]."""
 
-AROUND = "around"
-LOOP = "loop"  # in a LATENT that is played round and round: how many frames come before the first that is shown
 SEAMS = {"short": 0.5, "normal": 1.0, "long": 2.0}
 """Seconds of a loop's end that are made anew."""
 CURVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -61,36 +58,8 @@ class Around:
 
 def latent_frames(seconds: float, latent: dict, grid: Grid) -> int:
     """The number of latent frames nearest to a length in seconds, at least one, that an autoencoder can take."""
-    frames = seconds * latent.get("frame_rate", DEFAULT_FPS)
+    frames = seconds * frame_rate_of(latent)
     return max(1, round(frames / (grid.temporal * grid.group))) * grid.group
-
-
-def length(latent: dict, grid: Grid) -> int:
-    """How many frames a clip shows."""
-    return grid.frames(latent["samples"].shape[2]) - (LOOP in latent)
-
-
-def finished(latent: dict) -> torch.Tensor:
-    """The latents [B, C, T, h, w] of a whole clip. Raises ValueError for what is no clip, or a shot not yet joined."""
-    samples = latent["samples"]
-    if AROUND in latent:
-        raise ValueError(
-            "This latent is a piece that an editing node cut out of a clip. Put Join Shot between Sample Video and "
-            "this node: it gives the whole clip."
-        )
-    if samples.ndim != 5:
-        raise ValueError(
-            f"This latent has shape {list(samples.shape)}; expected is a video latent [batch, channels, frames, "
-            "height, width]: from Sample Video, Join Shot or Encode Video."
-        )
-    return samples
-
-
-def with_holes(latent: dict, samples: torch.Tensor, mask: torch.Tensor) -> dict:
-    """A LATENT like `latent` of samples [B, C, T, h, w] and a mask: [T], 1 = make and 0 = keep."""
-    shape = (samples.shape[0], 1, *samples.shape[2:])
-    rest = {key: value for key, value in latent.items() if key not in (LOOP, CUTS)}
-    return {**rest, "samples": samples, "noise_mask": mask.to(samples).view(1, 1, -1, 1, 1).expand(shape).clone()}
 
 
 def extended(latent: dict, count: int, forward: bool) -> dict:

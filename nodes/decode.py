@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..editing import changes
 from ..media import formats
 from ..models import bridge
-from ..models.contract.known_frames import DEFAULT_FPS
+from ..models.timeline.latent import frame_rate_of
 from .inputs import check
 from .notice import show
 from .video import CRF, lost_clips, rate_of, sound_of, target_of, temporary, writing_inputs
@@ -77,7 +77,7 @@ class DecodeVideo(io.ComfyNode):
             return io.NodeOutput(None, torch.cat(list(chunks)))
         if images_used:
             chunks = _kept(chunks, kept)
-        rate = rate_of(fps or latent.get("frame_rate", DEFAULT_FPS))
+        rate = rate_of(fps or frame_rate_of(latent))
         video, shown, notes = temporary(chunks, target_of(cls, format, rate, crf, bit_depth), sound_of(audio))
         if notes:
             show(cls, ";\n".join(notes))

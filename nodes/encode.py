@@ -10,7 +10,7 @@ from comfy_api.latest import io
 
 from ..media import MediaError, formats, read
 from ..models import bridge
-from ..models.contract.known_frames import DEFAULT_FPS
+from ..models.timeline.latent import DEFAULT_FPS
 from .inputs import check
 from .notice import show
 from .video import (

@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from ..models import bridge
-from ..models.contract import known_frames
+from ..models.timeline import placing
 from ..models.timeline.length import length_of
 from .inputs import check
 from .notice import show
@@ -80,11 +80,11 @@ class EmptyVideoLatent(io.ComfyNode):
 def put(vae, latent: dict, images: torch.Tensor, start: int, strength: float) -> tuple[dict, int]:
     """The shot with images [N, H, W, 3] from latent frame `start` on, and the latent frame after them."""
     grid = bridge.vae_grid(vae)
-    clip = images[known_frames.clip_for(len(images), start, grid)]
+    clip = images[placing.clip_for(len(images), start, grid)]
     height, width = (side * grid.spatial for side in latent["samples"].shape[3:])
     content = vae.encode(bridge.resized(clip, width, height))[:, :, min(start, 1) :]
     end = min(start + content.shape[2], latent["samples"].shape[2])
-    return known_frames.place(latent, content, start, strength), end
+    return placing.place(latent, content, start, strength), end
 
 
 class PlaceFrames(io.ComfyNode):
@@ -141,7 +141,7 @@ class PlaceFrames(io.ComfyNode):
         cls, vae, latent: dict, images: torch.Tensor, position: str, time: float, strength: float
     ) -> io.NodeOutput:
         grid, time_frames = bridge.vae_grid(vae), latent["samples"].shape[2]
-        start = known_frames.start_of(position, time, len(images), latent, grid)
+        start = placing.start_of(position, time, len(images), latent, grid)
         placed, end = put(vae, latent, images, start, strength)
         first, last, total = (grid.frames(start) + 1 if start else 1), grid.frames(end), grid.frames(time_frames)
         given = f"frame {first} of {total} is" if first == last else f"frames {first} to {last} of {total} are"
@@ -184,7 +184,7 @@ class PlaceKeyframes(io.ComfyNode):
     @classmethod
     def execute(cls, vae, latent: dict, images: torch.Tensor, times: str, strengths: str) -> io.NodeOutput:
         grid, given = bridge.vae_grid(vae), []
-        for place, strength in known_frames.keyframes(times, strengths, len(images), latent, grid):
+        for place, strength in placing.keyframes(times, strengths, len(images), latent, grid):
             latent, _ = put(vae, latent, images[len(given)][None], place, strength)
             given.append(grid.frames(place) + 1 if place else 1)
         total = grid.frames(latent["samples"].shape[2])

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from ..editing import changes
 from ..models import bridge
 from ..models.contract.family import denoise_for
+from ..models.timeline.latent import finished
 from .inputs import check
 from .notice import show
 from .shots import CLIP_TOOLTIP, vae_input
@@ -56,7 +57,7 @@ class RemixShot(io.ComfyNode):
     def execute(cls, model, latent: dict, strength: str, custom: float) -> io.NodeOutput:
         inner, noise = bridge.video_model(model), STRENGTHS.get(strength, custom)
         whole = {key: value for key, value in latent.items() if key != "noise_mask"}
-        shape = tuple(changes.finished(whole).shape)
+        shape = tuple(finished(whole).shape)
         denoise = max(0.01, denoise_for(inner.family, inner.variant, noise, shape))
         note = "" if inner.family.sample is None else f"\n({inner.variant.name} makes every clip anew)"
         show(cls, f"{noise:.0%} noise: denoise {denoise:.2f}{note}")

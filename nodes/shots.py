@@ -6,8 +6,8 @@ from comfy_api.latest import io
 
 from ..editing import changes
 from ..models import bridge
-from ..models.contract import known_frames
 from ..models.contract.family import Grid
+from ..models.timeline.latent import LOOP, finished, frame_rate_of, length, mask_of
 from .inputs import check
 from .notice import show
 
@@ -39,9 +39,9 @@ def shot_of(node: type[io.ComfyNode], clip: dict, vae, overlap: float, note: str
     """The part of a clip with holes that is to be sampled; the node says what is to be made."""
     grid = bridge.vae_grid(vae)
     shot = changes.window(clip, context_of(overlap, clip, grid), grid, opening(vae))
-    holes = known_frames.mask_of(clip).amax(dim=(0, 1, 3, 4)).nonzero().flatten().tolist()
-    frames, rate = changes.length(clip, grid), clip.get("frame_rate", known_frames.DEFAULT_FPS)
-    made, unseen = "nothing is to be made", clip.get(changes.LOOP, 0)
+    holes = mask_of(clip).amax(dim=(0, 1, 3, 4)).nonzero().flatten().tolist()
+    frames, rate = length(clip, grid), frame_rate_of(clip)
+    made, unseen = "nothing is to be made", clip.get(LOOP, 0)
     if holes:
         first, last = (grid.frames(holes[0]) + 1 if holes[0] else 1), grid.frames(holes[-1] + 1)
         made = f"frames {first - unseen} to {last - unseen} are to be made"
@@ -125,7 +125,7 @@ class LoopShot(io.ComfyNode):
 
     @classmethod
     def execute(cls, vae, latent: dict, seam: str, overlap: float) -> io.NodeOutput:
-        grid, clip = bridge.vae_grid(vae), changes.finished(latent)
+        grid, clip = bridge.vae_grid(vae), finished(latent)
         asked, room = changes.latent_frames(changes.SEAMS[seam], latent, grid), clip.shape[2] - 1 - grid.group
         if room < grid.group:
             raise ValueError(
@@ -136,8 +136,8 @@ class LoopShot(io.ComfyNode):
         half = max(1, (clip.shape[2] - count) // 2 // grid.group) * grid.group
         moved = min(context_of(overlap, latent, grid), half)
         loop = changes.looped(latent, count, moved, opening(vae), grid)
-        first = moved * grid.temporal + loop[changes.LOOP]
-        begins = f"begins at {first / latent.get('frame_rate', known_frames.DEFAULT_FPS):g} s of the clip"
+        first = moved * grid.temporal + loop[LOOP]
+        begins = f"begins at {first / frame_rate_of(latent):g} s of the clip"
         note = begins if count == asked else f"{begins}; too short for a longer seam"
         return io.NodeOutput(shot_of(cls, loop, vae, overlap, note))
 
@@ -196,7 +196,7 @@ class BlendShots(io.ComfyNode):
     ) -> io.NodeOutput:
         span = changes.latent_frames(seconds, first, bridge.vae_grid(vae))
         blend = changes.blended(first, second, changes.influence_of(curve, points, span))
-        rates = [clip.get("frame_rate", known_frames.DEFAULT_FPS) for clip in (first, second)]
+        rates = [frame_rate_of(clip) for clip in (first, second)]
         note = "" if rates[0] == rates[1] else f"(the second clip, made for {rates[1]:g} fps,\nplays at {rates[0]:g})"
         return io.NodeOutput(shot_of(cls, blend, vae, overlap, note))
 
@@ -228,8 +228,8 @@ class RecutShot(io.ComfyNode):
 
     @classmethod
     def execute(cls, vae, latent: dict, cuts: str, overlap: float) -> io.NodeOutput:
-        grid, clip = bridge.vae_grid(vae), changes.finished(latent)
-        rate = latent.get("frame_rate", known_frames.DEFAULT_FPS)
+        grid, clip = bridge.vae_grid(vae), finished(latent)
+        rate = frame_rate_of(latent)
         order = changes.recut(cuts, grid.frames(clip.shape[2]), rate, grid)
         return io.NodeOutput(shot_of(cls, changes.assembled(latent, order, vae), vae, overlap))
 

@@ -8,10 +8,10 @@ import torch
 from comfy_api.latest import io
 
 from ..models import bridge
-from ..models.contract import known_frames
 from ..models.timeline import storyboard
+from ..models.timeline.latent import CUTS, frame_rate_of
 from ..models.timeline.spans import CUT, SPAN
-from ..models.timeline.windows import CUTS, turns
+from ..models.timeline.windows import turns
 from ..prompts.styles import NO_STYLE, styled, styles
 from .inputs import check
 from .latent import put
@@ -76,7 +76,7 @@ class Storyboard(io.ComfyNode):
         cls, clip, vae, latent: dict, board: str, negative_prompt: str, style: str, images: torch.Tensor | None = None
     ) -> io.NodeOutput:
         grid, cards = bridge.vae_grid(vae), storyboard.read(board)
-        rate, count = latent.get("frame_rate", known_frames.DEFAULT_FPS), latent["samples"].shape[2]
+        rate, count = frame_rate_of(latent), latent["samples"].shape[2]
         length, moments = grid.frames(count) / rate, [grid.moment(frame, rate) for frame in range(count)]
         storyboard.check(cards, length, 0 if images is None else len(images))
         places = storyboard.places(cards, moments)

@@ -14,7 +14,7 @@ import latent_preview
 import torch
 
 from ..contract.family import Shape
-from ..contract.known_frames import mask_of
+from ..timeline.latent import mask_of
 from .job import check_finite
 from .vae import resized, vae_grid
 from .video_model import CONTROL, video_model

@@ -13,9 +13,6 @@ from typing import Any
 
 from .spans import CUT, SPAN
 
-CUTS = "cuts"
-"""What a LATENT calls the latent frames at which its scenes begin, but for the first: they are decoded apart."""
-
 
 @dataclass(frozen=True)
 class Turn:

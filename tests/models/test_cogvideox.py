@@ -9,9 +9,9 @@ import reference
 import tiny_cogvideox
 import torch
 from atelier.models import bridge
-from atelier.models.contract import known_frames
 from atelier.models.families.cogvideox import family as cogvideox
 from atelier.models.loading import load
+from atelier.models.timeline import placing
 from atelier.models.weights.checkpoint import CheckpointError, open_checkpoint
 from benchmarks.layout import in_sat_layout
 from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
@@ -35,13 +35,13 @@ def from_image(request, tmp_path_factory):
 
 def test_first_frame_is_kept_by_networks_that_were_not_given_one(from_text):
     known = from_text.folder.vae.encode(from_text.images(1))
-    made = from_text.folder.sampled(known_frames.place(from_text.empty(), known, start=0, strength=1.0), seed=8)
+    made = from_text.folder.sampled(placing.place(from_text.empty(), known, start=0, strength=1.0), seed=8)
     assert torch.allclose(made[:, :, :1], known, atol=1e-4)
 
 
 def test_last_frame_is_kept_by_the_sampler(from_image):
     known = from_image.folder.vae.encode(from_image.images(1))
-    made = from_image.folder.sampled(known_frames.place(from_image.empty(), known, start=2, strength=1.0), seed=8)
+    made = from_image.folder.sampled(placing.place(from_image.empty(), known, start=2, strength=1.0), seed=8)
     assert torch.allclose(made[:, :, 2:], known, atol=1e-4)
 
 

@@ -8,9 +8,9 @@ import tiny
 import tiny_mochi
 import torch
 from atelier.models import bridge
-from atelier.models.contract import known_frames
 from atelier.models.families.mochi import family as mochi
 from atelier.models.loading import load
+from atelier.models.timeline import placing
 from atelier.models.weights.checkpoint import CheckpointError, Component, open_checkpoint, open_component
 from benchmarks.layout import genmo_network
 from diffusers import AutoencoderKLMochi, MochiTransformer3DModel
@@ -45,7 +45,7 @@ def test_schedule_ends_at_zero_and_falls(steps):
 def test_known_first_frame_is_kept(case):
     """Mochi was trained on text alone: ComfyUI re-noises what is known to each step's level."""
     known = case.folder.vae.encode(case.images(1))
-    made = case.folder.sampled(known_frames.place(case.empty(), known, start=0, strength=1.0), seed=8)
+    made = case.folder.sampled(placing.place(case.empty(), known, start=0, strength=1.0), seed=8)
     assert torch.allclose(made[:, :, :1], known, atol=1e-5)
     assert not torch.allclose(made[:, :, 1:], case.folder.sampled(case.empty(), seed=8)[:, :, 1:], atol=1e-3)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import reference
 from atelier.models import bridge
-from atelier.models.contract import known_frames
+from atelier.models.timeline import placing
 from reference import relative
 
 WALK = [(kind, variant, layout) for kind, variant in reference.VARIANTS for layout in reference.layouts(variant)]
@@ -65,6 +65,6 @@ def test_control_clip_for_a_model_that_follows_none(case):
     with pytest.raises(ValueError, match="takes no control clip"):
         case.folder.sampled(case.empty(), 1, **bridge.control(case.folder.vae, case.images(1), case.empty()))
     assert bridge.remarks(case.folder.model, case.empty(), case.folder.conditioning("")) == []
-    known = known_frames.place(case.empty(), case.folder.vae.encode(case.images(1)), start=0, strength=1.0)
+    known = placing.place(case.empty(), case.folder.vae.encode(case.images(1)), start=0, strength=1.0)
     (remark,) = bridge.remarks(case.folder.model, known, case.folder.conditioning(""))
     assert "CogVideoX 2B" in remark and "text alone" in remark

@@ -6,6 +6,7 @@ import pytest
 import torch
 from atelier.editing import changes
 from atelier.models.contract.family import Grid
+from atelier.models.timeline.latent import length
 
 GRID, GROUPED = Grid(channels=2, temporal=4, spatial=8), Grid(channels=2, temporal=4, spatial=8, group=2)
 FRAMES = torch.arange(1.0, 100.0)
@@ -103,8 +104,8 @@ def test_a_loop_jumps_back_between_two_latent_frames_of_the_clip():
 
 def test_a_loop_shows_one_frame_less_and_what_is_made_of_it_is_no_loop():
     loop = changes.joined(sampled(changes.window(changes.looped(clip(9), 2, 3, opening, GRID), 1, GRID, opening)))
-    assert changes.length(loop, GRID) == 32 and changes.length(clip(9), GRID) == 33
-    assert changes.length(changes.extended(loop, 2, forward=True), GRID) == 41
+    assert length(loop, GRID) == 32 and length(clip(9), GRID) == 33
+    assert length(changes.extended(loop, 2, forward=True), GRID) == 41
 
 
 def test_a_blend_keeps_the_nearer_clip_as_far_as_its_influence_goes():

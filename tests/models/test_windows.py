@@ -8,12 +8,13 @@ import pytest
 import torch
 from atelier.editing import changes as shots
 from atelier.models import bridge
-from atelier.models.contract import known_frames
 from atelier.models.contract.family import Grid
 from atelier.models.library import folders
 from atelier.models.loading import load as checkpoint
+from atelier.models.timeline import placing
+from atelier.models.timeline.latent import CUTS
 from atelier.models.timeline.spans import CUT, SPAN
-from atelier.models.timeline.windows import CUTS, Turn, Window, turns, windows
+from atelier.models.timeline.windows import Turn, Window, turns, windows
 from benchmarks.allocated import Allocated
 
 START = [Turn(0, True)]
@@ -117,16 +118,16 @@ def test_each_part_is_made_with_its_own_words(pocket, cut):
 def test_what_is_known_stays_and_the_part_before_leads_there(pocket):
     positive, known = cards(pocket, ONE, TWO), torch.randn(1, 32, 1, 4, 4, generator=torch.manual_seed(1))
     free = sampled(pocket, positive, empty(2 * CARD))
-    made = sampled(pocket, positive, known_frames.place(empty(2 * CARD), known, CARD, 1.0))
+    made = sampled(pocket, positive, placing.place(empty(2 * CARD), known, CARD, 1.0))
     assert torch.allclose(made[:, :, CARD : CARD + 1], known, atol=1e-6)
     assert not torch.allclose(made[:, :, :CARD], free[:, :, :CARD], atol=1e-2)
-    late = sampled(pocket, positive, known_frames.place(empty(2 * CARD), known, CARD + 1, 1.0))
+    late = sampled(pocket, positive, placing.place(empty(2 * CARD), known, CARD + 1, 1.0))
     assert torch.equal(late[:, :, :CARD], free[:, :, :CARD]), "only what is known right behind it"
 
 
 def test_a_clip_that_is_known_already_is_left_alone(pocket):
     known = torch.randn(1, 32, 2 * CARD, 4, 4, generator=torch.manual_seed(1))
-    made = sampled(pocket, cards(pocket, ONE, TWO), known_frames.place(empty(2 * CARD), known, 0, 1.0))
+    made = sampled(pocket, cards(pocket, ONE, TWO), placing.place(empty(2 * CARD), known, 0, 1.0))
     assert torch.allclose(made, known, atol=1e-6)
 
 

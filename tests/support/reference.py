@@ -19,11 +19,11 @@ import tiny_cogvideox
 import tiny_mochi
 import torch
 from atelier.models import bridge
-from atelier.models.contract import known_frames
 from atelier.models.contract.family import sigmas_for
 from atelier.models.families.cogvideox import family as cogvideox
 from atelier.models.families.ltx_video import family as ltx_video
 from atelier.models.loading import load as checkpoint
+from atelier.models.timeline import placing
 from benchmarks.layout import in_original_layout, in_sat_layout
 from diffusers import (
     CogVideoXVideoToVideoPipeline,
@@ -120,7 +120,7 @@ class Case:
         """Our latents."""
         if task == I2V:
             known = loaded.vae.encode(self.images(1))
-            return loaded.sampled(known_frames.place(self.empty(), known, start=0, strength=1.0), seed=8)
+            return loaded.sampled(placing.place(self.empty(), known, start=0, strength=1.0), seed=8)
         if task == V2V:
             return loaded.sampled({"samples": self.clip()}, seed=9, denoise=DENOISE)
         if task == CONTROL:

@@ -11,7 +11,7 @@ import comfy.model_sampling
 import torch
 
 from ...contract.family import Variant
-from ...contract.known_frames import mask_of
+from ...timeline.latent import mask_of
 from ...timeline.spans import holding
 from ..video_model import IN_ONE_GO, VideoModel
 from .calls import Run, Steps, around_run, around_steps
@@ -155,10 +155,10 @@ def _check_own_sampling(guider: Any, sigmas: torch.Tensor, options: dict[str, An
 
 def _at_frame(entries: list[dict[str, Any]], variant: Variant, frame: int) -> list[dict[str, Any]]:
     """Of ComfyUI's conditioning, the entries that hold when a latent frame is seen."""
-    return holding(entries, variant.grid.moment(frame, frame_rate_of(entries, variant)))
+    return holding(entries, variant.grid.moment(frame, conditioned_frame_rate(entries, variant)))
 
 
-def frame_rate_of(entries: list[dict[str, Any]], variant: Variant) -> float:
+def conditioned_frame_rate(entries: list[dict[str, Any]], variant: Variant) -> float:
     """What the conditioning says, else what the model's authors recommend."""
     return next((entry["frame_rate"] for entry in entries if "frame_rate" in entry), variant.recipe.fps)
 

@@ -15,7 +15,7 @@ from server import PromptServer
 
 from ...contract.colours import Player, pictures
 from .calls import Run, around_run
-from .known_frames import frame_rate_of
+from .known_frames import conditioned_frame_rate
 
 
 @around_run
@@ -32,7 +32,7 @@ def with_preview(run: Run) -> torch.Tensor:
         shown.preview_frame = player.index
         callback(step, denoised, x, steps)
 
-    with Player(send, variant.grid.temporal / frame_rate_of(entries, variant)) as player:
+    with Player(send, variant.grid.temporal / conditioned_frame_rate(entries, variant)) as player:
         try:
             return run.go_on(callback=report)
         finally:

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from ...contract.known_frames import mask_of
+from ...timeline.latent import mask_of
 from ...timeline.spans import SPAN, holding
 from ...timeline.windows import Window, turns, windows
 from ..video_model import CONTROL, VideoModel
 from .calls import Run, around_run
-from .known_frames import frame_rate_of, noise_in_front
+from .known_frames import conditioned_frame_rate, noise_in_front
 
 CONTEXT = 1.0
 """Seconds of the finished clip that a window sees; at most half of what the network sees at once."""
@@ -33,7 +33,7 @@ def with_windows(run: Run) -> torch.Tensor:
     entries = [entry for group in conds.values() for entry in group]
     if run.noise.ndim != 5 or not any(SPAN in entry for entry in entries):
         return run.go_on()
-    rate, clip = frame_rate_of(entries, model.variant), run.latent.clone()
+    rate, clip = conditioned_frame_rate(entries, model.variant), run.latent.clone()
     known = {} if run.mask is None else {"noise_mask": run.mask}
     holes = mask_of({"samples": run.latent, **known}).to(clip)
     plan = _plan(model, entries, rate, holes, finishes=not run.sigmas[-1])

@@ -8,8 +8,8 @@ import nodes
 import pytest
 import torch
 from atelier.models import bridge
-from atelier.models.contract import known_frames
 from atelier.models.families.pyramid_flow import family as pyramid_flow
+from atelier.models.timeline import placing
 from atelier.models.timeline.spans import CUT, SPAN
 from atelier.models.weights.checkpoint import open_checkpoint
 from comfy_extras import nodes_easycache
@@ -82,7 +82,7 @@ def test_text_to_video_in_ksampler(model, record):
 
 def test_image_to_video_in_ksampler(model, record):
     empty = {"samples": torch.zeros(1, 16, 3, 8, 16)}
-    latent = known_frames.place(empty, record["latents"][:, :, :1], start=0, strength=1.0)
+    latent = placing.place(empty, record["latents"][:, :, :1], start=0, strength=1.0)
     made = sampled(model, record, latent)
     assert (made - expected(model, record, latent)).abs().max() <= 1e-3
     assert torch.equal(made[:, :, :1], latent["samples"][:, :, :1])

@@ -5,16 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from atelier.models.contract.family import Grid
-from atelier.models.contract.known_frames import (
-    Concatenated,
-    Knowns,
-    PerToken,
-    clip_for,
-    keyframes,
-    mask_of,
-    place,
-    start_of,
-)
+from atelier.models.contract.known_frames import Concatenated, Knowns, PerToken
+from atelier.models.timeline.latent import mask_of
+from atelier.models.timeline.placing import clip_for, keyframes, place, start_of
 
 GRID = Grid(channels=2, temporal=4, spatial=8)
 

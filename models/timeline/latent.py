@@ -1,0 +1,66 @@
+"""A LATENT of a clip: its mask, its frame rate, its length, and what this pack notes in it."""
+
+from __future__ import annotations
+
+import torch
+
+from ..contract.family import Grid
+
+DEFAULT_FPS = 25.0
+"""Frames per second of a LATENT that has no "frame_rate"."""
+CUTS = "cuts"
+"""LATENT key: the latent frames at which scenes begin, without the first scene. Scenes are decoded apart."""
+LOOP = "loop"
+"""LATENT key of a clip that repeats: how many frames come before the first one that is shown."""
+AROUND = "around"
+"""LATENT key of a shot cut out of a clip: the rest of that clip (editing's Around)."""
+
+
+def frame_rate_of(latent: dict) -> float:
+    """Frames per second of a LATENT."""
+    return frame_rate_of(latent)
+
+
+def mask_of(latent: dict) -> torch.Tensor:
+    """The mask [B, 1, T, H, W] of a LATENT; all ones (everything is to be made) where it has none.
+
+    Masks of other nodes ([H, W], [B, H, W], any size) are spread over time and resized.
+    """
+    samples = latent["samples"]
+    batch, _, *size = samples.shape
+    mask = latent.get("noise_mask")
+    if mask is None:
+        return torch.ones(batch, 1, *size)
+    mask = mask.float()
+    if mask.ndim < 5:
+        mask = mask.reshape(1, 1, -1, *mask.shape[-2:])
+    mask = torch.nn.functional.interpolate(mask[:, :1], size=tuple(size), mode="trilinear")
+    return mask.expand(batch, -1, -1, -1, -1).clone()
+
+
+def length(latent: dict, grid: Grid) -> int:
+    """How many frames a clip shows."""
+    return grid.frames(latent["samples"].shape[2]) - (LOOP in latent)
+
+
+def finished(latent: dict) -> torch.Tensor:
+    """The latents [B, C, T, h, w] of a whole clip. Raises ValueError for what is no clip, or a shot not yet joined."""
+    samples = latent["samples"]
+    if AROUND in latent:
+        raise ValueError(
+            "This latent is a piece that an editing node cut out of a clip. Put Join Shot between Sample Video and "
+            "this node: it gives the whole clip."
+        )
+    if samples.ndim != 5:
+        raise ValueError(
+            f"This latent has shape {list(samples.shape)}; expected is a video latent [batch, channels, frames, "
+            "height, width]: from Sample Video, Join Shot or Encode Video."
+        )
+    return samples
+
+
+def with_holes(latent: dict, samples: torch.Tensor, mask: torch.Tensor) -> dict:
+    """A LATENT like `latent` of samples [B, C, T, h, w] and a mask: [T], 1 = make and 0 = keep."""
+    shape = (samples.shape[0], 1, *samples.shape[2:])
+    rest = {key: value for key, value in latent.items() if key not in (LOOP, CUTS)}
+    return {**rest, "samples": samples, "noise_mask": mask.to(samples).view(1, 1, -1, 1, 1).expand(shape).clone()}

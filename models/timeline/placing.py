@@ -1,0 +1,99 @@
+"""Placing images in a clip: the latent frame they begin at, which images to encode, and writing them into a LATENT."""
+
+from __future__ import annotations
+
+import torch
+
+from ..contract.family import Grid
+from .latent import frame_rate_of, mask_of
+
+
+def place(latent: dict, content: torch.Tensor, start: int, strength: float) -> dict:
+    """Write known content [1 or B, C, t, H, W] into a LATENT from latent frame `start` on; returns a new LATENT.
+
+    strength 1 keeps the content as it is, 0 leaves the model free; between, it is noised that much less. What runs
+    past the end is dropped. Raises ValueError when channels or size do not fit.
+    """
+    samples = latent["samples"].clone()
+    if content.shape[1] != samples.shape[1] or content.shape[3:] != samples.shape[3:]:
+        raise ValueError(
+            f"The encoded images have latents {tuple(content.shape[1:])} (channels, frames, height, width), but the "
+            f"latent they go into has {tuple(samples.shape[1:])}: use the VAE that was loaded together with the model."
+        )
+    count = min(content.shape[2], samples.shape[2] - start)
+    where = slice(start, start + count)
+    samples[:, :, where] = content[:, :, :count].to(samples)
+    mask = mask_of(latent)
+    mask[:, :, where] = 1.0 - strength
+    return {**latent, "samples": samples, "noise_mask": mask}
+
+
+def start_of(position: str, time: float, count: int, latent: dict, grid: Grid) -> int:
+    """The latent frame where `count` images begin: position is "first", "last" or "at time" (seconds)."""
+    end = latent["samples"].shape[2]
+    if position == "first":
+        return 0
+    if position == "last":
+        return max(0, end - max(1, count // grid.temporal))
+    frame = round(time * frame_rate_of(latent))
+    return min(-(-frame // grid.temporal), end - 1)
+
+
+def clip_for(count: int, start: int, grid: Grid) -> list[int]:
+    """Which of `count` images, in which order, to encode for placing them from latent frame `start` on.
+
+    The first latent frame of a clip is one frame long, every other `temporal` frames. At the start, images that do not
+    fill a latent frame are left out. Elsewhere the clip gets one frame in front, whose latent frame is thrown away, and
+    images that are too few for one latent frame are held for its length.
+    """
+    step = grid.temporal
+    if start == 0:
+        return list(range((count - 1) // step * step + 1))
+    return [0, *(min(n, count - 1) for n in range(max(1, count // step) * step))]
+
+
+def keyframes(times: str, strengths: str, count: int, latent: dict, grid: Grid) -> list[tuple[int, float]]:
+    """The latent frame and strength of each of `count` images, read from "first, 1.5, 50%, last" and "1" or "1, 0.5".
+
+    Raises ValueError naming what cannot be read, lies after the end, or falls on the same latent frame as another.
+    """
+    when = [word.strip().lower() for word in times.split(",") if word.strip()]
+    kept = [word.strip() for word in strengths.split(",") if word.strip()]
+    if len(when) != count:
+        raise ValueError(f"There are {count} images and {len(when)} times ('{times}'). Write one time for each image.")
+    if len(kept) not in (1, count):
+        raise ValueError(f"There are {count} images and {len(kept)} strengths. Write one for each, or one for all.")
+    placed: dict[int, str] = {}
+    for word in when:
+        start = _keyframe(word, latent, grid)
+        if start in placed:
+            raise ValueError(
+                f"The images at '{placed[start]}' and '{word}' fall on the same latent frame, which holds "
+                f"{grid.temporal} frames of video. Move one of them."
+            )
+        placed[start] = word
+    return list(zip(placed, [_share(word) for word in kept] * (count // len(kept)), strict=True))
+
+
+def _keyframe(word: str, latent: dict, grid: Grid) -> int:
+    rate, end = frame_rate_of(latent), latent["samples"].shape[2]
+    if word in ("first", "last"):
+        return start_of(word, 0.0, 1, latent, grid)
+    length = (grid.frames(end) - 1) / rate  # when the last frame is seen
+    try:
+        seconds = float(word[:-1]) / 100 * length if word.endswith("%") else float(word)
+    except ValueError:
+        raise ValueError(f"The time '{word}' is none: write seconds, first, last, or a share such as 50%.") from None
+    if not 0 <= seconds <= length + 1 / rate:
+        raise ValueError(f"The time '{word}' is not in the shot, whose last frame is at {length:.2f} seconds.")
+    return start_of("at time", seconds, 1, latent, grid)
+
+
+def _share(word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise ValueError(f"The strength '{word}' is not a number from 0 to 1.")
+    return value
