@@ -18,7 +18,7 @@ AROUND = "around"
 
 def frame_rate_of(latent: dict) -> float:
     """Frames per second of a LATENT."""
-    return frame_rate_of(latent)
+    return latent.get("frame_rate", DEFAULT_FPS)
 
 
 def mask_of(latent: dict) -> torch.Tensor:
