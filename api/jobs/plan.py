@@ -96,7 +96,7 @@ def _cards(board: str) -> list[storyboard.Card]:
 
 
 def _most(local: LocalModel, rate: float) -> float:
-    """Frames the model is asked for at most."""
+    """Frames the model is asked for at most; infinite where nobody has set a limit."""
     return min(local.max_frames or math.inf, (local.max_seconds or math.inf) * rate)
 
 
@@ -104,10 +104,11 @@ def _changed(found: Json, local: LocalModel, known: Json, clip: files.Clip) -> l
     """As much of the clip as is asked for, at its own speed."""
     rate = found["fps"] or clip.fps
     asked = found["num_frames"] or (found["seconds"] or math.inf) * rate
-    count, most = max(1, round(min(asked, clip.seconds * rate))), max(1, int(_most(local, rate)))
-    found["num_frames"] = min(count, most)
+    count, most = max(1, round(min(asked, clip.seconds * rate))), _most(local, rate)
+    found["num_frames"] = count if count <= most else max(1, int(most))
     found["seconds"] = found["num_frames"] / rate
-    return [f"{count} frames are too many for {local.model}: the first {most}."] if count > most else []
+    kept = found["num_frames"]
+    return [f"{count} frames are too many for {local.model}: the first {kept}."] if kept < count else []
 
 
 def _extended(found: Json, local: LocalModel, known: Json, clip: files.Clip) -> list[str]:

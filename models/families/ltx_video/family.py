@@ -212,6 +212,8 @@ def schedule(variant: Variant, steps: int, latent_shape: Shape) -> torch.Tensor:
     if variant.scheduler.get("distilled"):
         chosen = np.linspace(0, len(DISTILLED_SIGMAS) - 1, min(steps, len(DISTILLED_SIGMAS))).round().astype(int)
         return torch.tensor([*(DISTILLED_SIGMAS[i] for i in chosen), 0.0])
+    if steps == 1:  # there is no tail, and diffusers' stretching of it divides zero by zero
+        return torch.tensor([1.0, 0.0])
     scheduler = FlowMatchEulerDiscreteScheduler.from_config(dict(variant.scheduler))
     mu = shift_of_tokens(scheduler.config, int(np.prod(latent_shape[2:])))
     scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=mu)
