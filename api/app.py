@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 from aiohttp.client_exceptions import ClientConnectionError
 
-from . import access, settings
+from . import access, errors, settings
 from .calls import characters, models, openapi, prompts, videos
 from .errors import ApiError
 from .state import Api, opened
@@ -30,9 +30,10 @@ async def answer(name: str, request: web.Request) -> web.StreamResponse:
         return ApiError(500, "misconfigured", str(error)).response()
     except (web.HTTPException, ConnectionError, ClientConnectionError, asyncio.CancelledError):
         raise
-    except Exception:
+    except Exception as error:
+        full = errors.disk_full(error) if isinstance(error, OSError) else None
         logging.exception("Atelier: %s failed", name)
-        return ApiError(500, "internal_error", "An error of this server; ComfyUI's log says more.").response()
+        return (full or ApiError(500, "internal_error", "An error of this server; ComfyUI's log says more.")).response()
 
 
 async def nothing_here(api: Api, request: web.Request) -> web.Response:

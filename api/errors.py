@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+
 from aiohttp import web
+
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 class ApiError(Exception):
@@ -26,3 +30,10 @@ def bad(message: str, param: str | None = None, code: str = "invalid_value") -> 
 def missing(what: str, name: str) -> ApiError:
     """404: there is no such thing (any more)."""
     return ApiError(404, "not_found", f"No {what} found with id '{name}'.", "id")
+
+
+def disk_full(error: OSError) -> ApiError | None:
+    """507 where an error says that a disk takes no more, else None."""
+    if error.errno not in _FULL:
+        return None
+    return ApiError(507, "disk_full", "The server's disk is full: delete videos or free some space, then try again.")

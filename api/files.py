@@ -5,8 +5,10 @@ No name that a client sent ever becomes a path, and what a file is, is read from
 
 from __future__ import annotations
 
+import re
 import shutil
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,13 @@ from . import settings
 from .errors import bad
 
 IMAGE, VIDEO = "image", "video"
+JOB, CHARACTER = "video_", "char_"
+"""How the names of folders begin, which are the ids of what lies in them."""
+MADE = "video"
+"""The name of a made video; SaveVideo adds a number to it."""
+_NAME = re.compile(rf"({JOB}|{CHARACTER})[0-9a-f]{{32}}")
+_SENT = re.compile(r"[0-9a-f]{32}(\.\w{1,5})?")
+"""Names of folders, and of files that were sent or are not finished yet."""
 MAX_PIXELS = 64_000_000
 SHEET_COLUMNS, SHEET_ROWS, SHEET_WIDTH = 4, 4, 256
 
@@ -155,20 +164,44 @@ def _beside(video: Path, name: str, make) -> Path:
     made = video.with_name(name)
     if not made.is_file():
         half = video.with_name(f"{uuid.uuid4().hex}{made.suffix}")
-        make().save(half)
-        half.replace(made)
+        try:
+            make().save(half)
+            half.replace(made)
+        finally:
+            half.unlink(missing_ok=True)
     return made
 
 
-def copied(source: Path, folder: Path) -> Path:
-    """A copy under a name of its own, so that deleting the one never touches the other."""
+def copied(source: Path, folder: Path, name: str | None = None) -> Path:
+    """A copy under a name of its own (the suffix stays), so that deleting the one never touches the other."""
     folder.mkdir(parents=True, exist_ok=True)
-    return Path(shutil.copyfile(source, folder / (uuid.uuid4().hex + source.suffix)))
+    return Path(shutil.copyfile(source, folder / ((name or uuid.uuid4().hex) + source.suffix)))
 
 
 def size_of(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    """Bytes in a folder, which may go while it is looked at."""
+    size = 0
+    for file in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            size += file.stat().st_size if file.is_file() else 0
+    return size
 
 
-def remove(folder: Path) -> None:
+def remove(folder: Path) -> bool:
+    """Remove a folder with all that is in it; whether it is gone."""
     shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
+
+
+def folder_of(identity: str) -> Path:
+    """The folder of a job or of a character."""
+    return character_folder(identity) if identity.startswith(CHARACTER) else job_folder(identity)
+
+
+def only_uploads() -> list[Path]:
+    """Folders of jobs and characters with nothing in them but what was sent: no video that somebody may want."""
+    found = []
+    for folder in (*job_folder("").glob(f"{JOB}*"), *character_folder("").glob(f"{CHARACTER}*")):
+        if _NAME.fullmatch(folder.name) and all(_SENT.fullmatch(file.name) for file in folder.iterdir()):
+            found.append(folder)
+    return found

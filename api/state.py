@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from . import settings
+from .jobs.processes import Processes
 from .jobs.runner import Runner
 from .store import Store
 
@@ -18,17 +19,25 @@ class Api:
     runner: Runner
 
 
-_api: Api | None = None
-_opening = asyncio.Lock()
+_opening: asyncio.Task[Api] | None = None
 
 
 async def opened() -> Api:
-    """The store and the runner, opened with the first request."""
-    global _api
-    async with _opening:
-        if _api is None:
-            store = Store(settings.folder() / "videos.db")
-            runner = Runner(store)
-            await runner.recover()
-            _api = Api(store, runner)
-    return _api
+    """The store and the runner, opened with the first request; where that failed, with the next."""
+    global _opening
+    if _opening is None or (_opening.done() and (_opening.cancelled() or _opening.exception())):
+        _opening = asyncio.create_task(_open())
+    return await asyncio.shield(_opening)  # one try for all who ask; it goes on if one of them goes away
+
+
+async def _open() -> Api:
+    store = await asyncio.to_thread(Store, settings.folder() / "videos.db")
+    processes = Processes(settings.folder() / "videos.lock")
+    try:
+        runner = Runner(store, processes)
+        await runner.recover()
+    except BaseException:
+        processes.close()
+        await asyncio.to_thread(store.close)
+        raise
+    return Api(store, runner)

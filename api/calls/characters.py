@@ -8,41 +8,43 @@ from pathlib import Path
 
 from aiohttp import web
 
-from .. import files
+from .. import files, settings
 from ..errors import bad, missing
-from ..jobs import start
-from ..request import body, fields, references
+from ..jobs import claims, start
+from ..request import fields, references
 from ..state import Api
 from ..store import Row
 
 
 async def create_character(api: Api, request: web.Request) -> web.Response:
-    identity = start.new_id("char")
+    identity = start.new_id(files.CHARACTER)
     folder = files.character_folder(identity)
-    async with body.received(request, folder) as sent:
+    async with claims.received(request, identity, api.store, api.runner) as sent:
         named = fields.parsed(fields.Named, sent.fields)
         given = await references.resolve("video", named.video, sent, folder, api.store)
         if given is None:
             raise bad("'video' is missing: the character's clip or picture.", "video", "missing_required_parameter")
         picture = await asyncio.to_thread(_portrait, given)
         row = {"id": identity, "name": named.name, "created_at": time.time(), "picture": picture.name}
-        api.store.add_character({**row, "bytes": files.size_of(folder)})
+        size = await asyncio.to_thread(files.size_of, folder)
+        await api.store.add_character({**row, "bytes": size}, settings.current())
     return _shown_character(row)
 
 
 async def get_character(api: Api, request: web.Request) -> web.Response:
-    return _shown_character(_character(api, request))
+    return _shown_character(await _character(api, request))
 
 
 async def delete_character(api: Api, request: web.Request) -> web.Response:
-    row = _character(api, request)
-    api.store.forget_character(row["id"])
-    await asyncio.to_thread(files.remove, files.character_folder(row["id"]))
+    row = await _character(api, request)
+    await api.store.forget_character(row["id"], api.runner.process)
+    if await asyncio.to_thread(files.remove, files.character_folder(row["id"])):
+        await api.runner.release(row["id"])
     return web.json_response({"id": row["id"], "object": "character.deleted", "deleted": True})
 
 
-def _character(api: Api, request: web.Request) -> Row:
-    row = api.store.character(request.match_info["id"])
+async def _character(api: Api, request: web.Request) -> Row:
+    row = await api.store.character(request.match_info["id"])
     if row is None:
         raise missing("character", request.match_info["id"][:100])
     return row

@@ -13,9 +13,9 @@ from aiohttp import web
 from .. import files
 from ..errors import ApiError, bad, missing
 from ..graphs import comfy_queue
-from ..jobs import start
+from ..jobs import claims, start
 from ..jobs.runner import prompt_id
-from ..request import body, fields
+from ..request import fields
 from ..state import Api
 from ..store import Row
 
@@ -36,31 +36,31 @@ async def extend(api: Api, request: web.Request) -> web.Response:
 
 
 async def remix(api: Api, request: web.Request) -> web.Response:
-    source = _job(api, request)
+    source = await _job(api, request)
     return await _make(api, request, "edit", video={"id": source["id"]}, model=source["model"])
 
 
 async def _make(api: Api, request: web.Request, operation: str, **fixed: Any) -> web.Response:
-    first = start.new_id("video")
-    async with body.received(request, files.job_folder(first)) as sent:
+    first = start.new_id(files.JOB)
+    async with claims.received(request, first, api.store, api.runner) as sent:
         shot = fields.shot(sent.fields | fixed)
-        ids = [first, *(start.new_id("video") for _ in range(1, shot.n or 1))]
+        ids = [first, *(start.new_id(files.JOB) for _ in range(1, shot.n or 1))]
         try:
             rows = await start.start(operation, shot, sent, ids, api.store, api.runner)
         except BaseException:
             for job_id in ids:
-                files.remove(files.job_folder(job_id))
+                await asyncio.to_thread(files.remove, files.job_folder(job_id))
             raise
     return _shown(api, rows[0])
 
 
 async def retrieve(api: Api, request: web.Request) -> web.Response:
-    return _shown(api, _job(api, request))
+    return _shown(api, await _job(api, request))
 
 
 async def list_videos(api: Api, request: web.Request) -> web.Response:
     page = fields.parsed(fields.Page, dict(request.query))
-    found = api.store.page(page.after, page.limit, page.order == "desc")
+    found = await api.store.page(page.after, page.limit, page.order == "desc")
     if found is None:
         raise bad(f"There is no video '{page.after[:100]}' to go on from.", "after")
     rows, more = found
@@ -71,19 +71,19 @@ async def list_videos(api: Api, request: web.Request) -> web.Response:
 
 
 async def delete(api: Api, request: web.Request) -> web.Response:
-    row = _job(api, request)
+    row = await _job(api, request)
     await api.runner.delete(row)
     return web.json_response({"id": row["id"], "object": "video.deleted", "deleted": True})
 
 
 async def cancel(api: Api, request: web.Request) -> web.Response:
-    row = _job(api, request)
+    row = await _job(api, request)
     await api.runner.cancel(row)
-    return _shown(api, api.store.job(row["id"]) or row)
+    return _shown(api, await api.store.job(row["id"]) or row)
 
 
 async def content(api: Api, request: web.Request) -> web.StreamResponse:
-    row, variant = _job(api, request), request.query.get("variant", "video")
+    row, variant = await _job(api, request), request.query.get("variant", "video")
     if variant == "preview":
         return await _preview(row)
     if variant not in VARIANTS:
@@ -118,9 +118,9 @@ VARIANTS: dict[str, Callable[[Path], Path]] = {
 }
 
 
-def _job(api: Api, request: web.Request) -> Row:
+async def _job(api: Api, request: web.Request) -> Row:
     job_id = request.match_info["id"]
-    row = api.store.job(job_id)
+    row = await api.store.job(job_id)
     if row is None:
         raise missing("video", job_id[:100])
     return row

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .. import catalogue, files, settings
+from .. import catalogue, files
 from ..errors import ApiError, bad, missing
 from ..graphs import marks
 from ..request import fields, references
@@ -19,7 +19,7 @@ from ..request.references import Given
 from ..settings import LocalModel
 from ..store import Row, Store
 from . import plan
-from .runner import PROCESS, Runner
+from .runner import Runner
 
 Json = dict[str, Any]
 
@@ -36,7 +36,8 @@ MAX_SEED = 2**31
 
 
 def new_id(kind: str) -> str:
-    return f"{kind}_{uuid.uuid4().hex}"
+    """kind: files.JOB or files.CHARACTER."""
+    return f"{kind}{uuid.uuid4().hex}"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,6 @@ async def start(
 ) -> list[Row]:
     """Queue one job per id; their files belong under the folder of the first. Raises ApiError."""
     local = await catalogue.local_model(shot.model)
-    _refuse_if_full(store)
     media = await _media(operation, shot, body, files.job_folder(ids[0]), store)
     operation = _graph_of(operation, shot, media)
     graph = await marks.load(operation)
@@ -76,6 +76,7 @@ async def start(
         own = media if number == 0 else await asyncio.to_thread(media.in_folder, files.job_folder(job_id))
         values |= {"seed": (seed + number) % 2**64, "output": f"atelier/videos/{job_id}/video", **own.values()}
         row = _row(job_id, operation, shot, local, media, values, warnings)
+        row |= {"process": runner.process, "bytes": await asyncio.to_thread(files.size_of, files.job_folder(job_id))}
         row["settings"] |= {"variations": ids} if len(ids) > 1 else {}
         row["settings"] |= {"characters": [media.character]} if media.character and "image" in graph.fields() else {}
         if graph.ours:  # an artist's own may say something else where the request says nothing
@@ -122,14 +123,6 @@ async def _model_for(operation: str, shot: fields.Shot, media: Media, graph: mar
     return known | {"notes": list(dict.fromkeys(f"{ability['note']}." for ability in able if ability["note"]))}
 
 
-def _refuse_if_full(store: Store) -> None:
-    limits = settings.current()
-    if limits.quota_gb is not None and store.bytes_kept() >= limits.quota_gb * 1e9:
-        raise ApiError(403, "quota_exceeded", f"The videos take {limits.quota_gb:g} GB or more: delete some first.")
-    if store.count_active() >= limits.max_waiting:
-        raise ApiError(429, "queue_full", f"{limits.max_waiting} jobs are waiting already.")
-
-
 async def _media(operation: str, shot: fields.Shot, body: Body, folder: Path, store: Store) -> Media:
     async def given(name: str, value: Any) -> Given | None:
         return await references.resolve(name, value, body, folder, store)
@@ -155,7 +148,7 @@ async def _media(operation: str, shot: fields.Shot, body: Body, folder: Path, st
 async def _character(value: str | Json, body: Body, folder: Path, store: Store) -> tuple[Given, Json]:
     """The picture of a character, and what is told about it."""
     identity = value.get("id") if isinstance(value, dict) else value
-    row = store.character(identity) if isinstance(identity, str) else None
+    row = await store.character(identity) if isinstance(identity, str) else None
     if row is None:
         raise missing("character", str(identity)[:100])
     told = {"id": identity, "name": row["name"], "used_as": "first_frame"}
@@ -206,8 +199,6 @@ def _row(
             **{name: values[name] for name in SHOWN},
         },
         "warnings": warnings,
-        "process": PROCESS,
-        "bytes": 0,
         "deleted": False,
     }
 

@@ -69,10 +69,10 @@ def _written(content: bytes, folder: Path) -> tuple[Path, str]:
 
 async def _copy_of(identity: str, folder: Path, store: Store) -> Given:
     """A finished video or a character's picture, copied: the original may be deleted while this one waits."""
-    if character := store.character(identity):
+    if character := await store.character(identity):
         picture = files.character_folder(identity) / character["picture"]
         return Given(await asyncio.to_thread(files.copied, picture, folder), files.IMAGE)
-    row = store.job(identity)
+    row = await store.job(identity)
     if row is None:
         raise missing("video or character", identity[:100])
     if row["status"] != "completed":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
 
@@ -100,6 +101,10 @@ def test_a_store_of_the_first_version_is_taken_up(tmp_path):
         old.execute("PRAGMA user_version = 1")
     for _ in range(2):  # the second time there is nothing to do
         store = Store(tmp_path / "videos.db")
-        job = store.job("video_1")
-        assert (job["settings"], job["bytes"], store.bytes_kept(), store.active()) == ({"size": "1x1"}, 7, 7, [])
+        job, kept, active = asyncio.run(looked_at(store))
+        assert (job["settings"], job["bytes"], job["stopping"], kept, active) == ({"size": "1x1"}, 7, False, 7, [])
         store.close()
+
+
+async def looked_at(store) -> tuple:
+    return await store.job("video_1"), await store.bytes_kept(), await store.active("p")
