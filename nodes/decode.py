@@ -78,7 +78,8 @@ class DecodeVideo(io.ComfyNode):
         if images_used:
             chunks = _kept(chunks, kept)
         rate = rate_of(fps or frame_rate_of(latent))
-        video, shown, notes = temporary(chunks, target_of(cls, format, rate, crf, bit_depth), sound_of(audio))
+        target = target_of(cls, format, rate, crf, bit_depth)
+        video, shown, notes = temporary(chunks, target, sound_of(audio), shown_here=not video_used)
         if notes:
             show(cls, ";\n".join(notes))
         return io.NodeOutput(video, torch.cat(kept) if kept else None, ui=None if video_used else shown)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
+import weakref
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -104,17 +107,39 @@ def target_of(node: type[io.ComfyNode], format: str, rate: Fraction, crf: int, b
     return Target(formats.named(format), rate, crf, DEPTHS[bit_depth], tags)
 
 
+class _PassingFile(str):
+    """The path of a file that is removed when ComfyUI no longer holds this object, in its cache or elsewhere.
+
+    A path and not the VIDEO: ComfyUI makes a VIDEO that is a part of another one from that one's path.
+    """
+
+    def __new__(cls, path: Path) -> _PassingFile:
+        self = super().__new__(cls, path)
+        weakref.finalize(self, _remove, path)
+        return self
+
+    def __deepcopy__(self, _: dict) -> _PassingFile:
+        return self
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # on Windows a file that is being read stays; ComfyUI clears the folder when it starts
+        path.unlink(missing_ok=True)
+
+
 def temporary(
-    chunks: Iterator[torch.Tensor], target: Target, sound: Sound | None
+    chunks: Iterator[torch.Tensor], target: Target, sound: Sound | None, shown_here: bool = False
 ) -> tuple[Any, ui.PreviewVideo | None, tuple[str, ...]]:
     """The frames as a VIDEO over a file in ComfyUI's temporary folder, how a node shows it where a browser can, notes.
 
+    The file is there as long as the VIDEO is; one that is shown stays, as ComfyUI's own previews do.
     ComfyUI keeps the VIDEO, not the file: a node that calls this has `lost_clips` in its fingerprint.
     """
-    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(TEMPORARY, folder_paths.get_temp_directory())
+    prefix = f"{TEMPORARY}_{uuid.uuid4().hex}"  # no file takes the name of one that has gone: see _PassingFile
+    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_temp_directory())
     made = write(Numbered(Path(folder), name, counter, target.style.suffix), chunks, target, sound)
     shown = ui.PreviewVideo([ui.SavedResult(made.path.name, subfolder, io.FolderType.temp)]) if target.plays else None
-    video = InputImpl.VideoFromFile(str(made.path))
+    video = InputImpl.VideoFromFile(str(made.path) if shown_here else _PassingFile(made.path))
     _kept.videos.add(video)
     return video, shown, made.notes
 

@@ -219,6 +219,7 @@ class Runner:
     async def _stop(self, row: Row) -> None:
         if comfy_queue.withdraw(prompt_id(row["id"])):
             await self._fail(row, "cancelled", "The job was cancelled before it began.")
+            await self._erase_if_deleted(row["id"])
 
     async def _note_progress(self, row: Row) -> None:
         if row["status"] != "in_progress":

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import atelier.api
 import httpx2 as httpx
@@ -11,7 +14,7 @@ import pytest
 import tiny
 from atelier.api.graphs.saved_graph import BYPASSED
 from PIL import Image
-from wire_client import FAST, SLOW, data_url, error, png, until_running, wait
+from wire_client import FAST, SLOW, coloured_frames, data_url, error, png, until_running, wait
 
 
 def test_a_video_has_every_key(http, finished):
@@ -145,6 +148,43 @@ def test_delete_while_it_runs_leaves_nothing(http, server):
     folder = server.base / "output" / "atelier" / "videos" / video["id"]
     following = wait(http, http.post("/videos", json=FAST | {"seed": 6}).json())
     assert following["status"] == "completed" and not folder.exists()
+
+
+def test_deleting_while_going_through_the_list(http, client, server, owner):
+    """As programs do it: each page is asked for after a video that has just been deleted. Nothing stays behind."""
+    owner("api/generate.json", coloured_frames())
+    ids = [http.post("/videos", json=FAST | {"seed": seed, "prompt": "sweep"}).json()["id"] for seed in range(25)]
+    for name in ids:
+        wait(http, {"id": name, "status": "queued"})
+    swept = []
+    for video in client.videos.list(limit=5):
+        if video.prompt == "sweep":
+            swept.append(video.id)
+            client.videos.delete(video.id)
+        if len(swept) == len(ids):
+            break
+    assert swept == ids[::-1]
+    assert "sweep" not in json.dumps(server.client.get("/history"))
+
+
+def test_a_locked_store_stops_nobody_else(http, server):
+    """Another program holds the store: ComfyUI goes on, lists are there, and who would write is told to come again."""
+    store = sqlite3.connect(server.base / "user" / "atelier" / "videos.db", isolation_level=None)
+    store.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(3) as pool:
+        sent = [pool.submit(http.post, "/videos", json=FAST) for _ in range(3)]
+        silence = []
+        while not all(answer.done() for answer in sent):
+            for path in ("/videos", f"{server.url}/system_stats"):
+                begun = time.monotonic()
+                assert http.get(path).status_code == 200
+                silence.append(time.monotonic() - begun)
+            time.sleep(0.05)
+    store.execute("ROLLBACK")
+    store.close()
+    assert {error(answer.result())[:2] for answer in sent} == {(503, "store_locked")}
+    assert max(silence) < 3.0 and len(silence) > 10
+    assert wait(http, http.post("/videos", json=FAST).json())["status"] == "completed"
 
 
 def test_a_job_taken_out_of_comfyuis_own_queue_says_so(http, server):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import random
 import sqlite3
 import time
 
 import openai
 import pytest
+from PIL import Image
 from wire_client import FAST, SLOW, coloured_frames, data_url, error, png, until_running, wait
 
 
@@ -35,6 +38,35 @@ def test_models_of_the_owner(http, owner):
 def test_quota(http, owner, finished):
     owner("api.json", {"quota_gb": 1e-9})
     assert error(http.post("/videos", json=FAST))[:2] == (403, "quota_exceeded")
+
+
+def test_the_quota_is_asked_for_characters_and_for_what_waits(http, owner, server, clip):
+    """A clip of which the quota takes two more: the one that waits counts, and nothing of the refused one stays."""
+    with sqlite3.connect(server.base / "user" / "atelier" / "videos.db") as store:
+        kept = sum(store.execute(f"SELECT sum(bytes) FROM {table}").fetchone()[0] or 0 for table in KEEPERS)
+    at_work = until_running(http, http.post("/videos", json=SLOW | {"seed": 51}).json())
+    size = len(picture())
+    owner("api.json", {"quota_gb": (kept + 2.5 * size + 2000) / 1e9})
+    files = {"input_reference": picture()}
+    waiting = http.post("/videos", data=FAST, files=files).json()
+    made = http.post("/videos/characters", data={"name": "x"}, files={"video": picture()}).json()
+    folders = [server.base / "output" / "atelier" / "videos", server.base / "user" / "atelier" / "characters"]
+    before = [set(folder.iterdir()) for folder in folders]
+    for path, body, name in (("/videos", FAST, "input_reference"), ("/videos/characters", {"name": "x"}, "video")):
+        assert error(http.post(path, data=body, files={name: picture()}))[:2] == (403, "quota_exceeded")
+    assert [set(folder.iterdir()) for folder in folders] == before
+    for path in (f"/videos/{waiting['id']}", f"/videos/characters/{made['id']}", f"/videos/{at_work['id']}"):
+        assert http.delete(path).status_code == 200
+
+
+KEEPERS = ("jobs", "characters", "claims")
+
+
+def picture() -> bytes:
+    """A picture of some 200 kB, that nothing makes smaller."""
+    made = io.BytesIO()
+    Image.frombytes("RGB", (256, 256), random.Random(0).randbytes(256 * 256 * 3)).save(made, "PNG")
+    return made.getvalue()
 
 
 def test_files_above_the_cap_are_refused_and_not_kept(http, owner, clip, server):
