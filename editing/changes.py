@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ..models import bridge
-from ..models.contract.family import Grid
+from ..models.contract.grid import Grid
 from ..models.timeline.latent import AROUND, CUTS, LOOP, finished, frame_rate_of, length, mask_of, with_holes
 
 if TYPE_CHECKING:

@@ -87,7 +87,7 @@ class LoadVideoModel(io.ComfyNode):
         network = bridge.introduce(load.load_model(path, weight_dtype), decoder)
         variant, recipe = network.model.variant, network.model.variant.recipe
         advice = [f"negative prompt '{recipe.negative_prompt}'"] if recipe.negative_prompt else []
-        advice += [variant.knowns.about] if variant.knowns.about else []
+        advice += [variant.known_frames.about] if variant.known_frames.about else []
         show(
             cls,
             f"{variant.name} recommends {recipe.width} x {recipe.height},\n"

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 
 from ..editing import changes
 from ..models import bridge
-from ..models.contract.family import denoise_for
+from ..models.contract.schedule import denoise_for
 from ..models.timeline.latent import finished
 from .inputs import check
 from .notice import show

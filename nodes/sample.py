@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from ..models import bridge
-from ..models.contract.family import sigmas_for
+from ..models.contract.schedule import sigmas_for
 from .notice import show
 
 

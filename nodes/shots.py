@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..editing import changes
 from ..models import bridge
-from ..models.contract.family import Grid
+from ..models.contract.grid import Grid
 from ..models.timeline.latent import LOOP, finished, frame_rate_of, length, mask_of
 from .inputs import check
 from .notice import show

@@ -11,7 +11,7 @@ from ..models import bridge
 from ..models.timeline import storyboard
 from ..models.timeline.latent import CUTS, frame_rate_of
 from ..models.timeline.spans import CUT, SPAN
-from ..models.timeline.windows import turns
+from ..models.timeline.windows import prompt_changes
 from ..prompts.styles import NO_STYLE, styled, styles
 from .inputs import check
 from .latent import put
@@ -91,7 +91,7 @@ class Storyboard(io.ComfyNode):
                 seen = images[card.image - 1 : card.last or card.image][:shown]
                 latent, _ = put(vae, latent, seen, min(place, count - 1), card.strength)
         negative, _ = bridge.encode_text(clip, styled("", negative_prompt, style)[1])
-        changes = turns([options for _, options in positive], moments)
+        changes = prompt_changes([options for _, options in positive], moments)
         show(cls, notes(cards, [0, *places[1:], count], length, unread))
         cuts = [turn.frame for turn in changes if turn.cut and turn.frame]
         return io.NodeOutput(positive, negative, {**latent, CUTS: cuts})

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from ..models import bridge
-from ..models.weights.checkpoint import CheckpointError, open_component
+from ..models.weights.checkpoint import open_component
+from ..models.weights.errors import CheckpointError
 from .english import WORDS_PER_TOKEN
 
 ORDER = (

@@ -9,7 +9,8 @@ from aiohttp import web
 from ...models.library.folders import as_listed, model_choices, model_path
 from ...models.loading.load import identify
 from ...models.timeline.length import length_of
-from ...models.weights.checkpoint import CheckpointError, open_checkpoint
+from ...models.weights.checkpoint import open_checkpoint
+from ...models.weights.errors import CheckpointError
 
 
 async def answer(request: web.Request) -> web.Response:

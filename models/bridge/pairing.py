@@ -17,7 +17,7 @@ from .video_model import IN_ONE_GO
 def introduce(patcher: comfy.model_patcher.ModelPatcher, vae: comfy.sd.VAE) -> comfy.model_patcher.ModelPatcher:
     """The MODEL, knowing of its VAE what its way with known frames and its previews need."""
     latent_format = patcher.model.latent_format
-    if patcher.model.variant.knowns.in_one_go:
+    if patcher.model.variant.known_frames.in_one_go:
         patcher.set_attachments(IN_ONE_GO, partial(with_black_holes, vae))
     latent_format.encode = vae.encode if latent_format.known is None else None
     patcher.cached_patcher_init = (_introduced, (*patcher.cached_patcher_init, latent_format))

@@ -12,7 +12,8 @@ import comfy.patcher_extension
 import comfy.sd
 import torch
 
-from ..contract.family import Family, Shape, State, Variant
+from ..contract.family import Family, Variant
+from ..contract.grid import Shape, State
 from .video_model import VideoModel, video_model
 from .weights import QuantisedLinear, uncast
 from .wrappers.known_frames import with_clip_in_one_go, with_enforced_mask, with_own_sampler, with_whole_tokens

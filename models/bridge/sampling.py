@@ -13,7 +13,7 @@ import comfy.utils
 import latent_preview
 import torch
 
-from ..contract.family import Shape
+from ..contract.grid import Shape
 from ..timeline.latent import mask_of
 from .job import check_finite
 from .vae import resized, vae_grid
@@ -50,11 +50,11 @@ def with_frame_rate(conditioning: list, latent: dict) -> list:
 def remarks(model: comfy.model_patcher.ModelPatcher, latent: dict, positive: list) -> list[str]:
     """What an artist should know of a shot before it is sampled: what of it this variant was not trained for."""
     variant = video_model(model).variant
-    mask, knowns = mask_of(latent), variant.knowns
-    if knowns.controlled and not any(CONTROL in options for _, options in positive):
+    mask, known_frames = mask_of(latent), variant.known_frames
+    if known_frames.controlled and not any(CONTROL in options for _, options in positive):
         return [f"no control clip: {variant.name} was\ntrained to follow one (Control Video)"]
-    if knowns.about and mask.lt(1).any() and knowns.enforced(mask) is not None:
-        return [f"{variant.name} was\n{knowns.about}"]
+    if known_frames.about and mask.lt(1).any() and known_frames.enforced(mask) is not None:
+        return [f"{variant.name} was\n{known_frames.about}"]
     return []
 
 

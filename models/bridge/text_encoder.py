@@ -17,8 +17,9 @@ import comfy.text_encoders.sd3_clip
 import comfy.utils
 import torch
 
-from ..contract.family import State, Text
-from ..weights.checkpoint import CheckpointError
+from ..contract.family import Text
+from ..contract.grid import State
+from ..weights.errors import CheckpointError
 from ..weights.quantised import Quantised, shape_of
 from .weights import keep_quantised, listed
 

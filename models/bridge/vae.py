@@ -15,7 +15,7 @@ import comfy.utils
 import folder_paths
 import torch
 
-from ..contract.family import Grid
+from ..contract.grid import Grid
 from ..streaming import passes
 from .job import check_finite
 from .patcher import patcher_class

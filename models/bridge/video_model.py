@@ -16,7 +16,8 @@ import torch
 from comfy.model_base import ModelType
 
 from ..contract.colours import Colours, false_colours, fitted_colours
-from ..contract.family import Family, Variant, shift_of_tokens
+from ..contract.family import Family, Variant
+from ..contract.schedule import shift_of_tokens
 
 TIMESTEPS = 1000.0
 # What conditioning calls latents [B, C, T, H, W]: of a control clip, and of what is known, encoded in one go.
@@ -51,7 +52,7 @@ class VideoModel(comfy.model_base.BaseModel):
             conds["y"] = comfy.conds.CONDRegular(kwargs["pooled_output"])
         if kwargs.get("attention_mask") is not None:
             conds["attention_mask"] = comfy.conds.CONDRegular(kwargs["attention_mask"])
-        if self.variant.knowns.clean and kwargs.get("denoise_mask") is not None:
+        if self.variant.known_frames.clean and kwargs.get("denoise_mask") is not None:
             conds["denoise_mask"] = comfy.conds.CONDRegular(kwargs["denoise_mask"])
         return conds
 
@@ -61,14 +62,14 @@ class VideoModel(comfy.model_base.BaseModel):
         known = torch.zeros_like(noise) if latent is None else latent.expand_as(noise)
         whole = kwargs.get(IN_ONE_GO)
         clip = self._control(noise, kwargs.get(CONTROL)) if whole is None else as_long(whole, noise)
-        given = self.variant.knowns.channels(known, kwargs.get("denoise_mask"), clip)
+        given = self.variant.known_frames.channels(known, kwargs.get("denoise_mask"), clip)
         return None if given is None else given.to(kwargs["device"])
 
     def _control(self, noise: torch.Tensor, control: torch.Tensor | None) -> torch.Tensor | None:
         """The control clip's latents, as long as the noise."""
         if control is None:
             return None
-        if not self.variant.knowns.controlled:
+        if not self.variant.known_frames.controlled:
             raise ValueError(
                 f"{self.variant.name} takes no control clip: load a CogVideoX-Fun Control or Pose model, or leave "
                 "Control Video out."
@@ -87,7 +88,7 @@ class VideoModel(comfy.model_base.BaseModel):
         if not self.family.levels:
             # Some of ComfyUI's ModelSampling nodes count time from 0 to 1.
             timestep = timestep * (TIMESTEPS / getattr(self.model_sampling, "multiplier", 1.0))
-        return self.variant.knowns.timestep(timestep, denoise_mask)
+        return self.variant.known_frames.timestep(timestep, denoise_mask)
 
     def _apply_model(
         self,
@@ -136,7 +137,7 @@ class VideoModel(comfy.model_base.BaseModel):
         self, *, sigma: torch.Tensor, noise: torch.Tensor, latent_image: torch.Tensor, **kwargs: Any
     ):
         """What stands in place of known content at a step of level sigma."""
-        if self.variant.knowns.clean:
+        if self.variant.known_frames.clean:
             return latent_image
         return super().scale_latent_inpaint(sigma=sigma, noise=noise, latent_image=latent_image, **kwargs)
 

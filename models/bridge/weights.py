@@ -12,8 +12,8 @@ import comfy.patcher_extension
 import comfy.utils
 import torch
 
-from ..contract.family import State
-from ..weights.checkpoint import CheckpointError
+from ..contract.grid import State
+from ..weights.errors import CheckpointError
 from ..weights.quantised import EightBits, Kind, Quantised, in_eight_bits
 
 

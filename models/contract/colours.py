@@ -1,22 +1,13 @@
-"""What a clip will look like, while it is being made: its latent frames in colours that cost nothing, played as a film.
-
-No picture format and no ComfyUI here: bridge sends the frames to the node that runs.
-"""
+"""Latents in colour without a decoder: a linear function of the channels, published, fitted or false."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from threading import Event, Thread
-from typing import TYPE_CHECKING
 
 import torch
 
-if TYPE_CHECKING:
-    from .family import Grid
-
-# A latent frame stands for several frames; where they are far apart the film runs faster than the clip will.
-LONGEST_INTERVAL = 0.25
+from .grid import Grid
 
 CHARTS, CHART_FRAMES, CHART_SIDE = 8, 3, 8
 """Clips that colours are fitted to, and their latent frames and latent pixels a side."""
@@ -86,43 +77,3 @@ def moving_leaves(frames: int, height: int, width: int, seed: int) -> torch.Tens
     for (top, left), (down, right), colour, radius in zip(start, drift * 2 - 1, colours, radii, strict=True):
         clip[(rows - top - down * times) ** 2 + (columns - left - right * times) ** 2 < radius**2] = colour
     return clip
-
-
-def pictures(latents: torch.Tensor, colours: Colours) -> torch.Tensor:
-    """The first clip of latents [B, C, T, h, w] in colour: uint8 [T, h, w, 3], in main memory."""
-    factors, bias = (torch.tensor(numbers).to(latents) for numbers in (colours.factors, colours.bias))
-    coloured = torch.nn.functional.linear(latents[0].movedim(0, -1), factors.T, bias)
-    return ((coloured + 1) / 2).clamp(0, 1).mul(255).to("cpu", torch.uint8)
-
-
-class Player:
-    """Plays the newest version of a clip over and over, until it is closed, in a thread of its own.
-
-    show(picture): called for one frame [h, w, 3] after the other, every `interval` seconds. A single frame is not
-    played. `index` is the frame shown now.
-    """
-
-    def __init__(self, show: Callable[[torch.Tensor], None], interval: float) -> None:
-        self.show, self.interval, self.index = show, min(interval, LONGEST_INTERVAL), 0
-        self.clip: torch.Tensor | None = None
-        self._closed = Event()
-        self._thread = Thread(target=self._run, name="Atelier preview", daemon=True)
-
-    def play(self, clip: torch.Tensor) -> None:
-        """From now on show this clip, uint8 [T, h, w, 3], from the frame that is due."""
-        self.clip = clip
-
-    def _run(self) -> None:
-        while not self._closed.wait(self.interval):
-            clip = self.clip
-            if clip is not None and len(clip) > 1:
-                self.index = (self.index + 1) % len(clip)
-                self.show(clip[self.index])
-
-    def __enter__(self) -> Player:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        self._closed.set()
-        self._thread.join()

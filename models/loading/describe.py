@@ -75,6 +75,6 @@ def _abilities(family: Family, variant: Variant) -> dict[str, dict[str, Any]]:
 
 def _known(variant: Variant, mask: list[int]) -> dict[str, Any]:
     """A shot of which this much is known, by the same rule as the notice of Sample Video."""
-    knowns, holes = variant.knowns, torch.tensor(mask, dtype=torch.float32).view(1, 1, -1, 1, 1)
-    told = knowns.about and knowns.enforced(holes) is not None
-    return {"possible": True, "note": f"{variant.name} was {' '.join(knowns.about.split())}" if told else ""}
+    known_frames, holes = variant.known_frames, torch.tensor(mask, dtype=torch.float32).view(1, 1, -1, 1, 1)
+    told = known_frames.about and known_frames.enforced(holes) is not None
+    return {"possible": True, "note": f"{variant.name} was {' '.join(known_frames.about.split())}" if told else ""}

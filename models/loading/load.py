@@ -12,10 +12,13 @@ import torch
 
 from .. import bridge
 from ..contract.colours import Colours
-from ..contract.family import Family, State, Variant
+from ..contract.family import Family, Variant
+from ..contract.grid import State
 from ..contract.vocabulary import Vocabulary
 from ..families.registry import families
-from ..weights.checkpoint import Checkpoint, CheckpointError, Component, open_checkpoint, open_component, with_scales
+from ..weights.checkpoint import Checkpoint, Component, open_checkpoint, open_component
+from ..weights.errors import CheckpointError
+from ..weights.scaled_fp8 import with_scales
 
 CLIPS = {"clip_l": "CLIP-L", "clip_g": "CLIP-G"}
 

@@ -18,9 +18,11 @@ from typing import Any
 import torch
 
 from .. import bridge
-from ..contract.family import Family, Shape, State, Variant
+from ..contract.family import Family, Variant
+from ..contract.grid import Shape, State
 from ..families.registry import families
-from ..weights.checkpoint import CheckpointError, read
+from ..weights.checkpoint import read
+from ..weights.errors import CheckpointError
 from .lora_alphas import noted_beside, read_alphas
 from .lora_names import dotted_like, dotted_names, part_of, pattern_of, underscored_names, with_dots
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..weights.checkpoint import CheckpointError
+from ..weights.errors import CheckpointError
 
 MAX_PATTERN, MAX_EXPRESSIONS = 500, 100
 """Characters of a pattern; patterns that are more than a name."""

@@ -23,7 +23,7 @@ BLENDED = 4
 
 
 @dataclass(frozen=True)
-class Pass:
+class CodingPass:
     """One clip on its way through half an autoencoder.
 
     lengths: how many frames each piece must have. step(piece [B, C, t, H, W], whether it is the last) -> what is
@@ -57,7 +57,7 @@ def decode(
     small = tile and tile // spatial
     cut = Cut(tuple(raw.shape[3:]), small, small and small * spatial)
 
-    def start() -> Pass:
+    def start() -> CodingPass:
         return autoencoder.decoding(raw.shape[2])
 
     yield from run(start, raw.split(list(start().lengths), dim=2), cut, tick, folder)
@@ -77,16 +77,16 @@ def encode(
     frames: [B, 3, f, H, W] in -1..1, any number at a time, `count` (a legal number) in all; size: their (H, W).
     """
 
-    def start() -> Pass:
+    def start() -> CodingPass:
         return autoencoder.encoding(count)
 
     cut = Cut(size, tile, tile and tile // autoencoder.grid.spatial)
-    made = list(run(start, recut(frames, start().lengths), cut, tick, folder))
+    made = list(run(start, rechunked(frames, start().lengths), cut, tick, folder))
     return autoencoder.normal(torch.cat(made, dim=2))
 
 
 def run(
-    start: Callable[[], Pass], clip: Iterable[torch.Tensor], cut: Cut, tick: Tick, folder: str | None
+    start: Callable[[], CodingPass], clip: Iterable[torch.Tensor], cut: Cut, tick: Tick, folder: str | None
 ) -> Iterator[torch.Tensor]:
     """The pieces of a clip through a pass, as they are finished.
 
@@ -111,7 +111,7 @@ def run(
         yield from (cut.blended(parts) for parts in zip(*tiles, strict=True))
 
 
-def _steps(begun: Pass, clip: Iterable[torch.Tensor], tick: Tick) -> Iterator[torch.Tensor]:
+def _steps(begun: CodingPass, clip: Iterable[torch.Tensor], tick: Tick) -> Iterator[torch.Tensor]:
     last, frames = len(begun.lengths) - 1, sum(begun.lengths)
     for number, piece in enumerate(clip):
         made = begun.step(piece, number == last)
@@ -120,7 +120,7 @@ def _steps(begun: Pass, clip: Iterable[torch.Tensor], tick: Tick) -> Iterator[to
         tick(begun.lengths[number] / frames)
 
 
-def recut(chunks: Iterable[torch.Tensor], lengths: Sequence[int]) -> Iterator[torch.Tensor]:
+def rechunked(chunks: Iterable[torch.Tensor], lengths: Sequence[int]) -> Iterator[torch.Tensor]:
     """Chunks [B, C, f, H, W] of any length -> the same frames in pieces of these lengths.
 
     Raises ValueError when there are fewer frames than that; what is too many is left out.

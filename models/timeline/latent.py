@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..contract.family import Grid
+from ..contract.grid import Grid
 
 DEFAULT_FPS = 25.0
 """Frames per second of a LATENT that has no "frame_rate"."""

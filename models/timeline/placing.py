@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..contract.family import Grid
+from ..contract.grid import Grid
 from .latent import frame_rate_of, mask_of
 
 

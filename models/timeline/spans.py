@@ -15,7 +15,7 @@ SPAN, CUT = "atelier_span", "atelier_cut"
 Options = TypeVar("Options", bound=Mapping[str, Any])
 
 
-def holding(entries: Sequence[Options], seconds: float) -> list[Options]:
+def active_at(entries: Sequence[Options], seconds: float) -> list[Options]:
     """The entries (their options, SPAN among them) that hold at a moment, in their order.
 
     Of those with a span, the one whose span (its end left out) holds the moment; where several do, the one that began

@@ -42,7 +42,7 @@ class Window:
         return self.opening + self.start - self.begin
 
 
-def turns(entries: Sequence[Mapping[str, Any]], moments: Sequence[float]) -> list[Turn]:
+def prompt_changes(entries: Sequence[Mapping[str, Any]], moments: Sequence[float]) -> list[Turn]:
     """Where the words of a clip change: at the first of its latent frames, whose `moments` are given, in each span."""
     cuts = {0: True}
     for entry in entries:

@@ -6,7 +6,6 @@ Safetensors and GGUF are read. Pickles are refused unopened: a pickle can run an
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from .quantised import BLOCK, Quantised, Scaled
+from .errors import CheckpointError
+from .gguf import GGUFTensors
 
 # Where ComfyUI's all-in-one files keep their text encoder.
 T5_PREFIX = "text_encoders.t5xxl.transformer."
@@ -25,10 +25,6 @@ SHARING_NETWORK, SHARED_VAE = "diffusion_transformer_", "causal_video_vae"
 
 WHOLE_NUMBERS = ("U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64")
 """Types of safetensors that no weight has as it is."""
-
-
-class CheckpointError(ValueError):
-    """A model file or folder that cannot be used; the message says what was found, what was expected, what to do."""
 
 
 @dataclass(frozen=True)
@@ -122,39 +118,6 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """All tensors of a file, memory-mapped, and what its metadata says."""
     with _opened(path) as tensors:
         return {key: tensors.get_tensor(key) for key in tensors.keys()}, tensors.metadata() or {}
-
-
-def with_scales(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights of a "scaled fp8" file with their scales (`x.scale_weight` or `x.weight_scale`), as Quantised.
-
-    Plain fp8 files have no scales and stay as they are. Text encoders keep theirs: ComfyUI's own loader reads them.
-    Raises CheckpointError for another kind of quantised file.
-    """
-    for key in [key for key in state if key.endswith((".scale_weight", ".weight_scale"))]:
-        scale, name = state.pop(key), key.rsplit(".", 1)[0] + ".weight"
-        if name in state:  # else the weights do not fit, which is said later
-            state[name] = _scaled(state[name], scale, name)
-    unused = (".scale_input", ".input_scale", ".comfy_quant")
-    return {key: weight for key, weight in state.items() if not key.endswith(unused) and key != "scaled_fp8"}
-
-
-def _scaled(weight: torch.Tensor, scale: torch.Tensor, name: str) -> torch.Tensor:
-    """Scales of rows, or of a matrix whose rows do not divide into blocks when it is patched, become part of it."""
-    if weight.dtype not in (torch.float8_e4m3fn, torch.float8_e5m2) or scale.numel() not in (1, len(weight)):
-        raise CheckpointError(
-            f"{name} is stored as {weight.dtype} with {scale.numel()} scales, which cannot be read here. Download the "
-            "model in 16 bits, as fp8, as fp8 with a scale for each matrix, or as GGUF."
-        )
-    if weight.ndim == 2 and scale.numel() == 1 and weight.shape[1] % BLOCK == 0:
-        return Quantised.of(weight, Scaled(scale.item()))
-    return (weight.float() * scale.float().reshape(-1, *[1] * (weight.ndim - 1))).to(torch.bfloat16)
-
-
-def dequantised(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Numbers alone: the weights of a file, multiplied with the scales that it has."""
-    return {
-        key: weight.numbers() if isinstance(weight, Quantised) else weight for key, weight in with_scales(state).items()
-    }
 
 
 def _open_file(path: Path) -> Checkpoint:
@@ -296,8 +259,6 @@ def _opened(path: Path) -> Any:
     with path.open("rb") as file:
         head = file.read(10)
     if head[:4] == b"GGUF":
-        from .gguf import GGUFTensors
-
         return GGUFTensors(path)
     if head[8:9] == b"{":  # asked before the next: a header's length can begin with a pickle's first byte
         wrong = None
@@ -316,21 +277,3 @@ def _opened(path: Path) -> Any:
         raise CheckpointError(
             f"{path.name} ({size:.1f} MB) is a damaged or incomplete safetensors file ({error}). Download it again."
         ) from error
-
-
-def exchange(one: torch.Tensor, other: torch.Tensor) -> None:
-    """Let two parts of a weight change places where they are.
-
-    Pages of a mapped file then become our own one by one, where putting the parts together anew would take their memory
-    a second time.
-    """
-    kept = one.clone()
-    one.copy_(other)
-    other.copy_(kept)
-
-
-def renamed(key: str, rules: tuple[tuple[str, str], ...]) -> str:
-    """A weight's name after every (pattern, replacement) in turn: from one published layout's names to another's."""
-    for pattern, replacement in rules:
-        key = re.sub(pattern, replacement, key)
-    return key

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from .checkpoint import CheckpointError, renamed
+from .errors import CheckpointError
+from .key_names import renamed
 from .quantised import Quantised
 
 # llama.cpp's names of a T5 encoder -> those of transformers.

@@ -12,7 +12,8 @@ from atelier.models import bridge
 from atelier.models.families.cogvideox import family as cogvideox
 from atelier.models.loading import load
 from atelier.models.timeline import placing
-from atelier.models.weights.checkpoint import CheckpointError, open_checkpoint
+from atelier.models.weights.checkpoint import open_checkpoint
+from atelier.models.weights.errors import CheckpointError
 from benchmarks.layout import in_sat_layout
 from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
 from reference import PROMPT, relative
@@ -172,7 +173,7 @@ def test_inpainting_network_sees_what_its_authors_pipeline_shows_it(inpainting, 
     holes = mask[:, :, at].repeat_interleave(8, 3).repeat_interleave(8, 4)
     theirs = published(inpainting.vae.first_stage_model.autoencoder.vae, video, holes)
     assert all(relative(one[:, 16:], theirs.expand(len(one), -1, -1, -1, -1)) <= 1e-5 for one in seen)
-    alone = inpainting.model.model.variant.knowns.channels(latents, mask)
+    alone = inpainting.model.model.variant.known_frames.channels(latents, mask)
     assert relative(alone[:, 1:], theirs[:, 1:]) > 0.05
 
 

@@ -15,7 +15,7 @@ from atelier.models import bridge
 from atelier.models.contract.vocabulary import Vocabulary, completed
 from atelier.models.library import folders
 from atelier.models.loading import load
-from atelier.models.weights.checkpoint import CheckpointError
+from atelier.models.weights.errors import CheckpointError
 from atelier.prompts import english, text_model
 from atelier.prompts.expand import AUTOMATIC, RULES, chosen, expand, expanders
 from atelier.prompts.rules import by_rules

@@ -7,7 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from atelier.models.contract.family import Grid, Recipe, denoise_for, sigmas_for
+from atelier.models.contract.family import Recipe
+from atelier.models.contract.grid import Grid
+from atelier.models.contract.schedule import denoise_for, sigmas_for
 
 LTX = Grid(channels=128, temporal=8, spatial=32)
 

@@ -17,7 +17,7 @@ from atelier.models.families.mochi import family as mochi
 from atelier.models.loading import load
 from atelier.models.loading.lora import add_lora
 from atelier.models.weights import checkpoint as files
-from atelier.models.weights.checkpoint import CheckpointError
+from atelier.models.weights.errors import CheckpointError
 from atelier.models.weights.gguf import Blocks
 from atelier.models.weights.quantised import EightBits, Quantised, in_eight_bits
 from benchmarks.layout import genmo_network

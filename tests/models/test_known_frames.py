@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from atelier.models.contract.family import Grid
-from atelier.models.contract.known_frames import Concatenated, Knowns, PerToken
+from atelier.models.contract.grid import Grid
+from atelier.models.contract.known_frames import KnownFrames
+from atelier.models.families.cogvideox.known_frames import Concatenated
+from atelier.models.families.ltx_video.known_frames import PerToken
 from atelier.models.timeline.latent import mask_of
 from atelier.models.timeline.placing import clip_for, keyframes, place, start_of
 
@@ -80,7 +82,7 @@ def test_network_is_told_time_zero_where_content_is_known():
     mask[:, :, 0], mask[:, :, 1] = 0.0, 0.5
     times = PerToken().timestep(torch.tensor([800.0]), mask).view(5, 12)
     assert times[0].eq(0).all() and times[1].eq(400).all() and times[2:].eq(800).all()
-    assert Knowns().timestep(torch.tensor([800.0]), mask).tolist() == [800.0]
+    assert KnownFrames().timestep(torch.tensor([800.0]), mask).tolist() == [800.0]
 
 
 def test_first_frame_goes_beside_the_clip_and_the_rest_is_enforced():
@@ -92,7 +94,7 @@ def test_first_frame_goes_beside_the_clip_and_the_rest_is_enforced():
     assert Concatenated().channels(known, None).eq(0).all()
     mask[:, :, 4] = 1.0
     assert Concatenated().enforced(mask) is None and Concatenated().enforced(None) is None
-    assert Knowns().enforced(mask) is mask and Knowns().channels(known, mask) is None
+    assert KnownFrames().enforced(mask) is mask and KnownFrames().channels(known, mask) is None
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from atelier.models import bridge
 from atelier.models.families.ltx_video import family as ltx_video
 from atelier.models.loading import load as checkpoint
 from atelier.models.loading.lora import add_lora, modules_of
-from atelier.models.weights.checkpoint import CheckpointError
+from atelier.models.weights.errors import CheckpointError
 from benchmarks.layout import in_sat_layout
 from reference import relative
 from safetensors.torch import save_file

@@ -10,7 +10,9 @@ import torch
 from atelier.models import bridge
 from atelier.models.families.ltx_video import family as ltx_video
 from atelier.models.loading import load
-from atelier.models.weights.checkpoint import CheckpointError, Component, dequantised, open_checkpoint
+from atelier.models.weights.checkpoint import Component, open_checkpoint
+from atelier.models.weights.errors import CheckpointError
+from atelier.models.weights.scaled_fp8 import dequantised
 from diffusers import AutoencoderKLLTXVideo, LTXVideoTransformer3DModel
 from safetensors.torch import load_file, save_file
 

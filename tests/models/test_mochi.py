@@ -11,7 +11,8 @@ from atelier.models import bridge
 from atelier.models.families.mochi import family as mochi
 from atelier.models.loading import load
 from atelier.models.timeline import placing
-from atelier.models.weights.checkpoint import CheckpointError, Component, open_checkpoint, open_component
+from atelier.models.weights.checkpoint import Component, open_checkpoint, open_component
+from atelier.models.weights.errors import CheckpointError
 from benchmarks.layout import genmo_network
 from diffusers import AutoencoderKLMochi, MochiTransformer3DModel
 from diffusers.loaders.single_file_utils import convert_mochi_transformer_checkpoint_to_diffusers

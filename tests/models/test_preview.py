@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 
 import torch
-from atelier.models.contract.colours import LONGEST_INTERVAL, Colours, Player, false_colours, pictures
+from atelier.models.bridge.wrappers.previews import LONGEST_INTERVAL, Player, pictures
+from atelier.models.contract.colours import Colours, false_colours
 
 
 def test_pictures_are_the_given_combination_of_channels():

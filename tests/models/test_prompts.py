@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from atelier.models.contract.family import Grid
-from atelier.models.timeline.spans import SPAN, holding
+from atelier.models.contract.grid import Grid
+from atelier.models.timeline.spans import SPAN, active_at
 
 
 def entry(name: str, *span: float) -> dict:
@@ -18,14 +18,14 @@ def entry(name: str, *span: float) -> dict:
 def test_one_span_at_a_time(seconds, expected):
     """Where spans overlap the later one, in a gap and behind the end the nearest."""
     entries = [entry("c", 1.5, 3.0), entry("a", 0.0, 1.0), entry("b", 1.0, 2.0), entry("d", 4.0, 5.0)]
-    assert [found["name"] for found in holding(entries, seconds)] == [expected]
+    assert [found["name"] for found in active_at(entries, seconds)] == [expected]
 
 
 def test_without_a_span_for_the_whole_clip():
     entries = [entry("always"), entry("a", 0.0, 1.0), entry("also a", 0.0, 1.0)]
-    assert [found["name"] for found in holding(entries, 0.5)] == ["always", "a", "also a"]
-    assert [found["name"] for found in holding(entries, 2.0)] == ["always"]
-    assert holding([], 1.0) == []
+    assert [found["name"] for found in active_at(entries, 0.5)] == ["always", "a", "also a"]
+    assert [found["name"] for found in active_at(entries, 2.0)] == ["always"]
+    assert active_at([], 1.0) == []
 
 
 def test_the_moment_of_a_latent_frame():

@@ -12,7 +12,8 @@ from atelier.models import bridge
 from atelier.models.families.ltx_video import family as ltx_video
 from atelier.models.loading import load
 from atelier.models.loading.lora import add_lora
-from atelier.models.weights.checkpoint import CheckpointError, dequantised
+from atelier.models.weights.errors import CheckpointError
+from atelier.models.weights.scaled_fp8 import dequantised
 from quantised import NETWORKS, kept, loaded, numbers
 from reference import relative
 from safetensors.torch import load_file, save_file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from atelier.editing import changes
-from atelier.models.contract.family import Grid
+from atelier.models.contract.grid import Grid
 from atelier.models.timeline.latent import length
 
 GRID, GROUPED = Grid(channels=2, temporal=4, spatial=8), Grid(channels=2, temporal=4, spatial=8, group=2)

@@ -8,13 +8,13 @@ import pytest
 import torch
 from atelier.editing import changes as shots
 from atelier.models import bridge
-from atelier.models.contract.family import Grid
+from atelier.models.contract.grid import Grid
 from atelier.models.library import folders
 from atelier.models.loading import load as checkpoint
 from atelier.models.timeline import placing
 from atelier.models.timeline.latent import CUTS
 from atelier.models.timeline.spans import CUT, SPAN
-from atelier.models.timeline.windows import Turn, Window, turns, windows
+from atelier.models.timeline.windows import Turn, Window, prompt_changes, windows
 from benchmarks.allocated import Allocated
 
 START = [Turn(0, True)]
@@ -30,8 +30,8 @@ def plan(count: int, *changes: Turn, known: tuple[int, ...] = (), longest: int =
 def test_words_change_with_the_first_latent_frame_in_their_span():
     moments = [0.1, 0.5, 1.0, 1.5]
     entries = [{SPAN: (0.0, 0.4)}, {SPAN: (0.4, 1.0)}, {SPAN: (1.0, 9.0), CUT: True}, {SPAN: (5.0, 9.0)}, {}]
-    assert turns(entries, moments) == [Turn(0, True), Turn(1, False), Turn(2, True)]
-    assert turns([{}], moments) == START
+    assert prompt_changes(entries, moments) == [Turn(0, True), Turn(1, False), Turn(2, True)]
+    assert prompt_changes([{}], moments) == START
 
 
 def test_a_clip_that_fits_is_one_window():

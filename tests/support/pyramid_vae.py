@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from atelier.models.families.pyramid_flow.causal_vae import CausalVideoVAE
 from atelier.models.streaming import passes
-from atelier.models.streaming.passes import Pass, pieces, run
+from atelier.models.streaming.passes import CodingPass, pieces, run
 
 
 class Cut(passes.Cut):
@@ -30,5 +30,5 @@ def decode(vae: CausalVideoVAE, latents: torch.Tensor, window: int = 0, tile: in
 def coded(start, x: torch.Tensor, window: int, tile: int | None, tile_out: int | None) -> torch.Tensor:
     lengths = pieces(window + 1, window, x.shape[2]) if window else [x.shape[2]]
     cut = Cut(tuple(x.shape[3:]), tile, tile_out)
-    made = run(lambda: Pass(lengths, start()), x.split(lengths, dim=2), cut, tick=lambda share: None, folder=None)
+    made = run(lambda: CodingPass(lengths, start()), x.split(lengths, dim=2), cut, tick=lambda share: None, folder=None)
     return torch.cat(list(made), dim=2)

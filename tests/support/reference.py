@@ -19,7 +19,7 @@ import tiny_cogvideox
 import tiny_mochi
 import torch
 from atelier.models import bridge
-from atelier.models.contract.family import sigmas_for
+from atelier.models.contract.schedule import sigmas_for
 from atelier.models.families.cogvideox import family as cogvideox
 from atelier.models.families.ltx_video import family as ltx_video
 from atelier.models.loading import load as checkpoint

@@ -61,7 +61,7 @@ def in_sat_layout(state: State) -> State:
 def in_genmo_layout(state: State, names: Iterable[str]) -> State:
     """Mochi 1's weights under diffusers' names -> under `names`, the original ones of a network of that depth."""
     from atelier.models.families.mochi import family as mochi
-    from atelier.models.weights.checkpoint import renamed
+    from atelier.models.weights.key_names import renamed
 
     made = {}
     for name in names:

@@ -11,7 +11,7 @@ import torch
 
 
 @dataclass(frozen=True)
-class Run:
+class SamplerRun:
     """A sampler's run over a latent [B, C, T, H, W], before the model is loaded (OUTER_SAMPLE).
 
     mask: 1 where it is sampled. callback(step, denoised, x, steps) is called after each step.
@@ -46,7 +46,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Steps:
+class SamplerSteps:
     """The steps of a run, when its model is loaded (SAMPLER_SAMPLE)."""
 
     rest: Callable
@@ -66,21 +66,21 @@ class Steps:
         return self.rest(*given, *steps.others)
 
 
-def around_run(wrapper: Callable[[Run], torch.Tensor]) -> Callable[..., torch.Tensor]:
+def around_run(wrapper: Callable[[SamplerRun], torch.Tensor]) -> Callable[..., torch.Tensor]:
     """A wrapper of a Run as ComfyUI calls it."""
 
     @functools.wraps(wrapper)
     def called(rest: Callable, *given: Any, **options: Any) -> torch.Tensor:
-        return wrapper(Run(rest, *given, options=options))
+        return wrapper(SamplerRun(rest, *given, options=options))
 
     return called
 
 
-def around_steps(wrapper: Callable[[Steps], torch.Tensor]) -> Callable[..., torch.Tensor]:
+def around_steps(wrapper: Callable[[SamplerSteps], torch.Tensor]) -> Callable[..., torch.Tensor]:
     """A wrapper of Steps as ComfyUI calls it."""
 
     @functools.wraps(wrapper)
     def called(rest: Callable, *given: Any) -> torch.Tensor:
-        return wrapper(Steps(rest, *given[:7], others=given[7:]))
+        return wrapper(SamplerSteps(rest, *given[:7], others=given[7:]))
 
     return called

@@ -12,13 +12,13 @@ import torch
 
 from ...contract.family import Variant
 from ...timeline.latent import mask_of
-from ...timeline.spans import holding
+from ...timeline.spans import active_at
 from ..video_model import IN_ONE_GO, VideoModel
-from .calls import Run, Steps, around_run, around_steps
+from .calls import SamplerRun, SamplerSteps, around_run, around_steps
 
 
 @around_run
-def with_clip_in_one_go(run: Run) -> torch.Tensor:
+def with_clip_in_one_go(run: SamplerRun) -> torch.Tensor:
     """Sample with what is known of the clip encoded in one go, for networks that see it so: made once, before steps."""
     make, guider = run.guider.model_patcher.get_attachment(IN_ONE_GO), run.guider
     if make is not None and run.mask is not None and run.noise.ndim == 5:
@@ -30,7 +30,7 @@ def with_clip_in_one_go(run: Run) -> torch.Tensor:
 
 
 @around_run
-def with_whole_tokens(run: Run) -> torch.Tensor:
+def with_whole_tokens(run: SamplerRun) -> torch.Tensor:
     """Sample with latent frames added in front, where the network's tokens span several and they do not come out even.
 
     As the reference pipeline does: known content begins with its first frame again, and what was made there is dropped.
@@ -71,11 +71,11 @@ def noise_in_front(noise: torch.Tensor, frames: int, seed: int | None) -> torch.
 
 
 @around_steps
-def with_enforced_mask(steps: Steps) -> torch.Tensor:
+def with_enforced_mask(steps: SamplerSteps) -> torch.Tensor:
     """Run a sampler with only the part of the mask that it has to keep: some networks keep known frames themselves."""
     model, latent = steps.guider.inner_model, steps.latent
     _check_sampling(model)
-    mask = model.variant.knowns.enforced(steps.mask)
+    mask = model.variant.known_frames.enforced(steps.mask)
     if model.family.levels and steps.sigmas[0] >= model.model_sampling.sigma_max:
         # This sigma stands for an infinite one: pure noise has no trace of the latent it replaces.
         latent = torch.zeros_like(latent) if mask is None else latent * (mask < 1)
@@ -94,7 +94,7 @@ def _check_sampling(model: VideoModel) -> None:
 
 
 @around_steps
-def with_own_sampler(steps: Steps) -> torch.Tensor:
+def with_own_sampler(steps: SamplerSteps) -> torch.Tensor:
     """Run the family's sampler instead of the chosen one, where it has its own: of the sigmas, their number counts."""
     guider, noise, extra_args = steps.guider, steps.noise, steps.extra_args
     family, variant = guider.inner_model.family, guider.inner_model.variant
@@ -155,7 +155,7 @@ def _check_own_sampling(guider: Any, sigmas: torch.Tensor, options: dict[str, An
 
 def _at_frame(entries: list[dict[str, Any]], variant: Variant, frame: int) -> list[dict[str, Any]]:
     """Of ComfyUI's conditioning, the entries that hold when a latent frame is seen."""
-    return holding(entries, variant.grid.moment(frame, conditioned_frame_rate(entries, variant)))
+    return active_at(entries, variant.grid.moment(frame, conditioned_frame_rate(entries, variant)))
 
 
 def conditioned_frame_rate(entries: list[dict[str, Any]], variant: Variant) -> float:

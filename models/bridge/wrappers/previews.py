@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Event, Thread
 
 import latent_preview
 import torch
@@ -13,13 +14,16 @@ from PIL import Image
 from protocol import BinaryEventTypes
 from server import PromptServer
 
-from ...contract.colours import Player, pictures
-from .calls import Run, around_run
+from ...contract.colours import Colours
+from .calls import SamplerRun, around_run
 from .known_frames import conditioned_frame_rate
+
+# A latent frame stands for several frames; where they are far apart the film runs faster than the clip will.
+LONGEST_INTERVAL = 0.25
 
 
 @around_run
-def with_preview(run: Run) -> torch.Tensor:
+def with_preview(run: SamplerRun) -> torch.Tensor:
     """Sample while the node plays what there is so far, where ComfyUI's own previews are on and somebody watches."""
     send, callback = _sender(), run.callback
     if send is None or callback is None:
@@ -57,3 +61,43 @@ def _sender() -> Callable[[torch.Tensor], None] | None:
             server.send_sync(BinaryEventTypes.UNENCODED_PREVIEW_IMAGE, image, client)
 
     return send
+
+
+def pictures(latents: torch.Tensor, colours: Colours) -> torch.Tensor:
+    """The first clip of latents [B, C, T, h, w] in colour: uint8 [T, h, w, 3], in main memory."""
+    factors, bias = (torch.tensor(numbers).to(latents) for numbers in (colours.factors, colours.bias))
+    coloured = torch.nn.functional.linear(latents[0].movedim(0, -1), factors.T, bias)
+    return ((coloured + 1) / 2).clamp(0, 1).mul(255).to("cpu", torch.uint8)
+
+
+class Player:
+    """Plays the newest version of a clip over and over, until it is closed, in a thread of its own.
+
+    show(picture): called for one frame [h, w, 3] after the other, every `interval` seconds. A single frame is not
+    played. `index` is the frame shown now.
+    """
+
+    def __init__(self, show: Callable[[torch.Tensor], None], interval: float) -> None:
+        self.show, self.interval, self.index = show, min(interval, LONGEST_INTERVAL), 0
+        self.clip: torch.Tensor | None = None
+        self._closed = Event()
+        self._thread = Thread(target=self._run, name="Atelier preview", daemon=True)
+
+    def play(self, clip: torch.Tensor) -> None:
+        """From now on show this clip, uint8 [T, h, w, 3], from the frame that is due."""
+        self.clip = clip
+
+    def _run(self) -> None:
+        while not self._closed.wait(self.interval):
+            clip = self.clip
+            if clip is not None and len(clip) > 1:
+                self.index = (self.index + 1) % len(clip)
+                self.show(clip[self.index])
+
+    def __enter__(self) -> Player:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._closed.set()
+        self._thread.join()

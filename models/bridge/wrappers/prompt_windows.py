@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from ...timeline.latent import mask_of
-from ...timeline.spans import SPAN, holding
-from ...timeline.windows import Window, turns, windows
+from ...timeline.spans import SPAN, active_at
+from ...timeline.windows import Window, prompt_changes, windows
 from ..video_model import CONTROL, VideoModel
-from .calls import Run, around_run
+from .calls import SamplerRun, around_run
 from .known_frames import conditioned_frame_rate, noise_in_front
 
 CONTEXT = 1.0
@@ -24,7 +24,7 @@ Entries = list[dict[str, Any]]
 
 
 @around_run
-def with_windows(run: Run) -> torch.Tensor:
+def with_windows(run: SamplerRun) -> torch.Tensor:
     """Sample a clip whose prompts have spans in windows: each is a shot in which the finished frames are known.
 
     Where no prompt has a span, the clip is sampled whole.
@@ -64,7 +64,7 @@ def _plan(model: VideoModel, entries: Entries, rate: float, holes: torch.Tensor,
     whole = Window(0, 0, count, count)
     if not finishes:
         return [whole]
-    changes = turns(entries, [grid.moment(frame, rate) for frame in range(count)])
+    changes = prompt_changes(entries, [grid.moment(frame, rate) for frame in range(count)])
     if model.family.sample is not None:
         changes = [turn for turn in changes if turn.cut]
     longest = grid.latent_shape(recipe.width, recipe.height, recipe.frames)[2]
@@ -87,7 +87,7 @@ def _held(group: Entries, model: VideoModel, rate: float, window: Window) -> Ent
     each frame: there, spans count from the first one that the network sees.
     """
     grid, kept = model.variant.grid, []
-    held = [holding(group, grid.moment(frame, rate)) for frame in range(window.start, window.end)]
+    held = [active_at(group, grid.moment(frame, rate)) for frame in range(window.start, window.end)]
     for entry in group:
         row = [float(any(entry is one for one in here)) for here in held]
         if not any(row):

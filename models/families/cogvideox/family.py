@@ -20,10 +20,15 @@ from diffusers import AutoencoderKLCogVideoX, CogVideoXDDIMScheduler, CogVideoXT
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
 
 from ...bridge import call_network, load_weights, without_weights
-from ...contract.family import Family, Grid, Recipe, Shape, State, Text, Variant
-from ...contract.known_frames import Concatenated, Controlled, Inpainted, Knowns
-from ...streaming.passes import Pass, pieces
-from ...weights.checkpoint import Checkpoint, CheckpointError, Component, dequantised, exchange, renamed
+from ...contract.family import Family, Recipe, Text, Variant
+from ...contract.grid import Grid, Shape, State
+from ...contract.known_frames import KnownFrames
+from ...streaming.passes import CodingPass, pieces
+from ...weights.checkpoint import Checkpoint, Component
+from ...weights.errors import CheckpointError
+from ...weights.key_names import exchange, renamed
+from ...weights.scaled_fp8 import dequantised
+from .known_frames import Concatenated, Controlled, Inpainted
 
 # The autoencoder doubles the frame rate twice and tells a clip's first frame by an odd count: clips of 8n + 1 frames.
 GRID = Grid(channels=16, temporal=4, spatial=8, group=2, patch=(1, 2))
@@ -256,7 +261,7 @@ def _variant(checkpoint: Checkpoint, config: dict[str, Any]) -> Variant:
         text=replace(
             TEXT, tokens=config.get("max_text_seq_length", TEXT.tokens), channels=config.get("text_embed_dim", 4096)
         ),
-        knowns=_knowns(kind, later, SCALE_2B if small else SCALE_5B),
+        known_frames=_known_frames(kind, later, SCALE_2B if small else SCALE_5B),
         scheduler=scheduler,
         dtypes=("float16", "bfloat16", "float32") if small else ("bfloat16", "float32"),
     )
@@ -279,12 +284,12 @@ def _kind(checkpoint: Checkpoint, config: dict[str, Any], given: int, channels: 
     )
 
 
-def _knowns(kind: str, later: bool, scale: float) -> Knowns:
+def _known_frames(kind: str, later: bool, scale: float) -> KnownFrames:
     if kind == "I2V":
         # 1.5 is given the image in the latent frame in front, before the clip's own first. Its authors divided that by
         # the scale which all other latents are multiplied with.
         return Concatenated(frames=2, scale=scale**-2) if later else Concatenated()
-    return {"": Knowns(), "InP": Inpainted(scale=scale), "Control": Controlled()}[kind]
+    return {"": KnownFrames(), "InP": Inpainted(scale=scale), "Control": Controlled()}[kind]
 
 
 # ------------------------------------------------------------------------------------------------ schedule
@@ -329,7 +334,7 @@ class CogVideoXAutoencoder(torch.nn.Module):
     def encode_values(self, frames: int) -> float:
         return 9530.0  # counted, too
 
-    def encoding(self, frames: int) -> Pass:
+    def encoding(self, frames: int) -> CodingPass:
         """Pixels -> mode of the posterior. Pieces as diffusers has them: eight frames, more in the first one."""
         size, cache = self.vae.num_sample_frames_batch_size, None
 
@@ -340,9 +345,9 @@ class CogVideoXAutoencoder(torch.nn.Module):
                 moments = self.vae.quant_conv(moments)
             return moments.chunk(2, dim=1)[0]
 
-        return Pass(pieces(size + frames % size, size, frames), step)
+        return CodingPass(pieces(size + frames % size, size, frames), step)
 
-    def decoding(self, frames: int) -> Pass:
+    def decoding(self, frames: int) -> CodingPass:
         """The decoder's latents -> pixels. Pieces as diffusers has them: two latent frames, three first if it is odd.
 
         An even number of latent frames has no first one for this decoder: it gets its first again in front.
@@ -359,7 +364,7 @@ class CogVideoXAutoencoder(torch.nn.Module):
             pixels, cache = self.vae.decoder(piece, conv_cache=cache)
             return pixels[:, :, self.grid.temporal :] if begins else pixels
 
-        return Pass(pieces(size + (0 if even else 1), size, frames), step)
+        return CodingPass(pieces(size + (0 if even else 1), size, frames), step)
 
     def normal(self, latents: torch.Tensor) -> torch.Tensor:
         return latents * self.vae.config.scaling_factor

@@ -15,10 +15,14 @@ import torch
 from diffusers import AutoencoderKLLTXVideo, FlowMatchEulerDiscreteScheduler, LTXVideoTransformer3DModel
 
 from ...bridge import call_network, load_weights, without_weights
-from ...contract.family import Family, Grid, Recipe, Shape, State, Text, Variant, shift_of_tokens
-from ...contract.known_frames import PerToken
-from ...streaming.passes import Pass, pieces
-from ...weights.checkpoint import Checkpoint, Component, dequantised, renamed
+from ...contract.family import Family, Recipe, Text, Variant
+from ...contract.grid import Grid, Shape, State
+from ...contract.schedule import shift_of_tokens
+from ...streaming.passes import CodingPass, pieces
+from ...weights.checkpoint import Checkpoint, Component
+from ...weights.key_names import renamed
+from ...weights.scaled_fp8 import dequantised
+from .known_frames import PerToken
 from .streamed_coder import LTXStream
 
 GRID = Grid(channels=128, temporal=8, spatial=32)
@@ -175,7 +179,7 @@ def _variant(checkpoint: Checkpoint, config: dict[str, Any]) -> Variant:
         recipe=recipe,
         network=config,
         text=Text(tokens=128, channels=config.get("caption_channels", 4096)),
-        knowns=PerToken(),
+        known_frames=PerToken(),
         scheduler=scheduler,
     )
 
@@ -235,16 +239,16 @@ class LTXVideoAutoencoder(torch.nn.Module):
     def encode_values(self, frames: int) -> float:
         return 1420.0  # counted, too
 
-    def encoding(self, frames: int) -> Pass:
+    def encoding(self, frames: int) -> CodingPass:
         """Pixels -> mode of the posterior."""
         stream, channels = LTXStream(), self.grid.channels
         size = PIECE * self.grid.temporal
-        return Pass(
+        return CodingPass(
             pieces(size + 1, size, frames),
             lambda piece, last: stream.encode(self.vae.encoder, piece, last)[:, :channels],
         )
 
-    def decoding(self, frames: int) -> Pass:
+    def decoding(self, frames: int) -> CodingPass:
         """The decoder's latents -> pixels."""
         stream = LTXStream()
 
@@ -253,7 +257,7 @@ class LTXVideoAutoencoder(torch.nn.Module):
             timestep = piece.new_full((len(piece),), DECODE_TIMESTEP) if conditioned else None
             return stream.decode(self.vae.decoder, piece, timestep, PIECE, last)
 
-        return Pass(pieces(PIECE, PIECE, frames), step)
+        return CodingPass(pieces(PIECE, PIECE, frames), step)
 
     def normal(self, latents: torch.Tensor) -> torch.Tensor:
         mean, std = self._statistics(latents)

@@ -16,10 +16,14 @@ from diffusers import AutoencoderKLMochi, MochiTransformer3DModel
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXCausalConv3d
 
 from ...bridge import call_network, load_weights, without_weights
-from ...contract.family import Family, Grid, Recipe, Shape, State, Text, Variant
-from ...contract.known_frames import Knowns
-from ...streaming.passes import Pass, pieces
-from ...weights.checkpoint import Checkpoint, CheckpointError, Component, dequantised, exchange, open_component, renamed
+from ...contract.family import Family, Recipe, Text, Variant
+from ...contract.grid import Grid, Shape, State
+from ...contract.known_frames import KnownFrames
+from ...streaming.passes import CodingPass, pieces
+from ...weights.checkpoint import Checkpoint, Component, open_component
+from ...weights.errors import CheckpointError
+from ...weights.key_names import exchange, renamed
+from ...weights.scaled_fp8 import dequantised
 
 GRID = Grid(channels=12, temporal=6, spatial=8, patch=(1, 2))
 RECIPE = Recipe(848, 480, 85, fps=30, steps=64, guidance=4.5)
@@ -161,7 +165,7 @@ def recognise(checkpoint: Checkpoint) -> Variant | None:
         recipe=RECIPE,
         network=config,
         text=replace(TEXT, channels=config.get("text_embed_dim", TEXT.channels)),
-        knowns=Knowns(),
+        known_frames=KnownFrames(),
         scheduler=SCHEDULER,
     )
 
@@ -235,7 +239,7 @@ class MochiAutoencoder(torch.nn.Module):
     def encode_values(self, frames: int) -> float:
         return 328.0 * min(frames, ENCODE_WINDOW[0])  # counted, too
 
-    def encoding(self, frames: int) -> Pass:
+    def encoding(self, frames: int) -> CodingPass:
         """Pixels -> mode of the posterior. In one piece up to 163 frames, then in pieces that overlap.
 
         What an attention over every earlier frame keeps of them is as much as the frames themselves take on their way
@@ -256,9 +260,9 @@ class MochiAutoencoder(torch.nn.Module):
             before = None if last else seen[:, :, -LOOK_BACK:].clone()  # a view would hold the whole piece
             return made[:, :, known:]
 
-        return Pass(pieces(*ENCODE_WINDOW, frames), step)
+        return CodingPass(pieces(*ENCODE_WINDOW, frames), step)
 
-    def decoding(self, frames: int) -> Pass:
+    def decoding(self, frames: int) -> CodingPass:
         """The decoder's latents -> pixels."""
         if self.vae.decoder is None:
             raise CheckpointError(
@@ -273,7 +277,7 @@ class MochiAutoencoder(torch.nn.Module):
             pixels, cache = self.vae.decoder(piece, conv_cache=cache)
             return pixels[:, :, self.grid.temporal - 1 :] if begins else pixels
 
-        return Pass(pieces(*DECODE_WINDOW, frames), step)
+        return CodingPass(pieces(*DECODE_WINDOW, frames), step)
 
     def normal(self, latents: torch.Tensor) -> torch.Tensor:
         mean, std = self._statistics(latents)

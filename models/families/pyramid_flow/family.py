@@ -17,10 +17,12 @@ import torch
 from diffusers.models.embeddings import get_2d_sincos_pos_embed
 
 from ...bridge import call_network, load_weights, without_weights
-from ...contract.family import Family, Grid, Recipe, Shape, State, Text, Variant
-from ...contract.known_frames import Knowns
-from ...streaming.passes import Pass, pieces
-from ...weights.checkpoint import Checkpoint, Component, dequantised
+from ...contract.family import Family, Recipe, Text, Variant
+from ...contract.grid import Grid, Shape, State
+from ...contract.known_frames import KnownFrames
+from ...streaming.passes import CodingPass, pieces
+from ...weights.checkpoint import Checkpoint, Component
+from ...weights.scaled_fp8 import dequantised
 from . import sampler
 from .causal_vae import STATISTICS, CausalVideoVAE, LatentStatistics, denormalised, normalised
 from .schedule import stage_sigmas
@@ -164,7 +166,7 @@ def recognise(kind: type, checkpoint: Checkpoint) -> Variant | None:
     name = f"Pyramid Flow {kind.label} {size}"
     told = checkpoint.recipe.get("frames")
     scheduler = {"trained_frames": GRID.latent_shape(8, 8, told)[2] if told else TRAINED_FRAMES[size]}
-    return Variant(name, GRID, RECIPES[size], config, text, Knowns(about=""), scheduler)
+    return Variant(name, GRID, RECIPES[size], config, text, KnownFrames(about=""), scheduler)
 
 
 def _network_config(shapes: dict[str, Shape]) -> dict[str, Any]:
@@ -201,14 +203,14 @@ class PyramidAutoencoder(torch.nn.Module):
     def encode_values(self, frames: int) -> float:
         return 15160.0  # counted, too
 
-    def encoding(self, frames: int) -> Pass:
+    def encoding(self, frames: int) -> CodingPass:
         """Pixels -> mean of the posterior."""
         step, (first, following) = self.vae.encoder_step(), ENCODE_WINDOW
-        return Pass(pieces(first, following, frames), lambda piece, last: step(piece, last).chunk(2, dim=1)[0])
+        return CodingPass(pieces(first, following, frames), lambda piece, last: step(piece, last).chunk(2, dim=1)[0])
 
-    def decoding(self, frames: int) -> Pass:
+    def decoding(self, frames: int) -> CodingPass:
         """Latents of the VAE's own -> pixels."""
-        return Pass(pieces(*DECODE_WINDOW, frames), self.vae.decoder_step())
+        return CodingPass(pieces(*DECODE_WINDOW, frames), self.vae.decoder_step())
 
     def normal(self, latents: torch.Tensor) -> torch.Tensor:
         return normalised(latents, self.statistics)

@@ -11,7 +11,8 @@ import tiny_pyramid
 import torch
 from atelier.models import bridge
 from atelier.models.loading import load
-from atelier.models.weights.checkpoint import CheckpointError, models_in, open_checkpoint
+from atelier.models.weights.checkpoint import models_in, open_checkpoint
+from atelier.models.weights.errors import CheckpointError
 
 KINDS = ["miniflux", "sd3"]
 

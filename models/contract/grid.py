@@ -1,0 +1,52 @@
+"""How pixels map to latents, and the names of shapes and weights that every room uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+Shape = tuple[int, ...]
+"""The shape of a tensor."""
+State = dict[str, torch.Tensor]
+"""Weights by name."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How pixels map to latents: `channels` latent channels, one latent frame per `temporal` frames after the first.
+
+    A clip of F frames, W x H pixels, has latents [channels, (F - 1) / temporal + 1, H / spatial, W / spatial]. The
+    autoencoder takes the latent frames after the first in groups of `group`. The network takes `patch` latent frames
+    and latent pixels (a side) as one token; that is no part of what an autoencoder is, so it is not compared.
+    """
+
+    channels: int
+    temporal: int
+    spatial: int
+    group: int = 1
+    patch: tuple[int, int] = field(default=(1, 1), compare=False)
+
+    def legal_frames(self, frames: float) -> int:
+        """The legal frame count nearest to `frames`; at least one."""
+        step = self.temporal * self.group
+        return max(0, round((frames - 1) / step)) * step + 1
+
+    def legal_side(self, pixels: float) -> int:
+        """The legal width or height nearest to `pixels`; at least one token."""
+        step = self.spatial * self.patch[1]
+        return max(1, round(pixels / step)) * step
+
+    def latent_shape(self, width: int, height: int, frames: int, batch: int = 1) -> Shape:
+        """Shape [B, C, T, H, W] of the latents of a clip whose size is legal."""
+        time = (frames - 1) // self.temporal + 1
+        return (batch, self.channels, time, height // self.spatial, width // self.spatial)
+
+    def frames(self, latent_frames: int) -> int:
+        """How many frames `latent_frames` decode to."""
+        return (latent_frames - 1) * self.temporal + 1
+
+    def moment(self, latent_frame: int, fps: float) -> float:
+        """The middle, in seconds, of the frames that the latent frame of this index decodes to."""
+        first, last = max(0, self.frames(latent_frame)), latent_frame * self.temporal
+        return (first + last + 1) / 2 / fps

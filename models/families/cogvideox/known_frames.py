@@ -1,0 +1,82 @@
+"""How known frames reach CogVideoX I2V and CogVideoX-Fun: as further channels beside the noisy latent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ...contract.known_frames import KnownFrames
+
+
+@dataclass(frozen=True)
+class Concatenated(KnownFrames):
+    """CogVideoX I2V: the first latent frame stands beside the noisy latent as further channels.
+
+    The network keeps that frame by itself, so the sampler does not enforce the first `frames` latent frames. It was not
+    trained on other known frames: those are re-noised. scale: what the given latents are multiplied with.
+    """
+
+    frames: int = 1
+    scale: float = 1.0
+    about: str = "trained with a known first frame: others are re-noised"
+
+    def channels(
+        self, latent: torch.Tensor, mask: torch.Tensor | None, clip: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The known first latent frame in [B, C, T, H, W], zeros elsewhere."""
+        given = torch.zeros_like(latent)
+        if mask is not None:
+            given[:, :, :1] = self.scale * ((1 - mask) * latent)[:, :, :1]
+        return given
+
+    def enforced(self, mask: torch.Tensor | None) -> torch.Tensor | None:
+        """The mask without the first frames; None where nothing else is known."""
+        if mask is None:
+            return None
+        rest = mask.clone()
+        rest[:, :, : self.frames] = 1.0
+        return None if rest.eq(1).all() else rest
+
+
+@dataclass(frozen=True)
+class Inpainted(KnownFrames):
+    """CogVideoX-Fun InP: beside the noisy clip stand a map of what is known and the clip with black holes.
+
+    The network keeps what is known by itself. scale: what the channel of where it is known is multiplied
+    with. Without the clip encoded in one go (no VAE was paired with the MODEL) it sees zeros in the holes.
+    """
+
+    in_one_go: bool = True
+    scale: float = 1.0
+    about: str = ""
+
+    def channels(
+        self, latent: torch.Tensor, mask: torch.Tensor | None, clip: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """[B, 1 + C, T, H, W]: what is known (scaled), then the clip. All zeros where nothing is known at all."""
+        holes = torch.ones_like(latent[:, :1]) if mask is None else mask[:, :1]
+        if holes.eq(1).all():
+            return torch.cat([torch.zeros_like(holes), torch.zeros_like(latent)], dim=1)
+        clip = (1 - holes) * latent if clip is None else clip.expand_as(latent)
+        return torch.cat([self.scale * (1 - holes), clip], dim=1)
+
+    def enforced(self, mask: torch.Tensor | None) -> torch.Tensor | None:
+        return None
+
+
+@dataclass(frozen=True)
+class Controlled(KnownFrames):
+    """CogVideoX-Fun Control and Pose: a whole clip stands beside the noisy one, and the network follows it.
+
+    It was not trained on known frames: they are re-noised.
+    """
+
+    controlled: bool = True
+    about: str = "trained to follow a control clip (Control Video):\nknown frames are re-noised"
+
+    def channels(
+        self, latent: torch.Tensor, mask: torch.Tensor | None, clip: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The control clip's latents; zeros where there is none."""
+        return torch.zeros_like(latent) if clip is None else clip.expand_as(latent)
