@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..models.library.folders import as_listed
 from ..models.loading.describe import describe
 from . import settings
-from .errors import ApiError
+from .errors import ApiError, words
 from .graphs import comfy_queue, marks
 from .settings import LocalModel
 
@@ -37,7 +39,12 @@ FEATURES: dict[str, tuple[str, str, str | None]] = {
 }
 """What can be asked for: which graph must listen to which field, and which of the model's abilities it takes."""
 
-_looked_at: set[str] = set()
+LOOK_LIMIT = 10.0
+"""Seconds that a request waits for a look at a model's files. A look that takes longer goes on."""
+_looks = ThreadPoolExecutor(2, "atelier-look")
+"""Threads of their own: files that take long, or for ever, leave those of ComfyUI alone."""
+_looking: dict[str, tuple[float, asyncio.Future]] = {}
+"""Looks that have begun and not ended, by choice: since when, and what they will say."""
 
 
 async def names() -> list[str]:
@@ -75,16 +82,28 @@ async def entry(name: str) -> Json:
 
 
 async def facts(choice: str) -> Json:
-    """What is known of a choice of Load Video Model; {"problem": why not} where its file cannot be used."""
+    """What is known of a choice of Load Video Model; {"problem": why not} where its file cannot be used.
+
+    With "reading" where that is not known yet. Each file is looked at once at a time, whoever asks for it.
+    """
+    since, look = _looking.get(choice) or _look(choice)
+    await asyncio.wait([look], timeout=max(0.0, since + LOOK_LIMIT - time.monotonic()))
+    if not look.done():
+        problem = f"Its files have been read for more than {LOOK_LIMIT:g} s without an end; ask again later."
+        return {"problem": problem, "reading": True}
     try:
-        if choice in _looked_at:  # what is remembered of it is told at once
-            return describe(choice)
-        known = await asyncio.to_thread(describe, choice)
-        _looked_at.add(choice)
-        return known
+        return look.result()
     except Exception as error:  # a stranger's file: whatever is wrong with it, the list of models goes on
         logging.info("Atelier: %s: %s", choice, error)
-        return {"problem": str(error) or type(error).__name__}
+        return {"problem": words(error)}
+
+
+def _look(choice: str) -> tuple[float, asyncio.Future]:
+    """Begin to look at a choice's files."""
+    look = asyncio.wrap_future(_looks.submit(describe, choice))
+    look.add_done_callback(lambda ended: (_looking.pop(choice, None), ended.exception()))
+    _looking[choice] = time.monotonic(), look
+    return _looking[choice]
 
 
 def _defaults(local: LocalModel, known: Json) -> Json:

@@ -1,10 +1,19 @@
-"""What went wrong, in the form that OpenAI's clients read: {"error": {"message", "type", "param", "code"}}."""
+"""What went wrong, in the form that OpenAI's clients read: {"error": {"message", "type", "param", "code"}}.
+
+An answer names no path of this machine and repeats nothing of the owner's files: `words` makes a sentence of an
+exception, `without_paths` is what every text goes through that other rooms or ComfyUI's nodes have written.
+"""
 
 from __future__ import annotations
 
 import errno
+import re
+from functools import cache
+from pathlib import Path
 
+import folder_paths
 from aiohttp import web
+from pydantic import ValidationError
 
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
@@ -18,7 +27,7 @@ class ApiError(Exception):
 
     def response(self) -> web.Response:
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
-        body = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        body = {"message": without_paths(self.message), "type": kind, "param": self.param, "code": self.code}
         return web.json_response({"error": body}, status=self.status)
 
 
@@ -37,3 +46,31 @@ def disk_full(error: OSError) -> ApiError | None:
     if error.errno not in _FULL:
         return None
     return ApiError(507, "disk_full", "The server's disk is full: delete videos or free some space, then try again.")
+
+
+def words(error: BaseException) -> str:
+    """What an exception says, without the values and paths that Python's and pydantic's own texts have in them."""
+    if isinstance(error, ValidationError):
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in found[:8])
+    reason = getattr(error, "strerror", None)  # of the system's errors and FFmpeg's
+    return without_paths(str(reason or error)) or type(error).__name__
+
+
+def without_paths(text: str) -> str:
+    """`text` with each absolute path cut down to the name at its end. The API's own addresses are none."""
+    return _paths().sub(lambda match: re.split(r"[/\\]", match[0].rstrip("/\\"))[-1], text)
+
+
+@cache
+def _paths() -> re.Pattern:
+    """Paths below the folders that this process works with, whose names may have spaces, and what looks like a path."""
+    kinds = (folder for folders, *_ in folder_paths.folder_names_and_paths.values() for folder in folders)
+    own = (folder_paths.base_path, folder_paths.models_dir, folder_paths.get_user_directory())
+    media = (folder_paths.get_output_directory(), folder_paths.get_input_directory(), folder_paths.get_temp_directory())
+    roots = {str(form) for root in (*own, *media, *kinds, Path.home()) for form in (Path(root), Path(root).resolve())}
+    known = "|".join(re.escape(root) for root in sorted(roots, key=len, reverse=True) if len(Path(root).parts) > 1)
+    name = r"[^\s'\"/\\:;,()<>\[\]]+"
+    return re.compile(
+        rf"(?<![\w/.:-])(?:(?:{known})(?![\w.-])(?:[/\\]{name})*|(?!/v1/|/atelier/)(?:/{name}){{2,}}|[A-Za-z]:(?:[/\\]{name})+)[/\\]?"
+    )

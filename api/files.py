@@ -15,7 +15,7 @@ from pathlib import Path
 import folder_paths
 
 from . import settings
-from .errors import bad
+from .errors import bad, words
 
 IMAGE, VIDEO = "image", "video"
 JOB, CHARACTER = "video_", "char_"
@@ -102,7 +102,7 @@ def _open_image(path: Path) -> None:
                 raise bad(f"The image has {image.width} x {image.height} pixels; up to {MAX_PIXELS} are taken.")
             image.load()
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise bad(f"The image cannot be read: {error}", code="invalid_image") from None
+        raise bad(f"The image cannot be read: {words(error)}", code="invalid_image") from None
 
 
 def probe(path: Path) -> Clip:
@@ -119,7 +119,8 @@ def probe(path: Path) -> Clip:
             frames = sum(packet.pts is not None for packet in container.demux(stream))
             return Clip(stream.width, stream.height, frames, float(stream.average_rate or 24))
     except (av.FFmpegError, IndexError, StopIteration, ValueError) as error:
-        raise bad(f"The video cannot be read: {error or 'it has no pictures'}", code="invalid_video") from None
+        reason = words(error) if str(error) else "it has no pictures"
+        raise bad(f"The video cannot be read: {reason}", code="invalid_video") from None
 
 
 def frames(path: Path, indices: list[int]) -> list:

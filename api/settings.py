@@ -8,7 +8,9 @@ import re
 from pathlib import Path
 
 import folder_paths
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
+
+from .errors import words
 
 DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 """The end of a dated model name: sora-2-2025-10-06 is sora-2."""
@@ -48,6 +50,8 @@ class Settings(BaseModel):
     api_key: str | None = Field(None, min_length=1, description="asked for as Authorization: Bearer")
     models: dict[str, LocalModel] = Field(default_factory=dict, description="name in the API -> local model")
     remote_images: bool = Field(False, description="whether image_url may be http(s)")
+    hosts: list[str] = Field(default_factory=list, description="names of this server beside its own, for browsers")
+    behind_proxy: bool = Field(False, description="believe X-Forwarded-Host and X-Forwarded-Proto")
     max_upload_mb: float = Field(512, gt=0)
     max_waiting: int = Field(1000, ge=1, description="jobs that may be waiting at once")
     quota_gb: float | None = Field(None, gt=0, description="finished videos, references and characters together")
@@ -86,7 +90,7 @@ def current() -> Settings:
         try:
             text = file.read_text(encoding="utf-8") if changed else "{}"
             _read = changed, Settings.model_validate(json.loads(text))
-        except (OSError, ValueError, ValidationError) as error:
-            raise SettingsError(f"{file} is not usable: {error}") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise SettingsError(f"api.json cannot be used: {words(error)}") from None
     key = os.environ.get("ATELIER_API_KEY")
     return _read[1].model_copy(update={"api_key": key}) if key else _read[1]

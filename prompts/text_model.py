@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ..models import bridge
+from ..models.weights import headers
 from ..models.weights.checkpoint import open_component
 from ..models.weights.errors import CheckpointError
 from .english import WORDS_PER_TOKEN
@@ -81,6 +82,8 @@ def _parameters(path: Path) -> int:
         if re.search(r"-\d{5}-of-\d{5}$", path.stem):
             raise CheckpointError(f"{path.name} is a part of a split GGUF file. Get the model in one file.")
         return _numbers(path)
+    if (config := path / "config.json").exists():
+        headers.check_json(config)
     found = sorted(path.glob("*.safetensors"))
     if not found:
         there = ", ".join(sorted(file.name for file in path.iterdir()))

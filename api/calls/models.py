@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 
 from .. import catalogue
@@ -9,7 +11,7 @@ from ..state import Api
 
 
 async def list_models(api: Api, request: web.Request) -> web.Response:
-    entries = [await catalogue.entry(name) for name in await catalogue.names()]
+    entries = await asyncio.gather(*map(catalogue.entry, await catalogue.names()))
     return web.json_response({"object": "list", "data": entries})
 
 

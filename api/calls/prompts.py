@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field
 from ...models.library.folders import as_listed, vocabulary
 from ...prompts.rules import by_rules
 from .. import catalogue
-from ..errors import ApiError, bad
+from ..errors import ApiError, bad, words
 from ..graphs import comfy_queue, marks
 from ..jobs import start
 from ..request import body, fields
@@ -68,7 +68,11 @@ async def _expansion(wanted: Wanted, seed: int, request: web.Request) -> dict[st
     if expander is None:
         raise bad(f"There is no expander '{wanted.expander[:100]}'; there are {', '.join(names)}.", "expander")
     choice = (await catalogue.local_model(wanted.model)).model
-    graph, rules = await marks.load("expand"), await asyncio.to_thread(_by_rules, wanted.prompt, seed, choice)
+    graph = await marks.load("expand")
+    try:
+        rules = await asyncio.to_thread(_by_rules, wanted.prompt, seed, choice)
+    except (OSError, ValueError) as error:  # of the model's recipe.json
+        raise ApiError(422, "model_unusable", words(error), "model") from None
     asked = expander
     if asked == AUTOMATIC and set(names) == {AUTOMATIC, rules["expander"]}:  # there is no text model
         asked = rules["expander"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 from aiohttp import web
 
@@ -11,6 +12,7 @@ from ...models.loading.load import identify
 from ...models.timeline.length import length_of
 from ...models.weights.checkpoint import open_checkpoint
 from ...models.weights.errors import CheckpointError
+from ..errors import words
 
 
 async def answer(request: web.Request) -> web.Response:
@@ -20,12 +22,14 @@ async def answer(request: web.Request) -> web.Response:
     """
     try:
         asked = {name: kind(request.query.get(name, 0)) for name, kind in NUMBERS.items()}
+        if not all(map(math.isfinite, asked.values())):
+            raise ValueError("a number is infinite, or none")
     except ValueError as error:
         return web.json_response({"error": f"{error}; expected numbers: {', '.join(NUMBERS)}"}, status=400)
     try:
         return web.json_response(await asyncio.to_thread(shot, request.query.get("model", ""), **asked))
     except (CheckpointError, OSError) as error:
-        return web.json_response({"error": str(error)}, status=404)
+        return web.json_response({"error": words(error)}, status=404)
 
 
 NUMBERS = {"seconds": float, "frames": int, "fps": float}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import settings
-from ..errors import ApiError
+from ..errors import ApiError, words
 from . import comfy_queue
 from .saved_graph import BYPASSED, MUTED, PRIMITIVE, GraphError, node_types, to_api, type_into
 
@@ -114,13 +114,13 @@ async def _checked(file: Path) -> Graph:
             if name := mark["input"] or mark["field"]:
                 type_into(copy.deepcopy(node), schemas.get(node["type"]), name, None)
     except GraphError as error:
-        raise ApiError(422, "unusable_graph", f"The graph {file.name} cannot be used: {error}") from None
+        raise ApiError(422, "unusable_graph", f"The graph {file.name} cannot be used: {words(error)}") from None
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ApiError(
             422,
             "unusable_graph",
-            f"The graph {file.name} cannot be read ({type(error).__name__}: {error}). Open it in ComfyUI's editor and "
-            "save it with Workflow > Save.",
+            f"The graph {file.name} cannot be read ({type(error).__name__}: {words(error)}). Open it in ComfyUI's "
+            "editor and save it with Workflow > Save.",
         ) from None
     return graph
 

@@ -12,6 +12,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from ..errors import words
 from ..settings import ContentCredentials
 from ..store import Row
 
@@ -45,22 +46,24 @@ def _signed(video: Path, into: Path, manifest: dict[str, Any], owner: ContentCre
         import c2pa
     except ImportError as error:
         raise CannotSign(
-            f"c2pa-python cannot be imported ({error}): pip install c2pa-python, restart ComfyUI."
+            f"c2pa-python cannot be imported ({words(error)}): pip install c2pa-python, restart ComfyUI."
         ) from None
-    chain, key = _read(owner.certificate), _read(owner.key)
+    chain, key = _read(owner.certificate, "certificate"), _read(owner.key, "key")
     try:
         about = c2pa.C2paSignerInfo(_algorithm(key), chain, key, owner.timestamp_url)
         with c2pa.Signer.from_info(about) as signer, c2pa.Builder(json.dumps(manifest)) as builder:
             builder.sign_file(video, into, signer)
     except (c2pa.C2paError, ValueError, TypeError, OSError) as error:
-        raise CannotSign(f"the certificate, its key or the time stamp cannot be used: {error}") from None
+        raise CannotSign(f"the certificate, its key or the time stamp cannot be used: {words(error)}") from None
 
 
-def _read(file: str) -> bytes:
+def _read(file: str, part: str) -> bytes:
     try:
         return Path(file).expanduser().read_bytes()
     except OSError as error:
-        raise CannotSign(f"{error}. Mend content_credentials in api.json.") from None
+        raise CannotSign(
+            f"the {part}'s file cannot be read ({words(error)}). Mend content_credentials in api.json."
+        ) from None
 
 
 def _algorithm(key: bytes) -> str:

@@ -107,6 +107,8 @@ async def _model_for(operation: str, shot: fields.Shot, media: Media, graph: mar
     if "model" not in graph.fields():
         return {}
     known = await catalogue.facts(local.model)
+    if "reading" in known:
+        raise ApiError(503, "model_not_read", known["problem"], "model")
     if "problem" in known:
         raise ApiError(422, "model_unusable", known["problem"], "model")
     needed = {

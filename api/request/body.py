@@ -18,7 +18,7 @@ from aiohttp import BodyPartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from .. import settings
-from ..errors import ApiError, bad
+from ..errors import ApiError, bad, words
 
 Fields = dict[str, Any]
 
@@ -63,7 +63,7 @@ async def read(request: web.Request, folder: Path, max_bytes: int) -> Body:
     except web.HTTPRequestEntityTooLarge:
         raise ApiError(413, "too_large", "The request is too large; send big files as multipart.") from None
     except (ValueError, RecursionError, HttpProcessingError) as error:
-        raise bad(f"The body cannot be read: {error}", code="invalid_body") from None
+        raise bad(f"The body cannot be read: {words(error)}", code="invalid_body") from None
     return body
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from ..errors import bad
+from ..errors import bad, without_paths
 from ..store import Row
 
 Json = dict[str, Any]
@@ -167,13 +167,13 @@ def video(row: Row, live: Json) -> Json:
         "size": made["size"],
         "seconds": made["seconds"],
         "remixed_from_video_id": row["source"],
-        "error": row["error"],
+        "error": row["error"] and {**row["error"], "message": without_paths(row["error"]["message"])},
         "operation": row["operation"],
         "queue_position": live["queue_position"],
         "step": live["step"],
         "steps": live["steps"],
         "started_at": _whole(row["started_at"]),
-        "warnings": row["warnings"],
+        "warnings": [without_paths(warning) for warning in row["warnings"]],
         **{name: value for name, value in made.items() if name not in ("size", "seconds")},
     }
 

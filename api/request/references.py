@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import files, settings
-from ..errors import bad, missing
+from ..errors import bad, missing, words
 from ..store import Store
 from . import remote
 from .body import Body
@@ -57,7 +57,7 @@ def _decoded(url: str, name: str) -> bytes:
     try:
         return base64.b64decode(content, validate=True)
     except binascii.Error as error:
-        raise bad(f"'{name}': the data URL is no base64: {error}", name) from None
+        raise bad(f"'{name}': the data URL is no base64: {words(error)}", name) from None
 
 
 def _written(content: bytes, folder: Path) -> tuple[Path, str]:

@@ -11,7 +11,7 @@ from aiohttp.abc import AbstractResolver
 from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
-from ..errors import bad
+from ..errors import bad, words
 
 TIMEOUT = aiohttp.ClientTimeout(total=60)
 
@@ -59,4 +59,4 @@ async def fetch(address: str, most: int) -> bytes:
                         raise ValueError(f"it is longer than {most} bytes")
                 return bytes(content)
     except (aiohttp.ClientError, asyncio.TimeoutError, ValueError, OSError) as error:
-        raise bad(f"image_url cannot be fetched: {error}", "image_url") from None
+        raise bad(f"image_url cannot be fetched: {words(error)}", "image_url") from None

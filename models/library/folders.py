@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,7 +9,8 @@ from pathlib import Path
 import folder_paths
 
 from ..contract.vocabulary import Vocabulary
-from ..weights import checkpoint
+from ..weights import checkpoint, headers
+from ..weights.errors import CheckpointError
 
 BUILT_IN = {  # what ships with the pack, by where it lies in models/
     "pocket (built in)": "pocket",
@@ -80,10 +80,16 @@ def model_path(choice: str) -> Path:
 
 
 def vocabulary(choice: str) -> Vocabulary | None:
-    """The few words that a choice of `model_choices` knows, where its recipe.json tells of them."""
+    """The few words that a choice of `model_choices` knows, where its recipe.json tells of them.
+
+    Raises CheckpointError where that cannot be used.
+    """
     if choice not in BUILT_IN and not choice.startswith("diffusers/"):
         return None  # a single file has no recipe.json
-    return Vocabulary.of(checkpoint.recipe(checkpoint.repository(model_path(choice))))
+    try:
+        return Vocabulary.of(checkpoint.recipe(checkpoint.repository(model_path(choice))))
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"The recipe.json of {choice} has a vocabulary that cannot be used: {error}.") from error
 
 
 def text_models() -> list[str]:
@@ -120,7 +126,7 @@ def _writers(root: Path) -> Iterator[Path]:
 def _writes(config: Path) -> bool:
     """Whether a config.json is of a text model. A damaged one may be: using it says what is wrong."""
     try:
-        classes = json.loads(config.read_text(encoding="utf-8")).get("architectures") or []
-    except (OSError, ValueError, AttributeError):
+        classes = headers.read_json(config).get("architectures") or []
+        return any(_WRITES.search(str(name)) for name in classes)
+    except (OSError, ValueError, AttributeError, TypeError):
         return True
-    return any(_WRITES.search(str(name)) for name in classes)

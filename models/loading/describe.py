@@ -10,24 +10,38 @@ import torch
 
 from ..contract.family import Family, Variant
 from ..library.folders import model_path
-from ..weights.checkpoint import open_checkpoint, weight_files
+from ..weights.checkpoint import open_checkpoint, repository, weight_files
 from .load import identify
 
 ONE_WAY = "makes frame after frame, each from those before it"
 
 
 def describe(choice: str) -> dict[str, Any]:
-    """What `about` says of a choice of Load Video Model; kept until a file of it changes.
+    """What `about` says of a choice of Load Video Model; kept, as what is wrong with it, until a file of it changes.
 
     Raises CheckpointError and OSError.
     """
     path = model_path(choice)
-    return _described(path, tuple(file.stat().st_mtime_ns for file in weight_files(path)))
+    stats = [file.stat() for file in _files(path)]
+    known = _described(path, tuple((one.st_mtime_ns, one.st_ctime_ns, one.st_size) for one in stats))
+    if isinstance(known, Exception):
+        raise known
+    return known
 
 
 @lru_cache(maxsize=1000)
-def _described(path: Path, changed: tuple[int, ...]) -> dict[str, Any]:
-    return about(path)
+def _described(path: Path, changed: tuple) -> dict[str, Any] | Exception:
+    try:
+        return about(path)
+    except (OSError, MemoryError):  # not of the file's making: it may be right the next time
+        raise
+    except Exception as error:  # a stranger's file
+        return error.with_traceback(None)
+
+
+def _files(path: Path) -> list[Path]:
+    """All files that `about` may read."""
+    return [*weight_files(path), *(sorted(repository(path).rglob("*.json")) if path.is_dir() else [])]
 
 
 def about(path: Path) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from ..weights.checkpoint import Checkpoint, Component, open_checkpoint, open_co
 from ..weights.errors import CheckpointError
 from ..weights.scaled_fp8 import with_scales
 
+MOST = 100_000
+"""Of what a recipe may recommend: pixels of a side, frames, steps."""
 CLIPS = {"clip_l": "CLIP-L", "clip_g": "CLIP-G"}
 
 
@@ -33,6 +35,13 @@ def identify(checkpoint: Checkpoint) -> tuple[Family, Variant]:
                 f"{checkpoint.path.name} looks like {family.name}, but has no {missing}: it is incomplete. Download it "
                 "again."
             ) from missing
+        except CheckpointError:
+            raise
+        except (AttributeError, IndexError, TypeError, ValueError, ArithmeticError) as error:
+            raise CheckpointError(
+                f"{checkpoint.path.name} has a config.json that cannot be true ({type(error).__name__}: {error}). "
+                "Download it again."
+            ) from error
         if variant is not None:
             return family, _as_told(variant, checkpoint.recipe)
     known = ", ".join(family.name for family in families())
@@ -46,16 +55,36 @@ def identify(checkpoint: Checkpoint) -> tuple[Family, Variant]:
 
 
 def _as_told(variant: Variant, recipe: dict[str, Any]) -> Variant:
-    """The variant as its folder's recipe.json has it, where there is one."""
-    own = {name: value for name, value in recipe.items() if name in variant.recipe.__dict__}
+    """The variant as its folder's recipe.json has it, where there is one. Raises CheckpointError."""
+    own = {name: _told(name, value, variant) for name, value in recipe.items() if name in variant.recipe.__dict__}
     colours = recipe.get("preview")
-    return replace(
-        variant,
-        name=recipe.get("name", variant.name),
-        recipe=replace(variant.recipe, **own),
-        colours=Colours(**colours) if colours else variant.colours,
-        vocabulary=Vocabulary.of(recipe),
-    )
+    try:
+        return replace(
+            variant,
+            name=str(recipe.get("name", variant.name)),
+            recipe=replace(variant.recipe, **own),
+            colours=Colours(**colours) if colours else variant.colours,
+            vocabulary=Vocabulary.of(recipe),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"The recipe.json of {variant.name} cannot be used: {error}.") from error
+
+
+def _told(name: str, value: Any, variant: Variant) -> Any:
+    """One of a recipe's entries, of the kind that the family's own has. Raises CheckpointError."""
+    usual = getattr(variant.recipe, name)
+    if isinstance(usual, str):
+        fits, expected = isinstance(value, str), "words"
+    else:
+        least = 0 if name == "guidance" else 1e-3
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        whole = isinstance(usual, float) or isinstance(value, int)
+        fits, expected = number and whole and least <= value <= MOST, f"a number from {least:g} to {MOST:g}"
+    if not fits:
+        raise CheckpointError(
+            f"The recipe.json of {variant.name} has '{name}': {str(value)[:40]}; expected {expected}."
+        )
+    return value
 
 
 def load_model(path: Path, weight_dtype: str = "default", disable_dynamic: bool = False) -> Any:

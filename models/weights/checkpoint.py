@@ -5,7 +5,6 @@ Safetensors and GGUF are read. Pickles are refused unopened: a pickle can run an
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from . import headers
 from .errors import CheckpointError
 from .gguf import GGUFTensors
 
@@ -133,7 +133,7 @@ def _open_file(path: Path) -> Checkpoint:
         network=Component("network", (path,), inside, prefix),
         vae=Component("VAE", (path,), vae, "vae.") if vae else None,
         text_encoder=Component("text encoder", (path,), t5, T5_PREFIX) if t5 else None,
-        metadata=_json(metadata["config"], f"the metadata of {path.name}") if "config" in metadata else {},
+        metadata=headers.parsed_json(metadata.get("config", "{}"), f"the metadata of {path.name}"),
     )
 
 
@@ -209,24 +209,16 @@ def _folder_component(root: Path, folder: str, name: str) -> Component | None:
     for file in files:
         shapes |= _shapes(file)
     for index in where.glob("*.safetensors.index.json"):
-        missing = set(_json_file(index).get("weight_map", {}).values()) - {f.name for f in where.iterdir()}
-        if missing:
-            raise CheckpointError(
-                f"{where} lacks {', '.join(sorted(missing))}, which {index.name} names. Download them."
-            )
+        weights = _json_file(index).get("weight_map")
+        named = {str(file) for file in weights.values()} if isinstance(weights, dict) else set()
+        if missing := sorted(named - {file.name for file in where.iterdir()}):
+            listed = ", ".join([*missing[:8], *(["..."] if missing[8:] else [])])
+            raise CheckpointError(f"{where} lacks {listed}, which {index.name} names. Download them.")
     return Component(name, files, shapes, config=_json_file(where / "config.json"), folder=where)
 
 
 def _json_file(path: Path) -> dict[str, Any]:
-    return _json(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else {}
-
-
-def _json(text: str, where: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{where} is not valid JSON ({error}). Download it again.") from error
-    return value if isinstance(value, dict) else {}
+    return headers.read_json(path) if path.exists() else {}
 
 
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -256,8 +248,7 @@ def _refuse_blocks(path: Path, dtypes: dict[str, str]) -> None:
 
 def _opened(path: Path) -> Any:
     """`safe_open` or the same for GGUF, with errors that tell what the file really is."""
-    with path.open("rb") as file:
-        head = file.read(10)
+    head = headers.check(path)
     if head[:4] == b"GGUF":
         return GGUFTensors(path)
     if head[8:9] == b"{":  # asked before the next: a header's length can begin with a pickle's first byte
