@@ -11,7 +11,7 @@ from aiohttp import web
 from .. import files, settings
 from ..errors import bad, missing
 from ..jobs import claims, start
-from ..request import fields, references
+from ..request import body, fields, references
 from ..state import Api
 from ..store import Row
 
@@ -20,7 +20,7 @@ async def create_character(api: Api, request: web.Request) -> web.Response:
     identity = start.new_id(files.CHARACTER)
     folder = files.character_folder(identity)
     async with claims.received(request, identity, api.store, api.runner) as sent:
-        named = fields.parsed(fields.Named, sent.fields)
+        named = await body.off_the_loop(fields.parsed, fields.Named, sent.fields)
         given = await references.resolve("video", named.video, sent, folder, api.store)
         if given is None:
             raise bad("'video' is missing: the character's clip or picture.", "video", "missing_required_parameter")

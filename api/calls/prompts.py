@@ -32,6 +32,8 @@ AUTOMATIC = "automatic"
 LIMIT = 300.0
 """Seconds for a text model, its loading and the wait for what already runs among them."""
 LOOK_EVERY = 0.1
+MAX_TEXTS = 1 << 20
+"""Bytes of a body: there are only words in it."""
 
 
 class Wanted(BaseModel):
@@ -45,7 +47,7 @@ class Wanted(BaseModel):
 
 async def expand_prompt(_: Any, request: web.Request) -> web.Response:
     with tempfile.TemporaryDirectory() as folder:  # of files that nobody asked for
-        sent = await body.read(request, Path(folder), 0)
+        sent = await body.read(request, Path(folder), 0, MAX_TEXTS)
     wanted = fields.parsed(Wanted, sent.fields)
     seed = secrets.randbelow(start.MAX_SEED) if wanted.seed is None else wanted.seed
     made = await _expansion(wanted, seed, request)

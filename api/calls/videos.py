@@ -15,7 +15,7 @@ from ..errors import ApiError, bad, missing
 from ..graphs import comfy_queue
 from ..jobs import claims, start
 from ..jobs.runner import prompt_id
-from ..request import fields
+from ..request import body, fields
 from ..state import Api
 from ..store import Row
 
@@ -43,7 +43,7 @@ async def remix(api: Api, request: web.Request) -> web.Response:
 async def _make(api: Api, request: web.Request, operation: str, **fixed: Any) -> web.Response:
     first = start.new_id(files.JOB)
     async with claims.received(request, first, api.store, api.runner) as sent:
-        shot = fields.shot(sent.fields | fixed)
+        shot = await body.off_the_loop(fields.shot, sent.fields | fixed)
         ids = [first, *(start.new_id(files.JOB) for _ in range(1, shot.n or 1))]
         try:
             rows = await start.start(operation, shot, sent, ids, api.store, api.runner)

@@ -29,6 +29,8 @@ SHOWN = (
 )
 """What is told about a job beside OpenAI's own keys."""
 
+MAX_UNKNOWN = 20
+"""Unknown fields that are named: every list of videos shows them again."""
 RECIPE = ("num_inference_steps", "guidance_scale")
 """What of it is the model's own where the request says nothing."""
 MAX_SEED = 2**31
@@ -165,8 +167,11 @@ def _unheard(shot: fields.Shot, media: Media, graph: marks.Graph) -> list[str]:
     said = {name for name in shot.model_fields_set if getattr(shot, name) not in (None, False)}
     said -= {"n", "characters", "input_reference", "model", *shot.unknown()}
     said |= {name for name in ("image", "last_frame") if getattr(media, name)}
+    unknown = [f"'{name[:100]}' is not known here." for name in shot.unknown()]
+    more = len(unknown) - MAX_UNKNOWN
     return [
-        *(f"'{name}' is not known here." for name in shot.unknown()),
+        *unknown[:MAX_UNKNOWN],
+        *([f"{more} more fields are not known here."] if more > 0 else []),
         *(f"'{name}' is not used by the graph {graph.file.stem}." for name in sorted(said - heard)),
         *(["Only the first character is used." for _ in (shot.characters or [])[1:]]),
     ]

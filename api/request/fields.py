@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from ...models.timeline import storyboard
 from ..errors import bad, without_paths
 from ..store import Row
+from . import json_text
+from .body import MAX_FIELDS
 
 Json = dict[str, Any]
 
@@ -30,8 +32,8 @@ def _object(value: Any) -> Any:
     """JSON in a form field."""
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
+            return json_text.parsed(value)
+        except ValueError:
             return value
     return value
 
@@ -59,6 +61,12 @@ class Card(BaseModel):
         """The card as the Storyboard node reads it."""
         time = f"{self.time:.3f}".rstrip("0").rstrip(".")
         return f"{time}s{' cut' if self.cut else ''}: {' '.join(self.prompt.split())}"
+
+
+Board = (
+    Annotated[str, Field(max_length=storyboard.MAX_TEXT)]
+    | Annotated[list[Card], Field(max_length=storyboard.MAX_CARDS)]
+)
 
 
 def _board(cards: str | list[Card] | None) -> str | None:
@@ -96,7 +104,7 @@ class Shot(BaseModel):
     )
     direction: str | None = Field(None, pattern="^(forward|backward)$", description="which end is extended")
     style: str | None = Field(None, max_length=300)
-    storyboard: Annotated[str | list[Card] | None, BeforeValidator(_object), AfterValidator(_board)] = Field(
+    storyboard: Annotated[Board | None, BeforeValidator(_object), AfterValidator(_board)] = Field(
         None, description="what is seen when: cards, or lines such as '1.5s: words'; the prompt comes before the first"
     )
 
@@ -113,6 +121,8 @@ def shot(fields: Json, kind: type[Shot] = Shot) -> Shot:
             raise bad(f"'{holder}' must be an object.", holder)
         flat |= inner or {}
     flat |= {name: value for name, value in fields.items() if name not in ("extra_params", "extra_body")}
+    if len(flat) > MAX_FIELDS:
+        raise bad(f"The request has {len(flat):,} fields; up to {MAX_FIELDS} are read.", code="invalid_body")
     named = {ALIASES.get(name, name): value for name, value in flat.items() if name in ALIASES}
     named |= {name: value for name, value in flat.items() if name not in ALIASES}
     return parsed(kind, named)
@@ -139,7 +149,7 @@ def parsed(kind: type[BaseModel], fields: Json) -> Any:
         return kind.model_validate({name: value for name, value in fields.items() if value is not None})
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        param = ".".join(map(str, first["loc"])) or None
+        param = ".".join(map(str, first["loc"]))[:200] or None
         code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
         raise bad(f"{param}: {first['msg']}", param, code) from None
 
