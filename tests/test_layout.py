@@ -156,3 +156,15 @@ def test_no_global_is_set_late_and_imported_by_name():
         if name in late
     ]
     assert found == []
+
+
+def test_no_circles():
+    """No file imports itself by way of others, late imports and those for type checkers included."""
+    files = {".".join(module_of(file)): file for file in product()}
+    below = {
+        name: {n if n in files else n.rpartition(".")[0] for _, n in imported(file)} & files.keys() - {name}
+        for name, file in files.items()
+    }
+    while ends := {name for name, targets in below.items() if not targets}:
+        below = {name: targets - ends for name, targets in below.items() if name not in ends}
+    assert below == {}
