@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from comfy_api.latest import io
 
-from ..editing import changes
+from ..editing import decoding
 from ..media import formats
 from ..models import bridge
 from ..models.timeline.latent import frame_rate_of
@@ -72,7 +72,7 @@ class DecodeVideo(io.ComfyNode):
         audio: dict | None = None,
     ) -> io.NodeOutput:
         video_used, images_used = cls._used()
-        chunks, kept = changes.frames(vae, latent), []
+        chunks, kept = decoding.frames(vae, latent), []
         if images_used and not video_used:
             return io.NodeOutput(None, torch.cat(list(chunks)))
         if images_used:

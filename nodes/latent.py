@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
+from ..editing.placing import place_images
 from ..models import bridge
 from ..models.timeline import placing
 from ..models.timeline.length import length_of
@@ -77,16 +78,6 @@ class EmptyVideoLatent(io.ComfyNode):
         return io.NodeOutput(bridge.empty_latent(grid.latent_shape(*size, batch=batch_size), rate))
 
 
-def put(vae, latent: dict, images: torch.Tensor, start: int, strength: float) -> tuple[dict, int]:
-    """The shot with images [N, H, W, 3] from latent frame `start` on, and the latent frame after them."""
-    grid = bridge.vae_grid(vae)
-    clip = images[placing.clip_for(len(images), start, grid)]
-    height, width = (side * grid.spatial for side in latent["samples"].shape[3:])
-    content = vae.encode(bridge.resized(clip, width, height))[:, :, min(start, 1) :]
-    end = min(start + content.shape[2], latent["samples"].shape[2])
-    return placing.place(latent, content, start, strength), end
-
-
 class PlaceFrames(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -142,7 +133,7 @@ class PlaceFrames(io.ComfyNode):
     ) -> io.NodeOutput:
         grid, time_frames = bridge.vae_grid(vae), latent["samples"].shape[2]
         start = placing.start_of(position, time, len(images), latent, grid)
-        placed, end = put(vae, latent, images, start, strength)
+        placed, end = place_images(vae, latent, images, start, strength)
         first, last, total = (grid.frames(start) + 1 if start else 1), grid.frames(end), grid.frames(time_frames)
         given = f"frame {first} of {total} is" if first == last else f"frames {first} to {last} of {total} are"
         show(cls, f"{given} given,\nthe rest is to be made")
@@ -185,7 +176,7 @@ class PlaceKeyframes(io.ComfyNode):
     def execute(cls, vae, latent: dict, images: torch.Tensor, times: str, strengths: str) -> io.NodeOutput:
         grid, given = bridge.vae_grid(vae), []
         for place, strength in placing.keyframes(times, strengths, len(images), latent, grid):
-            latent, _ = put(vae, latent, images[len(given)][None], place, strength)
+            latent, _ = place_images(vae, latent, images[len(given)][None], place, strength)
             given.append(grid.frames(place) + 1 if place else 1)
         total = grid.frames(latent["samples"].shape[2])
         listed = ", ".join(map(str, given))

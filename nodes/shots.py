@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..editing import changes
-from ..models import bridge
-from ..models.contract.grid import Grid
-from ..models.timeline.latent import LOOP, finished, frame_rate_of, length, mask_of
+from ..editing import changes, pieces, recut
+from ..models.bridge.vae import vae_grid
+from ..models.timeline.latent import frame_rate_of
 from .inputs import check
 from .notice import show
 
@@ -31,29 +30,11 @@ def vae_input() -> io.Vae.Input:
     return io.Vae.Input("vae", tooltip="The VAE of Load Video Model.")
 
 
-def opening(vae) -> changes.Opening:
-    return lambda samples, at: changes.opening_of(vae, samples, at)
-
-
-def shot_of(node: type[io.ComfyNode], clip: dict, vae, overlap: float, note: str = "") -> dict:
-    """The part of a clip with holes that is to be sampled; the node says what is to be made."""
-    grid = bridge.vae_grid(vae)
-    shot = changes.window(clip, context_of(overlap, clip, grid), grid, opening(vae))
-    holes = mask_of(clip).amax(dim=(0, 1, 3, 4)).nonzero().flatten().tolist()
-    frames, rate = length(clip, grid), frame_rate_of(clip)
-    made, unseen = "nothing is to be made", clip.get(LOOP, 0)
-    if holes:
-        first, last = (grid.frames(holes[0]) + 1 if holes[0] else 1), grid.frames(holes[-1] + 1)
-        made = f"frames {first - unseen} to {last - unseen} are to be made"
-    seen = grid.frames(shot["samples"].shape[2])
-    sight = f", the model sees {seen}" if seen < frames else ""
-    show(node, "\n".join(filter(None, [made, f"{frames} in all = {frames / rate:.2f} s{sight}", note])))
-    return shot
-
-
-def context_of(overlap: float, clip: dict, grid: Grid) -> int:
-    """Latent frames of an overlap in seconds; 0 means all."""
-    return changes.latent_frames(overlap, clip, grid) if overlap else clip["samples"].shape[2]
+def shown(node: type[io.ComfyNode], clip: dict, vae, overlap: float, note: str = "") -> io.NodeOutput:
+    """The part of a clip with holes that is to be sampled, as the node's output; the node says what is to be made."""
+    shot, summary = pieces.shot_of(clip, vae, overlap)
+    show(node, "\n".join(filter(None, [summary, note])))
+    return io.NodeOutput(shot)
 
 
 class ExtendShot(io.ComfyNode):
@@ -89,8 +70,8 @@ class ExtendShot(io.ComfyNode):
 
     @classmethod
     def execute(cls, vae, latent: dict, direction: str, seconds: float, overlap: float) -> io.NodeOutput:
-        count = changes.latent_frames(seconds, latent, bridge.vae_grid(vae))
-        return io.NodeOutput(shot_of(cls, changes.extended(latent, count, direction == "forward"), vae, overlap))
+        count = pieces.latent_frames(seconds, latent, vae_grid(vae))
+        return shown(cls, changes.extended(latent, count, direction == "forward"), vae, overlap)
 
 
 class LoopShot(io.ComfyNode):
@@ -125,21 +106,8 @@ class LoopShot(io.ComfyNode):
 
     @classmethod
     def execute(cls, vae, latent: dict, seam: str, overlap: float) -> io.NodeOutput:
-        grid, clip = bridge.vae_grid(vae), finished(latent)
-        asked, room = changes.latent_frames(changes.SEAMS[seam], latent, grid), clip.shape[2] - 1 - grid.group
-        if room < grid.group:
-            raise ValueError(
-                f"A clip of {grid.frames(clip.shape[2])} frames is too short for a loop; it needs "
-                f"{grid.frames(1 + 2 * grid.group)} at least. Extend it first."
-            )
-        count = min(asked, room)
-        half = max(1, (clip.shape[2] - count) // 2 // grid.group) * grid.group
-        moved = min(context_of(overlap, latent, grid), half)
-        loop = changes.looped(latent, count, moved, opening(vae), grid)
-        first = moved * grid.temporal + loop[LOOP]
-        begins = f"begins at {first / frame_rate_of(latent):g} s of the clip"
-        note = begins if count == asked else f"{begins}; too short for a longer seam"
-        return io.NodeOutput(shot_of(cls, loop, vae, overlap, note))
+        loop, note = changes.loop_of(latent, seam, overlap, pieces.opening_of(vae), vae_grid(vae))
+        return shown(cls, loop, vae, overlap, note)
 
 
 class BlendShots(io.ComfyNode):
@@ -194,11 +162,11 @@ class BlendShots(io.ComfyNode):
     def execute(
         cls, vae, first: dict, second: dict, seconds: float, curve: str, points: str, overlap: float
     ) -> io.NodeOutput:
-        span = changes.latent_frames(seconds, first, bridge.vae_grid(vae))
+        span = pieces.latent_frames(seconds, first, vae_grid(vae))
         blend = changes.blended(first, second, changes.influence_of(curve, points, span))
         rates = [frame_rate_of(clip) for clip in (first, second)]
         note = "" if rates[0] == rates[1] else f"(the second clip, made for {rates[1]:g} fps,\nplays at {rates[0]:g})"
-        return io.NodeOutput(shot_of(cls, blend, vae, overlap, note))
+        return shown(cls, blend, vae, overlap, note)
 
 
 class RecutShot(io.ComfyNode):
@@ -228,10 +196,7 @@ class RecutShot(io.ComfyNode):
 
     @classmethod
     def execute(cls, vae, latent: dict, cuts: str, overlap: float) -> io.NodeOutput:
-        grid, clip = bridge.vae_grid(vae), finished(latent)
-        rate = frame_rate_of(latent)
-        order = changes.recut(cuts, grid.frames(clip.shape[2]), rate, grid)
-        return io.NodeOutput(shot_of(cls, changes.assembled(latent, order, vae), vae, overlap))
+        return shown(cls, recut.recut(latent, cuts, vae), vae, overlap)
 
 
 class JoinShot(io.ComfyNode):
@@ -249,4 +214,4 @@ class JoinShot(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent: dict) -> io.NodeOutput:
-        return io.NodeOutput(changes.joined(latent))
+        return io.NodeOutput(pieces.joined(latent))

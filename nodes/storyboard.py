@@ -7,14 +7,10 @@ from itertools import pairwise
 import torch
 from comfy_api.latest import io
 
-from ..models import bridge
+from ..editing.storyboarding import Scenes, put_on
 from ..models.timeline import storyboard
-from ..models.timeline.latent import CUTS, frame_rate_of
-from ..models.timeline.spans import CUT, SPAN
-from ..models.timeline.windows import prompt_changes
-from ..prompts.styles import NO_STYLE, styled, styles
+from ..prompts.styles import NO_STYLE, styles
 from .inputs import check
-from .latent import put
 from .notice import show
 
 NAMED = 8
@@ -75,44 +71,25 @@ class Storyboard(io.ComfyNode):
     def execute(
         cls, clip, vae, latent: dict, board: str, negative_prompt: str, style: str, images: torch.Tensor | None = None
     ) -> io.NodeOutput:
-        grid, cards = bridge.vae_grid(vae), storyboard.read(board)
-        rate, count = frame_rate_of(latent), latent["samples"].shape[2]
-        length, moments = grid.frames(count) / rate, [grid.moment(frame, rate) for frame in range(count)]
-        storyboard.check(cards, length, 0 if images is None else len(images))
-        places = storyboard.places(cards, moments)
-        positive, unread = [], []
-        for card, span in zip(cards, storyboard.spans(cards, length), strict=True):
-            entries, left_out = bridge.encode_text(clip, styled(card.words, "", style)[0])
-            positive += [[text, {**options, SPAN: span, CUT: card.cut}] for text, options in entries]
-            unread += [card.line] if left_out else []
-        for card, (place, end) in zip(cards, pairwise([*places, count]), strict=True):
-            if card.image is not None:
-                shown = max(1, grid.frames(end) - max(0, grid.frames(place)))  # up to the next card
-                seen = images[card.image - 1 : card.last or card.image][:shown]
-                latent, _ = put(vae, latent, seen, min(place, count - 1), card.strength)
-        negative, _ = bridge.encode_text(clip, styled("", negative_prompt, style)[1])
-        changes = prompt_changes([options for _, options in positive], moments)
-        show(cls, notes(cards, [0, *places[1:], count], length, unread))
-        cuts = [turn.frame for turn in changes if turn.cut and turn.frame]
-        return io.NodeOutput(positive, negative, {**latent, CUTS: cuts})
+        cards = storyboard.read(board)
+        scenes = put_on(latent, cards, clip, vae, negative_prompt, style, images)
+        show(cls, notes(cards, scenes))
+        return io.NodeOutput(scenes.positive, scenes.negative, scenes.latent)
 
 
-def notes(cards: list[storyboard.Card], places: list[int], length: float, unread: list[int]) -> str:
-    """What the node understood, and which of it cannot be seen: cards that end where they begin.
-
-    places: the latent frames in which they do, and the end.
-    """
-    lines = [f"{len(cards)} cards in {length:.2f} s, {sum(card.cut for card in cards)} of them cut to"]
+def notes(cards: list[storyboard.Card], scenes: Scenes) -> str:
+    """What the node understood, and which of it cannot be seen: cards that end where they begin."""
+    lines = [f"{len(cards)} cards in {scenes.length:.2f} s, {sum(card.cut for card in cards)} of them cut to"]
     if cards[0].time:
         lines.append(f"the first card, at {cards[0].time:g} s,\nholds from the start")
-    unseen = [card.line for card, (begin, end) in zip(cards, pairwise(places), strict=True) if begin == end]
+    unseen = [card.line for card, (begin, end) in zip(cards, pairwise(scenes.begins), strict=True) if begin == end]
     if unseen:
-        lines.append(f"not seen, as the next comes too soon:\nline {listed(unseen)}")
-    if unread:
-        lines.append(f"too long for the model, the end is left out:\nline {listed(unread)}")
+        lines.append(f"not seen, as the next comes too soon:\nline {lines_named(unseen)}")
+    if scenes.unread:
+        lines.append(f"too long for the model, the end is left out:\nline {lines_named(scenes.unread)}")
     return "\n".join(lines)
 
 
-def listed(lines: list[int]) -> str:
+def lines_named(lines: list[int]) -> str:
     """The first of some line numbers, as many as fit on a node."""
     return ", ".join(map(str, lines[:NAMED])) + (", ..." if lines[NAMED:] else "")

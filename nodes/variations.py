@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..editing import changes
+from ..editing.variations import pick
 from ..media.sheet import contact_sheet
 from .notice import show
 
@@ -99,6 +99,6 @@ class PickVariation(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent: list[dict], number: list[int]) -> io.NodeOutput:
-        chosen = changes.picked(latent, number[0])
+        chosen = pick(latent, number[0])
         show(cls, f"variation {number[0]} of {sum(len(each['samples']) for each in latent)}")
         return io.NodeOutput(chosen)

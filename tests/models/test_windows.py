@@ -6,7 +6,7 @@ import comfy.sample
 import comfy.samplers
 import pytest
 import torch
-from atelier.editing import changes as shots
+from atelier.editing import decoding
 from atelier.models import bridge
 from atelier.models.contract.grid import Grid
 from atelier.models.library import folders
@@ -191,7 +191,7 @@ def test_memory_does_not_grow_with_the_board(pocket):
 def test_scenes_are_decoded_each_by_itself(pocket):
     one, two, other = torch.randn(3, 32, CARD, 4, 4, generator=torch.manual_seed(2)).split(1)
     made, begun_otherwise = (
-        torch.cat(list(shots.frames(pocket[2], {"samples": torch.cat([first, two], dim=2), CUTS: [CARD, 99]})))
+        torch.cat(list(decoding.frames(pocket[2], {"samples": torch.cat([first, two], dim=2), CUTS: [CARD, 99]})))
         for first in (one, other)
     )
     frames = pocket[0].model.variant.grid.frames(CARD)
@@ -203,7 +203,7 @@ def test_scenes_are_decoded_each_by_itself(pocket):
 @pytest.mark.parametrize("group", [1, 2])
 def test_every_scene_is_a_clip_that_the_decoder_takes(group):
     grid, clip = Grid(channels=1, temporal=4, spatial=8, group=group), torch.arange(9.0).view(1, 1, 9, 1, 1)
-    found = list(shots.scenes(clip, [4, 7], grid))
+    found = list(decoding.scenes(clip, [4, 7], grid))
     assert sum(len(shown) for _, shown in found) == grid.frames(9)
     assert all((part.shape[2] - 1) % group == 0 for part, _ in found)
     assert [part.flatten().tolist()[:2] for part, _ in found] == [[0, 1], [4, 4], [7, 7]]

@@ -43,9 +43,9 @@ class Studio:
     def decoded(self, latent: dict) -> Any:
         """Frames [F, H, W, 3]."""
         import torch
-        from atelier.editing import changes
+        from atelier.editing import decoding
 
-        return torch.cat(list(changes.frames(self.vae, latent)))
+        return torch.cat(list(decoding.frames(self.vae, latent)))
 
     def sampled(self, latent: dict, prompt: str, seed: int, denoise: float = 1.0) -> dict:
         texts = dict(prompt=prompt, negative_prompt="", style="none")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from atelier.editing import changes
+from atelier.editing import changes, pieces, recut
+from atelier.editing.variations import pick
 from atelier.models.contract.grid import Grid
 from atelier.models.timeline.latent import length
 
@@ -41,7 +42,7 @@ def sampled(shot: dict) -> dict:
     "seconds,grid,expected", [(1.0, GRID, 2), (0.01, GRID, 1), (0.75, GRID, 2), (1.0, GROUPED, 2), (1.6, GROUPED, 4)]
 )
 def test_seconds_to_latent_frames(seconds, grid, expected):
-    assert changes.latent_frames(seconds, clip(5), grid) == expected
+    assert pieces.latent_frames(seconds, clip(5), grid) == expected
 
 
 def test_forward_the_whole_clip_is_known_and_the_rest_is_a_hole():
@@ -62,25 +63,25 @@ def test_what_a_sampler_left_as_mask_does_not_count():
 
 def test_a_window_begins_with_an_opening_and_join_puts_all_together():
     longer = changes.extended(clip(9), 2, forward=True)
-    shot = changes.window(longer, 3, GRID, opening)
+    shot = pieces.window(longer, 3, GRID, opening)
     assert numbers(shot) == [-6, 7, 8, 9, 0, 0] and holes(shot) == [0, 0, 0, 0, 1, 1]
-    whole = changes.joined(sampled(shot))
+    whole = pieces.joined(sampled(shot))
     assert numbers(whole) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 1000, 1000]
     assert set(whole) == {"samples", "frame_rate"}
 
 
 def test_a_window_at_the_start_needs_no_opening():
     longer = changes.extended(clip(9), 2, forward=False)
-    shot = changes.window(longer, 3, GRID, opening)
+    shot = pieces.window(longer, 3, GRID, opening)
     assert numbers(shot) == [0, 0, 0, 2, 3, 4] and holes(shot) == [1, 1, 1, 0, 0, 0]
-    assert numbers(changes.joined(sampled(shot))) == [1000, 1000, 1000, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert numbers(pieces.joined(sampled(shot))) == [1000, 1000, 1000, 2, 3, 4, 5, 6, 7, 8, 9]
 
 
 @pytest.mark.parametrize("context", [4, 5, 99])
 def test_an_overlap_longer_than_the_clip_is_the_clip(context):
-    shot = changes.window(changes.extended(clip(5), 1, forward=True), context, GRID, opening)
+    shot = pieces.window(changes.extended(clip(5), 1, forward=True), context, GRID, opening)
     assert numbers(shot) == [1, 2, 3, 4, 5, 0]
-    assert numbers(changes.joined(sampled(shot))) == [1, 2, 3, 4, 5, 1000]
+    assert numbers(pieces.joined(sampled(shot))) == [1, 2, 3, 4, 5, 1000]
 
 
 @pytest.mark.parametrize("count", [9, 11, 13])
@@ -88,22 +89,22 @@ def test_an_overlap_longer_than_the_clip_is_the_clip(context):
 @pytest.mark.parametrize("forward", [True, False])
 def test_windows_of_grouped_autoencoders_stay_legal(count, context, forward):
     longer = changes.extended(clip(count), 2, forward)
-    shot = changes.window(longer, context, GROUPED, opening)
+    shot = pieces.window(longer, context, GROUPED, opening)
     assert shot["samples"].shape[2] % 2 == 1
     after = [*range(1, count + 1), 1000, 1000]
-    assert numbers(changes.joined(sampled(shot))) == (after if forward else [1000, 1000, 1000, *range(2, count + 1)])
+    assert numbers(pieces.joined(sampled(shot))) == (after if forward else [1000, 1000, 1000, *range(2, count + 1)])
 
 
 def test_a_loop_jumps_back_between_two_latent_frames_of_the_clip():
     loop = changes.looped(clip(9), 2, 3, opening, GRID)
     assert numbers(loop) == [-4, 5, 6, 7, 0, 0, 2, 3, 4] and holes(loop) == [0, 0, 0, 0, 1, 1, 0, 0, 0]
-    shot = changes.window(loop, 1, GRID, opening)
+    shot = pieces.window(loop, 1, GRID, opening)
     assert numbers(shot) == [-6, 7, 0, 0, 2] and holes(shot) == [0, 0, 1, 1, 0]
-    assert numbers(changes.joined(sampled(shot))) == [-4, 5, 6, 7, 1000, 1000, 2, 3, 4]
+    assert numbers(pieces.joined(sampled(shot))) == [-4, 5, 6, 7, 1000, 1000, 2, 3, 4]
 
 
 def test_a_loop_shows_one_frame_less_and_what_is_made_of_it_is_no_loop():
-    loop = changes.joined(sampled(changes.window(changes.looped(clip(9), 2, 3, opening, GRID), 1, GRID, opening)))
+    loop = pieces.joined(sampled(pieces.window(changes.looped(clip(9), 2, 3, opening, GRID), 1, GRID, opening)))
     assert length(loop, GRID) == 32 and length(clip(9), GRID) == 33
     assert length(changes.extended(loop, 2, forward=True), GRID) == 41
 
@@ -139,35 +140,35 @@ def test_points_that_cannot_be_read_are_named(text):
 
 
 def test_a_shot_that_is_not_joined_is_no_clip_and_a_clip_is_not_joined():
-    shot = changes.window(changes.extended(clip(9), 1, forward=True), 1, GRID, opening)
+    shot = pieces.window(changes.extended(clip(9), 1, forward=True), 1, GRID, opening)
     with pytest.raises(ValueError, match="Join Shot between"):
         changes.extended(shot, 1, forward=True)
     with pytest.raises(ValueError, match="nothing to join"):
-        changes.joined(clip(3))
+        pieces.joined(clip(3))
     with pytest.raises(ValueError, match="before it is scaled"):
-        changes.joined({**shot, "samples": torch.zeros(1, 2, 3, 6, 8)})
+        pieces.joined({**shot, "samples": torch.zeros(1, 2, 3, 6, 8)})
     with pytest.raises(ValueError, match="expected is a video latent"):
         changes.extended({"samples": torch.zeros(1, 4, 8, 8)}, 1, forward=True)
 
 
 def test_variations_of_one_shot_are_joined_to_the_same_clip():
-    shot = changes.window(changes.extended(clip(9), 1, forward=True), 1, GRID, opening)
+    shot = pieces.window(changes.extended(clip(9), 1, forward=True), 1, GRID, opening)
     twice = {**shot, "samples": shot["samples"].repeat(2, 1, 1, 1, 1), "noise_mask": shot["noise_mask"]}
-    assert changes.joined(twice)["samples"].shape == (2, 2, 10, 3, 4)
+    assert pieces.joined(twice)["samples"].shape == (2, 2, 10, 3, 4)
 
 
 def test_a_variation_is_picked_with_what_belongs_to_it():
-    first = changes.window(changes.extended(clip(9), 1, forward=True), 1, GRID, opening)
-    batch = changes.window(
+    first = pieces.window(changes.extended(clip(9), 1, forward=True), 1, GRID, opening)
+    batch = pieces.window(
         changes.extended({"samples": torch.cat([clip(9, n)["samples"] for n in (20, 40)])}, 1, forward=True),
         1,
         GRID,
         opening,
     )
-    assert [numbers(changes.joined(changes.picked([first, batch], n)))[0] for n in (1, 2, 3)] == [1, 20, 40]
+    assert [numbers(pieces.joined(pick([first, batch], n)))[0] for n in (1, 2, 3)] == [1, 20, 40]
     for number in (0, 4):
         with pytest.raises(ValueError, match=f"There are 3 variations; number {number}"):
-            changes.picked([first, batch], number)
+            pick([first, batch], number)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,7 @@ def test_a_variation_is_picked_with_what_belongs_to_it():
     ],
 )
 def test_cutting(text, expected):
-    order = changes.recut(text, 17, 8.0, GRID)
+    order = recut.read_cuts(text, 17, 8.0, GRID)
     assert (len(order) - 1) % 4 == 0
     assert order == expected
 
@@ -202,7 +203,7 @@ def test_cutting(text, expected):
 )
 def test_cuts_that_cannot_be_read_are_named(text, named):
     with pytest.raises(ValueError, match=named):
-        changes.recut(text, 17, 8.0, GRID)
+        recut.read_cuts(text, 17, 8.0, GRID)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +217,7 @@ def test_cuts_that_cannot_be_read_are_named(text, named):
     ],
 )
 def test_gaps_hold_the_frames_beside_them(order, filled):
-    assert changes.held(order) == filled
+    assert recut.filled(order) == filled
 
 
 def test_a_mask_clip_is_a_hole_in_space_and_time():

@@ -1,0 +1,80 @@
+"""A clip cut anew: pieces dropped, repeated, in another order, with gaps that the model fills."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..models.bridge.vae import encode, vae_grid
+from ..models.contract.grid import Grid
+from ..models.timeline.latent import CUTS, finished, frame_rate_of, with_holes
+from .decoding import scenes_apart
+
+if TYPE_CHECKING:
+    import comfy.sd
+
+_SECONDS = r"([0-9]{1,9}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})"
+GAP, PIECE = re.compile(rf"gap\s+{_SECONDS}", re.IGNORECASE), re.compile(rf"{_SECONDS}?\s*-\s*{_SECONDS}?")
+MOST_FRAMES = 100_000
+CUT_LOOK = "Write pieces like 0-1.5 and gaps like gap 0.5, in seconds, one a line or with commas between."
+
+
+def read_cuts(text: str, frames: int, frame_rate: float, grid: Grid) -> list[int | None]:
+    """Which of a clip's frames to show, in order; None is a frame to be made. The length is one of the grid's.
+
+    text: pieces "from-to" and "gap length" in seconds, one a line or with commas between. Where the length is not
+    legal, the last gap is made longer; without a gap, frames at the end are left out. Raises ValueError naming the
+    piece that cannot be read or holds no frame.
+    """
+    order: list[int | None] = []
+    for piece in filter(None, (part.strip() for part in re.split(r"[,\n]", text))):
+        gap, ends = GAP.fullmatch(piece), PIECE.fullmatch(piece)
+        if gap:
+            taken: list[int | None] = [None] * min(round(float(gap[1]) * frame_rate), MOST_FRAMES + 1)
+        elif ends:
+            begin, end = (float(number) * frame_rate if number else None for number in ends.groups())
+            taken = list(range(round(begin or 0), frames if end is None else min(round(end), frames)))
+            if not taken:
+                raise ValueError(
+                    f"The piece '{piece}' holds no frame: the clip goes from 0 to {frames / frame_rate:g} seconds. "
+                    + CUT_LOOK
+                )
+        else:
+            raise ValueError(f"'{piece}' is neither a piece nor a gap. {CUT_LOOK}")
+        order += taken
+        if len(order) > MOST_FRAMES:
+            raise ValueError(f"At '{piece}' the new clip has more than {MOST_FRAMES:,} frames. Cut it in parts.")
+    if all(frame is None for frame in order):
+        raise ValueError(f"There is no piece of the clip here. {CUT_LOOK}")
+    step = grid.temporal * grid.group
+    spare = (len(order) - 1) % step
+    if spare and None in order:
+        last_gap = len(order) - order[::-1].index(None)
+        return order[:last_gap] + [None] * (step - spare) + order[last_gap:]
+    return order[: len(order) - spare]
+
+
+def filled(order: list[int | None]) -> list[int]:
+    """The order with gaps filled, for the encoder: half of each holds the frame before it, the rest that after it."""
+    known = torch.tensor([place for place, frame in enumerate(order) if frame is not None])
+    places = torch.arange(len(order))
+    after = torch.searchsorted(known, places).clamp(max=len(known) - 1)
+    before = (after - 1).clamp(min=0)
+    nearer = torch.where((known[after] - places).abs() < (places - known[before]).abs(), after, before)
+    return [order[place] for place in known[nearer]]
+
+
+def recut(latent: dict, text: str, vae: comfy.sd.VAE) -> dict:
+    """The clip cut as `text` says: its frames decoded, put in order, and encoded; gaps are holes.
+
+    A latent frame is a hole as soon as one of its frames is. Raises ValueError as `read_cuts` does.
+    """
+    clip, grid = finished(latent), vae_grid(vae)
+    order = read_cuts(text, grid.frames(clip.shape[2]), frame_rate_of(latent), grid)
+    shown = torch.cat(list(scenes_apart(vae, clip, latent.get(CUTS, ())))).unflatten(0, (len(clip), -1))
+    samples = encode(vae, shown[:, filled(order)])
+    missing = torch.tensor([frame is None for frame in order]).float()
+    mask = torch.cat([missing[:1], missing[1:].view(-1, grid.temporal).amax(dim=1)])
+    return with_holes(latent, samples, mask)

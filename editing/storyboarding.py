@@ -1,0 +1,71 @@
+"""A storyboard put on a shot: prompts that hold for a time, images at their cards, and where the shot is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..models.bridge.text_encoder import encode_text
+from ..models.bridge.vae import vae_grid
+from ..models.timeline import storyboard
+from ..models.timeline.latent import CUTS, frame_rate_of
+from ..models.timeline.spans import CUT, SPAN
+from ..models.timeline.windows import prompt_changes
+from ..prompts.styles import styled
+from .placing import place_images
+
+if TYPE_CHECKING:
+    import comfy.sd
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """A board as the sampler reads it: CONDITIONING, the shot's LATENT, its `length` in seconds.
+
+    begins: the latent frame in which each card begins, and the end. unread: lines whose words are longer than the model
+    reads.
+    """
+
+    positive: list[list[Any]]
+    negative: list[list[Any]]
+    latent: dict
+    length: float
+    begins: list[int]
+    unread: list[int]
+
+
+def put_on(
+    latent: dict,
+    cards: Sequence[storyboard.Card],
+    clip: comfy.sd.CLIP,
+    vae: comfy.sd.VAE,
+    negative_prompt: str,
+    style: str,
+    images: torch.Tensor | None,
+) -> Scenes:
+    """The cards on a shot. images: [N, H, W, 3] in 0..1, which cards count from 1.
+
+    Raises StoryboardError for a card after the shot's end, an image that is not there, and two images at one time.
+    """
+    grid, rate, count = vae_grid(vae), frame_rate_of(latent), latent["samples"].shape[2]
+    length, moments = grid.frames(count) / rate, [grid.moment(frame, rate) for frame in range(count)]
+    storyboard.check(cards, length, 0 if images is None else len(images))
+    places = storyboard.places(cards, moments)
+    positive, unread = [], []
+    for card, span in zip(cards, storyboard.spans(cards, length), strict=True):
+        entries, left_out = encode_text(clip, styled(card.words, "", style)[0])
+        positive += [[text, {**options, SPAN: span, CUT: card.cut}] for text, options in entries]
+        unread += [card.line] if left_out else []
+    for card, (place, end) in zip(cards, pairwise([*places, count]), strict=True):
+        if card.image is not None:
+            shown = max(1, grid.frames(end) - max(0, grid.frames(place)))  # up to the next card
+            seen = images[card.image - 1 : card.last or card.image][:shown]
+            latent, _ = place_images(vae, latent, seen, min(place, count - 1), card.strength)
+    negative, _ = encode_text(clip, styled("", negative_prompt, style)[1])
+    turns = prompt_changes([options for _, options in positive], moments)
+    latent = {**latent, CUTS: [turn.frame for turn in turns if turn.cut and turn.frame]}
+    return Scenes(positive, negative, latent, length, [0, *places[1:], count], unread)
