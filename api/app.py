@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 from aiohttp.client_exceptions import ClientConnectionError
 
+from ..media import MediaError
 from . import access, errors, settings
 from .calls import characters, models, openapi, prompts, videos
-from .errors import ApiError
+from .errors import ApiError, bad
 from .state import Api, opened
 from .store import StoreTooNew
 
@@ -25,6 +26,8 @@ async def answer(name: str, request: web.Request) -> web.StreamResponse:
         return await CALLS[name](api, request)
     except ApiError as error:
         return error.response()
+    except MediaError as error:
+        return bad(str(error), code="invalid_video").response()
     except (settings.SettingsError, StoreTooNew) as error:
         logging.error("Atelier: %s", error)
         return ApiError(500, "misconfigured", str(error)).response()

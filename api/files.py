@@ -9,11 +9,11 @@ import re
 import shutil
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import folder_paths
 
+from ..media import probe, sheet
 from . import settings
 from .errors import bad, words
 
@@ -26,7 +26,8 @@ _NAME = re.compile(rf"({JOB}|{CHARACTER})[0-9a-f]{{32}}")
 _SENT = re.compile(r"[0-9a-f]{32}(\.\w{1,5})?")
 """Names of folders, and of files that were sent or are not finished yet."""
 MAX_PIXELS = 64_000_000
-SHEET_COLUMNS, SHEET_ROWS, SHEET_WIDTH = 4, 4, 256
+SHEET = 16, 4, 256, 0
+"""Frames of a sprite sheet, frames in a row, pixels of each at most, and between them."""
 
 _SIGNATURES = (
     (0, b"\x89PNG\r\n\x1a\n", IMAGE, ".png"),
@@ -36,20 +37,6 @@ _SIGNATURES = (
     (0, b"\x1a\x45\xdf\xa3", VIDEO, ".webm"),
 )
 """Offset, bytes, kind, suffix of what is taken."""
-
-
-@dataclass(frozen=True)
-class Clip:
-    """What a video file is: sides in pixels, frames, frames per second."""
-
-    width: int
-    height: int
-    frames: int
-    fps: float
-
-    @property
-    def seconds(self) -> float:
-        return self.frames / self.fps
 
 
 def job_folder(job_id: str) -> Path:
@@ -81,13 +68,13 @@ def sniff(path: Path) -> tuple[str, str]:
 def checked(path: Path) -> tuple[Path, str]:
     """A file that was received, opened to see that it is whole and named by what it is: (its new path, kind).
 
-    Raises ApiError where it cannot be read.
+    Raises ApiError or MediaError where it cannot be read.
     """
     kind, suffix = sniff(path)
     if kind == IMAGE:
         _open_image(path)
     else:
-        probe(path)
+        facts(path)
     named = path.with_name(uuid.uuid4().hex + suffix)
     path.rename(named)
     return named, kind
@@ -105,60 +92,19 @@ def _open_image(path: Path) -> None:
         raise bad(f"The image cannot be read: {words(error)}", code="invalid_image") from None
 
 
-def probe(path: Path) -> Clip:
-    """What a video is, every frame counted. Raises ApiError where there is none to be read."""
-    import av
-
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            if stream.width * stream.height > MAX_PIXELS:
-                raise bad(f"The video has {stream.width} x {stream.height} pixels; up to {MAX_PIXELS} are taken.")
-            next(container.decode(stream))  # a container with a good index and no pictures is no video
-            container.seek(0)
-            frames = sum(packet.pts is not None for packet in container.demux(stream))
-            return Clip(stream.width, stream.height, frames, float(stream.average_rate or 24))
-    except (av.FFmpegError, IndexError, StopIteration, ValueError) as error:
-        reason = words(error) if str(error) else "it has no pictures"
-        raise bad(f"The video cannot be read: {reason}", code="invalid_video") from None
-
-
-def frames(path: Path, indices: list[int]) -> list:
-    """These frames of a video (in rising order) as PIL images."""
-    import av
-
-    wanted, found = set(indices), []
-    with av.open(str(path)) as container:
-        for index, frame in enumerate(container.decode(video=0)):
-            if index in wanted:
-                found.append(frame.to_image())
-                if len(found) == len(wanted):
-                    break
-    return found
+def facts(path: Path) -> probe.Facts:
+    """What a video is, as it is seen. Raises MediaError."""
+    return probe.probe(path, "The video", MAX_PIXELS)
 
 
 def thumbnail(video: Path) -> Path:
     """The first frame as WebP beside the video, made once."""
-    return _beside(video, "thumbnail.webp", lambda: frames(video, [0])[0])
+    return _beside(video, "thumbnail.webp", lambda: probe.pictures(video, [0])[0])
 
 
 def spritesheet(video: Path) -> Path:
     """Up to sixteen frames, evenly spread, in rows of four, as JPEG beside the video, made once."""
-    return _beside(video, "spritesheet.jpg", lambda: _sheet(video))
-
-
-def _sheet(video: Path):
-    from PIL import Image
-
-    clip = probe(video)
-    count = min(SHEET_COLUMNS * SHEET_ROWS, clip.frames)
-    pictures = frames(video, sorted({round(i * (clip.frames - 1) / max(count - 1, 1)) for i in range(count)}))
-    width = min(SHEET_WIDTH, clip.width)
-    height = max(1, round(clip.height * width / clip.width))
-    sheet = Image.new("RGB", (width * SHEET_COLUMNS, height * -(-len(pictures) // SHEET_COLUMNS)))
-    for index, picture in enumerate(pictures):
-        sheet.paste(picture.resize((width, height)), (index % SHEET_COLUMNS * width, index // SHEET_COLUMNS * height))
-    return sheet
+    return _beside(video, "spritesheet.jpg", lambda: sheet.of_file(video, *SHEET))
 
 
 def _beside(video: Path, name: str, make) -> Path:

@@ -22,6 +22,8 @@ Source = str | Path | io.BytesIO
 
 BYTES_AT_ONCE = 2**27
 """Memory for the frames of one chunk."""
+MOST_PIXELS = 2**28
+"""Pixels that a frame may have: 16384 x 16384. A damaged or hostile file may ask for any number."""
 FITS = ("crop", "pad", "stretch")
 DAMAGED = "Play it to see, and convert or download it again."
 
@@ -141,13 +143,13 @@ def _centred(pixels: torch.Tensor, width: int, height: int) -> torch.Tensor:
 # ------------------------------------------------------------------------------------------------ files
 
 
-def of_file(source: Source, name: str = "") -> Clip:
+def of_file(source: Source, name: str = "", most_pixels: int = MOST_PIXELS) -> Clip:
     """The clip in a file: it is looked through once, without decoding it, for the time of every frame.
 
-    Raises MediaError when the file is none, is empty or damaged, or has sound only.
+    Raises MediaError when the file is none, is empty or damaged, has sound only, or more pixels than `most_pixels`.
     """
     name = name or (Path(source).name if not isinstance(source, io.BytesIO) else "The clip")
-    film = _Film(source, name)
+    film = _Film(source, name, most_pixels)
     with film.opened() as (container, stream):
         film.pts, ends, film.timed = _times(container, stream)
         average = stream.average_rate
@@ -223,6 +225,7 @@ class _Film:
 
     source: Source
     name: str
+    most_pixels: int
     pts: list[int] = field(default_factory=list)
     width: int = 0
     height: int = 0
@@ -258,9 +261,14 @@ class _Film:
         if stream.codec_context is None:
             raise MediaError(f"{self.name} has a codec that this build of PyAV cannot decode. Convert it to H.264.")
         codec = stream.codec_context
+        self._check_size(codec.width, codec.height)
         self.transfer, self.primaries = int(codec.color_trc), int(codec.color_primaries)
         self.time_base, self.aspect = stream.time_base, stream.sample_aspect_ratio or Fraction(1)
         return stream
+
+    def _check_size(self, width: int, height: int) -> None:
+        if width * height > self.most_pixels:
+            raise MediaError(f"{self.name} has {width} x {height} pixels; up to {self.most_pixels} are taken.")
 
     def look_at_the_first(self) -> None:
         """Learn size, rotation, colours and depth from the first frame."""
@@ -272,6 +280,7 @@ class _Film:
         self.convert_to = {(0, 0): "rgb24", (1, 0): "rgba", (0, 1): "rgb48le", (1, 1): "rgba64le"}[alpha, deep]
         self.timed = self.timed and frame.pts is not None
         self.width, self.height = round(frame.width * self.aspect), frame.height
+        self._check_size(self.width, self.height)
         self.turns = round(frame.rotation / 90) % 4
         self.converter = ToRgb(self.width, self.height, self.convert_to)
         if self.turns % 2:

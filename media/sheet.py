@@ -1,35 +1,84 @@
-"""A contact sheet of several clips: one numbered row each, frames from first to last, to choose one at a glance."""
+"""Contact sheets: frames of clips side by side in one picture, to judge or choose them at a glance."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from . import read
+from .probe import pictures_of
+
 GAP, LABEL = 4, 24
+"""Pixels between frames, and beside or below them for a label."""
 GROUND, INK = (32, 32, 32), (224, 224, 224)
 
 
 def contact_sheet(clips: list[torch.Tensor], count: int, width: int) -> torch.Tensor:
     """Clips [F, H, W, 3] in 0..1 -> one picture [1, h, w, 3]: `count` frames of each, `width` pixels wide.
 
-    Clips may differ in length and size; their frames are spread evenly, and a clip of fewer frames shows all.
+    Each has a numbered row. Clips may differ in length and size; their frames are spread evenly, and a clip of fewer
+    frames shows all.
     """
-    rows = [_row(clip, str(number), min(count, len(clip)), width) for number, clip in enumerate(clips, start=1)]
-    heights = [row.height + GAP for row in rows]
-    sheet = Image.new("RGB", (max(row.width for row in rows), sum(heights) + GAP), GROUND)
-    for number, row in enumerate(rows):
-        sheet.paste(row, (0, GAP + sum(heights[:number])))
+    rows = [grid(_pictures(clip, count), count, width) for clip in clips]
+    sheet = Image.new("RGB", (LABEL + max(row.width for row in rows), sum(row.height for row in rows) + GAP), GROUND)
+    pen, top = ImageDraw.Draw(sheet), GAP
+    for number, row in enumerate(rows, start=1):
+        sheet.paste(row, (LABEL, top))
+        pen.text((LABEL // 2, top + (row.height - GAP) // 2), str(number), fill=INK, anchor="mm")
+        top += row.height
     return torch.from_numpy(np.asarray(sheet).astype(np.float32) / 255)[None]
 
 
-def _row(clip: torch.Tensor, label: str, count: int, width: int) -> Image.Image:
-    at = torch.linspace(0, len(clip) - 1, count).round().long()
-    pixels = (clip[at, ..., :3].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-    height = max(1, round(pixels.shape[1] * width / pixels.shape[2]))
-    row = Image.new("RGB", (LABEL + count * (width + GAP), height), GROUND)
-    for column, frame in enumerate(pixels):
-        picture = Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS)
-        row.paste(picture, (LABEL + column * (width + GAP), 0))
-    ImageDraw.Draw(row).text((LABEL // 2, height // 2), label, fill=INK, anchor="mm")
-    return row
+def of_file(
+    source: read.Source,
+    count: int,
+    columns: int,
+    width: int,
+    gap: int = GAP,
+    times: bool = False,
+    enlarge: bool = False,
+) -> Image.Image:
+    """`count` frames of a video file from first to last, in rows of `columns`, each with its time where that is wanted.
+
+    width: of a frame, in pixels; a smaller clip keeps its own size unless `enlarge`. Raises MediaError when the file
+    cannot be read.
+    """
+    clip = read.of_file(source)
+    numbers = evenly(len(clip.times), count)
+    labels = [f"{clip.times[number]:.2f} s" for number in numbers] if times else None
+    return grid(pictures_of(clip, numbers), columns, width if enlarge else min(width, clip.width), gap, labels)
+
+
+def grid(
+    pictures: Sequence[Image.Image],
+    columns: int,
+    width: int,
+    gap: int = GAP,
+    labels: Sequence[str] | None = None,
+) -> Image.Image:
+    """Pictures of one size in rows, `width` pixels each, `gap` after each, and a label below where there are labels."""
+    first = pictures[0]
+    height, columns = max(1, round(first.height * width / first.width)), min(columns, len(pictures))
+    across, down = width + gap, height + gap + (LABEL if labels else 0)
+    made = Image.new("RGB", (columns * across, -(-len(pictures) // columns) * down), GROUND)
+    pen = ImageDraw.Draw(made)
+    for number, picture in enumerate(pictures):
+        left, top = number % columns * across, number // columns * down
+        made.paste(picture.resize((width, height), Image.Resampling.LANCZOS), (left, top))
+        if labels:
+            pen.text((left + 2, top + height + LABEL // 2), labels[number], fill=INK, anchor="lm")
+    return made
+
+
+def evenly(total: int, count: int) -> list[int]:
+    """The numbers of `count` frames from the first of `total` to the last; of all where there are fewer."""
+    count = min(total, count)
+    return [round(number * (total - 1) / max(count - 1, 1)) for number in range(count)]
+
+
+def _pictures(clip: torch.Tensor, count: int) -> list[Image.Image]:
+    pixels = clip[evenly(len(clip), count), ..., :3].clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
+    return [Image.fromarray(frame) for frame in pixels]

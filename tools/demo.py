@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pack
 from comfyui import ROOT
 from console import Problem, Progress, guard, say
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 WORKFLOW = ROOT / "workflows" / "text_to_video.json"
 BASE = ROOT / ".comfyui" / "base"
+SHOWN, COLUMNS, WIDTH = 12, 4, 192
+"""Frames of the contact sheet, frames in a row, pixels of each."""
 SHORT_NAMES = {"pocket": "pocket (built in)", "pocket-pyramid": "pocket pyramid (built in)"}
 
 
@@ -62,7 +65,6 @@ def choices_from(options: argparse.Namespace) -> list[tuple[str, str, Any]]:
 
 def make_video(client: "Client", workflow: dict, choices: list[tuple[str, str, Any]], out: Path) -> Result:
     """Run a saved graph with some widgets changed; fetch its (first) video into ``out`` and lay out a contact sheet."""
-    from contact_sheet import contact_sheet
     from saved_graph import GraphError, node_types, set_widget, to_api
 
     try:
@@ -84,7 +86,16 @@ def make_video(client: "Client", workflow: dict, choices: list[tuple[str, str, A
     video = _free_name(out, _slug(prompt), Path(videos[0]["filename"]).suffix)
     video.parent.mkdir(parents=True, exist_ok=True)
     video.write_bytes(client.view(videos[0]))
-    return Result(video, contact_sheet(video, video.with_suffix(".png")))
+    return Result(video, _contact_sheet(video))
+
+
+def _contact_sheet(video: Path) -> Path:
+    pack.load_media()
+    from atelier_media import sheet
+
+    target = video.with_suffix(".png")
+    sheet.of_file(video, SHOWN, COLUMNS, WIDTH, times=True, enlarge=True).save(target)
+    return target
 
 
 def _follow(prompt: dict, progress: Progress) -> Callable[[str, dict], None]:

@@ -22,11 +22,22 @@ def prepare_comfyui(base: Path) -> None:
     importlib.import_module("utils.extra_config")
 
 
+def load_media() -> None:
+    """Import the room `media` alone as ``atelier_media``: it needs no ComfyUI, so a client may use it."""
+    _load("atelier_media", comfyui.ROOT / "media")
+
+
 def load() -> None:
     """Import the root ``__init__.py`` as ``atelier``; from then on ``from atelier.models import ...`` works."""
+    _load("atelier", comfyui.ROOT)
+
+
+def _load(name: str, folder: Path) -> None:
+    if name in sys.modules:
+        return
     spec = importlib.util.spec_from_file_location(
-        "atelier", comfyui.ROOT / "__init__.py", submodule_search_locations=[str(comfyui.ROOT)]
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
     module = importlib.util.module_from_spec(spec)
-    sys.modules["atelier"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)

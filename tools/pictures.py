@@ -144,9 +144,10 @@ def template_pictures(names: list[str]) -> None:
     """What ComfyUI's template browser shows of a pack's graph: the JPEG of the same name beside it."""
     import json
 
+    pack.load_media()
+    from atelier_media import probe, read, sheet
     from client import Client
     from comfy_server import running
-    from contact_sheet import frames_of
     from demo import make_video
 
     with tempfile.TemporaryDirectory(prefix="atelier-pictures-") as base, running(Path(base), "comfyui") as server:
@@ -155,7 +156,9 @@ def template_pictures(names: list[str]) -> None:
                 workflow = json.loads((TEMPLATES / f"{name}.json").read_text(encoding="utf-8"))
                 made = make_video(client, workflow, [], Path(base) / name)
                 target = TEMPLATES / f"{name}.jpg"
-                _tiled([picture for _, picture in frames_of(made.video, 9)]).save(target, quality=85, optimize=True)
+                clip = read.of_file(made.video)
+                pictures = probe.pictures_of(clip, sheet.evenly(len(clip.times), 9))
+                _tiled(pictures).save(target, quality=85, optimize=True)
                 say(f"Picture: {target.relative_to(comfyui.ROOT)}")
 
 

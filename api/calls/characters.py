@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from ...media import probe
 from .. import files, settings
 from ..errors import bad, missing
 from ..jobs import claims, start
@@ -60,5 +61,5 @@ def _portrait(given: references.Given) -> Path:
     if given.kind == files.IMAGE:
         return given.path
     picture = given.path.with_suffix(".png")
-    files.frames(given.path, [0])[0].save(picture)
+    probe.pictures(given.path, [0])[0].save(picture)
     return picture

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ...media.probe import Facts
 from ...models.timeline import storyboard
-from .. import files
 from ..errors import bad
 from ..graphs import marks
 from ..request import fields
@@ -23,7 +23,7 @@ SEAM = "normal"
 
 
 def values(
-    operation: str, shot: fields.Shot, local: LocalModel, known: Json, clip: files.Clip | None
+    operation: str, shot: fields.Shot, local: LocalModel, known: Json, clip: Facts | None
 ) -> tuple[Json, list[str]]:
     """(what the graph of `operation` is given, what had to be made smaller). Raises ApiError.
 
@@ -100,7 +100,7 @@ def _most(local: LocalModel, rate: float) -> float:
     return min(local.max_frames or math.inf, (local.max_seconds or math.inf) * rate)
 
 
-def _changed(found: Json, local: LocalModel, known: Json, clip: files.Clip) -> list[str]:
+def _changed(found: Json, local: LocalModel, known: Json, clip: Facts) -> list[str]:
     """As much of the clip as is asked for, at its own speed."""
     rate = found["fps"] or clip.fps
     asked = found["num_frames"] or (found["seconds"] or math.inf) * rate
@@ -111,7 +111,7 @@ def _changed(found: Json, local: LocalModel, known: Json, clip: files.Clip) -> l
     return [f"{count} frames are too many for {local.model}: the first {kept}."] if kept < count else []
 
 
-def _extended(found: Json, local: LocalModel, known: Json, clip: files.Clip) -> list[str]:
+def _extended(found: Json, local: LocalModel, known: Json, clip: Facts) -> list[str]:
     """Frames to be made beside those the model sees. The clip's own frames are not among what the graph makes anew."""
     if not found["seconds"] and not found["num_frames"]:
         raise bad("'seconds' is missing: how much is to be added.", "seconds", "missing_required_parameter")

@@ -15,6 +15,8 @@ from typing import Any
 
 import folder_paths
 
+from ...media import MediaError
+from ...media.probe import Facts
 from .. import errors, files, settings
 from ..errors import ApiError
 from ..graphs import comfy_queue
@@ -262,14 +264,14 @@ class Runner:
         try:
             if video.parent != folder:  # a graph of the artist's own saves where it likes, and may share a cached file
                 video = await asyncio.to_thread(files.copied, video, folder, files.MADE)
-            clip = await asyncio.to_thread(files.probe, video)
+            clip = await asyncio.to_thread(files.facts, video)
             warnings = [*row["warnings"], *await self._signed(video, row)]
         except OSError as error:
             full = errors.disk_full(error)
             code, told = (full.code, full.message) if full else (code, f"The video cannot be read: {error.strerror}.")
             await self._fail(row, code, message or told)
             return
-        except ApiError as error:
+        except MediaError as error:
             await self._fail(row, code, message or f"The saved video cannot be used: {error}")
             return
         now = time.time()
@@ -309,7 +311,7 @@ class Runner:
             await self._erase(job_id)
 
 
-def _as_made(asked: Any, clip: files.Clip) -> Any:
+def _as_made(asked: Any, clip: Facts) -> Any:
     """Size and length as they are in the file. `seconds` stays as it was asked for if that is about right."""
     near = asked["seconds"] != fields.AUTO and abs(float(asked["seconds"]) - clip.seconds) < 0.5
     seconds = asked["seconds"] if near else str(max(1, round(clip.seconds)))

@@ -69,7 +69,7 @@ async def start(
     operation = _graph_of(operation, shot, media)
     graph = await marks.load(operation)
     known = await _model_for(operation, shot, media, graph, local)
-    clip = await asyncio.to_thread(files.probe, media.video.path) if media.video else None
+    clip = await asyncio.to_thread(files.facts, media.video.path) if media.video else None
     values, warnings = plan.values(operation, shot, local, known, clip)
     warnings += [*_unheard(shot, media, graph), *known.get("notes", ())]
     seed = secrets.randbelow(MAX_SEED) if shot.seed is None else shot.seed

@@ -9,6 +9,7 @@ import clips
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from wire_client import FAST, error, wait
 
 
@@ -104,3 +105,28 @@ def test_a_card_after_the_end(http):
     assert error(http.post("/videos", json=body)) == (400, "invalid_value", "storyboard")
     body = FAST | {"storyboard": "words without a time"}
     assert error(http.post("/videos", json=body)) == (400, "invalid_value", "storyboard")
+
+
+@pytest.fixture
+def phone(tmp_path):
+    """A clip that a phone holds upright: stored as 96 x 32, seen as 32 x 96, white above and black below."""
+    seen = torch.zeros(20, 96, 32, 3)
+    seen[:, :48] = 1
+    stored = torch.rot90(seen, 1, (1, 2)).contiguous()
+    return clips.turned(clips.make(tmp_path / "phone.mp4", stored, fps=8), 1)
+
+
+def test_a_phone_s_clip_is_edited_as_it_is_seen(http, phone):
+    video, pixels = made(http, "/videos/edits", FAST | {"prompt": "the same", "strength": 0.1}, phone)
+    assert video["size"] == "32x96" and pixels.shape[1:3] == (96, 32)
+    assert pixels[0, :40].mean() > 200 and pixels[0, 56:].mean() < 55
+
+
+def test_a_character_from_a_phone_s_clip_stands_upright(http, phone, server):
+    with phone.open("rb") as file:
+        character = http.post("/videos/characters", data={"name": "tall"}, files={"video": file}).json()
+    (folder,) = server.base.rglob(character["id"])
+    (picture,) = folder.glob("*.png")
+    with Image.open(picture) as image:
+        pixels = np.asarray(image.convert("L")).astype(float)
+    assert pixels.shape == (96, 32) and pixels[:40].mean() > 200 and pixels[56:].mean() < 55

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import clips
+import numpy as np
+import pytest
 import torch
-from atelier.media.sheet import GAP, LABEL, contact_sheet
+from atelier.media.sheet import GAP, LABEL, contact_sheet, of_file
 
 
 def clip(first: float, last: float, count: int = 9, height: int = 32, width: int = 64) -> torch.Tensor:
@@ -33,3 +36,18 @@ def test_clips_may_differ_in_length_and_size():
     sheet = contact_sheet([clip(0.0, 1.0, count=2), clip(0.0, 1.0, height=64)], 4, 32)
     assert sheet.shape == (1, 16 + 32 + 3 * GAP, LABEL + 4 * (32 + GAP), 3)
     assert [round(at(sheet, 0, column), 1) for column in range(2)] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(("frames", "shown", "columns"), [(41, 12, 4), (3, 3, 3), (1, 1, 1)])
+def test_a_file_from_its_first_frame_to_its_last(tmp_path, frames, shown, columns):
+    path = clips.make(tmp_path / "clip.mp4", clip(0.1, 0.9, frames), 8, options={"crf": "10"})
+    pixels = np.asarray(of_file(path, 12, 4, 64, times=True)).astype(int)
+    assert pixels.shape[1] == columns * (64 + GAP)
+    middles = [pixels[i // 4 * (32 + GAP + LABEL) + 16, i % 4 * (64 + GAP) + 32, 0] for i in range(shown)]
+    assert middles == sorted(middles) and abs(middles[0] - 26) < 6
+    assert frames == 1 or abs(middles[-1] - 230) < 6
+
+
+def test_a_turned_file_is_shown_upright(tmp_path):
+    path = clips.turned(clips.make(tmp_path / "phone.mp4", clip(0, 1)), 1)
+    assert of_file(path, 4, 4, 32, gap=0).size == (4 * 32, 64)
