@@ -12,6 +12,7 @@ import logging
 ROUTES = (
     ("POST", "/v1/videos", "create"),
     ("GET", "/v1/videos", "list_videos"),
+    ("POST", "/v1/videos/sync", "create_and_wait"),
     ("POST", "/v1/videos/edits", "edit"),
     ("POST", "/v1/videos/extensions", "extend"),
     ("POST", "/v1/videos/characters", "create_character"),

@@ -46,8 +46,8 @@ async def nothing_here(api: Api, request: web.Request) -> web.Response:
 CALLS: dict[str, Callable[[Api, web.Request], Awaitable[web.StreamResponse]]] = {
     call.__name__: call
     for call in (
-        *(videos.create, videos.edit, videos.extend, videos.remix, videos.retrieve, videos.list_videos),
-        *(videos.delete, videos.cancel, videos.content),
+        *(videos.create, videos.create_and_wait, videos.edit, videos.extend, videos.remix),
+        *(videos.retrieve, videos.list_videos, videos.delete, videos.cancel, videos.content),
         *(characters.create_character, characters.get_character, characters.delete_character),
         *(models.list_models, models.get_model),
         *(prompts.expand_prompt, prompts.list_expanders),

@@ -125,6 +125,7 @@ def description() -> Json:
                 "post": _call("create", "Video", _shot("input_reference", "last_frame")),
                 "get": _call("list", "VideoList", parameters=_query(fields.Page)),
             },
+            "/videos/sync": {"post": _finished(_shot("input_reference", "last_frame"))},
             "/videos/edits": {"post": _call("edit", "Video", _shot("video", required=["video"]))},
             "/videos/extensions": {"post": _call("extend", "Video", _shot("video", required=["video"]))},
             "/videos/characters": {
@@ -201,6 +202,16 @@ def _content() -> Json:
     answer = {"description": "The file", "content": {kind: {} for kind in kinds}}
     responses = {"200": answer, "206": answer, "416": {"description": "No such range"}} | _errors()
     return {"operationId": "content", "parameters": [_ID, variant], "responses": responses}
+
+
+def _finished(body: Json) -> Json:
+    """The call that answers with the file itself."""
+    headers = {
+        "X-Video-Id": {"schema": _TEXT, "description": "the job's id, as in /videos/{id}"},
+        "X-Warnings": {"schema": _TEXT, "description": "the job's warnings, as a JSON array"},
+    }
+    answer = {"description": "The file", "headers": headers, "content": {"video/mp4": {}, "video/webm": {}}}
+    return {"operationId": "createAndWait", "requestBody": body, "responses": {"200": answer} | _errors()}
 
 
 def _described() -> Json:

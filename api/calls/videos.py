@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ from .. import files
 from ..errors import ApiError, bad, missing
 from ..graphs import comfy_queue
 from ..jobs import claims, start
-from ..jobs.runner import prompt_id
+from ..jobs.runner import LOOK_EVERY, prompt_id
 from ..request import body, fields
 from ..state import Api
-from ..store import Row
+from ..store import ACTIVE, Row
 
 POLL_AFTER_MS = "500"
 """How long the SDKs' poll helpers are asked to wait between two looks."""
@@ -25,6 +26,21 @@ POLL_AFTER_MS = "500"
 
 async def create(api: Api, request: web.Request) -> web.Response:
     return await _make(api, request, "generate")
+
+
+async def create_and_wait(api: Api, request: web.Request) -> web.FileResponse:
+    """vLLM-Omni's `/v1/videos/sync`: the answer is the finished file. A client that hangs up takes its job along."""
+    (row,) = await _started(api, request, "generate", most=1)
+    while row["status"] in ACTIVE:
+        if request.transport is None or request.transport.is_closing():
+            await api.runner.cancel(row)
+            raise ConnectionResetError("the client has gone")
+        await asyncio.sleep(LOOK_EVERY)
+        row = await _existing(api, row["id"])
+    about = {"X-Video-Id": row["id"], "X-Warnings": json.dumps(row["warnings"])}
+    if row["started_at"] and row["completed_at"]:
+        about["X-Inference-Time-S"] = f"{row['completed_at'] - row['started_at']:.3f}"
+    return await _file(row, "video", about)
 
 
 async def edit(api: Api, request: web.Request) -> web.Response:
@@ -41,17 +57,24 @@ async def remix(api: Api, request: web.Request) -> web.Response:
 
 
 async def _make(api: Api, request: web.Request, operation: str, **fixed: Any) -> web.Response:
+    rows = await _started(api, request, operation, **fixed)
+    return _shown(api, rows[0])
+
+
+async def _started(api: Api, request: web.Request, operation: str, most: int | None = None, **fixed: Any) -> list[Row]:
+    """The jobs of a request; `most`: how many it may make. Raises ApiError."""
     first = start.new_id(files.JOB)
     async with claims.received(request, first, api.store, api.runner) as sent:
         shot = await body.off_the_loop(fields.shot, sent.fields | fixed)
+        if most is not None and (shot.n or 1) > most:
+            raise bad(f"'n' is {shot.n}, but this address answers with one video. Use /v1/videos.", "n")
         ids = [first, *(start.new_id(files.JOB) for _ in range(1, shot.n or 1))]
         try:
-            rows = await start.start(operation, shot, sent, ids, api.store, api.runner)
+            return await start.start(operation, shot, sent, ids, api.store, api.runner)
         except BaseException:
             for job_id in ids:
                 await asyncio.to_thread(files.remove, files.job_folder(job_id))
             raise
-    return _shown(api, rows[0])
 
 
 async def retrieve(api: Api, request: web.Request) -> web.Response:
@@ -88,6 +111,11 @@ async def content(api: Api, request: web.Request) -> web.StreamResponse:
         return await _preview(row)
     if variant not in VARIANTS:
         raise bad(f"'variant' must be one of {', '.join(VARIANTS)} and preview.", "variant")
+    return await _file(row, variant)
+
+
+async def _file(row: Row, variant: str, headers: dict[str, str] | None = None) -> web.FileResponse:
+    """A video's file, or what is made of it. Raises ApiError where there is none."""
     if row["status"] == "failed":
         raise ApiError(422, "video_failed", f"There is no video: {row['error']['message']}", "id")
     if row["status"] != "completed":
@@ -97,8 +125,8 @@ async def content(api: Api, request: web.Request) -> web.StreamResponse:
         raise missing("file of video", row["id"])
     path = await asyncio.to_thread(VARIANTS[variant], video)
     kind = {".mp4": "video/mp4", ".webm": "video/webm", ".webp": "image/webp", ".jpg": "image/jpeg"}
-    headers = {"Content-Type": kind.get(path.suffix, "application/octet-stream"), "X-Content-Type-Options": "nosniff"}
-    return web.FileResponse(path, headers=headers)
+    about = {"Content-Type": kind.get(path.suffix, "application/octet-stream"), "X-Content-Type-Options": "nosniff"}
+    return web.FileResponse(path, headers=about | (headers or {}))
 
 
 async def _preview(row: Row) -> web.Response:
@@ -119,7 +147,10 @@ VARIANTS: dict[str, Callable[[Path], Path]] = {
 
 
 async def _job(api: Api, request: web.Request) -> Row:
-    job_id = request.match_info["id"]
+    return await _existing(api, request.match_info["id"])
+
+
+async def _existing(api: Api, job_id: str) -> Row:
     row = await api.store.job(job_id)
     if row is None:
         raise missing("video", job_id[:100])

@@ -33,6 +33,8 @@ MAX_UNKNOWN = 20
 """Unknown fields that are named: every list of videos shows them again."""
 RECIPE = ("num_inference_steps", "guidance_scale")
 """What of it is the model's own where the request says nothing."""
+ELSEWHERE = ("n", "characters", "input_reference", "model")
+"""Fields that no mark of a graph has to take."""
 MAX_SEED = 2**31
 """Below this our own seeds are drawn: every program can hold them."""
 
@@ -71,7 +73,7 @@ async def start(
     known = await _model_for(operation, shot, media, graph, local)
     clip = await asyncio.to_thread(files.facts, media.video.path) if media.video else None
     values, warnings = plan.values(operation, shot, local, known, clip)
-    warnings += [*_unheard(shot, media, graph), *known.get("notes", ())]
+    warnings += [*_unheard(shot, media, graph), *_untaken(shot, body), *known.get("notes", ())]
     seed = secrets.randbelow(MAX_SEED) if shot.seed is None else shot.seed
     rows, prompts, extras = [], [], []
     for number, job_id in enumerate(ids):
@@ -165,7 +167,7 @@ def _unheard(shot: fields.Shot, media: Media, graph: marks.Graph) -> list[str]:
     for names in ({"width", "height", "size"}, {"num_frames", "seconds"}, {"storyboard", "prompt"}):
         heard |= names if names & heard else set()
     said = {name for name in shot.model_fields_set if getattr(shot, name) not in (None, False)}
-    said -= {"n", "characters", "input_reference", "model", *shot.unknown()}
+    said -= {*ELSEWHERE, *shot.unknown()}
     said |= {name for name in ("image", "last_frame") if getattr(media, name)}
     unknown = [f"'{name[:100]}' is not known here." for name in shot.unknown()]
     more = len(unknown) - MAX_UNKNOWN
@@ -175,6 +177,20 @@ def _unheard(shot: fields.Shot, media: Media, graph: marks.Graph) -> list[str]:
         *(f"'{name}' is not used by the graph {graph.file.stem}." for name in sorted(said - heard)),
         *(["Only the first character is used." for _ in (shot.characters or [])[1:]]),
     ]
+
+
+def _untaken(shot: fields.Shot, body: Body) -> list[str]:
+    """Files, pictures and names of the same thing that came beside the one that is used."""
+    pictures = {"input_reference": shot.input_reference, "last_frame": shot.last_frame, "video": shot.video}
+    return [
+        *shot.twice,
+        *(f"Only the first '{n}' is used, {len(p)} were sent." for n, p in pictures.items() if _several(p)),
+        *(f"The file '{name}' is not used." for name, _ in body.files),
+    ]
+
+
+def _several(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 1
 
 
 def _row(

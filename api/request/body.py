@@ -19,6 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from .. import settings
 from ..errors import ApiError, bad, words
 from . import json_text
+from .dialects import canonical
 
 Fields = dict[str, Any]
 T = TypeVar("T")
@@ -40,10 +41,19 @@ _one_at_a_time = asyncio.Lock()
 
 @dataclass
 class Body:
-    """What a client sent. A file is there under the name of its field, not yet looked into."""
+    """What a client sent. Files are there under the names of their fields, not yet looked into."""
 
     fields: Fields = field(default_factory=dict)
-    files: dict[str, Path] = field(default_factory=dict)
+    files: list[tuple[str, Path]] = field(default_factory=list)
+
+    def take(self, name: str) -> Path | None:
+        """The first file of this name, or of another name for the same thing; it is not there any more then."""
+        named = [file for file in self.files if file[0] == name]
+        found = next(iter(named or [file for file in self.files if canonical(file[0]) == name]), None)
+        if found is None:
+            return None
+        self.files.remove(found)
+        return found[1]
 
 
 @asynccontextmanager
@@ -52,7 +62,7 @@ async def received(request: web.Request, folder: Path) -> AsyncIterator[Body]:
     try:
         sent = await read(request, folder, int(settings.current().max_upload_mb * 1e6))
         yield sent
-        for unused in sent.files.values():
+        for _, unused in sent.files:
             unused.unlink(missing_ok=True)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -190,8 +200,8 @@ async def _save(part: BodyPartReader, folder: Path, body: Body, most: int) -> in
             if size > most:
                 raise ApiError(413, "too_large", "The files are larger than this server takes.", part.name)
             await asyncio.to_thread(file.write, chunk)
-    if size and part.name not in body.files:
-        body.files[part.name] = path
+    if size:
+        body.files.append((part.name, path))
     else:
         await asyncio.to_thread(path.unlink)
     return size

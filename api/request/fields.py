@@ -1,51 +1,48 @@
-"""The API's words: what a request may say, with the extensions of other local servers, and how a video is shown."""
+"""The API's words: what a request may say, and how a video is shown. Other servers' words are in `dialects`."""
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from ...models.timeline import storyboard
 from ..errors import bad, without_paths
 from ..store import Row
-from . import json_text
 from .body import MAX_FIELDS
+from .dialects import translated
+from .json_text import in_a_field
 
 Json = dict[str, Any]
 
+MODEL = "sora-2"
+"""The model of a request that names none."""
 AUTO = "auto"
 """Size or length of a job that leaves it to the model, until its video is made."""
 
-ALIASES = {
-    "steps": "num_inference_steps",
-    "cfg_scale": "guidance_scale",
-    "frame_rate": "fps",
-    "duration": "seconds",
-    "image_reference": "input_reference",
-    "reference_url": "input_reference",
-}
-"""Names of other servers for the same thing."""
+
+def _left_open(value: Any) -> Any:
+    """Forms send what was not filled in as "", and some clients write "auto"."""
+    return None if isinstance(value, str) and value.strip().lower() in ("", AUTO) else value
 
 
-def _object(value: Any) -> Any:
-    """JSON in a form field."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-        try:
-            return json_text.parsed(value)
-        except ValueError:
-            return value
-    return value
+def _size(value: Any) -> Any:
+    """1280x720 as others write it: 1280X720, 1280*720."""
+    return re.sub(r"\s*[X*\u00d7]\s*", "x", value) if isinstance(value, str) else value
 
 
-def _empty(value: Any) -> Any:
-    return None if value == "" else value
+def _listed(value: Any) -> Any:
+    """An array that a form wrote with numbers, as a list."""
+    numbered = isinstance(value, dict) and value and all(isinstance(key, str) and key.isdecimal() for key in value)
+    return [value[key] for key in sorted(value, key=int)] if numbered else value
 
 
-Reference = Annotated[str | dict | None, BeforeValidator(_object)]
-"""A picture or clip that is not sent as a file: a data URL, an id, {"image_url"}, {"file_id"} or {"id"}."""
-Whole = Annotated[int | None, BeforeValidator(_empty)]
-Number = Annotated[float | None, BeforeValidator(_empty)]
+Reference = Annotated[str | dict | list[str | dict] | None, BeforeValidator(_listed), BeforeValidator(in_a_field)]
+"""A picture or clip that is not sent as a file: a data URL, an id, {"image_url"}, {"file_id"} or {"id"}. Of a list, the
+first counts."""
+Whole = Annotated[int | None, BeforeValidator(_left_open)]
+Number = Annotated[float | None, BeforeValidator(_left_open)]
 
 
 class Card(BaseModel):
@@ -80,11 +77,13 @@ class Shot(BaseModel):
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
     prompt: str = Field(min_length=1, max_length=32000, description="what should be seen")
-    model: str = Field("sora-2", min_length=1, max_length=300)
+    model: Annotated[str, BeforeValidator(lambda name: name or MODEL)] = Field(MODEL, max_length=300)
     seconds: Number = Field(None, gt=0, le=3600)
-    size: str | None = Field(None, pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$", description="WIDTHxHEIGHT")
+    size: Annotated[str | None, BeforeValidator(_size), BeforeValidator(_left_open)] = Field(
+        None, pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$", description="WIDTHxHEIGHT"
+    )
     input_reference: Reference = Field(None, description="the first frame (or, a clip, what to change)")
-    characters: Annotated[list[str | dict] | None, BeforeValidator(_object)] = Field(None, max_length=2)
+    characters: Annotated[list[str | dict] | None, BeforeValidator(in_a_field)] = Field(None, max_length=2)
     video: Reference = Field(None, description="the clip to edit or extend")
 
     width: Whole = Field(None, ge=1, le=16384)
@@ -99,14 +98,23 @@ class Shot(BaseModel):
 
     strength: Number = Field(None, ge=0.05, le=1, description="how much noise a clip gets that is edited; 1 = all new")
     last_frame: Reference = Field(None, description="the picture the video ends with")
-    loop: Annotated[bool | Literal["short", "normal", "long"] | None, BeforeValidator(_empty)] = Field(
+    loop: Annotated[bool | Literal["short", "normal", "long"] | None, BeforeValidator(_left_open)] = Field(
         None, description="whether the end flows into the beginning, and how much of the end is made anew for that"
     )
-    direction: str | None = Field(None, pattern="^(forward|backward)$", description="which end is extended")
-    style: str | None = Field(None, max_length=300)
-    storyboard: Annotated[Board | None, BeforeValidator(_object), AfterValidator(_board)] = Field(
+    direction: Annotated[str | None, BeforeValidator(_left_open)] = Field(
+        None, pattern="^(forward|backward)$", description="which end is extended"
+    )
+    style: Annotated[str | None, BeforeValidator(_left_open)] = Field(None, max_length=300)
+    storyboard: Annotated[Board | None, BeforeValidator(in_a_field), AfterValidator(_board)] = Field(
         None, description="what is seen when: cards, or lines such as '1.5s: words'; the prompt comes before the first"
     )
+
+    _twice: list[str] = PrivateAttr(default_factory=list)
+
+    @property
+    def twice(self) -> list[str]:
+        """What was sent under two names, as warnings."""
+        return self._twice
 
     def unknown(self) -> list[str]:
         return sorted(self.model_extra or {})
@@ -114,18 +122,14 @@ class Shot(BaseModel):
 
 def shot(fields: Json, kind: type[Shot] = Shot) -> Shot:
     """A request's fields, nested and renamed ones brought to their place. Raises ApiError naming the field."""
-    flat = {}
-    for holder in ("extra_params", "extra_body"):
-        inner = _object(fields.get(holder))
-        if inner is not None and not isinstance(inner, dict):
-            raise bad(f"'{holder}' must be an object.", holder)
-        flat |= inner or {}
-    flat |= {name: value for name, value in fields.items() if name not in ("extra_params", "extra_body")}
-    if len(flat) > MAX_FIELDS:
-        raise bad(f"The request has {len(flat):,} fields; up to {MAX_FIELDS} are read.", code="invalid_body")
-    named = {ALIASES.get(name, name): value for name, value in flat.items() if name in ALIASES}
-    named |= {name: value for name, value in flat.items() if name not in ALIASES}
-    return parsed(kind, named)
+    named, twice = translated(fields)
+    if len(named) + len(twice) > MAX_FIELDS:
+        raise bad(
+            f"The request has {len(named) + len(twice):,} fields; up to {MAX_FIELDS} are read.", code="invalid_body"
+        )
+    shot = parsed(kind, named)
+    shot._twice += twice
+    return shot
 
 
 class Named(BaseModel):

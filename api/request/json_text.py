@@ -28,6 +28,16 @@ def parsed(text: str | bytes) -> Any:
     return value
 
 
+def in_a_field(value: Any) -> Any:
+    """The value of a form field that may be JSON; what is not is left as it is. Raises ApiError 413."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            return parsed(value)
+        except ValueError:
+            return value
+    return value
+
+
 def _refuse_half_surrogates(value: Any) -> None:
     waiting = [value]
     while waiting:

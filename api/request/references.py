@@ -16,6 +16,9 @@ from ..store import Store
 from . import remote
 from .body import Body
 
+KEYS = ("image_url", "video_url", "url", "file_id", "id")
+"""Where an object says what it refers to."""
+
 
 @dataclass(frozen=True)
 class Given:
@@ -28,12 +31,14 @@ class Given:
 
 async def resolve(name: str, value: Any, body: Body, folder: Path, store: Store) -> Given | None:
     """What the request gives as `name`, checked and lying in `folder`; None where it gives nothing. Raises ApiError."""
-    if name in body.files:
-        return Given(*await asyncio.to_thread(files.checked, body.files.pop(name)))
+    if (sent := body.take(name)) is not None:
+        return Given(*await asyncio.to_thread(files.checked, sent))
+    if isinstance(value, list):
+        value = next(filter(None, value), None)
     if isinstance(value, dict):
-        given = [value.get(key) for key in ("image_url", "file_id", "id", "url") if value.get(key)]
+        given = [value.get(key) for key in KEYS if value.get(key)]
         if len(given) != 1:
-            raise bad(f"'{name}' must have exactly one of image_url, file_id and id.", name)
+            raise bad(f"'{name}' must have exactly one of {', '.join(KEYS)}.", name)
         value = given[0].get("url") if isinstance(given[0], dict) else given[0]
     if not value:
         return None

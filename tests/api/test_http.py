@@ -74,6 +74,57 @@ def test_variations_are_jobs_of_their_own(http):
 
 
 @pytest.mark.parametrize(
+    "sent,blue_frame",
+    [
+        ({"files": {"input_references": png("blue")}}, "first"),
+        ({"files": {"input_reference[]": png("blue")}}, "first"),
+        ({"files": {"image": png("blue")}}, "first"),
+        ({"files": {"image_reference": ("../x", png("blue"))}}, "first"),
+        ({"files": {"last_frame_image": png("blue")}}, "last"),
+        ({"data": {"input_reference[0]": data_url(png("blue"))}}, "first"),
+        ({"data": {"input_references": json.dumps([{"image_url": {"url": data_url(png("blue"))}}])}}, "first"),
+        ({"data": {"image_reference": json.dumps({"image_url": data_url(png("blue"))})}}, "first"),
+        ({"data": {"end_image": data_url(png("blue")), "last_frame": ""}}, "last"),
+        (
+            {"data": {"frame_images": json.dumps([{"frame_type": "last_frame", "image_url": data_url(png("blue"))}])}},
+            "last",
+        ),
+    ],
+)
+def test_pictures_under_other_servers_names(http, sent, blue_frame):
+    sent = sent | {"data": FAST | {"num_inference_steps": 4} | sent.get("data", {})}
+    video = wait(http, http.post("/videos", **sent).json())
+    assert (video["status"], video["warnings"]) == ("completed", []), video
+    name = {"first": "thumbnail", "last": "spritesheet"}[blue_frame]
+    content = http.get(f"/videos/{video['id']}/content", params={"variant": name}).content
+    picture = Image.open(io.BytesIO(content)).convert("RGB")
+    if name == "spritesheet":  # four rows of four: the last frame is at the end
+        picture = picture.crop((picture.width * 3 // 4, picture.height * 3 // 4, picture.width, picture.height))
+    red, _, blue = picture.resize((1, 1)).getpixel((0, 0))
+    assert blue > red + 60
+
+
+def test_files_that_nothing_takes_are_named(http, clip):
+    """Nothing that was sent is dropped without a word, and none of it stays on the disk."""
+    files = [("input_reference", png()), ("input_reference", png("blue")), ("mask", png())]
+    made = http.post("/videos", data=FAST, files=[*files, ("video", clip.read_bytes())]).json()
+    assert made["warnings"] == [f"The file '{name}' is not used." for name in ("input_reference", "mask", "video")]
+    two = {"input_reference": [data_url(png("blue")), data_url(png())], "image": data_url(png())}
+    made = http.post("/videos", json=FAST | two).json()
+    assert made["warnings"] == [
+        "'image' is not used, because 'input_reference' was sent too.",
+        "Only the first 'input_reference' is used, 2 were sent.",
+    ]
+
+
+@pytest.mark.parametrize("size", ["", "auto", "64X64", "64*64"])
+def test_a_size_that_is_left_open_or_written_otherwise(http, size):
+    asked = FAST | {"size": size, "seconds": "auto", "direction": "", "style": "", "model": "", "seed": ""}
+    video = http.post("/videos", json=asked).json()
+    assert (video["size"], video["seconds"], video["model"], video["warnings"]) == ("64x64", "2", "sora-2", [])
+
+
+@pytest.mark.parametrize(
     "body,expected",
     [
         ({}, (400, "missing_required_parameter", "prompt")),
@@ -108,6 +159,27 @@ def test_unknown_addresses_and_ids(http):
     assert error(http.patch("/videos"))[:2] == (404, "unknown_url")
     assert error(http.get("/videos", params={"limit": 101})) == (400, "invalid_value", "limit")
     assert error(http.get("/videos", params={"after": "video_0"})) == (400, "invalid_value", "after")
+
+
+def test_sync_answers_with_the_file(http):
+    answer = http.post("/videos/sync", data=FAST | {"flow_shift": "3"}, files={"image": png("blue")})
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "video/mp4"), answer.text
+    video = http.get(f"/videos/{answer.headers['X-Video-Id']}").json()
+    assert video["status"] == "completed" and float(answer.headers["X-Inference-Time-S"]) > 0
+    assert json.loads(answer.headers["X-Warnings"]) == video["warnings"] == ["'flow_shift' is not known here."]
+    assert http.get(f"/videos/{video['id']}/content").content == answer.content
+
+
+def test_sync_says_what_went_wrong(http):
+    assert error(http.post("/videos/sync", json=FAST | {"n": 2})) == (400, "invalid_value", "n")
+    assert error(http.post("/videos/sync", json={})) == (400, "missing_required_parameter", "prompt")
+
+
+def test_a_client_of_sync_that_hangs_up_takes_its_job_along(http, server):
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{server.url}/v1/videos/sync", json=SLOW | {"seed": 77}, timeout=3)
+    (video,) = http.get("/videos", params={"limit": 1}).json()["data"]
+    assert (video["seed"], wait(http, video)["error"]["code"]) == (77, "cancelled")
 
 
 def test_the_same_under_api(server, finished):
