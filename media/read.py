@@ -190,7 +190,7 @@ def _rate(times: Sequence[float], guessed: Fraction | None, average: Fraction | 
     for nominal in (guessed, average):
         if nominal and abs(nominal / measured - 1) < 0.01:
             return Fraction(nominal)
-    return Fraction(measured).limit_denominator(1001)
+    return Fraction(measured).limit_denominator(1001) or Fraction(1, round(1 / measured))  # frames minutes apart
 
 
 def _changing(times: Sequence[float], rate: Fraction) -> tuple[str, ...]:

@@ -27,13 +27,18 @@ POLICY = "; ".join(
 """The page's Content-Security-Policy: nothing from anywhere else, no script or style inside the page."""
 
 
+def _files() -> dict[str, Path]:
+    """The page's files by name. What a client asks for is looked up among them and never becomes a path."""
+    return {file.relative_to(FOLDER).as_posix(): file for file in FOLDER.rglob("*") if file.suffix in KINDS}
+
+
 async def show(request: web.Request) -> web.StreamResponse:
     """The page, or a file that it is made of."""
     name = request.match_info.get("file")
     if name == "":  # the page's addresses are relative to its own, which ends without a slash
         raise web.HTTPMovedPermanently("../atelier")
-    file = FOLDER / (name or "index.html")
-    if not (file.suffix in KINDS and file.is_file() and file.resolve().is_relative_to(FOLDER.resolve())):
+    file = _files().get(name or "index.html")
+    if file is None:
         raise web.HTTPNotFound
     headers = {
         "Content-Type": KINDS[file.suffix],

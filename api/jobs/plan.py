@@ -38,36 +38,52 @@ def values(
         found |= {"width": found["width"] or clip.width, "height": found["height"] or clip.height}
     elif not found["width"] and not found["height"] and local.size:
         found["width"], found["height"] = fields.sides(local.size)
-    warnings = _limit_size(found, local) + _LENGTHS[operation](found, local, known, clip)
+    warnings = _limit_size(found, local, known) + _LENGTHS[operation](found, local, known, clip)
     if "whole" not in found:
         counted = found["num_frames"] / found["fps"] if found["num_frames"] and found["fps"] else None
         found["whole"] = found["seconds"] or counted
     return found, warnings
 
 
-def _limit_size(found: Json, local: LocalModel) -> list[str]:
-    """Bring the size down to what the model is asked for at most; says what was changed."""
-    width, height = found["width"], found["height"]
-    if not (width and height and local.max_pixels) or width * height <= local.max_pixels:
+def _limit_size(found: Json, local: LocalModel, known: Json) -> list[str]:
+    """Bring the size down to what the model is asked for at most, in its own steps; says what was changed.
+
+    A side that the request does not name is the one that the model recommends.
+    """
+    step, (width, height) = known.get("sides", 8), (found[side] or known.get(side) for side in ("width", "height"))
+    if not (width and height and local.max_pixels) or max(width, step) * max(height, step) <= local.max_pixels:
         return []
     scale = math.sqrt(local.max_pixels / (width * height))
-    found["width"], found["height"] = (max(8, round(side * scale / 8) * 8) for side in (width, height))
+    short, long = (max(step, round(side * scale / step) * step) for side in sorted((width, height)))
+    long = max(step, min(long, local.max_pixels // short // step * step))
+    found["width"], found["height"] = (short, long) if width <= height else (long, short)
     return [f"size {width}x{height} is too large for {local.model}: {found['width']}x{found['height']}."]
 
 
-def _limit_length(found: Json, local: LocalModel) -> list[str]:
-    warnings = []
-    for name, most in (("seconds", local.max_seconds), ("num_frames", local.max_frames)):
-        if most and found[name] and found[name] > most:
-            warnings.append(f"{name} {found[name]:g} is too long for {local.model}: {most:g}.")
-            found[name] = most
+def _limit_length(found: Json, local: LocalModel, known: Json) -> list[str]:
+    """Bring the length down to what the model is asked for at most, whichever way it is named; says what was changed.
+
+    Seconds become the nearest frame count that the model can make, so half a step more than the limit is within it.
+    """
+    rate, warnings = found["fps"] or known.get("fps"), []
+    most, step = _most(local, rate) if rate else local.max_frames or math.inf, known.get("frames", FRAME_STEP)
+    seconds, frames = found["seconds"], found["num_frames"] or (0 if found["seconds"] else known.get("num_frames", 0))
+    if frames > most:
+        found["num_frames"] = max(1, int(most))
+        warnings.append(f"num_frames {frames:g} is too long for {local.model}: {found['num_frames']}.")
+    if seconds and local.max_seconds and seconds > local.max_seconds:
+        found["seconds"] = local.max_seconds
+    if rate and found["seconds"] and found["seconds"] * rate > most + step / 2:
+        found["seconds"] = most / rate
+    if seconds != found["seconds"]:
+        warnings.append(f"seconds {seconds:g} is too long for {local.model}: {found['seconds']:g}.")
     return warnings
 
 
 def _generated(found: Json, local: LocalModel, known: Json, clip: None) -> list[str]:
     if not found["num_frames"] and not found["seconds"]:
         found["seconds"] = local.seconds
-    return _limit_length(found, local)
+    return _limit_length(found, local, known)
 
 
 def _boarded(found: Json, local: LocalModel, known: Json, clip: None) -> list[str]:
@@ -81,7 +97,7 @@ def _boarded(found: Json, local: LocalModel, known: Json, clip: None) -> list[st
     if not found["num_frames"] and not found["seconds"]:
         usual = local.seconds or (known["num_frames"] / rate if rate else 0)
         found["seconds"] = usual if usual > last else last + 1
-    warnings = _limit_length(found, local)
+    warnings = _limit_length(found, local, known)
     seconds = found["num_frames"] / rate if found["num_frames"] and rate else found["seconds"]
     if seconds and last >= seconds:
         raise bad(f"The storyboard's last card is at {last:g} s, but the video is {seconds:g} s long.", "storyboard")

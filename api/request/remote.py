@@ -16,6 +16,14 @@ from ..errors import bad, words
 TIMEOUT = aiohttp.ClientTimeout(total=60)
 
 
+UNICAST = ipaddress.IPv6Network("2000::/3")
+"""Of IPv6, what single machines on the internet have."""
+SPECIAL = tuple(map(ipaddress.IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "3ffe::/16", "3fff::/20")))
+"""Of that, what stands for something else: Teredo and other protocols, examples, 6to4, a network that was given up."""
+SPECIAL_IPV4 = tuple(map(ipaddress.IPv4Network, ("192.0.0.0/24", "192.88.99.0/24")))
+"""Relays of 6to4 and protocols of their own, which ipaddress counts as public in part."""
+
+
 class _PublicOnly(AbstractResolver):
     """Names -> the addresses that are connected to, each of them looked at: a name may change between two questions."""
 
@@ -33,9 +41,17 @@ class _PublicOnly(AbstractResolver):
 
 
 def _check(address: str) -> None:
+    """Raises ApiError where an address is not one that the internet gives to a single machine.
+
+    Of IPv6 that is 2000::/3 alone, without what leads on to an IPv4 address that may be private (6to4, Teredo) or is
+    set aside; NAT64's addresses (64:ff9b::/96) and IPv4 in IPv6 are outside it.
+    """
     number = ipaddress.ip_address(address.split("%")[0])
-    number = getattr(number, "ipv4_mapped", None) or number
-    if not number.is_global or number.is_multicast:
+    if number.version == 6:
+        public = number in UNICAST and not any(number in special for special in SPECIAL)
+    else:
+        public = not any(number in special for special in SPECIAL_IPV4)
+    if not (public and number.is_global) or number.is_multicast:
         raise bad(f"'{address}' is no public address.", "image_url", "private_address")
 
 

@@ -219,7 +219,11 @@ def _t5_tokenizer(folder: Path | None, expected: Text) -> type:
             )
 
         def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **kwargs: Any) -> list:
-            (batch,) = super().tokenize_with_weights(text, return_word_ids, **kwargs)
+            try:
+                (batch,) = super().tokenize_with_weights(text, return_word_ids, **kwargs)
+            except RecursionError:
+                raise ValueError("The prompt has too many parentheses inside each other; 10 are plenty.") from None
+            _check_weights(batch)
             self.unread = max(0, len(batch) - expected.tokens)
             if expected.empty_is_nothing and not text:
                 return [[(PADDING, *others) for _, *others in batch]]
@@ -232,8 +236,24 @@ def _t5_tokenizer(folder: Path | None, expected: Text) -> type:
     return Tokenizers
 
 
+MOST_WEIGHT = 100
+"""What a part of a prompt may weigh, up or down; far less already spoils a picture."""
+
+
+def _check_weights(batch: list[tuple]) -> None:
+    """Raises ValueError where the prompt gives a part a weight that leaves no numbers: (word:nan), (word:1e38)."""
+    for _, weight, *_ in batch:
+        if not abs(weight) <= MOST_WEIGHT:
+            raise ValueError(
+                f"The prompt gives a part of it the weight {weight:g}. Write a number from -{MOST_WEIGHT} to "
+                f"{MOST_WEIGHT} behind the colon, for example (red:1.2), or put a backslash before the parentheses."
+            )
+
+
 def encode_text(clip: comfy.sd.CLIP, text: str) -> tuple[list, int]:
     """CONDITIONING of a prompt, and how many of its tokens were past what the model reads."""
     tokens = clip.tokenize(text)
+    for batch in (batch for batches in tokens.values() for batch in batches):
+        _check_weights(batch)
     unread = getattr(getattr(clip.tokenizer, "t5xxl", None), "unread", 0)
     return clip.encode_from_tokens_scheduled(tokens), unread
