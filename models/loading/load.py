@@ -13,16 +13,15 @@ import torch
 from .. import bridge
 from ..contract.colours import Colours
 from ..contract.family import Family, Variant
-from ..contract.grid import State
 from ..contract.vocabulary import Vocabulary
 from ..families.registry import families
-from ..weights.checkpoint import Checkpoint, Component, open_checkpoint, open_component
+from ..weights.checkpoint import Checkpoint, open_checkpoint, open_component
 from ..weights.errors import CheckpointError
 from ..weights.scaled_fp8 import with_scales
+from .text_files import clip_encoder, t5_encoder
 
 MOST = 100_000
 """Of what a recipe may recommend: pixels of a side, frames, steps."""
-CLIPS = {"clip_l": "CLIP-L", "clip_g": "CLIP-G"}
 
 
 def identify(checkpoint: Checkpoint) -> tuple[Family, Variant]:
@@ -140,59 +139,9 @@ def load_clip(path: Path, candidates: Callable[[], Iterable[Path]] = tuple, chos
     """
     checkpoint = open_checkpoint(path)
     family, variant = identify(checkpoint)
-    tokenizer = None
-    if chosen is not None:
-        component = open_component(chosen, "text encoder")
-    elif checkpoint.text_encoder is not None:
-        component, tokenizer = checkpoint.text_encoder, checkpoint.tokenizer
-    else:
-        expected = "T5-XXL, for example t5xxl_fp16.safetensors. Put it there, or choose a file for 'text_encoder'."
-        component = _named(family, checkpoint, "text encoder", family.text_encoders, expected, candidates)
-    width = bridge.t5_config(component.shapes)["d_model"]
-    if width != variant.text.channels:
-        raise CheckpointError(
-            f"The text encoder {component.files[0].name} gives text {width} wide; {variant.name} was trained on "
-            f"{variant.text.channels} (T5-XXL: 4096). Choose another file for 'text_encoder'."
-        )
-    pooled = {name: _clip_encoder(family, variant, checkpoint, name, candidates) for name in variant.text.pooled}
+    component, tokenizer = t5_encoder(family, variant, checkpoint, candidates, chosen)
+    pooled = {name: clip_encoder(family, variant, checkpoint, name, candidates) for name in variant.text.pooled}
     return bridge.make_t5_clip(component.state_dict(), tokenizer, variant.text, pooled)
-
-
-def _clip_encoder(
-    family: Family, variant: Variant, checkpoint: Checkpoint, name: str, candidates: Callable[[], Iterable[Path]]
-) -> State:
-    """The weights of the CLIP encoder `name`: the checkpoint's own, else those of a file with that name in its name."""
-    component = checkpoint.clips.get(name)
-    if component is None:
-        words, expected = (name, name.replace("_", "-")), f"a file with {name} in its name. Put it there."
-        component = _named(family, checkpoint, f"{CLIPS[name]} text encoder", words, expected, candidates)
-    projection = "text_projection.weight" if variant.text.pooled_projected else ""
-    for key in filter(None, ("text_model.encoder.layers.0.mlp.fc1.weight", projection)):
-        if key not in component.shapes:
-            raise CheckpointError(
-                f"{component.files[0].name} has no {key}, so it is not {CLIPS[name]} as {variant.name} reads it. Put "
-                f"another {name}.safetensors in its place."
-            )
-    return component.state_dict()
-
-
-def _named(
-    family: Family,
-    checkpoint: Checkpoint,
-    kind: str,
-    words: tuple[str, ...],
-    expected: str,
-    candidates: Callable[[], Iterable[Path]],
-) -> Component:
-    """The text encoder of this kind among `candidates`: one whose name has one of `words`, best first."""
-    available = list(candidates())
-    best = next((c for word in words for c in available if word in c.name.lower()), None)
-    if best is None:
-        raise CheckpointError(
-            f"{checkpoint.path.name} has no {kind} inside, and models/text_encoders holds none that {family.name} "
-            f"could use (found: {', '.join(c.name for c in available) or 'nothing'}). Expected: {expected}"
-        )
-    return open_component(best, kind)
 
 
 def _fitting(autoencoder: torch.nn.Module, variant: Variant, name: str) -> torch.nn.Module:
