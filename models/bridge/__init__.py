@@ -15,11 +15,12 @@ from .sampling import control, empty_latent, remarks, sample, with_frame_rate, w
 from .text_encoder import encode_text, make_t5_clip, t5_config
 from .vae import decode, decode_stream, encode, encode_stream, frames_of, make_vae, resized, vae_grid
 from .video_model import video_model
-from .weights import call_network, choose_dtypes, load_weights, without_weights
+from .weights import call_network, check_memory, choose_dtypes, load_weights, without_weights
 from .wrappers.known_frames import noise_in_front
 
 __all__ = [
     "call_network",
+    "check_memory",
     "choose_dtypes",
     "control",
     "decode",

@@ -10,6 +10,7 @@ import comfy.model_management as memory
 import comfy.ops
 import comfy.patcher_extension
 import comfy.utils
+import psutil
 import torch
 
 from ..contract.grid import State
@@ -36,6 +37,25 @@ def choose_dtypes(choice: str, weights: State, dtypes: tuple[str, ...]) -> tuple
         # takes the best one of ours.
         compute = memory.unet_manual_cast(torch.float8_e4m3fn, device, supported)
     return storage, compute
+
+
+def check_memory(name: str, weights: State, storage: torch.dtype) -> None:
+    """Raise CheckpointError where weights do not fit into memory in the format they are to be stored in.
+
+    Weights in their file's own format take none: they stay on disk until they are used, and are read again when the
+    system needs their memory.
+    """
+    converted = [w for w in weights.values() if not isinstance(w, Quantised) and w.dtype not in (storage, torch.int64)]
+    count = sum(weight.numel() for weight in converted)
+    needed, free = count * storage.itemsize, memory.get_free_memory(torch.device("cpu")) + psutil.swap_memory().free
+    if needed <= free:
+        return
+    own = str(max(converted, key=torch.Tensor.numel).dtype).removeprefix("torch.")
+    raise CheckpointError(
+        f"{name} takes {needed / 1e9:.1f} GB of memory as {str(storage).removeprefix('torch.')}; {free / 1e9:.1f} GB "
+        f"are free. Choose weight_dtype '{own}', which is the file's own format and is read from disk as needed, or "
+        f"'float8_e4m3fn' ({count / 1e9:.1f} GB), or an fp8 or GGUF file of this model; or close other programs."
+    )
 
 
 @contextmanager

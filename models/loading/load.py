@@ -100,6 +100,7 @@ def load_model(path: Path, weight_dtype: str = "default", disable_dynamic: bool 
             weight_dtype,
             compute,
         )
+    bridge.check_memory(f"{variant.name} ({path.name})", state, storage)
     bridge.load_weights(network, state, storage, compute)
     logging.info("Atelier: %s from %s, stored as %s, computed in %s", variant.name, path.name, storage, compute)
     model = bridge.make_model(family, variant, network, compute, reload=(load_model, (path, weight_dtype)))

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from . import headers
 from .errors import CheckpointError
 from .gguf import GGUFTensors
+from .safetensors_file import SafetensorsFile
 
 # Where ComfyUI's all-in-one files keep their text encoder.
 T5_PREFIX = "text_encoders.t5xxl.transformer."
@@ -246,8 +246,8 @@ def _refuse_blocks(path: Path, dtypes: dict[str, str]) -> None:
             )
 
 
-def _opened(path: Path) -> Any:
-    """`safe_open` or the same for GGUF, with errors that tell what the file really is."""
+def _opened(path: Path) -> SafetensorsFile | GGUFTensors:
+    """The file's tensors by name, with errors that tell what the file really is."""
     head = headers.check(path)
     if head[:4] == b"GGUF":
         return GGUFTensors(path)
@@ -261,10 +261,4 @@ def _opened(path: Path) -> Any:
         raise CheckpointError(
             f"{path.name} is {wrong}. Expected: a .safetensors or .gguf file. Download the model in that format."
         )
-    try:
-        return safe_open(str(path), framework="pt", device="cpu")
-    except SafetensorError as error:
-        size = path.stat().st_size / 1e6
-        raise CheckpointError(
-            f"{path.name} ({size:.1f} MB) is a damaged or incomplete safetensors file ({error}). Download it again."
-        ) from error
+    return SafetensorsFile(path)

@@ -13,7 +13,9 @@ import torch
 
 from .errors import CheckpointError
 from .key_names import renamed
+from .mapped import Mapped
 from .quantised import Quantised
+from .safetensors_file import Described
 
 # llama.cpp's names of a T5 encoder -> those of transformers.
 T5_NAMES = (
@@ -60,7 +62,7 @@ class Blocks:
 
 
 class GGUFTensors:
-    """A GGUF file under the calls of safetensors' `safe_open`. Matrices that are quantised are given as Quantised.
+    """A GGUF file under the calls of SafetensorsFile. Matrices that are quantised are given as Quantised.
 
     Raises CheckpointError when the file is damaged, or quantised in a way that cannot be read here.
     """
@@ -78,7 +80,7 @@ class GGUFTensors:
         from diffusers.quantizers.gguf.utils import dequantize_functions
 
         try:
-            reader = gguf.GGUFReader(path, "c")  # copy on write: torch warns about arrays that cannot be written
+            reader = gguf.GGUFReader(path, "r")  # read-only: a writable mapping must fit into memory
         except (ValueError, IndexError, KeyError, OverflowError, OSError, MemoryError) as error:
             size = path.stat().st_size / 1e6
             raise CheckpointError(
@@ -93,6 +95,10 @@ class GGUFTensors:
             )
         names = T5_NAMES if any(tensor.name.startswith("enc.blk.") for tensor in reader.tensors) else ()
         self.fields, self.tensors = reader.fields, {renamed(tensor.name, names): tensor for tensor in reader.tensors}
+        ends = {
+            name: (tensor.data_offset, tensor.data_offset + tensor.n_bytes) for name, tensor in self.tensors.items()
+        }
+        self._mapped = Mapped(path, {name: (int(begin), int(end)) for name, (begin, end) in ends.items()})
 
     def __enter__(self) -> GGUFTensors:
         return self
@@ -106,16 +112,17 @@ class GGUFTensors:
     def metadata(self) -> dict[str, str]:
         return {name: field.contents() for name, field in self.fields.items() if field.types[:1] == [_strings()]}
 
-    def get_slice(self, key: str) -> _Slice:
+    def get_slice(self, key: str) -> Described:
         # The format has four dimensions at most: ComfyUI's converter notes the shape of a tensor that had others.
         noted = self.fields.get(f"comfy.gguf.orig_shape.{self.tensors[key].name}")
         shape = noted.contents() if noted else self.tensors[key].shape.tolist()[::-1]
-        return _Slice(shape, self.tensors[key].tensor_type.name)
+        return Described(shape, self.tensors[key].tensor_type.name)
 
     def get_tensor(self, key: str) -> torch.Tensor:
         """The weight: plain, or a Quantised matrix; quantised weights of other shapes are given as float16."""
         tensor, shape = self.tensors[key], self.get_slice(key).get_shape()
-        kind, values = tensor.tensor_type.name, torch.from_numpy(tensor.data)
+        kind, content = tensor.tensor_type.name, self._mapped.content(key).numpy()
+        values = torch.from_numpy(content.view(tensor.data.dtype).reshape(tensor.data.shape))
         if kind == "BF16":
             return values.view(torch.bfloat16).reshape(shape)
         if kind in self.PLAIN:
@@ -124,17 +131,6 @@ class GGUFTensors:
         if len(shape) == 2:
             return Quantised.of(rows, Blocks(kind))
         return Blocks(kind).numbers(rows, torch.float16).reshape(shape)
-
-
-class _Slice:
-    def __init__(self, shape: list[int], kind: str) -> None:
-        self.shape, self.kind = [int(size) for size in shape], kind
-
-    def get_shape(self) -> list[int]:
-        return self.shape
-
-    def get_dtype(self) -> str:
-        return self.kind
 
 
 def _strings() -> Any:

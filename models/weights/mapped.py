@@ -1,0 +1,40 @@
+"""Parts of a file as memory that is read when it is used, however large the file is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+WINDOW = 2**31
+"""Bytes that are mapped at a time, if no part is larger. Linux refuses a writable mapping that is larger than memory
+and swap together; mapped whole, a file of 28.6 GB cannot be opened in 23 GB. Each mapping holds a file descriptor, so
+windows are few."""
+
+
+class Mapped:
+    """Byte ranges of a file, by name, copied on write: nothing is written back, and untouched pages take no memory."""
+
+    def __init__(self, path: Path, ranges: dict[str, tuple[int, int]]) -> None:
+        self.path, self.ranges = path, ranges
+        self._window_of: dict[str, int] = {}
+        self._windows: list[tuple[int, int]] = []
+        self._arrays: dict[int, np.ndarray] = {}
+        for name, (begin, end) in sorted(ranges.items(), key=lambda item: item[1]):
+            if not self._windows or max(end, self._windows[-1][1]) - self._windows[-1][0] > WINDOW:
+                self._windows.append((begin, end))
+            start, last = self._windows[-1]
+            self._windows[-1] = start, max(last, end)
+            self._window_of[name] = len(self._windows) - 1
+
+    def content(self, name: str) -> torch.Tensor:
+        """The bytes of a range, uint8 [count]."""
+        begin, end = self.ranges[name]
+        if begin == end:
+            return torch.empty(0, dtype=torch.uint8)
+        number = self._window_of[name]
+        start, last = self._windows[number]
+        if number not in self._arrays:
+            self._arrays[number] = np.memmap(self.path, np.uint8, "c", start, (last - start,))
+        return torch.from_numpy(self._arrays[number][begin - start : end - start])

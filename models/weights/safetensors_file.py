@@ -1,0 +1,112 @@
+"""Safetensors files, their header read as text and their tensors mapped in parts.
+
+The library's own `safe_open` maps the whole file before anything of it can be read, which fails where the file is
+larger than memory and swap.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import headers
+from .errors import CheckpointError
+from .mapped import Mapped
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "F8_E8M0": torch.float8_e8m0fnu,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+class SafetensorsFile:
+    """A safetensors file under the calls of the library's `safe_open`.
+
+    Raises CheckpointError when the header does not describe the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        size = headers.size_of(path)
+        with path.open("rb") as file:
+            start = 8 + int.from_bytes(file.read(8), "little")
+            header = headers.parsed_json(file.read(start - 8).decode("utf-8", "replace"), f"The header of {path.name}")
+        notes = header.pop("__metadata__", None)
+        self.path, self._tensors = path, header
+        self._notes = notes if isinstance(notes, dict) else {}
+        ranges = {name: _range(path, name, entry, size - start) for name, entry in header.items()}
+        self._mapped = Mapped(path, {name: (start + begin, start + end) for name, (begin, end) in ranges.items()})
+
+    def __enter__(self) -> SafetensorsFile:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        """Nothing is open: a tensor's bytes are mapped, and stay so as long as it is needed."""
+
+    def keys(self) -> list[str]:
+        return list(self._tensors)
+
+    def metadata(self) -> dict[str, str]:
+        return {name: text for name, text in self._notes.items() if isinstance(text, str)}
+
+    def get_slice(self, key: str) -> Described:
+        return Described(self._tensors[key]["shape"], self._tensors[key]["dtype"])
+
+    def get_tensor(self, key: str) -> torch.Tensor:
+        dtype = self._tensors[key]["dtype"]
+        if dtype not in DTYPES:
+            raise CheckpointError(
+                f"{self.path.name} stores {key} as {dtype}, which cannot be read here. Download the model in 16 bits, "
+                "as fp8, or as a .gguf file."
+            )
+        return self._mapped.content(key).view(DTYPES[dtype]).reshape(self._tensors[key]["shape"])
+
+
+class Described:
+    """What a header says of a tensor, under the calls of a slice of the library's."""
+
+    def __init__(self, shape: list[int], dtype: str) -> None:
+        self._shape, self._dtype = [int(side) for side in shape], dtype
+
+    def get_shape(self) -> list[int]:
+        return self._shape
+
+    def get_dtype(self) -> str:
+        return self._dtype
+
+
+def _range(path: Path, name: str, entry: Any, length: int) -> tuple[int, int]:
+    """Where a tensor begins and ends among `length` bytes of weights. Raises CheckpointError."""
+    try:
+        shape, dtype, (begin, end) = entry["shape"], entry["dtype"], entry["data_offsets"]
+        count = math.prod(shape) * DTYPES[dtype].itemsize if dtype in DTYPES else end - begin
+        true = all(type(number) is int and number >= 0 for number in (*shape, begin, end)) and end - begin == count
+    except (KeyError, TypeError, ValueError):
+        true = False
+    if not true:
+        raise CheckpointError(
+            f"{path.name} is a damaged safetensors file: its header describes '{name[:80]}' in a way that cannot be "
+            "true. Download it again."
+        )
+    if end > length:
+        raise CheckpointError(
+            f"{path.name} ({path.stat().st_size / 1e6:.1f} MB) is a damaged or incomplete safetensors file: its "
+            f"'{name[:80]}' should end {(end - length) / 1e6:.1f} MB behind the file's end. Download it again."
+        )
+    return begin, end
