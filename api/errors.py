@@ -10,6 +10,7 @@ import errno
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 from aiohttp import web
@@ -74,3 +75,12 @@ def _paths() -> re.Pattern:
     return re.compile(
         rf"(?<![\w/.:-])(?:(?:{known})(?![\w.-])(?:[/\\]{name})*|(?!/v1/|/atelier/)(?:/{name}){{2,}}|[A-Za-z]:(?:[/\\]{name})+)[/\\]?"
     )
+
+
+def node_failed(error: dict[str, Any]) -> tuple[str, str]:
+    """ComfyUI's record of a node that raised -> (code, message) of a job's error."""
+    message = str(error.get("exception_message") or error.get("exception_type") or "").strip()
+    number = re.match(r"\[Errno (\d+)\]", message)  # ComfyUI keeps an OSError as text, its path included
+    if number and (full := disk_full(OSError(int(number[1]), ""))):
+        return full.code, f"{error.get('node_type')}: {full.message}"
+    return "generation_failed", f"{error.get('node_type')}: {without_paths(message)}"

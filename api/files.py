@@ -5,11 +5,14 @@ No name that a client sent ever becomes a path, and what a file is, is read from
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 
@@ -28,6 +31,9 @@ _SENT = re.compile(r"[0-9a-f]{32}(\.\w{1,5})?")
 MAX_PIXELS = 64_000_000
 SHEET = 16, 4, 256, 0
 """Frames of a sprite sheet, frames in a row, pixels of each at most, and between them."""
+
+FORMATS = {".webp": "WEBP", ".jpg": "JPEG", ".png": "PNG"}
+"""What a picture is written as."""
 
 _SIGNATURES = (
     (0, b"\x89PNG\r\n\x1a\n", IMAGE, ".png"),
@@ -107,16 +113,23 @@ def spritesheet(video: Path) -> Path:
     return _beside(video, "spritesheet.jpg", lambda: sheet.of_file(video, *SHEET))
 
 
-def _beside(video: Path, name: str, make) -> Path:
+def _beside(video: Path, name: str, make: Callable[[], Any]) -> Path:
     made = video.with_name(name)
     if not made.is_file():
-        half = video.with_name(f"{uuid.uuid4().hex}{made.suffix}")
-        try:
-            make().save(half)
-            half.replace(made)
-        finally:
-            half.unlink(missing_ok=True)
+        save_picture(make(), made)
     return made
+
+
+def save_picture(picture: Any, path: Path) -> None:
+    """Write a PIL image, whole or not at all. Raises OSError, where the disk is full too: Pillow, writing to the disk
+    itself, takes no notice of a write that was cut short."""
+    encoded, half = io.BytesIO(), path.with_name(f"{uuid.uuid4().hex}{path.suffix}")
+    picture.save(encoded, FORMATS[path.suffix])
+    try:
+        half.write_bytes(encoded.getbuffer())
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)
 
 
 def copied(source: Path, folder: Path, name: str | None = None) -> Path:

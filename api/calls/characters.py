@@ -61,5 +61,5 @@ def _portrait(given: references.Given) -> Path:
     if given.kind == files.IMAGE:
         return given.path
     picture = given.path.with_suffix(".png")
-    probe.pictures(given.path, [0])[0].save(picture)
+    files.save_picture(probe.pictures(given.path, [0])[0], picture)
     return picture

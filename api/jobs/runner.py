@@ -241,9 +241,7 @@ class Runner:
         if "execution_interrupted" in events:
             await self._fail(row, "cancelled", "The job was cancelled while it ran.")
         elif "execution_error" in events:
-            error = events["execution_error"]
-            message = str(error.get("exception_message") or error.get("exception_type") or "").strip()
-            await self._fail(row, "generation_failed", f"{error.get('node_type')}: {message}")
+            await self._fail(row, *errors.node_failed(events["execution_error"]))
         elif (made := _made_video(record.get("outputs") or {})) is None:
             await self._fail(row, "no_video", "The graph ended without saving a video.")
         else:

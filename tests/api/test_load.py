@@ -52,8 +52,10 @@ def test_killed_in_the_middle_and_started_again(tmp_path):
         waiting = http.post("/videos", json=FAST).json()
         contents = [http.get(f"/videos/{video['id']}/content").content for video in done]
         saved, unseen = finished_behind_our_back(server, http, done[0])
+        half = wait(http, http.post("/videos", json=FAST | {"seed": 6}).json())["id"]
         server.process.kill()
         server.process.wait()
+    garbage, treasure = left_by_the_dead(tmp_path, half)
     with running(tmp_path, "second") as server, connect(server.url) as http:
         assert [http.get(f"/videos/{video['id']}/content").content for video in done] == contents
         for video in (at_work, waiting):
@@ -61,7 +63,23 @@ def test_killed_in_the_middle_and_started_again(tmp_path):
             assert (ended["status"], ended["error"]["code"]) == ("failed", "server_restarted")
         assert http.get(f"/videos/{unseen}/content").content == saved
         assert len(http.get("/videos").json()["data"]) == 5
+        assert not any(folder.exists() for folder in garbage) and all(folder.exists() for folder in treasure)
         assert wait(http, http.post("/videos", json=FAST).json())["status"] == "completed"
+
+
+def left_by_the_dead(base, deleted: str) -> tuple[list, list]:
+    """What a server leaves that dies while it deletes or receives: (what is to go, what looks like it and is to stay)."""
+    import sqlite3
+
+    with sqlite3.connect(base / "user" / "atelier" / "videos.db") as store:
+        store.execute("UPDATE jobs SET deleted = 1 WHERE id = ?", (deleted,))
+    videos, characters = base / "output" / "atelier" / "videos", base / "user" / "atelier" / "characters"
+    upload, sent = videos / f"video_{1:032x}", characters / f"char_{2:032x}"
+    unknown, foreign = videos / f"video_{3:032x}", videos / "holiday"
+    for folder, name in ((upload, f"{4:032x}.png"), (sent, f"{5:032x}"), (unknown, "video_00001_.mp4"), (foreign, "x")):
+        folder.mkdir(parents=True)
+        (folder / name).write_bytes(b"x")
+    return [videos / deleted, upload, sent], [unknown, foreign]
 
 
 def finished_behind_our_back(server, http, done: dict) -> tuple[bytes, str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 from comfy_server import ComfyServer, running
-from wire_client import FAST, SLOW, coloured_frames, connect, until_running, wait
+from wire_client import FAST, SLOW, coloured_frames, connect, error, until_running, wait
 
 ODD_NODE = '''
 import json
@@ -128,6 +128,19 @@ def test_odd_outputs_of_a_graph_are_its_own_affair(other, owner, second):
         assert (ended["status"], ended["error"]["code"]) in (("failed", "no_video"), ("failed", "unusable_output"))
         assert "/" not in ended["error"]["message"]
     assert second.log.read_text(errors="replace").count("Traceback") - before <= len(jobs)
+
+
+def test_an_upload_for_which_the_disk_has_no_room(other, second):
+    """The system lets the process write no file beyond 20 MB: what an upload meets on a full disk."""
+    resource = pytest.importorskip("resource")
+    limits = resource.prlimit(second.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(second.process.pid, resource.RLIMIT_FSIZE, (20_000_000, limits[1]))
+    before = set((second.base / "output" / "atelier" / "videos").iterdir())
+    answer = other.post("/videos", data=FAST, files={"input_reference": b"\x89PNG\r\n\x1a\n" + bytes(30_000_000)})
+    resource.prlimit(second.process.pid, resource.RLIMIT_FSIZE, limits)
+    assert error(answer)[:2] == (507, "disk_full") and "/" not in answer.json()["error"]["message"]
+    assert set((second.base / "output" / "atelier" / "videos").iterdir()) == before
+    assert rows(second.base, "SELECT count(*) FROM claims") == [(0,)]
 
 
 def test_the_death_of_the_other(http, second, server):
