@@ -47,12 +47,12 @@ def in_order(http) -> list[str]:
 @pytest.mark.timeout(600)
 def test_killed_in_the_middle_and_started_again(tmp_path):
     with running(tmp_path, "first") as server, connect(server.url) as http:
-        done = [wait(http, http.post("/videos", json=FAST | {"seed": seed}).json()) for seed in (1, 2)]
+        done = [wait(http, http.post("/videos", json=FAST | {"seed": seed}).json()) for seed in (1, 2, 6)]
+        half = done.pop()["id"]
         at_work = until_running(http, http.post("/videos", json=SLOW).json())
         waiting = http.post("/videos", json=FAST).json()
         contents = [http.get(f"/videos/{video['id']}/content").content for video in done]
         saved, unseen = finished_behind_our_back(server, http, done[0])
-        half = wait(http, http.post("/videos", json=FAST | {"seed": 6}).json())["id"]
         server.process.kill()
         server.process.wait()
     garbage, treasure = left_by_the_dead(tmp_path, half)
@@ -68,7 +68,7 @@ def test_killed_in_the_middle_and_started_again(tmp_path):
 
 
 def left_by_the_dead(base, deleted: str) -> tuple[list, list]:
-    """What a server leaves that dies while it deletes or receives: (what is to go, what looks like it and is to stay)."""
+    """What a server leaves that dies while it deletes or receives: (what is to go, what is to stay)."""
     import sqlite3
 
     with sqlite3.connect(base / "user" / "atelier" / "videos.db") as store:
