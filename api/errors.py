@@ -83,4 +83,4 @@ def node_failed(error: dict[str, Any]) -> tuple[str, str]:
     number = re.match(r"\[Errno (\d+)\]", message)  # ComfyUI keeps an OSError as text, its path included
     if number and (full := disk_full(OSError(int(number[1]), ""))):
         return full.code, f"{error.get('node_type')}: {full.message}"
-    return "generation_failed", f"{error.get('node_type')}: {without_paths(message)}"
+    return "generation_failed", f"{error.get('node_type')}: {message}"

@@ -266,7 +266,9 @@ class Runner:
             warnings = [*row["warnings"], *await self._signed(video, row)]
         except OSError as error:
             full = errors.disk_full(error)
-            code, told = (full.code, full.message) if full else (code, f"The video cannot be read: {error.strerror}.")
+            code, told = (
+                (full.code, full.message) if full else (code, f"The video cannot be read: {errors.words(error)}.")
+            )
             await self._fail(row, code, message or told)
             return
         except MediaError as error:
