@@ -10,7 +10,9 @@ const EXPECTED = "Write one card a line: '2.5s: words', '2.5s cut: words' or '2.
 
 const LINE_BREAK = /\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]/
 /** Characters of a board, characters of a line, and cards. */
-const MAX_TEXT = 100000, MAX_LINE = 33000, MAX_CARDS = 1000
+const MAX_TEXT = 100000,
+  MAX_LINE = 33000,
+  MAX_CARDS = 1000
 
 // Each optional part takes the blanks behind it, so a line can be read in one way only and in linear time.
 const TIME = /(?<time>[0-9]{1,9}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})\s*(?:s\s*)?(?<cut>cut\s*)?/
@@ -25,140 +27,165 @@ const CARD = new RegExp(`^${TIME.source}(?:\\[\\s*images?\\s+${NUMBERS.source}\\
  * is among them, so that it can be mended; a line that is no card at all is only an error.
  */
 export function read(text) {
-    const cards = [], errors = []
-    if (characters(text) > MAX_TEXT) return {cards, errors: [long("The storyboard", characters(text), MAX_TEXT)]}
-    const lines = text.split(LINE_BREAK).map(line => line.trim())
-    const count = lines.filter(Boolean).length
-    if (count > MAX_CARDS) return {cards, errors: [many(count)]}
-    lines.forEach((line, place) => {
-        if (!line) return
-        if (characters(line) > MAX_LINE) {
-            errors.push({...long(`Line ${place + 1}`, characters(line), MAX_LINE), line: place + 1})
-            return
-        }
-        const found = line.match(CARD)
-        if (found) cards.push(card(place + 1, found.groups, errors))
-        else errors.push({line: place + 1, message: `Line ${place + 1} ('${start(line)}') is no card. ${EXPECTED}`})
-    })
-    if (!cards.length && !errors.length) errors.push({line: null, message: `The storyboard is empty. ${EXPECTED}`})
-    cards.sort((a, b) => a.time - b.time)
-    for (const [before, after] of pairs(cards)) if (before.time === after.time) errors.push(together(before, after))
-    if (cards.length && !cards[0].words && cards[0].image !== null)
-        errors.push({line: cards[0].line, message: `Line ${cards[0].line}, the first card in time, has no words. ${EXPECTED}`})
-    for (const [before, after] of pairs(cards)) {
-        after.words ||= before.words
-        after.close = after.time - before.time < CLOSE
-        after.cut ||= after.close
+  const cards = [],
+    errors = []
+  if (characters(text) > MAX_TEXT) return { cards, errors: [long("The storyboard", characters(text), MAX_TEXT)] }
+  const lines = text.split(LINE_BREAK).map((line) => line.trim())
+  const count = lines.filter(Boolean).length
+  if (count > MAX_CARDS) return { cards, errors: [many(count)] }
+  lines.forEach((line, place) => {
+    if (!line) return
+    if (characters(line) > MAX_LINE) {
+      errors.push({ ...long(`Line ${place + 1}`, characters(line), MAX_LINE), line: place + 1 })
+      return
     }
-    return {cards, errors}
+    const found = line.match(CARD)
+    if (found) cards.push(card(place + 1, found.groups, errors))
+    else errors.push({ line: place + 1, message: `Line ${place + 1} ('${start(line)}') is no card. ${EXPECTED}` })
+  })
+  if (!cards.length && !errors.length) errors.push({ line: null, message: `The storyboard is empty. ${EXPECTED}` })
+  cards.sort((a, b) => a.time - b.time)
+  for (const [before, after] of pairs(cards)) if (before.time === after.time) errors.push(together(before, after))
+  if (cards.length && !cards[0].words && cards[0].image !== null)
+    errors.push({
+      line: cards[0].line,
+      message: `Line ${cards[0].line}, the first card in time, has no words. ${EXPECTED}`,
+    })
+  for (const [before, after] of pairs(cards)) {
+    after.words ||= before.words
+    after.close = after.time - before.time < CLOSE
+    after.cut ||= after.close
+  }
+  return { cards, errors }
 }
 
 /** What is wrong with the cards for a shot of `length` seconds and a number of images; either may be unknown (null). */
 export function check(cards, length, images) {
-    const errors = []
-    for (const {line, time, image, last} of cards) {
-        if (length !== null && time >= length)
-            errors.push({line, message: `Line ${line}: the card is at ${general(time)} s, but the shot ends at ${cents(length)} s. Move the card `
-                + "or make the shot longer."})
-        const end = last || image
-        if (image !== null && images !== null && !(1 <= image && image <= end && end <= images))
-            errors.push({line, message: `Line ${line} names ${named({image, last})}, but ${images} are connected to 'images'.`})
-    }
-    return errors
+  const errors = []
+  for (const { line, time, image, last } of cards) {
+    if (length !== null && time >= length)
+      errors.push({
+        line,
+        message:
+          `Line ${line}: the card is at ${general(time)} s, but the shot ends at ${cents(length)} s. Move the card ` +
+          "or make the shot longer.",
+      })
+    const end = last || image
+    if (image !== null && images !== null && !(1 <= image && image <= end && end <= images))
+      errors.push({
+        line,
+        message: `Line ${line} names ${named({ image, last })}, but ${images} are connected to 'images'.`,
+      })
+  }
+  return errors
 }
 
 /** The text with some parts of a card's line written anew: time, cut, image, strength, words. */
 export function changed(text, card, parts) {
-    return replaced(text, card.line, [write({...card.written, ...parts})])
+  return replaced(text, card.line, [write({ ...card.written, ...parts })])
 }
 
 export function removed(text, card) {
-    return replaced(text, card.line, [])
+  return replaced(text, card.line, [])
 }
 
 /** The text with a new card, and its line: behind the cards that come before it in time, whatever lies between. */
 export function added(text, cards, time, words) {
-    const line = Math.max(0, ...cards.filter(card => card.time < time).map(card => card.line)) + 1
-    const lines = text.trim() ? text.split(LINE_BREAK) : []
-    lines.splice(line - 1, 0, write({time, words}))
-    return {text: lines.join("\n"), line}
+  const line = Math.max(0, ...cards.filter((card) => card.time < time).map((card) => card.line)) + 1
+  const lines = text.trim() ? text.split(LINE_BREAK) : []
+  lines.splice(line - 1, 0, write({ time, words }))
+  return { text: lines.join("\n"), line }
 }
 
 /** Seconds as a person writes them: to a hundredth, without zeros at the end. */
 export function short(seconds) {
-    return String(Number(seconds.toFixed(2)))
+  return String(Number(seconds.toFixed(2)))
 }
 
 /** "image 2", or of a clip "images 2-17". */
-export function named({image, last}) {
-    return last ? `images ${image}-${last}` : `image ${image}`
+export function named({ image, last }) {
+  return last ? `images ${image}-${last}` : `image ${image}`
 }
 
-function card(line, {time, cut, image, last, strength, words}, errors) {
-    const number = Number(strength ?? 1)
-    const written = {
-        time: Number(time), cut: Boolean(cut), image: image ? Number(image) : null, last: last ? Number(last) : null,
-        strength: Number.isNaN(number) ? strength : number, words: words.trim(),
-    }
-    if (!written.words && written.image === null)
-        errors.push({line, message: `Line ${line} has neither words nor an image. ${EXPECTED}`})
-    else if (!(written.strength >= 0 && written.strength <= 1))
-        errors.push({line, message: `Line ${line}: the strength '${strength}' is not a number from 0 to 1.`})
-    return {line, ...written, written}
+function card(line, { time, cut, image, last, strength, words }, errors) {
+  const number = Number(strength ?? 1)
+  const written = {
+    time: Number(time),
+    cut: Boolean(cut),
+    image: image ? Number(image) : null,
+    last: last ? Number(last) : null,
+    strength: Number.isNaN(number) ? strength : number,
+    words: words.trim(),
+  }
+  if (!written.words && written.image === null)
+    errors.push({ line, message: `Line ${line} has neither words nor an image. ${EXPECTED}` })
+  else if (!(written.strength >= 0 && written.strength <= 1))
+    errors.push({ line, message: `Line ${line}: the strength '${strength}' is not a number from 0 to 1.` })
+  return { line, ...written, written }
 }
 
 function long(what, count, most) {
-    return {line: null, message: `${what} has ${grouped(count)} characters; up to ${grouped(most)} are read. Shorten it.`}
+  return {
+    line: null,
+    message: `${what} has ${grouped(count)} characters; up to ${grouped(most)} are read. Shorten it.`,
+  }
 }
 
 function many(count) {
-    return {line: null, message: `The storyboard has ${grouped(count)} cards; up to ${grouped(MAX_CARDS)} are read. Make two shots.`}
+  return {
+    line: null,
+    message: `The storyboard has ${grouped(count)} cards; up to ${grouped(MAX_CARDS)} are read. Make two shots.`,
+  }
 }
 
 function together(before, after) {
-    const [first, second] = [before.line, after.line].sort((a, b) => a - b)
-    return {line: second, message: `Lines ${first} and ${second} are both at ${general(after.time)} s. Move one of them.`}
+  const [first, second] = [before.line, after.line].sort((a, b) => a - b)
+  return {
+    line: second,
+    message: `Lines ${first} and ${second} are both at ${general(after.time)} s. Move one of them.`,
+  }
 }
 
-function write({time, cut = false, image = null, last = null, strength = 1, words}) {
-    const share = strength === 1 ? "" : `, ${strength}`
-    const seen = image === null ? "" : ` [${named({image, last})}${share}]`
-    return `${time}s${cut ? " cut" : ""}${seen}: ${words.replace(/\s+/g, " ").trim()}`.trimEnd()
+function write({ time, cut = false, image = null, last = null, strength = 1, words }) {
+  const share = strength === 1 ? "" : `, ${strength}`
+  const seen = image === null ? "" : ` [${named({ image, last })}${share}]`
+  return `${time}s${cut ? " cut" : ""}${seen}: ${words.replace(/\s+/g, " ").trim()}`.trimEnd()
 }
 
 function replaced(text, line, by) {
-    const lines = text.split(LINE_BREAK)
-    lines.splice(line - 1, 1, ...by)
-    return lines.join("\n")
+  const lines = text.split(LINE_BREAK)
+  lines.splice(line - 1, 1, ...by)
+  return lines.join("\n")
 }
 
 function pairs(list) {
-    return list.slice(1).map((each, place) => [list[place], each])
+  return list.slice(1).map((each, place) => [list[place], each])
 }
 
 /** The first 60 characters, as Python counts them. */
 function start(line) {
-    return [...line].slice(0, 60).join("")
+  return [...line].slice(0, 60).join("")
 }
 
 /** How many characters Python counts: of a pair of surrogates, one. */
 function characters(text) {
-    return [...text].length
+  return [...text].length
 }
 
 /** With commas between thousands, as Python's :, */
 function grouped(count) {
-    return count.toLocaleString("en-US")
+  return count.toLocaleString("en-US")
 }
 
 /** Six digits at most, as Python's :g. */
 function general(seconds) {
-    return String(Number(seconds.toPrecision(6)))
+  return String(Number(seconds.toPrecision(6)))
 }
 
 /** Two digits after the point, and a tie to the even one, as Python prints them. */
 export function cents(seconds) {
-    const hundred = seconds * 100, floor = Math.floor(hundred)
-    const whole = hundred - floor === 0.5 ? floor + (floor % 2) : Math.round(hundred)
-    return (whole / 100).toFixed(2)
+  const hundred = seconds * 100,
+    floor = Math.floor(hundred)
+  const whole = hundred - floor === 0.5 ? floor + (floor % 2) : Math.round(hundred)
+  return (whole / 100).toFixed(2)
 }

@@ -2,7 +2,8 @@
 
 import { api } from "../../../scripts/api.js"
 
-const EMPTY_LATENT = "AtelierEmptyVideoLatent", LOADER = "AtelierLoadVideoModel"
+const EMPTY_LATENT = "AtelierEmptyVideoLatent",
+  LOADER = "AtelierLoadVideoModel"
 /** Nodes that hand a latent on as long as it was. */
 const AS_LONG = ["AtelierPlaceFrames", "AtelierPlaceKeyframes", "AtelierControlVideo", "AtelierStoryboard"]
 const MOST_NODES = 50
@@ -14,58 +15,62 @@ const asked = new Map() // address -> what the server says, or null until then a
  * latent frame holds. Only seconds is sure to be there.
  */
 export function shotOf(node) {
-    const latent = upstream(node, "latent", EMPTY_LATENT, AS_LONG)
-    if (!latent) return null
-    const [seconds, frames, fps] = ["seconds", "frames", "fps"].map(name => valueOf(latent, name))
-    if ([seconds, frames, fps].includes(undefined)) return null
-    const loader = upstream(latent, "model", LOADER), model = loader && valueOf(loader, "model")
-    const known = model ? ask({model, seconds, frames, fps}) : null
-    if (known) return known
-    if (frames) return fps ? {seconds: frames / fps} : null
-    return seconds ? {seconds} : null
+  const latent = upstream(node, "latent", EMPTY_LATENT, AS_LONG)
+  if (!latent) return null
+  const [seconds, frames, fps] = ["seconds", "frames", "fps"].map((name) => valueOf(latent, name))
+  if ([seconds, frames, fps].includes(undefined)) return null
+  const loader = upstream(latent, "model", LOADER),
+    model = loader && valueOf(loader, "model")
+  const known = model ? ask({ model, seconds, frames, fps }) : null
+  if (known) return known
+  if (frames) return fps ? { seconds: frames / fps } : null
+  return seconds ? { seconds } : null
 }
 
 /** How many images there can be: 0 where nothing is connected, null where only the run will tell. */
 export function imagesOf(node) {
-    return inputOf(node, "images")?.link == null ? 0 : null
+  return inputOf(node, "images")?.link == null ? 0 : null
 }
 
 /** Whether the text of a widget comes from another node. */
 export function isConnected(node, name) {
-    return inputOf(node, name)?.link != null
+  return inputOf(node, name)?.link != null
 }
 
 /** The first node of a type, up the inputs of one name, through `through` (any node if not given) and reroutes. */
 function upstream(node, name, type, through = null) {
-    for (let step = 0; node && step < MOST_NODES; step++) {
-        node = originOf(node, inputOf(node, name) ?? (node.type === "Reroute" ? node.inputs?.[0] : null))
-        if (node?.type === type) return node
-        if (node && through && node.type !== "Reroute" && !through.includes(node.type)) return null
-    }
-    return null
+  for (let step = 0; node && step < MOST_NODES; step++) {
+    node = originOf(node, inputOf(node, name) ?? (node.type === "Reroute" ? node.inputs?.[0] : null))
+    if (node?.type === type) return node
+    if (node && through && node.type !== "Reroute" && !through.includes(node.type)) return null
+  }
+  return null
 }
 
 function inputOf(node, name) {
-    return node.inputs?.find(input => input.name === name)
+  return node.inputs?.find((input) => input.name === name)
 }
 
 function originOf(node, input) {
-    const link = input?.link == null ? null : node.graph?.getLink?.(input.link) ?? node.graph?.links?.[input.link]
-    return link ? node.graph.getNodeById(link.origin_id) : null
+  const link = input?.link == null ? null : (node.graph?.getLink?.(input.link) ?? node.graph?.links?.[input.link])
+  return link ? node.graph.getNodeById(link.origin_id) : null
 }
 
 /** What a widget is set to; undefined where it comes from another node. */
 function valueOf(node, name) {
-    return isConnected(node, name) ? undefined : node.widgets?.find(widget => widget.name === name)?.value
+  return isConnected(node, name) ? undefined : node.widgets?.find((widget) => widget.name === name)?.value
 }
 
 function ask(query) {
-    const address = `/atelier/shot?${new URLSearchParams(query)}`
-    if (!asked.has(address)) {
-        asked.set(address, null)
-        api.fetchApi(address)
-            .then(async answer => { if (answer.ok) asked.set(address, await answer.json()) })
-            .catch(() => {}) // the server is away, and so is everything else
-    }
-    return asked.get(address)
+  const address = `/atelier/shot?${new URLSearchParams(query)}`
+  if (!asked.has(address)) {
+    asked.set(address, null)
+    api
+      .fetchApi(address)
+      .then(async (answer) => {
+        if (answer.ok) asked.set(address, await answer.json())
+      })
+      .catch(() => {}) // the server is away, and so is everything else
+  }
+  return asked.get(address)
 }

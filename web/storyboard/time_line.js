@@ -17,104 +17,126 @@ const NEW_WORDS = "what is seen"
  * `write(text)` puts a text into the board, `done()` says that a change is complete (a step of undo), `point(line)`
  * shows a line of the text to the person. Then `show({text, shot, images, locked})` draws it.
  */
-export function makeTimeLine({write, done, point}) {
-    let given = {text: "", shot: null, images: null, locked: false}
-    let state = {cards: [], errors: []}
-    let selected = null
+export function makeTimeLine({ write, done, point }) {
+  let given = { text: "", shot: null, images: null, locked: false }
+  let state = { cards: [], errors: [] }
+  let selected = null
 
-    const strip = makeStrip({
-        select: line => { selected = line; draw() }, edit: () => fields.edit(false), done,
-        move: (card, time) => change(card, {time: hundredths(time)}), add: add, remove, toggle,
-    })
-    const fields = makeFields({change, add: addBehind, remove, toggle, done, leave: () => strip.focus(selected)})
-    const message = make("div", {className: "message", role: "status"})
-    const element = make("div", {className: "atelier-storyboard", on: {keydown: keep}}, strip.element, message, fields.element)
+  const strip = makeStrip({
+    select: (line) => {
+      selected = line
+      draw()
+    },
+    edit: () => fields.edit(false),
+    done,
+    move: (card, time) => change(card, { time: hundredths(time) }),
+    add: add,
+    remove,
+    toggle,
+  })
+  const fields = makeFields({ change, add: addBehind, remove, toggle, done, leave: () => strip.focus(selected) })
+  const message = make("div", { className: "message", role: "status" })
+  const element = make(
+    "div",
+    { className: "atelier-storyboard", on: { keydown: keep } },
+    strip.element,
+    message,
+    fields.element,
+  )
 
-    function show(now) {
-        given = now
-        const {cards, errors} = read(given.text)
-        state = {cards, errors: [...errors, ...check(cards, given.shot?.seconds ?? null, given.images)]}
-        if (!cards.some(card => card.line === selected)) selected = cards[0]?.line ?? null
+  function show(now) {
+    given = now
+    const { cards, errors } = read(given.text)
+    state = { cards, errors: [...errors, ...check(cards, given.shot?.seconds ?? null, given.images)] }
+    if (!cards.some((card) => card.line === selected)) selected = cards[0]?.line ?? null
+    draw()
+  }
+
+  function draw() {
+    const drawn = { ...state, ...given, selected, moments: momentsOf(given.shot) }
+    element.classList.toggle("locked", given.locked)
+    strip.draw(drawn)
+    fields.draw(drawn)
+    set(message, { className: state.errors.length && !given.locked ? "message wrong" : "message" })
+    message.replaceChildren(...said())
+  }
+
+  function said() {
+    if (given.locked) return ["The board's text comes from another node."]
+    if (state.errors.length) return state.errors.map(problem)
+    const cuts = state.cards.filter((card, place) => place && card.cut).length
+    const parts = [
+      `${state.cards.length} ${state.cards.length === 1 ? "card" : "cards"}`,
+      `${cuts} cut to`,
+      given.shot ? `${cents(given.shot.seconds)} s` : "length known when it runs",
+    ]
+    return [parts.join(" · ")]
+  }
+
+  function problem({ line, message: text }) {
+    if (line === null) return make("p", { textContent: text })
+    const show = () => {
+      if (state.cards.some((card) => card.line === line)) {
+        selected = line
         draw()
+      }
+      point(line)
     }
+    return make("button", { type: "button", textContent: text, title: `Show line ${line}`, on: { click: show } })
+  }
 
-    function draw() {
-        const drawn = {...state, ...given, selected, moments: momentsOf(given.shot)}
-        element.classList.toggle("locked", given.locked)
-        strip.draw(drawn)
-        fields.draw(drawn)
-        set(message, {className: state.errors.length && !given.locked ? "message wrong" : "message"})
-        message.replaceChildren(...said())
-    }
+  /** ComfyUI removes the chosen node with these keys; in here they are for cards and letters. */
+  function keep(event) {
+    if (event.key === "Delete" || event.key === "Backspace") event.stopPropagation()
+  }
 
-    function said() {
-        if (given.locked) return ["The board's text comes from another node."]
-        if (state.errors.length) return state.errors.map(problem)
-        const cuts = state.cards.filter((card, place) => place && card.cut).length
-        const parts = [
-            `${state.cards.length} ${state.cards.length === 1 ? "card" : "cards"}`, `${cuts} cut to`,
-            given.shot ? `${cents(given.shot.seconds)} s` : "length known when it runs",
-        ]
-        return [parts.join(" · ")]
-    }
+  function put(text) {
+    write(text)
+    show({ ...given, text })
+  }
 
-    function problem({line, message: text}) {
-        if (line === null) return make("p", {textContent: text})
-        const show = () => { if (state.cards.some(card => card.line === line)) { selected = line; draw() } point(line) }
-        return make("button", {type: "button", textContent: text, title: `Show line ${line}`, on: {click: show}})
-    }
+  function change(card, parts) {
+    if (!given.locked) put(changed(given.text, card, parts))
+  }
 
-    /** ComfyUI removes the chosen node with these keys; in here they are for cards and letters. */
-    function keep(event) {
-        if (event.key === "Delete" || event.key === "Backspace") event.stopPropagation()
-    }
+  function toggle(card) {
+    if (state.cards.indexOf(card) > 0) change(card, { cut: !card.written.cut })
+  }
 
-    function put(text) {
-        write(text)
-        show({...given, text})
-    }
+  function remove(card) {
+    if (given.locked) return
+    const place = state.cards.findIndex((each) => each.line === card.line)
+    const neighbour = state.cards[place + 1] ?? state.cards[place - 1]
+    selected = neighbour ? neighbour.line - (neighbour.line > card.line ? 1 : 0) : null
+    put(removed(given.text, card))
+    if (neighbour) strip.focus(selected)
+    else fields.focusAdd()
+    done()
+  }
 
-    function change(card, parts) {
-        if (!given.locked) put(changed(given.text, card, parts))
-    }
+  /** A card at a time, or as soon after it as there is room, with the words that held there, ready to be written over. */
+  function add(time) {
+    if (given.locked) return
+    let at = hundredths(time)
+    while (state.cards.some((card) => Math.abs(card.time - at) < FINE / 2)) at = hundredths(at + FINE)
+    const before = state.cards.filter((card) => card.time < at).at(-1)
+    const made = added(given.text, state.cards, at, before?.words || NEW_WORDS)
+    selected = made.line
+    put(made.text)
+    fields.edit(true)
+    done()
+  }
 
-    function toggle(card) {
-        if (state.cards.indexOf(card) > 0) change(card, {cut: !card.written.cut})
-    }
+  /** A card in the middle between the chosen one and the next, or the end. */
+  function addBehind() {
+    const place = state.cards.findIndex((card) => card.line === selected),
+      moments = momentsOf(given.shot)
+    if (place < 0) return add(0)
+    const { time } = state.cards[place]
+    const until = state.cards[place + 1]?.time ?? Math.max(given.shot?.seconds ?? 0, time + 2)
+    const middle = nearest(moments, (time + until) / 2)
+    add(time < middle && middle < until ? middle : (time + until) / 2)
+  }
 
-    function remove(card) {
-        if (given.locked) return
-        const place = state.cards.findIndex(each => each.line === card.line)
-        const neighbour = state.cards[place + 1] ?? state.cards[place - 1]
-        selected = neighbour ? neighbour.line - (neighbour.line > card.line ? 1 : 0) : null
-        put(removed(given.text, card))
-        if (neighbour) strip.focus(selected)
-        else fields.focusAdd()
-        done()
-    }
-
-    /** A card at a time, or as soon after it as there is room, with the words that held there, ready to be written over. */
-    function add(time) {
-        if (given.locked) return
-        let at = hundredths(time)
-        while (state.cards.some(card => Math.abs(card.time - at) < FINE / 2)) at = hundredths(at + FINE)
-        const before = state.cards.filter(card => card.time < at).at(-1)
-        const made = added(given.text, state.cards, at, before?.words || NEW_WORDS)
-        selected = made.line
-        put(made.text)
-        fields.edit(true)
-        done()
-    }
-
-    /** A card in the middle between the chosen one and the next, or the end. */
-    function addBehind() {
-        const place = state.cards.findIndex(card => card.line === selected), moments = momentsOf(given.shot)
-        if (place < 0) return add(0)
-        const {time} = state.cards[place]
-        const until = state.cards[place + 1]?.time ?? Math.max(given.shot?.seconds ?? 0, time + 2)
-        const middle = nearest(moments, (time + until) / 2)
-        add(time < middle && middle < until ? middle : (time + until) / 2)
-    }
-
-    return {element, show}
+  return { element, show }
 }
