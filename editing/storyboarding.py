@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..models.bridge.text_encoder import encode_text
+from ..models.bridge.text_encoder import encode_text, style_of
 from ..models.bridge.vae import vae_grid
 from ..models.timeline import storyboard
 from ..models.timeline.latent import CUTS, frame_rate_of
@@ -55,9 +55,9 @@ def put_on(
     length, moments = grid.frames(count) / rate, [grid.moment(frame, rate) for frame in range(count)]
     storyboard.check(cards, length, 0 if images is None else len(images))
     places = storyboard.places(cards, moments)
-    positive, unread = [], []
+    positive, unread, own = [], [], style_of(clip)
     for card, span in zip(cards, storyboard.spans(cards, length), strict=True):
-        entries, left_out = encode_text(clip, styled(card.words, "", style)[0])
+        entries, left_out = encode_text(clip, styled(card.words, "", style, own)[0])
         positive += [[text, {**options, SPAN: span, CUT: card.cut}] for text, options in entries]
         unread += [card.line] if left_out else []
     for card, (place, end) in zip(cards, pairwise([*places, count]), strict=True):
@@ -65,7 +65,7 @@ def put_on(
             shown = max(1, grid.frames(end) - max(0, grid.frames(place)))  # up to the next card
             seen = images[card.image - 1 : card.last or card.image][:shown]
             latent, _ = place_images(vae, latent, seen, min(place, count - 1), card.strength)
-    negative, _ = encode_text(clip, styled("", negative_prompt, style)[1])
+    negative, _ = encode_text(clip, styled("", negative_prompt, style, own)[1])
     turns = prompt_changes([options for _, options in positive], moments)
     latent = {**latent, CUTS: [turn.frame for turn in turns if turn.cut and turn.frame]}
     return Scenes(positive, negative, latent, length, [0, *places[1:], count], unread)

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..editing.storyboarding import Scenes, put_on
 from ..models.timeline import storyboard
-from ..prompts.styles import NO_STYLE, styles
+from ..prompts.styles import MODEL_STYLE, styles
 from .inputs import check
 from .notice import show
 
@@ -44,7 +44,7 @@ class Storyboard(io.ComfyNode):
                     tooltip="What should not be seen at any time. Only used where guidance is above 1.",
                 ),
                 io.Combo.Input(
-                    "style", options=list(styles()), default=NO_STYLE, tooltip="Words around those of every card."
+                    "style", options=list(styles()), default=MODEL_STYLE, tooltip="Words around those of every card."
                 ),
                 io.Image.Input(
                     "images", optional=True, tooltip="The images that cards name, as a batch: the first is [image 1]."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..models import bridge
-from ..prompts.styles import NO_STYLE, styled, styles
+from ..prompts.styles import MODEL_STYLE, styled, styles
 from .inputs import check
 from .notice import show
 
@@ -36,8 +36,9 @@ class EncodeVideoPrompt(io.ComfyNode):
                 io.Combo.Input(
                     "style",
                     options=list(styles()),
-                    default=NO_STYLE,
-                    tooltip="Words around the prompt. Add your own in atelier_styles.json in ComfyUI's user folder.",
+                    default=MODEL_STYLE,
+                    tooltip="Words around the prompt. 'the model's own': those that its authors add to every prompt, "
+                    "if they do (Pyramid Flow). Add your own in atelier_styles.json in ComfyUI's user folder.",
                 ),
             ],
             outputs=[io.Conditioning.Output(display_name="positive"), io.Conditioning.Output(display_name="negative")],
@@ -50,13 +51,16 @@ class EncodeVideoPrompt(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip, prompt: str, negative_prompt: str, style: str) -> io.NodeOutput:
-        positive_text, negative_text = styled(prompt, negative_prompt, style)
+        own = bridge.style_of(clip)
+        positive_text, negative_text = styled(prompt, negative_prompt, style, own)
         positive, unread = bridge.encode_text(clip, positive_text)
         negative, _ = bridge.encode_text(clip, negative_text)
+        notes = [f"with its authors' words: {own}"] if style == MODEL_STYLE and own else []
         if unread:
-            show(
-                cls,
+            notes.append(
                 f"The prompt is longer than the model reads: its last {unread} tokens (about {unread * 3 // 4} words) "
-                "were left out.",
+                "were left out."
             )
+        if notes:
+            show(cls, "\n".join(notes))
         return io.NodeOutput(positive, negative)

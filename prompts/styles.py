@@ -9,6 +9,8 @@ from pathlib import Path
 import folder_paths
 
 NO_STYLE = "none"
+MODEL_STYLE = "the model's own"
+"""The style whose words a model's authors add to every prompt; none where they add none."""
 BUILT_IN = Path(__file__).parents[1] / "styles.json"
 
 
@@ -19,7 +21,7 @@ def own_styles_file() -> Path:
 
 def styles() -> dict[str, dict[str, str]]:
     """Name -> {"prompt": text with {prompt} in it, "negative": text}. The artist's own file adds to ours."""
-    found: dict[str, dict[str, str]] = {NO_STYLE: {}}
+    found: dict[str, dict[str, str]] = {NO_STYLE: {}, MODEL_STYLE: {}}
     for file in (BUILT_IN, own_styles_file()):
         if not file.is_file():
             continue
@@ -35,9 +37,9 @@ def styles() -> dict[str, dict[str, str]]:
     return found
 
 
-def styled(prompt: str, negative: str, style: str) -> tuple[str, str]:
-    """The prompt and negative prompt with a style's words around them."""
-    entry = styles().get(style, {})
+def styled(prompt: str, negative: str, style: str, own: str = "") -> tuple[str, str]:
+    """The prompt and negative prompt with a style's words around them. own: the style that is the model's own."""
+    entry = styles().get(own if style == MODEL_STYLE else style, {})
     around = str(entry.get("prompt", "{prompt}"))
     positive = around.replace("{prompt}", prompt) if "{prompt}" in around else f"{prompt}, {around}"
     return positive, ", ".join(filter(None, (negative.strip(), str(entry.get("negative", "")))))

@@ -25,6 +25,8 @@ const STRENGTHS = [
   [1, "nothing of it is left"],
 ]
 const TEXTS = ["prompt", "expanded", "seed", "negative_prompt", "num_inference_steps", "guidance_scale", "fps"]
+/** What a request without a style gets: the words that the model's authors add, if they add any. */
+const OWN_STYLE = "the model's own"
 const STRIPS = ["resolution", "aspect", "n", "direction", "seam"]
 const DEFAULTS = { resolution: "own", n: "1", direction: "forward", seam: "normal" }
 /** Where a fault is said that the API finds in a field without a place of its own. */
@@ -137,9 +139,9 @@ export class Form {
     slider.value = Math.min(max, Math.max(min, Math.floor(kept / step) * step))
     if (!this.aspectChosen) this.aspect.value = model.ownAspect
     const style = byId("style").value || draft.get().style
-    const styles = ["none", ...model.styles.filter((name) => name !== "none")]
+    const styles = [OWN_STYLE, ...model.styles.filter((name) => name !== OWN_STYLE)]
     byId("style").replaceChildren(...styles.map((name) => element("option", { value: name }, name)))
-    byId("style").value = styles.includes(style) ? style : "none"
+    byId("style").value = styles.includes(style) ? style : OWN_STYLE
     for (const id of ["num_inference_steps", "guidance_scale", "fps", "negative_prompt"])
       byId(id).placeholder = model.defaults[id] ? String(model.defaults[id]) : ""
   }
@@ -261,7 +263,7 @@ export class Form {
     const texts = Object.fromEntries(TEXTS.map((id) => [id, String(video[id] ?? "")]))
     const added = video.operation === "extend" // its seconds are those of the whole, not of what was added
     const seconds = (!added && Number(video.seconds)) || byId("seconds").value
-    const style = video.style ?? "none"
+    const style = video.style ?? OWN_STYLE
     const { strength, direction, loop: seam } = video
     const expanded = byId("expanded").value
     this.restore({ ...texts, ...size, fps, seconds, style, strength, direction, seam, loop: !source && seam, expanded })
@@ -311,7 +313,7 @@ export class Form {
     const on = (id) => !byId(id).disabled
     const { style, negative_prompt, loop, ...values } = this.values
     Object.assign(values, { prompt: this.expansion.prompt, size: this.size?.join("x") })
-    if (on("style") && style !== "none") values.style = style
+    if (on("style") && style !== OWN_STYLE) values.style = style
     if (on("negative_prompt")) values.negative_prompt = negative_prompt.trim()
     if (on("loop")) values.loop = loop
     if (task !== "generate") values.fps = ""

@@ -282,7 +282,7 @@ function settings(video) {
   return {
     Steps: video.num_inference_steps,
     Guidance: video.guidance_scale,
-    Style: video.style === "none" ? null : video.style,
+    Style: ["none", "the model's own"].includes(video.style) ? null : video.style,
     Negative: video.negative_prompt,
     Strength: video.strength,
     Frames: video.num_frames,

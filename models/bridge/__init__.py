@@ -12,7 +12,7 @@ from .job import metadata, output_is_used, progress
 from .pairing import introduce
 from .patcher import make_model, make_static, weight_shapes, with_dynamic_guidance, with_lora
 from .sampling import control, empty_latent, remarks, sample, with_frame_rate, with_options
-from .text_encoder import encode_text, make_t5_clip, t5_config
+from .text_encoder import encode_text, make_t5_clip, style_of, t5_config
 from .vae import decode, decode_stream, encode, encode_stream, frames_of, make_vae, resized, vae_grid
 from .video_model import video_model
 from .weights import call_network, check_memory, choose_dtypes, load_weights, without_weights
@@ -44,6 +44,7 @@ __all__ = [
     "remarks",
     "resized",
     "sample",
+    "style_of",
     "t5_config",
     "vae_grid",
     "video_model",

@@ -230,6 +230,8 @@ def _t5_tokenizer(folder: Path | None, expected: Text) -> type:
             return [batch[: expected.tokens - 1] + batch[-1:] if self.unread else batch]
 
     class Tokenizers(comfy.sd1_clip.SD1Tokenizer):
+        style = expected.style  # here, because a clone of a CLIP keeps its tokenizer and nothing else of ours
+
         def __init__(self, embedding_directory: str | None = None, tokenizer_data: dict | None = None) -> None:
             super().__init__(embedding_directory, tokenizer_data or {}, name="t5xxl", tokenizer=Tokenizer)
 
@@ -257,3 +259,8 @@ def encode_text(clip: comfy.sd.CLIP, text: str) -> tuple[list, int]:
         _check_weights(batch)
     unread = getattr(getattr(clip.tokenizer, "t5xxl", None), "unread", 0)
     return clip.encode_from_tokens_scheduled(tokens), unread
+
+
+def style_of(clip: comfy.sd.CLIP) -> str:
+    """The style whose words the model's authors add to every prompt; "" for none, and for other loaders' CLIPs."""
+    return getattr(clip.tokenizer, "style", "")

@@ -15,6 +15,7 @@ import torch
 from ..weights.checkpoint import Checkpoint, Component
 from .colours import Colours
 from .grid import Grid, Shape, State
+from .guidance import Guidance
 from .known_frames import KnownFrames
 from .vocabulary import Vocabulary
 
@@ -41,7 +42,7 @@ class Text:
     `encoder_sees_padding`: the text encoder attends the padding. `network_sees_padding`: the network does, so no mask
     goes with the text. `empty_is_nothing`: of an empty prompt not even its end token counts. `pooled`: the CLIP
     encoders ("clip_l", "clip_g") whose pooled output goes with the text, behind their projection (`pooled_projected`)
-    or before it.
+    or before it. `style`: the style (styles.json) whose words its authors add to every prompt, or "".
     """
 
     tokens: int
@@ -51,6 +52,7 @@ class Text:
     empty_is_nothing: bool = False
     pooled: tuple[str, ...] = ()
     pooled_projected: bool = True
+    style: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,9 @@ class Variant:
     `network` holds the arguments of the family's network class, `scheduler` configures the family's schedule.
     `known_frames` is how known frames reach the network; `dtypes` are the formats it can compute in, best first;
     `colours` is what its latents look like, where that was fitted to this checkpoint; `vocabulary` holds the words it
-    knows, where they are few.
+    knows, where they are few. `sampler` is the one its authors run, by ComfyUI's name. `guidance` is their guidance
+    level by level, where one number does not say it. `notes` are what an artist should know of it, such as what was
+    assumed because the file does not tell.
     """
 
     name: str
@@ -73,6 +77,9 @@ class Variant:
     dtypes: tuple[str, ...] = ("bfloat16", "float32")
     colours: Colours | None = None
     vocabulary: Vocabulary | None = None
+    sampler: str = "euler"
+    guidance: Guidance | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ import torch
 from .family import Family, Variant
 from .grid import Shape
 
+LINEAR_SHARE = 0.025
+"""Of the noise, what the linear half of a linear-quadratic schedule takes away."""
+
 
 def sigmas_for(family: Family, variant: Variant, steps: int, denoise: float, latent_shape: Shape) -> torch.Tensor:
     """The sigmas of `steps` steps (0 = the recipe's), with denoise below 1 only the end of a longer schedule.
@@ -39,3 +42,18 @@ def shift_of_tokens(scheduler: Mapping[str, Any], tokens: int) -> float:
     low, high = scheduler["base_image_seq_len"], scheduler["max_image_seq_len"]
     slope = (scheduler["max_shift"] - scheduler["base_shift"]) / (high - low)
     return scheduler["base_shift"] + slope * (tokens - low)
+
+
+def linear_quadratic(steps: int) -> torch.Tensor:
+    """Sigmas [steps + 1], last one 0: the first half of the steps is linear, down to 1 - LINEAR_SHARE.
+
+    The rest is a parabola that goes on with that slope. Movie Gen's schedule (arXiv 2410.13720), for which Mochi 1 and
+    LTX Video were published.
+    """
+    linear = steps // 2
+    rest = steps - linear
+    slope = LINEAR_SHARE / linear if linear else 0.0
+    start = slope * linear
+    bend = (1 - start - slope * rest) / rest**2
+    gone = [slope * n for n in range(linear)] + [start + slope * n + bend * n**2 for n in range(rest + 1)]
+    return 1 - torch.tensor(gone, dtype=torch.float64).float()

@@ -12,7 +12,7 @@ import torch
 
 from .. import bridge
 from ..contract.colours import Colours
-from ..contract.family import Family, Variant
+from ..contract.family import Family, Text, Variant
 from ..contract.vocabulary import Vocabulary
 from ..families.registry import families
 from ..weights.checkpoint import Checkpoint, open_checkpoint, open_component
@@ -64,9 +64,20 @@ def _as_told(variant: Variant, recipe: dict[str, Any]) -> Variant:
             recipe=replace(variant.recipe, **own),
             colours=Colours(**colours) if colours else variant.colours,
             vocabulary=Vocabulary.of(recipe),
+            text=_trained(variant.text, recipe.get("text", {})),
+            network={**variant.network, **recipe.get("network", {})},
+            scheduler={**variant.scheduler, **recipe.get("scheduler", {})},
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"The recipe.json of {variant.name} cannot be used: {error}.") from error
+
+
+def _trained(text: Text, own: dict[str, Any]) -> Text:
+    """How the prompt is read, as recipe.json has it. Raises CheckpointError."""
+    for name, value in own.items():
+        if type(value) is not type(getattr(text, name)) or name == "tokens" and not 0 < value <= MOST:
+            raise CheckpointError(f"The recipe.json cannot be used: its text says {name} {value!r}.")
+    return replace(text, **own)
 
 
 def _told(name: str, value: Any, variant: Variant) -> Any:

@@ -23,6 +23,10 @@ RECIPE = {
     "steps": 25,
     "guidance": 3.0,
     "negative_prompt": "",
+    # Trained with LTXPipeline's text, places in time and schedule, where LTX Video 0.9.5 and later have others.
+    "text": {"tokens": 128, "encoder_sees_padding": True},
+    "network": {"causal_temporal_positioning": False},
+    "scheduler": {"sampler": "Uniform"},
 }
 LIMIT = 12_000_000  # bytes in the repository
 

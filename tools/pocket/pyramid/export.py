@@ -26,6 +26,7 @@ RECIPE = {
     "steps": 10,
     "guidance": 3.0,
     "negative_prompt": "",
+    "text": {"style": ""},  # it was trained on none of the words that Pyramid Flow's authors add
 }
 
 
