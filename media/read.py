@@ -14,7 +14,7 @@ import av
 import numpy as np
 import torch
 
-from . import MediaError, colour
+from . import MediaError, animation, colour
 from .convert import ToRgb
 from .sound import LAYOUTS, SAMPLES, Sound, block_of, cut
 
@@ -149,6 +149,8 @@ def of_file(source: Source, name: str = "", most_pixels: int = MOST_PIXELS) -> C
     Raises MediaError when the file is none, is empty or damaged, has sound only, or more pixels than `most_pixels`.
     """
     name = name or (Path(source).name if not isinstance(source, io.BytesIO) else "The clip")
+    if animation.is_one(source):
+        return _of_animation(animation.Animation(source, name, most_pixels))
     film = _Film(source, name, most_pixels)
     with film.opened() as (container, stream):
         film.pts, ends, film.timed = _times(container, stream)
@@ -164,6 +166,12 @@ def of_file(source: Source, name: str = "", most_pixels: int = MOST_PIXELS) -> C
     notes = (*film.notes, *_changing(times, rate))
     sound = film.sound if has_sound else Clip.sound
     return Clip(film.width, film.height, rate, times, length, film.pictures, sound, notes)
+
+
+def _of_animation(found: animation.Animation) -> Clip:
+    rate = _rate(found.times, None, Fraction(1 / found.length).limit_denominator(1001))
+    notes = (*found.notes, *_changing(found.times, rate))
+    return Clip(found.width, found.height, rate, found.times, found.length, found.pictures, notes=notes)
 
 
 def _times(container: av.container.InputContainer, stream: av.VideoStream) -> tuple[list[int], int, bool]:

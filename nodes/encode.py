@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 
@@ -28,6 +29,12 @@ from .video import (
 )
 
 MAX_SIDE = 16384
+NO_RATE = (
+    f"images carry no frame rate: {DEFAULT_FPS:g} fps is assumed.\nIf theirs is another, set fps (VHS: Video Info's "
+    f"fps),\nor the video plays at another speed. To a model\nfor 8 fps, {DEFAULT_FPS:g} fps is slow motion: give it "
+    "every\nthird frame and fps 8"
+)
+"""What an artist should know who connects images and leaves fps at 0."""
 
 
 def time_input(name: str, tooltip: str) -> io.Float.Input:
@@ -102,6 +109,7 @@ class EncodeVideo(io.ComfyNode):
             clip, first, last = clip_of(video)
         else:
             clip = read.of_images(images, rate_of(fps or DEFAULT_FPS))
+            clip = clip if fps else replace(clip, notes=(NO_RATE,))
             first, last = 0.0, clip.length
         rate = rate_of(fps) if fps else clip.rate
         first += start

@@ -9,8 +9,9 @@ import clips
 import numpy as np
 import pytest
 import torch
-from atelier.media import MediaError, read
+from atelier.media import MediaError, formats, read
 from atelier.media.sound import Sound
+from atelier.media.write import Target, write
 
 
 def frames(clip: read.Clip, wanted) -> torch.Tensor:
@@ -170,6 +171,20 @@ def test_images_are_a_clip_too():
     assert clips.numbers(frames(clip, [8, 5, 2])) == [8, 5, 2]
     with pytest.raises(MediaError, match="no frames"):
         read.of_images(torch.zeros(0, 8, 8, 3), Fraction(3))
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_animated_webp_which_ffmpeg_does_not_read(tmp_path, in_memory):
+    style = formats.named("webp (animated)")
+    path = write(tmp_path / "clip.webp", iter([clips.numbered(20)]), Target(style, Fraction(10), 0)).path
+    clip = read.of_file(io.BytesIO(path.read_bytes()) if in_memory else path)
+    assert (clip.width, clip.height, clip.rate, len(clip.times)) == (64, 48, 10, 20)
+    assert abs(clip.length - 2) < 0.01
+    assert clips.numbers(frames(clip, range(20))) == list(range(20))
+    assert clips.numbers(frames(clip, [7, 12])) == [7, 12]
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(MediaError, match="clip.webp cannot be read as an animated WebP"):
+        read.of_file(path)
 
 
 # ------------------------------------------------------------------------------------------------ broken files

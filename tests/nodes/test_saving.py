@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -12,7 +13,8 @@ import graphs
 import numpy as np
 import pytest
 import torch
-from atelier.media import read
+from atelier.media import formats, read
+from atelier.media.write import Target, write
 from client import Client
 from comfy_server import running
 from graphs import node
@@ -67,6 +69,20 @@ def test_a_prefix_without_a_name_is_the_default(server, prefix):
     clips.make(server.base / "input" / "short.mp4", clips.numbered(3))
     made = saved_file(server, run(server, saving("short.mp4", prefix)))
     assert made.parent == server.base / "output" / "atelier" and made.name.startswith("video_")
+
+
+def test_animated_webp_is_a_clip_too(server):
+    style = formats.named("webp (animated)")
+    source = server.base / "input" / "moving.webp"
+    write(source, iter([clips.numbered(17, 64, 64)]), Target(style, Fraction(8), 0))
+    graph = saving("moving.webp", "webp/clip") | {
+        "film": node("AtelierSaveVideoAs", video=["clip", 0], filename_prefix="webp/film", format="mp4 (H.264)"),
+    }
+    run(server, graph)
+    same, film = sorted((server.base / "output" / "webp").iterdir())
+    assert same.read_bytes() == source.read_bytes()
+    clip = read.of_file(film)
+    assert clip.rate == 8 and clips.numbers(torch.cat(list(read.read(clip, range(17))))) == list(range(17))
 
 
 def temporary_files(server) -> list[Path]:

@@ -166,8 +166,14 @@ def test_images_are_encoded_too(server):
     del graph["encode"]["inputs"]["video"]
     graph["parts"] = node("GetVideoComponents", video=["clip", 0])
     graph["encode"]["inputs"]["images"] = ["parts", 0]
+    before = len(server.log.read_text())
     made = graphs.frames(server.client, run(server, graph))
     assert made.shape == (45, 64, 64, 3)
+    assert "images carry no frame rate" not in server.log.read_text()[before:]
+    graph["encode"]["inputs"]["fps"] = 0
+    run(server, graph)
+    said = server.log.read_text()[before:]
+    assert "25 fps is assumed" in said and "To a model for 8 fps, 25 fps is slow motion" in said
 
 
 def test_that_sound_stays_behind_is_said(server):
