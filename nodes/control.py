@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..models import bridge
+from ..models.bridge import sampling
 
 
 class ControlVideo(io.ComfyNode):
@@ -36,5 +36,5 @@ class ControlVideo(io.ComfyNode):
 
     @classmethod
     def execute(cls, positive, negative, vae, latent: dict, images: torch.Tensor) -> io.NodeOutput:
-        control = bridge.control(vae, images, latent)
-        return io.NodeOutput(*(bridge.with_options(texts, control) for texts in (positive, negative)))
+        control = sampling.control(vae, images, latent)
+        return io.NodeOutput(*(sampling.with_options(texts, control) for texts in (positive, negative)))

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..editing import decoding
 from ..media import formats
-from ..models import bridge
+from ..models.bridge.job import output_is_used
 from ..models.timeline.latent import frame_rate_of
 from .inputs import check
 from .notice import show
@@ -58,7 +58,7 @@ class DecodeVideo(io.ComfyNode):
     @staticmethod
     def _used() -> list[bool]:
         """Whether VIDEO and IMAGE are connected."""
-        return [bridge.output_is_used(place) for place in (VIDEO, IMAGE)]
+        return [output_is_used(place) for place in (VIDEO, IMAGE)]
 
     @classmethod
     def execute(

@@ -10,7 +10,7 @@ import torch
 from comfy_api.latest import io
 
 from ..media import MediaError, formats, read
-from ..models import bridge
+from ..models.bridge.vae import encode_stream, vae_grid
 from ..models.timeline.latent import DEFAULT_FPS
 from .inputs import check
 from .notice import show
@@ -114,13 +114,13 @@ class EncodeVideo(io.ComfyNode):
         rate = rate_of(fps) if fps else clip.rate
         first += start
         wanted = read.frames_at(clip, rate, first, min(last, first + length) if length else last)
-        grid = bridge.vae_grid(vae)
+        grid = vae_grid(vae)
         asked = _asked(clip, width, height)
         size = tuple(map(grid.legal_side, asked))
         count = grid.legal_frames(len(wanted))
         count -= grid.temporal * grid.group if count > len(wanted) else 0
         frames = partial(read.read, clip, wanted[:count], size, fit)
-        samples = bridge.encode_stream(vae, frames, size[::-1], count)
+        samples = encode_stream(vae, frames, size[::-1], count)
         show(cls, _said(clip, asked, size, len(wanted), count, rate))
         return io.NodeOutput({"samples": samples, "frame_rate": float(rate)})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..models import bridge
+from ..models.bridge.wrappers.guidance import with_dynamic_guidance
 
 
 class DynamicGuidance(io.ComfyNode):
@@ -22,4 +22,4 @@ class DynamicGuidance(io.ComfyNode):
 
     @classmethod
     def execute(cls, model) -> io.NodeOutput:
-        return io.NodeOutput(bridge.with_dynamic_guidance(model))
+        return io.NodeOutput(with_dynamic_guidance(model))

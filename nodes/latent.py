@@ -6,7 +6,9 @@ import torch
 from comfy_api.latest import io
 
 from ..editing.placing import place_images
-from ..models import bridge
+from ..models.bridge.sampling import empty_latent
+from ..models.bridge.vae import vae_grid
+from ..models.bridge.video_model import video_model
 from ..models.timeline import placing
 from ..models.timeline.length import length_of
 from .inputs import check
@@ -64,7 +66,7 @@ class EmptyVideoLatent(io.ComfyNode):
     def execute(
         cls, model, width: int, height: int, seconds: float, frames: int, fps: float, batch_size: int
     ) -> io.NodeOutput:
-        variant = bridge.video_model(model).variant
+        variant = video_model(model).variant
         grid, recipe = variant.grid, variant.recipe
         legal, rate = length_of(variant, seconds, frames, fps)
         size = grid.legal_side(width or recipe.width), grid.legal_side(height or recipe.height), legal
@@ -75,7 +77,7 @@ class EmptyVideoLatent(io.ComfyNode):
         ]
         note = f"\n({', '.join(moved)}: the nearest that {variant.name} can make)" if moved else ""
         show(cls, f"{size[0]} x {size[1]}, {size[2]} frames at {rate:g} fps = {size[2] / rate:.2f} s{note}")
-        return io.NodeOutput(bridge.empty_latent(grid.latent_shape(*size, batch=batch_size), rate))
+        return io.NodeOutput(empty_latent(grid.latent_shape(*size, batch=batch_size), rate))
 
 
 class PlaceFrames(io.ComfyNode):
@@ -131,7 +133,7 @@ class PlaceFrames(io.ComfyNode):
     def execute(
         cls, vae, latent: dict, images: torch.Tensor, position: str, time: float, strength: float
     ) -> io.NodeOutput:
-        grid, time_frames = bridge.vae_grid(vae), latent["samples"].shape[2]
+        grid, time_frames = vae_grid(vae), latent["samples"].shape[2]
         start = placing.start_of(position, time, len(images), latent, grid)
         placed, end = place_images(vae, latent, images, start, strength)
         first, last, total = (grid.frames(start) + 1 if start else 1), grid.frames(end), grid.frames(time_frames)
@@ -174,7 +176,7 @@ class PlaceKeyframes(io.ComfyNode):
 
     @classmethod
     def execute(cls, vae, latent: dict, images: torch.Tensor, times: str, strengths: str) -> io.NodeOutput:
-        grid, given = bridge.vae_grid(vae), []
+        grid, given = vae_grid(vae), []
         for place, strength in placing.keyframes(times, strengths, len(images), latent, grid):
             latent, _ = place_images(vae, latent, images[len(given)][None], place, strength)
             given.append(grid.frames(place) + 1 if place else 1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from ..models import bridge
+from ..models.bridge.pairing import pair
 from ..models.contract.family import WEIGHT_DTYPES
 from ..models.library.folders import POCKET, file_path, listed, model_choices, model_path
 from ..models.loading import load
@@ -84,7 +84,7 @@ class LoadVideoModel(io.ComfyNode):
         path = model_path(model)
         clip = load.load_clip(path, lambda: _files("text_encoders"), _chosen("text_encoders", text_encoder))
         decoder = load.load_vae(path, lambda: _files("vae"), _chosen("vae", vae))
-        network = bridge.introduce(load.load_model(path, weight_dtype), decoder)
+        network = pair(load.load_model(path, weight_dtype), decoder)
         variant, recipe = network.model.variant, network.model.variant.recipe
         advice = [f"negative prompt '{recipe.negative_prompt}'"] if recipe.negative_prompt else []
         advice += [variant.known_frames.about] if variant.known_frames.about else []

@@ -6,7 +6,8 @@ import torch
 from comfy_api.latest import io
 
 from ..editing import changes
-from ..models import bridge
+from ..models.bridge.vae import vae_grid
+from ..models.bridge.video_model import video_model
 from ..models.contract.schedule import denoise_for
 from ..models.timeline.latent import finished
 from .inputs import check
@@ -55,7 +56,7 @@ class RemixShot(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, latent: dict, strength: str, custom: float) -> io.NodeOutput:
-        inner, noise = bridge.video_model(model), STRENGTHS.get(strength, custom)
+        inner, noise = video_model(model), STRENGTHS.get(strength, custom)
         whole = {key: value for key, value in latent.items() if key != "noise_mask"}
         shape = tuple(finished(whole).shape)
         denoise = max(0.01, denoise_for(inner.family, inner.variant, noise, shape))
@@ -95,7 +96,7 @@ class InpaintShot(io.ComfyNode):
 
     @classmethod
     def execute(cls, vae, latent: dict, mask: torch.Tensor, strength: float) -> io.NodeOutput:
-        grid = bridge.vae_grid(vae)
+        grid = vae_grid(vae)
         shot = changes.masked(latent, mask, strength, grid)
         holes, frames = shot["noise_mask"], grid.frames(shot["samples"].shape[2])
         told = [f"{holes.gt(0).float().mean():.0%} of the clip is to be made"]

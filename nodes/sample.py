@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..models import bridge
+from ..models.bridge.sampling import sample, warnings, with_frame_rate
+from ..models.bridge.video_model import video_model
 from ..models.contract.schedule import sigmas_for
 from .notice import show
 
 
 def schedule(model, steps: int, denoise: float, latent: dict) -> torch.Tensor:
-    inner = bridge.video_model(model)
+    inner = video_model(model)
     return sigmas_for(inner.family, inner.variant, steps, denoise, tuple(latent["samples"].shape))
 
 
@@ -106,15 +107,15 @@ class SampleVideo(io.ComfyNode):
         cls, model, positive, negative, latent: dict, seed: int, steps: int, guidance: float, denoise: float
     ) -> io.NodeOutput:
         sigmas = schedule(model, steps, denoise, latent)
-        for remark in bridge.remarks(model, latent, positive):
-            show(cls, remark)
-        made = bridge.sample(
+        for warning in warnings(model, latent, positive):
+            show(cls, warning)
+        made = sample(
             model,
             latent,
-            bridge.with_frame_rate(positive, latent),
-            bridge.with_frame_rate(negative, latent),
+            with_frame_rate(positive, latent),
+            with_frame_rate(negative, latent),
             seed=seed,
             sigmas=sigmas,
-            guidance=guidance or bridge.video_model(model).variant.recipe.guidance,
+            guidance=guidance or video_model(model).variant.recipe.guidance,
         )
         return io.NodeOutput(made)

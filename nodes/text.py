@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..models import bridge
+from ..models.bridge.text_encoder import encode_text, style_of
 from ..prompts.styles import MODEL_STYLE, styled, styles
 from .inputs import check
 from .notice import show
@@ -51,10 +51,10 @@ class EncodeVideoPrompt(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip, prompt: str, negative_prompt: str, style: str) -> io.NodeOutput:
-        own = bridge.style_of(clip)
+        own = style_of(clip)
         positive_text, negative_text = styled(prompt, negative_prompt, style, own)
-        positive, unread = bridge.encode_text(clip, positive_text)
-        negative, _ = bridge.encode_text(clip, negative_text)
+        positive, unread = encode_text(clip, positive_text)
+        negative, _ = encode_text(clip, negative_text)
         notes = [f"with its authors' words: {own}"] if style == MODEL_STYLE and own else []
         if unread:
             notes.append(

@@ -23,7 +23,7 @@ from ..media.formats import CRF_MAX
 from ..media.sound import Sound, of_waveform
 from ..media.unfinished import Numbered
 from ..media.write import Target, write
-from ..models import bridge
+from ..models.bridge.job import metadata, progress
 
 CRF = 16
 DEPTHS = {"8 bit": 8, "10 bit": 10}
@@ -91,7 +91,7 @@ def sequence(clip: read.Clip, start: float, end: float, rate: Fraction) -> tuple
 
 def watched(chunks: Iterator[torch.Tensor], total: int) -> Iterator[torch.Tensor]:
     """The chunks as they are; ComfyUI shows how far they are, and can stop them."""
-    report, done = bridge.progress(total), 0
+    report, done = progress(total), 0
     for chunk in chunks:
         done += len(chunk)
         yield chunk
@@ -101,8 +101,7 @@ def watched(chunks: Iterator[torch.Tensor], total: int) -> Iterator[torch.Tensor
 def target_of(node: type[io.ComfyNode], format: str, rate: Fraction, crf: int, bit_depth: str) -> Target:
     """How a clip is to be written, the running graph in its tags. Raises MediaError for an unknown format."""
     tags = {
-        name: json.dumps(content)
-        for name, content in bridge.metadata(node.hidden.prompt, node.hidden.extra_pnginfo).items()
+        name: json.dumps(content) for name, content in metadata(node.hidden.prompt, node.hidden.extra_pnginfo).items()
     }
     return Target(formats.named(format), rate, crf, DEPTHS[bit_depth], tags)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..models import bridge
+from ..models.bridge.video_model import video_model
 from ..models.library import folders
 from . import english, text_model
 from .rules import AUTOMATIC, RULES, Expansion, by_rules
@@ -29,7 +29,7 @@ def expand(prompt: str, expander: str, seed: int, written: str = "", model: Any 
     """
     if written.strip():
         return Expansion(written, "you", "What stands in 'expanded' is used.")
-    variant = bridge.video_model(model).variant if model is not None else None
+    variant = video_model(model).variant if model is not None else None
     words, tokens = (variant.vocabulary, variant.text.tokens) if variant else (None, english.TOKENS)
     expander = chosen(expander)
     if expander == RULES or words or not prompt.strip():

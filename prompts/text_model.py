@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from ..models import bridge
+from ..models.bridge.guest_model import guest
+from ..models.bridge.job import progress
 from ..models.weights import headers
 from ..models.weights.checkpoint import open_component
 from ..models.weights.errors import CheckpointError
@@ -51,7 +52,7 @@ def write(path: Path, prompt: str, seed: int, tokens: int) -> str:
     tokenizer, template = _tokenizer(path)
     words = int(tokens * WORDS_PER_TOKEN)
     order = ORDER.format(words=words * 4 // 5, prompt=prompt)
-    with bridge.guest(lambda dtype: _network(path, dtype), parameters) as network:
+    with guest(lambda dtype: _network(path, dtype), parameters) as network:
         given = _given(tokenizer, order).to(network.device)
         thinks = "<think>" in template and "enable_thinking" not in template
         most = tokens + tokens // 2 + (THOUGHTS if thinks else 0)
@@ -169,7 +170,7 @@ def _given(tokenizer: Any, order: str) -> Any:
 
 def _generate(network: Any, given: Any, seed: int, most: int, tokenizer: Any) -> torch.Tensor:
     """The tokens of the answer; ComfyUI's progress and interrupt come with every one."""
-    report, start = bridge.progress(most), given["input_ids"].shape[1]
+    report, start = progress(most), given["input_ids"].shape[1]
 
     def told(tokens: torch.Tensor, _: Any, **__: Any) -> torch.Tensor:
         report(tokens.shape[1] - start)

@@ -1,4 +1,4 @@
-"""A MODEL and its VAE introduced to each other: what sampling needs of the autoencoder."""
+"""A MODEL paired with its VAE: what sampling and previews need of the autoencoder."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from .vae import decode_stream, encode_stream, vae_grid
 from .video_model import IN_ONE_GO
 
 
-def introduce(patcher: comfy.model_patcher.ModelPatcher, vae: comfy.sd.VAE) -> comfy.model_patcher.ModelPatcher:
-    """The MODEL, knowing of its VAE what its way with known frames and its previews need."""
+def pair(patcher: comfy.model_patcher.ModelPatcher, vae: comfy.sd.VAE) -> comfy.model_patcher.ModelPatcher:
+    """The MODEL with what its known frames and its previews need of its VAE."""
     latent_format = patcher.model.latent_format
     if patcher.model.variant.known_frames.in_one_go:
         patcher.set_attachments(IN_ONE_GO, partial(with_black_holes, vae))
     latent_format.encode = vae.encode if latent_format.known is None else None
-    patcher.cached_patcher_init = (_introduced, (*patcher.cached_patcher_init, latent_format))
+    patcher.cached_patcher_init = (_paired, (*patcher.cached_patcher_init, latent_format))
     return patcher
 
 
-def _introduced(factory: Callable, args: tuple, latent_format: Any, **options: Any) -> comfy.model_patcher.ModelPatcher:
+def _paired(factory: Callable, args: tuple, latent_format: Any, **options: Any) -> comfy.model_patcher.ModelPatcher:
     patcher = factory(*args, **options)
     patcher.model.latent_format = latent_format
     return patcher

@@ -1,4 +1,4 @@
-"""Sampling a LATENT with what belongs to it: control clips, frame rates, remarks before it begins."""
+"""Sampling a LATENT with what belongs to it: control clips, frame rates, warnings before it begins."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def with_frame_rate(conditioning: list, latent: dict) -> list:
     return with_options(conditioning, rate)
 
 
-def remarks(model: comfy.model_patcher.ModelPatcher, latent: dict, positive: list) -> list[str]:
+def warnings(model: comfy.model_patcher.ModelPatcher, latent: dict, positive: list) -> list[str]:
     """What an artist should know of a shot before it is sampled: what of it this variant was not trained for."""
     variant = video_model(model).variant
     mask, known_frames = mask_of(latent), variant.known_frames

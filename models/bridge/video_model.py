@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import comfy.conds
@@ -15,9 +13,9 @@ import comfy.supported_models_base
 import torch
 from comfy.model_base import ModelType
 
-from ..contract.colours import Colours, false_colours, fitted_colours
 from ..contract.family import Family, Variant
 from ..contract.schedule import shift_of_tokens
+from .latent_format import latent_format_of
 
 TIMESTEPS = 1000.0
 # What conditioning calls latents [B, C, T, H, W]: of a control clip, and of what is known, encoded in one go.
@@ -195,62 +193,8 @@ def _model_config(family: Family, variant: Variant) -> comfy.supported_models_ba
     class Config(comfy.supported_models_base.BASE):
         unet_config = {"disable_unet_model_creation": True}
         sampling_settings = {"shift": shift, "multiplier": TIMESTEPS}
-        latent_format = _latent_format(family, variant)
+        latent_format = latent_format_of(family, variant)
         # ComfyUI's figure for its own LTXV network, which is 2048 wide, has a token for each latent pixel.
         memory_usage_factor = 5.5 * width / 2048 / (grid.patch[0] * grid.patch[1] ** 2)
 
     return Config(Config.unet_config)
-
-
-def _known_colours(family: Family, variant: Variant) -> Colours | None:
-    """What latents look like: as fitted to this checkpoint, or as ComfyUI shows the family's, where known."""
-    core = getattr(comfy.latent_formats, family.preview, comfy.latent_formats.LatentFormat)()
-    if variant.colours is not None:
-        return variant.colours
-    if core.latent_rgb_factors is None or core.latent_channels != variant.grid.channels:
-        return None
-    return Colours(core.latent_rgb_factors, core.latent_rgb_factors_bias or (0.0, 0.0, 0.0))
-
-
-def _latent_format(family: Family, variant: Variant) -> type[comfy.latent_formats.LatentFormat]:
-    """Latents of a variant's grid, left as they are; previews show the frame that its `preview_frame` names."""
-    grid = variant.grid
-
-    class VideoLatent(comfy.latent_formats.LatentFormat):
-        latent_channels = grid.channels
-        latent_dimensions = 3
-        temporal_downscale_ratio = grid.temporal
-        spacial_downscale_ratio = grid.spatial
-        preview_frame = 0
-
-        def __init__(self) -> None:
-            self.known = _known_colours(family, variant)
-            self.encode: Callable[[torch.Tensor], torch.Tensor] | None = None
-
-        @property
-        def colours(self) -> Colours:
-            """What latents look like. Nobody's knowing, it is found out with `encode` when it is first asked for."""
-            if self.known is None:
-                self.known, self.encode = self._found_out(), None
-            return self.known
-
-        def _found_out(self) -> Colours:
-            try:
-                return fitted_colours(self.encode, grid) if self.encode else false_colours(grid.channels)
-            except (RuntimeError, ValueError) as error:  # out of memory, no encoder: no reason not to sample
-                logging.warning("Atelier: previews of %s are in false colours: %s", variant.name, error)
-                return false_colours(grid.channels)
-
-        @property
-        def latent_rgb_factors(self) -> Sequence[Sequence[float]]:
-            return self.colours.factors
-
-        @property
-        def latent_rgb_factors_bias(self) -> Sequence[float]:
-            return self.colours.bias
-
-        def latent_rgb_factors_reshape(self, x: torch.Tensor) -> torch.Tensor:
-            """The frame of a clip [B, C, T, h, w] that ComfyUI's preview is to show, as a picture's latent."""
-            return x[:, :, min(self.preview_frame, x.shape[2] - 1)] if x.ndim == 5 else x
-
-    return VideoLatent

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -192,38 +192,3 @@ def _make_castable(network: torch.nn.Module, ops: Any) -> None:
             if type(module) is torch.nn.RMSNorm:
                 module.bias = None  # the twin asks for one
             module.__class__ = getattr(ops, type(module).__name__)
-
-
-def call_network(
-    network: torch.nn.Module, forward: Callable, *args: Any, transformer_options: dict, **kwargs: Any
-) -> torch.Tensor:
-    """Run a network's forward inside the wrappers that other nodes hang there (EasyCache, LazyCache, ...).
-
-    args: the latent first.
-    """
-    _bring_along(network, args[0].device)
-    wrappers = comfy.patcher_extension.get_all_wrappers(
-        comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, transformer_options
-    )
-    executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(forward, network, wrappers)
-    return executor.execute(*args, transformer_options=transformer_options, **kwargs)
-
-
-def uncast(network: torch.nn.Module) -> list[tuple[torch.nn.Module, str]]:
-    """(module, name) of the parameters and buffers that no layer of ComfyUI's casts: tables, norms of other classes."""
-    return [
-        (module, name)
-        for module in network.modules()
-        if not hasattr(module, "comfy_cast_weights")
-        for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
-    ]
-
-
-def _bring_along(network: torch.nn.Module, device: torch.device) -> None:
-    """Move to `device` what ComfyUI leaves behind when it loads a network in part; it is little."""
-    for module, name in getattr(network, "uncast", ()):
-        tensor = getattr(module, name)
-        if tensor.device != device:
-            moved = tensor.to(device)
-            parameter = name in module._parameters
-            setattr(module, name, torch.nn.Parameter(moved, requires_grad=False) if parameter else moved)

@@ -10,7 +10,10 @@ from typing import Any
 
 import torch
 
-from .. import bridge
+from ..bridge.patcher import make_model, make_static
+from ..bridge.text_encoder import make_t5_clip
+from ..bridge.vae import make_vae
+from ..bridge.weights import check_memory, choose_dtypes, load_weights
 from ..contract.colours import Colours
 from ..contract.family import Family, Text, Variant
 from ..contract.vocabulary import Vocabulary
@@ -103,7 +106,7 @@ def load_model(path: Path, weight_dtype: str = "default", disable_dynamic: bool 
     family, variant = identify(checkpoint)
     network = family.network(variant)
     state = family.network_state(with_scales(checkpoint.network.state_dict()))
-    storage, compute = bridge.choose_dtypes(weight_dtype, state, variant.dtypes)
+    storage, compute = choose_dtypes(weight_dtype, state, variant.dtypes)
     if weight_dtype not in ("default", *variant.dtypes) and storage.itemsize > 1:  # float8 is for keeping only
         logging.warning(
             "Atelier: %s cannot compute in %s (its numbers overflow there): it computes in %s.",
@@ -111,11 +114,11 @@ def load_model(path: Path, weight_dtype: str = "default", disable_dynamic: bool 
             weight_dtype,
             compute,
         )
-    bridge.check_memory(f"{variant.name} ({path.name})", state, storage)
-    bridge.load_weights(network, state, storage, compute)
+    check_memory(f"{variant.name} ({path.name})", state, storage)
+    load_weights(network, state, storage, compute)
     logging.info("Atelier: %s from %s, stored as %s, computed in %s", variant.name, path.name, storage, compute)
-    model = bridge.make_model(family, variant, network, compute, reload=(load_model, (path, weight_dtype)))
-    return bridge.make_static(model) if disable_dynamic else model
+    model = make_model(family, variant, network, compute, reload=(load_model, (path, weight_dtype)))
+    return make_static(model) if disable_dynamic else model
 
 
 def load_vae(path: Path, candidates: Callable[[], Iterable[Path]] = tuple, chosen: Path | None = None) -> Any:
@@ -126,17 +129,17 @@ def load_vae(path: Path, candidates: Callable[[], Iterable[Path]] = tuple, chose
         autoencoder = family.autoencoder(open_component(chosen, "VAE", ("vae.", "")), variant)
         if autoencoder is None:
             raise CheckpointError(f"{chosen.name} is no {family.name} VAE. Choose another, or 'automatic'.")
-        return bridge.make_vae(_fitting(autoencoder, variant, chosen.name))
+        return make_vae(_fitting(autoencoder, variant, chosen.name))
     if checkpoint.vae is not None:
         autoencoder = family.autoencoder(checkpoint.vae, variant)
         if autoencoder is None:
             raise CheckpointError(f"{path.name} holds a VAE, but not a {family.name} VAE: choose a file for 'vae'.")
-        return bridge.make_vae(_fitting(autoencoder, variant, path.name))
+        return make_vae(_fitting(autoencoder, variant, path.name))
     looked = []
     for candidate in candidates():
         autoencoder = _try_autoencoder(family, variant, candidate)
         if autoencoder is not None and autoencoder.grid == variant.grid:
-            return bridge.make_vae(autoencoder)
+            return make_vae(autoencoder)
         looked.append(candidate.name)
     raise CheckpointError(
         f"{path.name} has no VAE inside, and no file in models/vae is a {family.name} VAE (looked at: "
@@ -153,7 +156,7 @@ def load_clip(path: Path, candidates: Callable[[], Iterable[Path]] = tuple, chos
     family, variant = identify(checkpoint)
     component, tokenizer = t5_encoder(family, variant, checkpoint, candidates, chosen)
     pooled = {name: clip_encoder(family, variant, checkpoint, name, candidates) for name in variant.text.pooled}
-    return bridge.make_t5_clip(component.state_dict(), tokenizer, variant.text, pooled)
+    return make_t5_clip(component.state_dict(), tokenizer, variant.text, pooled)
 
 
 def _fitting(autoencoder: torch.nn.Module, variant: Variant, name: str) -> torch.nn.Module:

@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from .. import bridge
+from ..bridge.adapters import weight_shapes, with_lora
+from ..bridge.video_model import video_model
 from ..contract.family import Family, Variant
 from ..contract.grid import Shape, State
 from ..families.registry import families
@@ -51,15 +52,15 @@ def add_lora(model: Any, path: Path, strength: float) -> Applied:
 
     Raises CheckpointError when the file is no LoRA, damaged, or made for another model.
     """
-    inner = bridge.video_model(model)
+    inner = video_model(model)
     state, metadata = read(path)
     modules, unused = modules_of(state, noted_beside(path) | metadata, path.name)
-    shapes = bridge.weight_shapes(model)
+    shapes = weight_shapes(model)
     placed = translated(inner.family, shapes, modules)
     fitting = {name: module for name, module in placed.items() if _fits(module.parts, shapes[name])}
     if not fitting:
         raise CheckpointError(_misfit(path.name, inner, shapes, modules, placed))
-    patched, left = bridge.with_lora(model, {name: module.parts for name, module in fitting.items()}, strength)
+    patched, left = with_lora(model, {name: module.parts for name, module in fitting.items()}, strength)
     changed = fitting.keys() - left
     unused = {*unused, *modules} - {fitting[name].source for name in changed}
     return Applied(patched, len(changed), tuple(sorted(unused)), (len(_blocks(changed)), len(_blocks(shapes))))

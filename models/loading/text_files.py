@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from .. import bridge
+from ..bridge.text_encoder import t5_config
 from ..contract.family import Family, Variant
 from ..contract.grid import State
 from ..weights.checkpoint import Checkpoint, Component, open_component
@@ -63,7 +63,7 @@ def _misfit(component: Component, variant: Variant, tokenizer: Path | None) -> s
     T5's tokenizer goes with T5's vocabulary only: its numbers mean other words in another one, and the clip would be
     of anything but the prompt.
     """
-    name, config = component.files[0].name, bridge.t5_config(component.shapes)
+    name, config = component.files[0].name, t5_config(component.shapes)
     if tokenizer is None and config["vocab_size"] != T5_WORDS:
         kind = ", as umT5 does, the text encoder of Wan" if config["vocab_size"] == UMT5_WORDS else ""
         return (

@@ -8,7 +8,8 @@ import pytest
 import reference
 import tiny_cogvideox
 import torch
-from atelier.models import bridge
+from atelier.models.bridge.pairing import pair
+from atelier.models.bridge.vae import decode
 from atelier.models.families.cogvideox import family as cogvideox
 from atelier.models.loading import load
 from atelier.models.timeline import placing
@@ -137,7 +138,7 @@ def inpainting(tmp_path_factory):
     config = path / "transformer" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"add_noise_in_inpaint_model": True}))
     model, vae = load.load_model(path), load.load_vae(path)
-    return reference.Loaded(bridge.introduce(model, vae), load.load_clip(path), vae)
+    return reference.Loaded(pair(model, vae), load.load_clip(path), vae)
 
 
 def published(vae: AutoencoderKLCogVideoX, video: torch.Tensor, holes: torch.Tensor) -> torch.Tensor:
@@ -168,7 +169,7 @@ def test_inpainting_network_sees_what_its_authors_pipeline_shows_it(inpainting, 
     hook = inpainting.model.model.diffusion_model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     inpainting.sampled({"samples": latents, "noise_mask": mask}, seed=4)
     hook.remove()
-    video = bridge.decode(inpainting.vae, latents).movedim(-1, 0)[None] * 2 - 1
+    video = decode(inpainting.vae, latents).movedim(-1, 0)[None] * 2 - 1
     at = torch.tensor([0, 1, 1, 1, 1, 2, 2, 2, 2])
     holes = mask[:, :, at].repeat_interleave(8, 3).repeat_interleave(8, 4)
     theirs = published(inpainting.vae.first_stage_model.autoencoder.vae, video, holes)
@@ -223,7 +224,7 @@ def test_any_number_of_latent_frames_is_sampled_and_decoded(from_text, latent_fr
     shape = (1, 16, latent_frames, HEIGHT // 8, WIDTH // 8)
     made = from_text.folder.sampled({"samples": torch.zeros(shape)}, seed=3)
     assert made.shape == shape
-    assert len(bridge.decode(from_text.folder.vae, made)) == 4 * latent_frames - 3
+    assert len(decode(from_text.folder.vae, made)) == 4 * latent_frames - 3
 
 
 def test_other_sizes_are_refused_where_places_are_learned(from_image):

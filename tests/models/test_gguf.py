@@ -11,7 +11,7 @@ import pytest
 import quantised
 import tiny
 import torch
-from atelier.models import bridge
+from atelier.models.bridge.text_encoder import encode_text
 from atelier.models.families.ltx_video import family as ltx_video
 from atelier.models.families.mochi import family as mochi
 from atelier.models.loading import load
@@ -112,8 +112,8 @@ def test_text_encoder(tmp_path, kind):
     ours, theirs = (load.load_clip(tmp_path / "model", chosen=file) for file in (path, tmp_path / "same.safetensors"))
     kept = [w for w in ours.cond_stage_model.t5xxl.transformer.state_dict().values() if w.dtype == torch.uint8]
     assert (len(kept) > 5) == kind.startswith("Q")
-    ((a, _),), _ = bridge.encode_text(ours, "a red circle moving left")
-    ((b, _),), _ = bridge.encode_text(theirs, "a red circle moving left")
+    ((a, _),), _ = encode_text(ours, "a red circle moving left")
+    ((b, _),), _ = encode_text(theirs, "a red circle moving left")
     assert relative(a, b) < 5e-3  # the other is rounded to float16
 
 

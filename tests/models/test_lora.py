@@ -16,7 +16,8 @@ import tiny_mochi
 import tiny_pyramid
 import torch
 from adapters import adapter, matrices, merged
-from atelier.models import bridge
+from atelier.models.bridge.sampling import empty_latent, sample
+from atelier.models.bridge.text_encoder import encode_text
 from atelier.models.families.ltx_video import family as ltx_video
 from atelier.models.loading import load as checkpoint
 from atelier.models.loading.lora import add_lora, modules_of
@@ -325,10 +326,10 @@ PROMPT, STEPS, GUIDANCE = "a red circle moving left", 4, 3.0
 
 def sampled(model, clip, shape: tuple, seed: int) -> torch.Tensor:
     inner = model.model
-    texts = (bridge.encode_text(clip, text)[0] for text in (PROMPT, ""))
+    texts = (encode_text(clip, text)[0] for text in (PROMPT, ""))
     sigmas = inner.family.schedule(inner.variant, STEPS, shape)
-    latent = bridge.empty_latent(shape, 8.0)
-    return bridge.sample(model, latent, *texts, seed=seed, sigmas=sigmas, guidance=GUIDANCE)["samples"]
+    latent = empty_latent(shape, 8.0)
+    return sample(model, latent, *texts, seed=seed, sigmas=sigmas, guidance=GUIDANCE)["samples"]
 
 
 @pytest.mark.parametrize("family", ["mochi", "cogvideox"])

@@ -7,7 +7,8 @@ import comfy.ops
 import pytest
 import tiny
 import torch
-from atelier.models import bridge
+from atelier.models.bridge.text_encoder import encode_text
+from atelier.models.bridge.vae import decode
 from atelier.models.families.ltx_video import family as ltx_video
 from atelier.models.loading import load
 from atelier.models.weights.checkpoint import Component, open_checkpoint
@@ -61,7 +62,7 @@ def test_single_file_autoencoder_equals_comfyuis_own(tmp_path, version):
     assert relative(vae.encode(pixels), latents) <= 1e-5
     if version == "0.9.0":  # later decoders add noise, which ComfyUI draws without a seed
         frames = core.decode(latents)[0].movedim(0, -1).add(1).div(2).clamp(0, 1)
-        assert relative(bridge.decode(vae, latents), frames) <= 1e-5
+        assert relative(decode(vae, latents), frames) <= 1e-5
 
 
 @pytest.mark.parametrize("prefix", ["model.diffusion_model.", ""], ids=["checkpoint", "diffusion model"])
@@ -104,7 +105,7 @@ def test_text_encoder_from_the_artists_file(tmp_path, form):
     model = tiny.single_file(tmp_path / "ltx.safetensors", "0.9.1")
     encoder = tiny.t5_file(tmp_path / "t5xxl.safetensors", **form)
     clip = load.load_clip(model, lambda: [tmp_path / "clip_l.safetensors", encoder])
-    ((embeds, options),), _ = bridge.encode_text(clip, "a red circle")
+    ((embeds, options),), _ = encode_text(clip, "a red circle")
     ids = tiny.tokenizer()("a red circle", padding="max_length", max_length=128, return_tensors="pt")
     assert torch.equal(options["attention_mask"], ids.attention_mask)
     reference = tiny.t5()

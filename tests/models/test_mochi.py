@@ -7,7 +7,8 @@ import reference
 import tiny
 import tiny_mochi
 import torch
-from atelier.models import bridge
+from atelier.models.bridge.text_encoder import encode_text
+from atelier.models.bridge.vae import decode
 from atelier.models.families.mochi import family as mochi
 from atelier.models.loading import load
 from atelier.models.timeline import placing
@@ -126,7 +127,7 @@ def test_autoencoder_from_its_two_original_files(tmp_path):
         statistics = vae.first_stage_model.autoencoder._statistics(clip)
         theirs = (core(clip.movedim(-1, 0)[None] * 2 - 1).mode() - statistics[0]) / statistics[1]
         assert relative(vae.encode(clip), theirs) <= 1e-5
-        assert bridge.decode(vae, theirs).shape == clip.shape
+        assert decode(vae, theirs).shape == clip.shape
     encoder.unlink()
     vae = load.load_vae(model, lambda: [decoder])
     with pytest.raises(CheckpointError, match="decoder alone"):
@@ -137,7 +138,7 @@ def test_file_that_holds_everything(tmp_path):
     """As ComfyUI's repackaged checkpoint: network, autoencoder and text encoder under prefixes."""
     path = tiny_mochi.everything(tmp_path / "mochi_preview.safetensors")
     assert load.load_vae(path).latent_channels == 12
-    ((embeds, _),), _ = bridge.encode_text(load.load_clip(path), PROMPT)
+    ((embeds, _),), _ = encode_text(load.load_clip(path), PROMPT)
     assert embeds.shape == (1, 256, tiny.TEXT_WIDTH)
     assert load.load_model(path).model.variant.name == "Mochi 1"
 

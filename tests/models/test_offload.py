@@ -15,7 +15,7 @@ import tiny_cogvideox
 import tiny_mochi
 import tiny_pyramid
 import torch
-from atelier.models import bridge
+from atelier.models.bridge.sampling import empty_latent, sample
 from atelier.models.loading import load
 from atelier.models.loading.lora import add_lora
 from comfy.patcher_extension import CallbacksMP
@@ -97,7 +97,7 @@ def sampled(model) -> torch.Tensor:
     words = 1, variant.text.tokens, variant.text.channels
     texts = [[[torch.randn(words, generator=generator), options]] for _ in range(2)]
     sigmas = family.schedule(variant, 2, shape)
-    made = bridge.sample(model, bridge.empty_latent(shape, 8.0), *texts, seed=3, sigmas=sigmas, guidance=3.0)
+    made = sample(model, empty_latent(shape, 8.0), *texts, seed=3, sigmas=sigmas, guidance=3.0)
     return made["samples"]
 
 

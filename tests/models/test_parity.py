@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 import reference
-from atelier.models import bridge
+from atelier.models.bridge.sampling import control, empty_latent, warnings
+from atelier.models.bridge.wrappers.guidance import with_dynamic_guidance
 from atelier.models.timeline import placing
 from reference import relative
 
@@ -43,28 +44,28 @@ def test_same_clip_as_the_pipelines(case, kind, variant, layout):
 def test_dynamic_guidance_is_the_pipelines(case):
     case = case(reference.CogVideoX, "5B")
     latents, _ = case.ask(reference.T2V, use_dynamic_cfg=True)
-    changing = replace(case.folder, model=bridge.with_dynamic_guidance(case.folder.model))
+    changing = replace(case.folder, model=with_dynamic_guidance(case.folder.model))
     assert relative(case.made(changing, reference.T2V), latents) <= case.latents
     assert relative(case.made(case.folder, reference.T2V), latents) > 100 * case.latents
 
 
 def test_dynamic_guidance_is_refused_where_there_is_none(case):
     with pytest.raises(ValueError, match="no dynamic guidance"):
-        bridge.with_dynamic_guidance(case(reference.Mochi, "preview").folder.model)
+        with_dynamic_guidance(case(reference.Mochi, "preview").folder.model)
 
 
 def test_control_clip_of_another_shot_or_for_another_model(case):
     case = case(reference.CogVideoX, "Fun 5B Control")
-    longer = bridge.empty_latent(case.grid.latent_shape(64, 48, 17), 8)
+    longer = empty_latent(case.grid.latent_shape(64, 48, 17), 8)
     with pytest.raises(ValueError, match="connect the same latent"):
-        case.folder.sampled(case.empty(), 1, **bridge.control(case.folder.vae, case.images(3), longer))
+        case.folder.sampled(case.empty(), 1, **control(case.folder.vae, case.images(3), longer))
 
 
 def test_control_clip_for_a_model_that_follows_none(case):
     case = case(reference.CogVideoX, "2B")
     with pytest.raises(ValueError, match="takes no control clip"):
-        case.folder.sampled(case.empty(), 1, **bridge.control(case.folder.vae, case.images(1), case.empty()))
-    assert bridge.remarks(case.folder.model, case.empty(), case.folder.conditioning("")) == []
+        case.folder.sampled(case.empty(), 1, **control(case.folder.vae, case.images(1), case.empty()))
+    assert warnings(case.folder.model, case.empty(), case.folder.conditioning("")) == []
     known = placing.place(case.empty(), case.folder.vae.encode(case.images(1)), start=0, strength=1.0)
-    (remark,) = bridge.remarks(case.folder.model, known, case.folder.conditioning(""))
+    (remark,) = warnings(case.folder.model, known, case.folder.conditioning(""))
     assert "CogVideoX 2B" in remark and "text alone" in remark

@@ -9,7 +9,8 @@ import pytest
 import tiny_cogvideox
 import tiny_pyramid
 import torch
-from atelier.models import bridge
+from atelier.models.bridge.pairing import pair
+from atelier.models.bridge.vae import encode, vae_grid
 from atelier.models.contract.colours import CHARTS, Colours, as_small, false_colours, fitted_colours, moving_leaves
 from atelier.models.loading import load
 from pocket.world import draw_scenes, render
@@ -28,8 +29,8 @@ def test_they_fit_clips_that_the_fit_never_saw():
     """Of the really trained autoencoder that ships: nearly as well as factors fitted to clips of its own world."""
     vae, rng = load.load_vae(POCKET), random.Random(5)
     clips = (render(draw_scenes(6, rng), rng) + 1).movedim(1, -1) / 2
-    latents = bridge.encode(vae, clips)
-    made = left_over(fitted_colours(vae.encode, bridge.vae_grid(vae)), latents, clips)
+    latents = encode(vae, clips)
+    made = left_over(fitted_colours(vae.encode, vae_grid(vae)), latents, clips)
     own = load.open_checkpoint(POCKET).recipe["preview"]
     assert left_over(Colours(**own), latents, clips) < made < 0.15
     assert left_over(false_colours(32), latents, clips) > 1
@@ -61,13 +62,13 @@ def test_they_are_found_when_a_preview_first_asks(loaded, monkeypatch):
     model, vae = loaded
     asked, encode = [], vae.encode
     monkeypatch.setattr(vae, "encode", lambda clip: asked.append(len(clip)) or encode(clip))
-    shown = bridge.introduce(model, vae).model.latent_format
+    shown = pair(model, vae).model.latent_format
     assert not asked
     factors, bias = shown.latent_rgb_factors, shown.latent_rgb_factors_bias
     assert len(factors) == shown.latent_channels and len(bias) == 3
     once = len(asked)
     assert once > 0 and shown.colours.factors == factors and len(asked) == once
-    clip = moving_leaves(bridge.vae_grid(vae).frames(3), 128, 128, seed=99)
+    clip = moving_leaves(vae_grid(vae).frames(3), 128, 128, seed=99)
     latents = encode(clip)
     assert left_over(shown.colours, latents, clip[None]) < left_over(false_colours(16), latents, clip[None])
     factory, arguments = model.cached_patcher_init
@@ -81,7 +82,7 @@ def test_without_an_encoder_sampling_goes_on_in_false_colours(loaded, monkeypatc
         raise ValueError("This VAE has no encoder.")
 
     monkeypatch.setattr(vae, "encode", encode)
-    shown = bridge.introduce(model, vae).model.latent_format
+    shown = pair(model, vae).model.latent_format
     assert shown.colours == false_colours(16)
     assert "false colours: This VAE has no encoder." in caplog.text
 
@@ -89,6 +90,6 @@ def test_without_an_encoder_sampling_goes_on_in_false_colours(loaded, monkeypatc
 def test_where_they_are_known_nothing_is_encoded(monkeypatch):
     model, vae = load.load_model(POCKET, "float32"), load.load_vae(POCKET)
     monkeypatch.setattr(vae, "encode", None)
-    shown = bridge.introduce(model, vae).model.latent_format
+    shown = pair(model, vae).model.latent_format
     own = load.open_checkpoint(POCKET).recipe["preview"]
     assert shown.latent_rgb_factors == own["factors"]

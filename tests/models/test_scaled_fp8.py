@@ -8,7 +8,9 @@ import quantised
 import tiny
 import tiny_mochi
 import torch
-from atelier.models import bridge
+from atelier.models.bridge.sampling import empty_latent, sample
+from atelier.models.bridge.text_encoder import encode_text
+from atelier.models.bridge.vae import decode
 from atelier.models.families.ltx_video import family as ltx_video
 from atelier.models.loading import load
 from atelier.models.loading.lora import add_lora
@@ -58,11 +60,11 @@ def test_file_that_holds_everything(tmp_path):
     path = tiny_mochi.everything(tmp_path / "mochi_preview_fp8_scaled.safetensors", scaled=True)
     model, clip, vae = load.load_model(path), load.load_clip(path), load.load_vae(path)
     assert len(kept(model.model.diffusion_model)) > 10
-    texts = [bridge.encode_text(clip, text)[0] for text in ("a red circle", "")]
-    latent = bridge.empty_latent(model.model.variant.grid.latent_shape(48, 32, 13), 24.0)
+    texts = [encode_text(clip, text)[0] for text in ("a red circle", "")]
+    latent = empty_latent(model.model.variant.grid.latent_shape(48, 32, 13), 24.0)
     sigmas = model.model.family.schedule(model.model.variant, 2, tuple(latent["samples"].shape))
-    made = bridge.sample(model, latent, *texts, seed=1, sigmas=sigmas, guidance=3.0)
-    assert bridge.decode(vae, made["samples"]).shape == (13, 32, 48, 3)
+    made = sample(model, latent, *texts, seed=1, sigmas=sigmas, guidance=3.0)
+    assert decode(vae, made["samples"]).shape == (13, 32, 48, 3)
 
 
 def test_a_lora_comes_on_and_off(tmp_path):

@@ -16,7 +16,7 @@ import tiny_cogvideox
 import tiny_mochi
 import tiny_pyramid
 import torch
-from atelier.models import bridge
+from atelier.models.bridge.vae import decode, decode_stream, encode_stream
 from atelier.models.families.cogvideox.family import CogVideoXAutoencoder
 from atelier.models.families.ltx_video.family import LTXVideoAutoencoder
 from atelier.models.families.mochi.family import MochiAutoencoder
@@ -241,19 +241,19 @@ def limit(vae, largest: int, monkeypatch, half: str = "decoder") -> None:
 
 
 def test_out_of_memory_goes_on_in_tiles_and_says_so(pocket, picture, monkeypatch, caplog):
-    whole = bridge.decode(pocket, picture)
+    whole = decode(pocket, picture)
     limit(pocket, 20, monkeypatch)
-    made = bridge.decode(pocket, picture)
+    made = decode(pocket, picture)
     assert "going on in tiles of 256 x 256 pixels" in caplog.text
     assert 10 * torch.log10(1 / (whole - made).pow(2).mean()) > 35
     assert relative(pocket.decode(picture)[0], made) <= 1e-6, "core's VAE Decode as well"
 
 
 def test_out_of_memory_while_encoding_begins_again_in_tiles(pocket, picture, monkeypatch, caplog):
-    frames = bridge.decode(pocket, picture)
+    frames = decode(pocket, picture)
     whole = pocket.encode(frames)
     limit(pocket, 80, monkeypatch, "encoder")
-    made = bridge.encode_stream(pocket, lambda: frames.split(2), (512, 512), len(frames))
+    made = encode_stream(pocket, lambda: frames.split(2), (512, 512), len(frames))
     assert "going on in tiles of 256 x 256 pixels" in caplog.text
     assert relative(made, whole) < 0.2
     assert relative(pocket.encode(frames), made) <= 1e-6, "core's VAE Encode as well"
@@ -262,14 +262,14 @@ def test_out_of_memory_while_encoding_begins_again_in_tiles(pocket, picture, mon
 LIMITED = """
 import logging, resource, sys, conftest, torch
 from pathlib import Path
-from atelier.models import bridge
+from atelier.models.bridge.vae import decode, decode_stream
 from atelier.models.loading import load
 logging.basicConfig(stream=sys.stdout, format="%(message)s", force=True)
 vae = load.load_vae(Path(sys.argv[1]))
-bridge.decode(vae, torch.zeros(1, 32, 3, 16, 16))
+decode(vae, torch.zeros(1, 32, 3, 16, 16))
 held = next(line for line in open("/proc/self/status") if line.startswith("VmSize"))
 resource.setrlimit(resource.RLIMIT_AS, (int(held.split()[1]) * 1024 + int(sys.argv[2]) * 2**20,) * 2)
-print(sum(len(chunk) for chunk in bridge.decode_stream(vae, torch.zeros(1, 32, 3, 40, 40))), "frames")
+print(sum(len(chunk) for chunk in decode_stream(vae, torch.zeros(1, 32, 3, 40, 40))), "frames")
 """
 
 
@@ -287,7 +287,7 @@ def test_out_of_memory_of_the_machine_itself():
 def test_out_of_memory_in_the_smallest_tiles_is_an_error(pocket, picture, monkeypatch):
     limit(pocket, 4, monkeypatch)
     with pytest.raises(memory.OOM_EXCEPTION):
-        bridge.decode(pocket, picture)
+        decode(pocket, picture)
 
 
 def test_little_free_memory_means_tiles_from_the_start(pocket, picture, monkeypatch):
@@ -300,17 +300,17 @@ def test_little_free_memory_means_tiles_from_the_start(pocket, picture, monkeypa
 
 def test_stream_of_frames_is_the_decoded_clip(pocket):
     latents = torch.randn(2, 32, 20, 2, 2, generator=torch.Generator().manual_seed(3))
-    chunks = list(bridge.decode_stream(pocket, latents))
+    chunks = list(decode_stream(pocket, latents))
     assert len(chunks) > 8 and max(len(chunk) for chunk in chunks) < 40
     frames = torch.cat(chunks)
     assert frames.shape == (2 * 77, 32, 32, 3) and 0 <= frames.min() and frames.max() <= 1
     assert relative(frames, pocket.decode(latents).flatten(0, 1)) <= 1e-6
-    again = bridge.encode_stream(pocket, lambda: frames[:77].split(4), (32, 32), 77)
+    again = encode_stream(pocket, lambda: frames[:77].split(4), (32, 32), 77)
     assert relative(again, pocket.encode(frames[:77])) <= 1e-6
 
 
 def test_cancel_between_two_pieces(pocket):
-    stream = bridge.decode_stream(pocket, torch.zeros(1, 32, 30, 4, 4))
+    stream = decode_stream(pocket, torch.zeros(1, 32, 30, 4, 4))
     next(stream)
     memory.interrupt_current_processing()
     with pytest.raises(memory.InterruptProcessingException):

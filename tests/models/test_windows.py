@@ -7,7 +7,9 @@ import comfy.samplers
 import pytest
 import torch
 from atelier.editing import decoding
-from atelier.models import bridge
+from atelier.models.bridge.sampling import empty_latent, with_frame_rate, with_options
+from atelier.models.bridge.text_encoder import encode_text
+from atelier.models.bridge.vae import decode
 from atelier.models.contract.grid import Grid
 from atelier.models.library import folders
 from atelier.models.loading import load as checkpoint
@@ -79,17 +81,17 @@ def cards(pocket, *words: str, cut: bool = False) -> list:
     grid, entries = pocket[0].model.variant.grid, []
     for place, text in enumerate(words):
         begin, end = ((grid.frames(at * CARD) if at else 0) / FPS for at in (place, place + 1))
-        entries += bridge.with_options(bridge.encode_text(pocket[1], text)[0], {SPAN: (begin, end), CUT: cut})
+        entries += with_options(encode_text(pocket[1], text)[0], {SPAN: (begin, end), CUT: cut})
     return entries
 
 
 def empty(count: int) -> dict:
-    return bridge.empty_latent((1, 32, count, 4, 4), FPS)
+    return empty_latent((1, 32, count, 4, 4), FPS)
 
 
 def sampled(pocket, positive: list, latent: dict, *, sampler="euler", sigmas=None, callback=None) -> torch.Tensor:
     """Latents by one of ComfyUI's samplers, without its progress bar."""
-    texts = (bridge.with_frame_rate(each, latent) for each in (positive, bridge.encode_text(pocket[1], "")[0]))
+    texts = (with_frame_rate(each, latent) for each in (positive, encode_text(pocket[1], "")[0]))
     levels = torch.linspace(1, 0, STEPS + 1) if sigmas is None else sigmas
     samples, mask = latent["samples"], latent.get("noise_mask")
     noise = comfy.sample.prepare_noise(samples, 5)
@@ -99,7 +101,7 @@ def sampled(pocket, positive: list, latent: dict, *, sampler="euler", sigmas=Non
 
 
 def test_one_card_that_fits_is_a_prompt(pocket):
-    plain = bridge.encode_text(pocket[1], ONE)[0]
+    plain = encode_text(pocket[1], ONE)[0]
     assert torch.equal(sampled(pocket, cards(pocket, ONE), empty(CARD)), sampled(pocket, plain, empty(CARD)))
 
 
@@ -180,7 +182,7 @@ def test_memory_does_not_grow_with_the_board(pocket):
     clip = 4 * empty(many)["samples"].numel()  # bytes
     sampled(pocket, cards_of_many[:2], empty(few))  # what is made once
     small, large = peak(pocket, cards_of_many[:2], few), peak(pocket, cards_of_many, many)
-    whole = peak(pocket, bridge.encode_text(pocket[1], ONE)[0], many)
+    whole = peak(pocket, encode_text(pocket[1], ONE)[0], many)
     assert large - small <= 5 * clip, "only the clip, its noise and what is known of it are as long as the board"
     assert whole > 4 * large
 
@@ -195,8 +197,8 @@ def test_scenes_are_decoded_each_by_itself(pocket):
         for first in (one, other)
     )
     frames = pocket[0].model.variant.grid.frames(CARD)
-    assert len(made) == len(bridge.decode(pocket[2], torch.cat([one, two], dim=2)))
-    assert torch.allclose(made[:frames], bridge.decode(pocket[2], one), atol=1e-6)
+    assert len(made) == len(decode(pocket[2], torch.cat([one, two], dim=2)))
+    assert torch.allclose(made[:frames], decode(pocket[2], one), atol=1e-6)
     assert torch.equal(made[frames:], begun_otherwise[frames:])
 
 

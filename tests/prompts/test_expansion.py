@@ -11,7 +11,7 @@ import folder_paths
 import pytest
 import tiny_writer
 import torch
-from atelier.models import bridge
+from atelier.models.bridge.guest_model import guest
 from atelier.models.contract.vocabulary import Vocabulary, completed
 from atelier.models.library import folders
 from atelier.models.loading import load
@@ -295,7 +295,7 @@ def test_what_lies_beside_text_models_is_no_choice(llm):
 
 def test_a_guest_leaves_nothing_behind():
     kept = torch.nn.Linear(4, 4)
-    with pytest.raises(RuntimeError, match="stop"), bridge.guest(lambda dtype: kept.to(dtype), 20) as network:
+    with pytest.raises(RuntimeError, match="stop"), guest(lambda dtype: kept.to(dtype), 20) as network:
         assert network.weight.device.type != "meta"
         raise RuntimeError("stop")
     assert kept.weight.is_meta

@@ -11,7 +11,7 @@ import torch
 from atelier.api.errors import ApiError
 from atelier.api.request import remote
 from atelier.media import read
-from atelier.models import bridge
+from atelier.models.bridge.text_encoder import encode_text
 from atelier.models.loading import load
 from wire_client import FAST, error
 
@@ -60,14 +60,14 @@ def clip_of_ours(tmp_path_factory):
 def test_weights_that_are_no_numbers(clip_of_ours, weight):
     """The prompt is named, by every node that reads one; the model's file is not to blame."""
     prompt = f"a cat (asleep:{weight}) in the sun"
-    for read_prompt in (clip_of_ours.tokenize, lambda words: bridge.encode_text(clip_of_ours, words)):
+    for read_prompt in (clip_of_ours.tokenize, lambda words: encode_text(clip_of_ours, words)):
         with pytest.raises(ValueError, match="The prompt gives a part of it the weight"):
             read_prompt(prompt)
 
 
 def test_weights_that_are(clip_of_ours):
     for prompt in ("a (cat:1.2) (asleep:-1)", "a (cat:x)", r"a \(cat:nan\)", "((cat))", "nan inf"):
-        ((embedding, _),), _ = bridge.encode_text(clip_of_ours, prompt)
+        ((embedding, _),), _ = encode_text(clip_of_ours, prompt)
         assert torch.isfinite(embedding).all()
 
 

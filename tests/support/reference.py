@@ -18,7 +18,10 @@ import tiny
 import tiny_cogvideox
 import tiny_mochi
 import torch
-from atelier.models import bridge
+from atelier.models.bridge.sampling import control, empty_latent, sample, with_options
+from atelier.models.bridge.text_encoder import encode_text
+from atelier.models.bridge.vae import decode
+from atelier.models.bridge.wrappers.known_frames import noise_in_front
 from atelier.models.contract.schedule import sigmas_for
 from atelier.models.families.cogvideox import family as cogvideox
 from atelier.models.families.ltx_video import family as ltx_video
@@ -55,14 +58,14 @@ class Loaded:
     vae: Any
 
     def conditioning(self, text: str, **added: Any) -> list:
-        return bridge.with_options(bridge.encode_text(self.clip, text)[0], added)
+        return with_options(encode_text(self.clip, text)[0], added)
 
     def sampled(self, latent: dict, seed: int, denoise: float = 1.0, **added: Any) -> torch.Tensor:
         """Latents by our sampler; `added` goes beside both texts."""
         inner, shape = self.model.model, tuple(latent["samples"].shape)
         texts = (self.conditioning(text, frame_rate=FPS, **added) for text in (PROMPT, NEGATIVE))
         sigmas = sigmas_for(inner.family, inner.variant, round(STEPS * denoise), denoise, shape)
-        return bridge.sample(self.model, latent, *texts, seed=seed, sigmas=sigmas, guidance=GUIDANCE)["samples"]
+        return sample(self.model, latent, *texts, seed=seed, sigmas=sigmas, guidance=GUIDANCE)["samples"]
 
 
 class Case:
@@ -102,7 +105,7 @@ class Case:
         return Loaded(model, self.folder.clip, self.folder.vae)
 
     def empty(self) -> dict:
-        return bridge.empty_latent(self.grid.latent_shape(*self.size), FPS)
+        return empty_latent(self.grid.latent_shape(*self.size), FPS)
 
     def images(self, count: int) -> torch.Tensor:
         """Random images [count, H, W, 3] with 8 bits per colour."""
@@ -114,7 +117,7 @@ class Case:
         """The noise of a seed, with what our sampler puts in front where a token lasts several latent frames."""
         noise = torch.randn(shape, generator=torch.manual_seed(seed))
         lead = -noise.shape[2] % self.grid.patch[0]
-        return torch.cat([bridge.noise_in_front(noise, lead, seed), noise], dim=2)
+        return torch.cat([noise_in_front(noise, lead, seed), noise], dim=2)
 
     def made(self, loaded: Loaded, task: str) -> torch.Tensor:
         """Our latents."""
@@ -125,7 +128,7 @@ class Case:
             return loaded.sampled({"samples": self.clip()}, seed=9, denoise=DENOISE)
         if task == CONTROL:
             empty = self.empty()
-            return loaded.sampled(empty, seed=10, **bridge.control(loaded.vae, self.images(self.size[2]), empty))
+            return loaded.sampled(empty, seed=10, **control(loaded.vae, self.images(self.size[2]), empty))
         return loaded.sampled(self.empty(), seed=7)
 
     def clip(self) -> torch.Tensor:
@@ -142,7 +145,7 @@ class Case:
         """Relative errors of latents and of pixels."""
         loaded, (latents, pixels) = self.loaded(layout), self.answer(task)
         made = self.made(loaded, task)
-        frames = bridge.decode(loaded.vae, made)
+        frames = decode(loaded.vae, made)
         assert made.shape == latents.shape and frames.shape == pixels.shape
         return relative(made, latents), relative(frames, pixels)
 

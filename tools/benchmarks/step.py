@@ -125,7 +125,8 @@ def _timed(contenders: dict[str, Step]) -> dict[str, list[float]]:
 
 def our_model(subject: Subject) -> tuple[Any, dict[str, torch.Tensor]]:
     """The MODEL over a random float32 network, and the network's weights."""
-    from atelier.models import bridge
+    from atelier.models.bridge.patcher import make_model
+    from atelier.models.bridge.weights import load_weights
     from atelier.models.loading import load
     from atelier.models.weights.checkpoint import Checkpoint, Component
 
@@ -139,8 +140,8 @@ def our_model(subject: Subject) -> tuple[Any, dict[str, torch.Tensor]]:
         else torch.randn(weight.shape, generator=generator) / max(1, weight.shape[-1]) ** 0.5
         for name, weight in network.state_dict().items()
     }
-    bridge.load_weights(network, dict(state), torch.float32, torch.float32)
-    return bridge.make_model(family, variant, network, torch.float32, reload=(our_model, (subject,))), state
+    load_weights(network, dict(state), torch.float32, torch.float32)
+    return make_model(family, variant, network, torch.float32, reload=(our_model, (subject,))), state
 
 
 def core_ltx(state: dict[str, torch.Tensor]) -> Any:

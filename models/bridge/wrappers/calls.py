@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from ...contract.family import Variant
+
 
 @dataclass(frozen=True)
 class SamplerRun:
@@ -67,7 +69,7 @@ class SamplerSteps:
 
 
 def around_run(wrapper: Callable[[SamplerRun], torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """A wrapper of a Run as ComfyUI calls it."""
+    """A wrapper of a SamplerRun as ComfyUI calls it."""
 
     @functools.wraps(wrapper)
     def called(rest: Callable, *given: Any, **options: Any) -> torch.Tensor:
@@ -77,10 +79,15 @@ def around_run(wrapper: Callable[[SamplerRun], torch.Tensor]) -> Callable[..., t
 
 
 def around_steps(wrapper: Callable[[SamplerSteps], torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """A wrapper of Steps as ComfyUI calls it."""
+    """A wrapper of SamplerSteps as ComfyUI calls it."""
 
     @functools.wraps(wrapper)
     def called(rest: Callable, *given: Any) -> torch.Tensor:
         return wrapper(SamplerSteps(rest, *given[:7], others=given[7:]))
 
     return called
+
+
+def conditioned_frame_rate(entries: list[dict[str, Any]], variant: Variant) -> float:
+    """What the conditioning says, else what the model's authors recommend."""
+    return next((entry["frame_rate"] for entry in entries if "frame_rate" in entry), variant.recipe.fps)

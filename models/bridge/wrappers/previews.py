@@ -15,8 +15,7 @@ from protocol import BinaryEventTypes
 from server import PromptServer
 
 from ...contract.colours import Colours
-from .calls import SamplerRun, around_run
-from .known_frames import conditioned_frame_rate
+from .calls import SamplerRun, around_run, conditioned_frame_rate
 
 # A latent frame stands for several frames; where they are far apart the film runs faster than the clip will.
 LONGEST_INTERVAL = 0.25

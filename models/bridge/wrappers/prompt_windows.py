@@ -11,8 +11,8 @@ from ...timeline.latent import mask_of
 from ...timeline.spans import SPAN, active_at
 from ...timeline.windows import Window, prompt_changes, windows
 from ..video_model import CONTROL, VideoModel
-from .calls import SamplerRun, around_run
-from .known_frames import conditioned_frame_rate, noise_in_front
+from .calls import SamplerRun, around_run, conditioned_frame_rate
+from .known_frames import noise_in_front
 
 CONTEXT = 1.0
 """Seconds of the finished clip that a window sees; at most half of what the network sees at once."""

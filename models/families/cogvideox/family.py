@@ -19,7 +19,8 @@ import torch
 from diffusers import AutoencoderKLCogVideoX, CogVideoXDDIMScheduler, CogVideoXTransformer3DModel
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
 
-from ...bridge import call_network, load_weights, without_weights
+from ...bridge.network_base import ComfyNetwork
+from ...bridge.weights import load_weights, without_weights
 from ...contract.family import Family, Recipe, Text, Variant
 from ...contract.grid import Grid, Shape, State
 from ...contract.known_frames import KnownFrames
@@ -62,32 +63,14 @@ ARGUMENTS = inspect.signature(CogVideoXTransformer3DModel.__init__).parameters
 # ------------------------------------------------------------------------------------------------ network
 
 
-class CogVideoXNetwork(CogVideoXTransformer3DModel):
+class CogVideoXNetwork(ComfyNetwork, CogVideoXTransformer3DModel):
     """diffusers' CogVideoX transformer under ComfyUI's calling convention. Parameter names are diffusers' own."""
 
-    def forward(
-        self,
-        x: torch.Tensor,
-        timestep: torch.Tensor,
-        context: torch.Tensor,
-        transformer_options: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> torch.Tensor:
+    def denoise(self, x: torch.Tensor, timestep: torch.Tensor, context: torch.Tensor, **_: Any) -> torch.Tensor:
         """v [B, 16, T, H, W] of the latent x [B, 16, T, H, W], or [B, 32, ...] with the known frames behind it.
 
         timestep: [B], 0..999. context: text [B, tokens, width], of which the padding is attended.
         """
-        options = transformer_options or {}
-        return call_network(self, self.denoise, x, timestep, context, transformer_options=options)
-
-    def denoise(
-        self,
-        x: torch.Tensor,
-        timestep: torch.Tensor,
-        context: torch.Tensor,
-        transformer_options: dict[str, Any] | None = None,
-    ) -> torch.Tensor:
-        """`forward` inside the wrappers of other nodes."""
         config, size = self.config, x.shape[3:]
         if config.use_learned_positional_embeddings and size != (config.sample_height, config.sample_width):
             raise ValueError(
@@ -95,18 +78,15 @@ class CogVideoXNetwork(CogVideoXTransformer3DModel):
                 f"{config.sample_height * GRID.spatial} and makes no other size. Set that size, or 0 for both."
             )
         rotary = self.positions(*x.shape[2:], x.device) if config.use_rotary_positional_embeddings else None
-        return (
-            super()
-            .forward(
-                hidden_states=x.transpose(1, 2),
-                encoder_hidden_states=context,
-                timestep=timestep,
-                ofs=None if self.ofs_embedding is None else x.new_full((1,), OFS),
-                image_rotary_emb=rotary,
-                return_dict=False,
-            )[0]
-            .transpose(1, 2)
-        )
+        v = self.reference(
+            hidden_states=x.transpose(1, 2),
+            encoder_hidden_states=context,
+            timestep=timestep,
+            ofs=None if self.ofs_embedding is None else x.new_full((1,), OFS),
+            image_rotary_emb=rotary,
+            return_dict=False,
+        )[0]
+        return v.transpose(1, 2)
 
     def positions(self, time: int, height: int, width: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         """Rotary cosines and sines [tokens, head_dim] for a latent of this size.

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLLTXVideo, FlowMatchEulerDiscreteScheduler, LTXVideoTransformer3DModel
 
-from ...bridge import call_network, load_weights, without_weights
+from ...bridge.network_base import ComfyNetwork
+from ...bridge.weights import load_weights, without_weights
 from ...contract.family import Family, Recipe, Text, Variant
 from ...contract.grid import Grid, Shape, State
 from ...contract.schedule import shift_of_tokens
@@ -48,19 +49,19 @@ PIECE = 2  # latent frames that are coded at a time
 # ------------------------------------------------------------------------------------------------ network
 
 
-class LTXVideoNetwork(LTXVideoTransformer3DModel):
+class LTXVideoNetwork(ComfyNetwork, LTXVideoTransformer3DModel):
     """diffusers' LTX transformer under ComfyUI's calling convention. Parameter names are diffusers' own."""
 
     grid: Grid
 
-    def forward(
+    def denoise(
         self,
         x: torch.Tensor,
         timestep: torch.Tensor,
         context: torch.Tensor,
+        *,
         attention_mask: torch.Tensor | None = None,
         frame_rate: float = 25.0,
-        transformer_options: dict[str, Any] | None = None,
         **_: Any,
     ) -> torch.Tensor:
         """Velocity [B, C, T, H, W] of the latent x [B, C, T, H, W].
@@ -68,30 +69,9 @@ class LTXVideoNetwork(LTXVideoTransformer3DModel):
         timestep: 0..1000, [B] or one per token [B, T * H * W]. context: text [B, tokens, width], of which
         attention_mask [B, tokens] marks (1) what is prompt. frame_rate: frames per second, which scales positions.
         """
-        return call_network(
-            self,
-            self.denoise,
-            x,
-            timestep,
-            context,
-            attention_mask,
-            frame_rate,
-            transformer_options=transformer_options or {},
-        )
-
-    def denoise(
-        self,
-        x: torch.Tensor,
-        timestep: torch.Tensor,
-        context: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        frame_rate: float,
-        transformer_options: dict[str, Any] | None = None,
-    ) -> torch.Tensor:
-        """`forward` inside the wrappers of other nodes."""
         _, _, time, height, width = x.shape
         spatial = self.grid.spatial
-        tokens = super().forward(
+        tokens = self.reference(
             hidden_states=x.flatten(2).transpose(1, 2),
             encoder_hidden_states=context,
             timestep=timestep,

@@ -15,7 +15,8 @@ import torch
 from diffusers import AutoencoderKLMochi, MochiTransformer3DModel
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXCausalConv3d
 
-from ...bridge import call_network, load_weights, without_weights
+from ...bridge.network_base import ComfyNetwork
+from ...bridge.weights import load_weights, without_weights
 from ...contract.family import Family, Recipe, Text, Variant
 from ...contract.grid import Grid, Shape, State
 from ...contract.known_frames import KnownFrames
@@ -43,38 +44,26 @@ ENCODE_WINDOW, LOOK_BACK = (163, 120), 43
 # ------------------------------------------------------------------------------------------------ network
 
 
-class MochiNetwork(MochiTransformer3DModel):
+class MochiNetwork(ComfyNetwork, MochiTransformer3DModel):
     """diffusers' Mochi transformer under ComfyUI's calling convention. Parameter names are diffusers' own."""
-
-    def forward(
-        self,
-        x: torch.Tensor,
-        timestep: torch.Tensor,
-        context: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        transformer_options: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> torch.Tensor:
-        """Velocity [B, C, T, H, W] of the latent x [B, C, T, H, W], towards noise.
-
-        timestep: [B], 1000 is noise. context: text [B, tokens, width], of which attention_mask [B, tokens] marks (1)
-        what is prompt.
-        """
-        options = transformer_options or {}
-        return call_network(self, self.denoise, x, timestep, context, attention_mask, transformer_options=options)
 
     def denoise(
         self,
         x: torch.Tensor,
         timestep: torch.Tensor,
         context: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        transformer_options: dict[str, Any] | None = None,
+        *,
+        attention_mask: torch.Tensor | None = None,
+        **_: Any,
     ) -> torch.Tensor:
-        """`forward` inside the wrappers of other nodes. Mochi counts time from noise to clip and points that way."""
+        """Velocity [B, C, T, H, W] of the latent x [B, C, T, H, W], towards noise.
+
+        timestep: [B], 1000 is noise. context: text [B, tokens, width], of which attention_mask [B, tokens] marks (1)
+        what is prompt. Mochi itself counts time from noise to clip, and its velocity points that way.
+        """
         mask = context.new_ones(context.shape[:2]) if attention_mask is None else attention_mask
         read = _prompt_length(mask)
-        return -super().forward(
+        return -self.reference(
             hidden_states=x,
             encoder_hidden_states=context[:, :read],
             timestep=TIMESTEPS - timestep,

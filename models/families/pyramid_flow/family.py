@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from diffusers.models.embeddings import get_2d_sincos_pos_embed
 
-from ...bridge import call_network, load_weights, without_weights
+from ...bridge.network_base import ComfyNetwork
+from ...bridge.weights import load_weights, without_weights
 from ...contract.family import Family, Recipe, Text, Variant
 from ...contract.grid import Grid, Shape, State
 from ...contract.known_frames import KnownFrames
@@ -62,37 +63,25 @@ class Seen:
     layouts: dict[Any, Layout] = field(default_factory=dict)
 
 
-class ComfyConvention:
-    """ComfyUI's calling convention in front of either transformer."""
-
-    def forward(
-        self,
-        x: torch.Tensor,
-        timestep: torch.Tensor,
-        context: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        y: torch.Tensor | None = None,
-        transformer_options: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> torch.Tensor:
-        """Velocity [B, C, 1, h, w] of a noisy latent frame x, whose history is in transformer_options.
-
-        timestep: [B], 0..1000. context: T5's text [B, tokens, width], of which attention_mask [B, tokens] marks (1)
-        what is prompt. y: CLIP's pooled text [B, width].
-        """
-        options = transformer_options or {}
-        return call_network(self, self.denoise, x, timestep, context, attention_mask, y, transformer_options=options)
+class PyramidNetwork(ComfyNetwork):
+    """What ComfyUI hands a network -> what either transformer reads."""
 
     def denoise(
         self,
         x: torch.Tensor,
         timestep: torch.Tensor,
         context: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        y: torch.Tensor | None,
+        *,
         transformer_options: dict[str, Any],
+        attention_mask: torch.Tensor | None = None,
+        y: torch.Tensor | None = None,
+        **_: Any,
     ) -> torch.Tensor:
-        """`forward` inside the wrappers of other nodes. Raises ValueError when the pooled text is another model's."""
+        """Velocity [B, C, 1, h, w] of a noisy latent frame x, whose history is in transformer_options.
+
+        timestep: [B], 0..1000. context: T5's text [B, tokens, width], of which attention_mask [B, tokens] marks (1)
+        what is prompt. y: CLIP's pooled text [B, width]. Raises ValueError when the pooled text is another model's.
+        """
         encoders = " and ".join(self.pooled)
         width, found = self.config.pooled_projection_dim, 0 if y is None else y.shape[-1]
         if found != width:
@@ -106,17 +95,17 @@ class ComfyConvention:
         prompts = tuple(map(tuple, mask.tolist()))
         if prompts not in seen.layouts:
             seen.layouts[prompts] = self.layout([clip.shape for clip in clips], mask)
-        return super().forward(clips, timestep, context, y, seen.layouts[prompts])
+        return self.reference(clips, timestep, context, y, seen.layouts[prompts])
 
 
-class MinifluxNetwork(ComfyConvention, PyramidFluxTransformer):
+class MinifluxNetwork(PyramidNetwork, PyramidFluxTransformer):
     """miniflux as ComfyUI calls it. Parameter names are the published ones."""
 
     published, label, text_norm, embedder = "PyramidFluxTransformer", "miniflux", "norm_added", "x_embedder"
     pooled = ("clip_l",)
 
 
-class SD3Network(ComfyConvention, PyramidDiffusionMMDiT):
+class SD3Network(PyramidNetwork, PyramidDiffusionMMDiT):
     """SD3 as ComfyUI calls it. Parameter names are the published ones."""
 
     published, label, text_norm, embedder = "PyramidDiffusionMMDiT", "SD3", "norm_add", "pos_embed.proj"

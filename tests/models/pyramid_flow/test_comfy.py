@@ -7,7 +7,8 @@ import json
 import nodes
 import pytest
 import torch
-from atelier.models import bridge
+from atelier.models.bridge.patcher import make_model
+from atelier.models.bridge.weights import load_weights
 from atelier.models.families.pyramid_flow import family as pyramid_flow
 from atelier.models.timeline import placing
 from atelier.models.timeline.spans import CUT, SPAN
@@ -26,8 +27,8 @@ def model(tmp_path_factory, network):
     found, family = open_checkpoint(path), pyramid_flow.FAMILIES[0]
     variant = family.recognise(found)
     net = family.network(variant)
-    bridge.load_weights(net, family.network_state(found.network.state_dict()), torch.float32, torch.float32)
-    return bridge.make_model(family, variant, net, torch.float32, (None, ()))
+    load_weights(net, family.network_state(found.network.state_dict()), torch.float32, torch.float32)
+    return make_model(family, variant, net, torch.float32, (None, ()))
 
 
 @pytest.fixture(scope="module")

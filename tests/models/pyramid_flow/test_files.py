@@ -9,7 +9,7 @@ import pytest
 import tiny
 import tiny_pyramid
 import torch
-from atelier.models import bridge
+from atelier.models.bridge.text_encoder import encode_text
 from atelier.models.loading import load
 from atelier.models.weights.checkpoint import models_in, open_checkpoint
 from atelier.models.weights.errors import CheckpointError
@@ -62,10 +62,10 @@ def test_text_from_the_repository_equals_that_from_files(repositories, tmp_path,
     inside = load.load_clip(models_in(repositories / kind)[0])
     found = load.load_clip(alone, lambda: encoders)
     chosen = load.load_clip(alone, lambda: encoders[1:], encoders[0])
-    ((embeds, options),), _ = bridge.encode_text(inside, "a red circle")
+    ((embeds, options),), _ = encode_text(inside, "a red circle")
     assert options["pooled_output"].shape[-1] == {"miniflux": 128, "sd3": 320}[kind]
     for clip in (found, chosen):
-        ((others, theirs),), _ = bridge.encode_text(clip, "a red circle")
+        ((others, theirs),), _ = encode_text(clip, "a red circle")
         assert torch.allclose(embeds, others)
         assert torch.allclose(options["pooled_output"], theirs["pooled_output"], atol=1e-5)
 

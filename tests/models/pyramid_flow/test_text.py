@@ -10,7 +10,7 @@ import pytest
 import tiny
 import tiny_pyramid
 import torch
-from atelier.models import bridge
+from atelier.models.bridge.text_encoder import encode_text, make_t5_clip
 from atelier.models.families.pyramid_flow.family import TEXT
 from transformers import CLIPTokenizer
 
@@ -26,8 +26,8 @@ def tokens(text):
 def test_miniflux_text_equals_transformers(text):
     t5, clip_l = tiny.t5(), tiny_pyramid.clip_encoder("clip_l", projected=False)
     wanted = replace(TEXT, channels=tiny.TEXT_WIDTH, pooled=("clip_l",), pooled_projected=False)
-    clip = bridge.make_t5_clip(t5.state_dict(), None, wanted, {"clip_l": tiny_pyramid.clip_state(clip_l)})
-    ((embeds, options),), _ = bridge.encode_text(clip, text)
+    clip = make_t5_clip(t5.state_dict(), None, wanted, {"clip_l": tiny_pyramid.clip_state(clip_l)})
+    ((embeds, options),), _ = encode_text(clip, text)
     ids = tiny.tokenizer()(text, padding="max_length", max_length=128, truncation=True, return_tensors="pt")
     mask = ids.attention_mask
     assert torch.equal(options["attention_mask"], mask)
@@ -42,7 +42,7 @@ def test_sd3_pooled_text_equals_transformers(text):
     encoders = {name: tiny_pyramid.clip_encoder(name, projected=True) for name in ("clip_l", "clip_g")}
     wanted = replace(TEXT, channels=tiny.TEXT_WIDTH, pooled=tuple(encoders), pooled_projected=True)
     states = {name: tiny_pyramid.clip_state(encoder) for name, encoder in encoders.items()}
-    clip = bridge.make_t5_clip(tiny.t5().state_dict(), None, wanted, states)
-    ((_, options),), _ = bridge.encode_text(clip, text)
+    clip = make_t5_clip(tiny.t5().state_dict(), None, wanted, states)
+    ((_, options),), _ = encode_text(clip, text)
     pooled = torch.cat([encoder(tokens(text)).text_embeds for encoder in encoders.values()], dim=-1)
     assert (options["pooled_output"] - pooled).abs().max() <= 2e-3 * pooled.abs().max()

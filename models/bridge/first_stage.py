@@ -1,0 +1,139 @@
+"""An autoencoder under the two calls that ComfyUI's VAE makes: in pieces, and in tiles where memory is short."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import comfy.model_management as memory
+import folder_paths
+import torch
+
+from ..streaming import passes
+
+SMALLEST_TILE = 256  # pixels; smaller ones show too little of the picture to be coded well
+
+
+class FirstStage(torch.nn.Module):
+    """An autoencoder as the first stage of ComfyUI's VAE. Shapes are checked where a person still understands them."""
+
+    def __init__(self, autoencoder: torch.nn.Module) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Pixels [B, 3, F, H, W] in -1..1 -> latents [B, C, T, h, w]. A few frames too many are left out."""
+        grid, frames = self.autoencoder.grid, pixels.shape[2]
+        legal = (frames - 1) // grid.temporal * grid.temporal + 1
+        if legal != frames:
+            logging.warning(
+                "Atelier: this VAE takes 1, %d, %d, ... frames; of %d the first %d are encoded.",
+                1 + grid.temporal,
+                1 + 2 * grid.temporal,
+                frames,
+                legal,
+            )
+        pixels = pixels[:, :, :legal]
+        return self.encoded(lambda: [pixels], legal, tuple(pixels.shape[3:]), pixels.device, pixels.dtype)
+
+    def encoded(
+        self,
+        pixels: Callable[[], Iterable[torch.Tensor]],
+        count: int,
+        size: tuple[int, int],
+        device: torch.device,
+        dtype: torch.dtype,
+        tell: Callable[[float], None] = lambda share: None,
+    ) -> torch.Tensor:
+        """`count` frames of this (height, width) -> latents [B, C, T, h, w].
+
+        pixels() gives them from the first one on, [B, 3, f, H, W] in -1..1. Where memory does not suffice, the clip is
+        begun again in smaller tiles. tell(share): called when so much of the work (0..1) is done.
+        """
+        tile = self.tile(self.autoencoder.encode_values(count), size, device, dtype)
+        while True:
+            try:
+                return passes.encode(self.autoencoder, pixels(), count, size, tile, **self._watched(tell))
+            except Exception as error:
+                tile = self.smaller(tile, size, error)
+
+    def decode(self, latents: torch.Tensor, **_: Any) -> torch.Tensor:
+        """Latents [B, C, T, h, w] -> pixels [B, 3, F, H, W] in -1..1, in main memory."""
+        self.check(latents)
+        return torch.cat(list(self.decoded(latents)), dim=2)
+
+    def check(self, latents: torch.Tensor) -> None:
+        """Raises ValueError for latents that this autoencoder did not make."""
+        channels = self.autoencoder.grid.channels
+        if latents.ndim != 5 or latents.shape[1] != channels:
+            raise ValueError(
+                f"This latent has shape {list(latents.shape)}, but this VAE decodes video latents with {channels} "
+                "channels [batch, channels, frames, height, width]. It was made by another model: decode it with that "
+                "model's VAE."
+            )
+
+    def decoded(
+        self, latents: torch.Tensor, tell: Callable[[float], None] = lambda share: None
+    ) -> Iterator[torch.Tensor]:
+        """Latents [B, C, T, h, w] -> pixels [B, 3, f, H, W] in -1..1, some frames at a time, in main memory.
+
+        Where memory does not suffice, the clip is begun again in smaller tiles; what is done already is not lost.
+        tell(share): called when so much of the work (0..1) is done.
+        """
+        size = tuple(side * self.autoencoder.grid.spatial for side in latents.shape[3:])
+        tile = self.tile(self.autoencoder.decode_values, size, latents.device, latents.dtype)
+        done = 0
+        while True:
+            position = 0
+            try:
+                for pixels in passes.decode(self.autoencoder, latents, tile, **self._watched(tell)):
+                    position += pixels.shape[2]
+                    if position > done:
+                        yield pixels[:, :, done - position :].cpu()
+                        done = position
+                return
+            except Exception as error:
+                tile = self.smaller(tile, size, error)
+
+    def _watched(self, tell: Callable[[float], None]) -> dict[str, Any]:
+        """A pass that can be cancelled and tells how far it is, with its temporary files where ComfyUI has its own."""
+        done, folder = 0.0, folder_paths.get_temp_directory()
+        os.makedirs(folder, exist_ok=True)
+
+        def tick(share: float) -> None:
+            nonlocal done
+            memory.throw_exception_if_processing_interrupted()
+            done += share
+            tell(done)
+
+        return {"tick": tick, "folder": folder}
+
+    def tile(self, values: float, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> int | None:
+        """Side of the tiles that fit into free memory; None when the whole picture (height, width) does."""
+        free = memory.get_free_memory(device) / (values * memory.dtype_size(dtype))
+        if size[0] * size[1] <= free:
+            return None
+        side = self._whole_quarters(math.sqrt(free))
+        return side if side < max(size) else None
+
+    def smaller(self, tile: int | None, size: tuple[int, int], error: Exception) -> int:
+        """The next smaller tile after running out of memory. Raises the error when there is none, or it is another."""
+        side = self._whole_quarters((tile or max(size)) / 2)
+        if not _out_of_memory(error) or side >= (tile or max(size)):
+            raise error
+        memory.soft_empty_cache()
+        logging.warning("Atelier: out of memory in the VAE; going on in tiles of %d x %d pixels.", side, side)
+        return side
+
+    def _whole_quarters(self, side: float) -> int:
+        """A side whose quarters are whole latent pixels, as overlapping tiles need; not below the smallest."""
+        step = 4 * self.autoencoder.grid.spatial
+        return max(math.ceil(SMALLEST_TILE / step), int(side // step)) * step
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether the error means out of memory. On a CPU, PyTorch raises a plain RuntimeError."""
+    return isinstance(error, (memory.OOM_EXCEPTION, MemoryError)) or "allocate memory" in str(error)

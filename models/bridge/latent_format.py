@@ -1,0 +1,70 @@
+"""ComfyUI's latent format of a variant: the grid of its latents, and their colours for previews."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import comfy.conds
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_patcher
+import comfy.supported_models_base
+import torch
+
+from ..contract.colours import Colours, false_colours, fitted_colours
+from ..contract.family import Family, Variant
+
+
+def _known_colours(family: Family, variant: Variant) -> Colours | None:
+    """What latents look like: as fitted to this checkpoint, or as ComfyUI shows the family's, where known."""
+    core = getattr(comfy.latent_formats, family.preview, comfy.latent_formats.LatentFormat)()
+    if variant.colours is not None:
+        return variant.colours
+    if core.latent_rgb_factors is None or core.latent_channels != variant.grid.channels:
+        return None
+    return Colours(core.latent_rgb_factors, core.latent_rgb_factors_bias or (0.0, 0.0, 0.0))
+
+
+def latent_format_of(family: Family, variant: Variant) -> type[comfy.latent_formats.LatentFormat]:
+    """Latents of a variant's grid, left as they are; previews show the frame that its `preview_frame` names."""
+    grid = variant.grid
+
+    class VideoLatent(comfy.latent_formats.LatentFormat):
+        latent_channels = grid.channels
+        latent_dimensions = 3
+        temporal_downscale_ratio = grid.temporal
+        spacial_downscale_ratio = grid.spatial
+        preview_frame = 0
+
+        def __init__(self) -> None:
+            self.known = _known_colours(family, variant)
+            self.encode: Callable[[torch.Tensor], torch.Tensor] | None = None
+
+        @property
+        def colours(self) -> Colours:
+            """What latents look like. If no colours are published, they are fitted with `encode` on first use."""
+            if self.known is None:
+                self.known, self.encode = self._fitted(), None
+            return self.known
+
+        def _fitted(self) -> Colours:
+            try:
+                return fitted_colours(self.encode, grid) if self.encode else false_colours(grid.channels)
+            except (RuntimeError, ValueError) as error:  # out of memory, no encoder: no reason not to sample
+                logging.warning("Atelier: previews of %s are in false colours: %s", variant.name, error)
+                return false_colours(grid.channels)
+
+        @property
+        def latent_rgb_factors(self) -> Sequence[Sequence[float]]:
+            return self.colours.factors
+
+        @property
+        def latent_rgb_factors_bias(self) -> Sequence[float]:
+            return self.colours.bias
+
+        def latent_rgb_factors_reshape(self, x: torch.Tensor) -> torch.Tensor:
+            """The frame of a clip [B, C, T, h, w] that ComfyUI's preview is to show, as a picture's latent."""
+            return x[:, :, min(self.preview_frame, x.shape[2] - 1)] if x.ndim == 5 else x
+
+    return VideoLatent
