@@ -90,11 +90,13 @@ class Family:
     network(variant): the network with ComfyUI's calling convention, its weights not yet there (meta device).
     network_state(state): a state dict in any published layout -> the network's own key names.
     autoencoder(component, variant): a VAE in any published layout -> the loaded autoencoder (below), or None when it
-        is not this family's. What its file does not tell is the variant's. The autoencoder has `grid`;
-        `encoding(F)` and `decoding(T)`, which begin a pass over a clip of so many frames (streaming.Pass): pixels
-        [B, 3, f, H, W] in -1..1 -> latents of its own, and back; `normal(latents)`: its own latents -> as the network
-        sees them, [B, C, T, h, w], about unit variance, and `raw(latents)`, the inverse; and `encode_values(F)`,
-        `decode_values`: about how many numbers it holds per pixel of the picture while it does that.
+        is not this family's. What its file does not tell is the variant's. The autoencoder has
+        `grid`;
+        `encoding(F)` and `decoding(T)`, which begin a pass over a clip of so many frames (streaming's CodingPass):
+        pixels [B, 3, f, H, W] in -1..1 -> latents of its own, and back;
+        `normalise(latents)`: its own latents -> as the network sees them, [B, C, T, h, w], about unit variance, and
+        `denormalise(latents)`, the inverse;
+        `encode_values(F)` and `decode_values`: about how many numbers it holds per pixel while it does that.
     schedule(variant, steps, latent_shape): the sigmas [steps + 1] the reference pipeline would use, last one 0.
     sample(variant, prepare, noise, known, mask, *, steps, guidance, seed, callback): the family's own sampler, run
         instead of the chosen one. For each latent frame and size it calls prepare(frame, guidance, transformer_options)

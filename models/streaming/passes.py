@@ -53,7 +53,7 @@ def decode(
 
     tile: side in pixels of the squares that larger pictures are decoded in. tick, folder: see `run`.
     """
-    raw, spatial = autoencoder.raw(latents), autoencoder.grid.spatial
+    raw, spatial = autoencoder.denormalise(latents), autoencoder.grid.spatial
     small = tile and tile // spatial
     cut = Cut(tuple(raw.shape[3:]), small, small and small * spatial)
 
@@ -82,7 +82,7 @@ def encode(
 
     cut = Cut(size, tile, tile and tile // autoencoder.grid.spatial)
     made = list(run(start, rechunked(frames, start().lengths), cut, tick, folder))
-    return autoencoder.normal(torch.cat(made, dim=2))
+    return autoencoder.normalise(torch.cat(made, dim=2))
 
 
 def run(

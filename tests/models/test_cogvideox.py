@@ -10,11 +10,13 @@ import tiny_cogvideox
 import torch
 from atelier.models.bridge.pairing import pair
 from atelier.models.bridge.vae import decode
+from atelier.models.families.cogvideox import autoencoder, layouts
 from atelier.models.families.cogvideox import family as cogvideox
 from atelier.models.loading import load
 from atelier.models.timeline import placing
 from atelier.models.weights.checkpoint import open_checkpoint
 from atelier.models.weights.errors import CheckpointError
+from atelier.models.weights.key_names import renamed
 from benchmarks.layout import in_sat_layout
 from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
 from reference import PROMPT, relative
@@ -75,12 +77,12 @@ def test_published_networks_map_key_for_key(name, layout):
     config = cogvideox.network_config(shapes_of_file(stored))
     with torch.device("meta"):
         read = CogVideoXTransformer3DModel(**config).state_dict()
-    assert shapes(cogvideox.network_state(dict(stored))) == shapes(published) == shapes(read)
+    assert shapes(layouts.network_state(dict(stored))) == shapes(published) == shapes(read)
 
 
 def shapes_of_file(state: dict) -> dict:
     """As recognising reads them: under diffusers' names."""
-    return {cogvideox.renamed(key, cogvideox.SAT_NAMES): shape for key, shape in shapes(state).items()}
+    return {renamed(key, layouts.SAT_NAMES): shape for key, shape in shapes(state).items()}
 
 
 def test_published_autoencoder_maps_key_for_key():
@@ -88,7 +90,7 @@ def test_published_autoencoder_maps_key_for_key():
         published = AutoencoderKLCogVideoX().state_dict()
     stored = tiny_cogvideox.sat_vae(published)
     assert not set(stored) & {key for key in published if "blocks" in key}
-    assert {cogvideox.vae_name(key): shape for key, shape in shapes(stored).items()} == shapes(published)
+    assert {layouts.vae_name(key): shape for key, shape in shapes(stored).items()} == shapes(published)
 
 
 @pytest.mark.parametrize("layout,prefix", [("diffusers", ""), ("SAT", ""), ("SAT", "model.diffusion_model.")])
@@ -215,7 +217,7 @@ def test_incomplete_file_is_named(tmp_path):
 
 @pytest.mark.parametrize("frames,legal", [(0, 1), (9, 9), (12, 9), (45, 49), (49, 49), (81, 81), (84, 81), (86, 89)])
 def test_clips_are_as_long_as_the_autoencoder_can_make_them(frames, legal):
-    assert cogvideox.GRID.legal_frames(frames) == legal
+    assert autoencoder.GRID.legal_frames(frames) == legal
 
 
 @pytest.mark.parametrize("latent_frames", [1, 2, 3, 4])

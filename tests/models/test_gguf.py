@@ -12,8 +12,8 @@ import quantised
 import tiny
 import torch
 from atelier.models.bridge.text_encoder import encode_text
-from atelier.models.families.ltx_video import family as ltx_video
-from atelier.models.families.mochi import family as mochi
+from atelier.models.families.ltx_video import layouts
+from atelier.models.families.mochi import layouts as mochi_layouts
 from atelier.models.loading import load
 from atelier.models.loading.lora import add_lora
 from atelier.models.weights import checkpoint as files
@@ -51,8 +51,10 @@ def test_layouts_move_quantised_rows_as_they_move_numbers():
     generator = torch.Generator().manual_seed(0)
     matrices = {key: torch.randn(12, 32, generator=generator) for key in genmo_network()}
     rows = {key: Quantised.of(in_eight_bits(matrix), Blocks("Q8_0")) for key, matrix in matrices.items()}
-    expected = mochi.network_state({key: weight.numbers() for key, weight in rows.items()})
-    assert all(torch.equal(weight.numbers(), expected[key]) for key, weight in mochi.network_state(rows).items())
+    expected = mochi_layouts.network_state({key: weight.numbers() for key, weight in rows.items()})
+    assert all(
+        torch.equal(weight.numbers(), expected[key]) for key, weight in mochi_layouts.network_state(rows).items()
+    )
 
 
 @pytest.mark.parametrize("kind", ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"])
@@ -90,7 +92,7 @@ def test_lora_on_quantised_weights(tmp_path, kind):
     before = {key: weight.clone() for key, weight in loaded(model).state_dict().items()}
     applied = add_lora(model, adapters.file(tmp_path / "lora.safetensors", lora), 0.5)
     network = loaded(applied.model)
-    expected = ltx_video.network_state(adapters.merged(quantised.rounded(state, path), lora, modules, strength=0.5))
+    expected = layouts.network_state(adapters.merged(quantised.rounded(state, path), lora, modules, strength=0.5))
     assert not applied.unused
     assert all(relative(weight, expected[key]) < 1e-2 for key, weight in numbers(network).items())
     assert len(kept(network)) > 10

@@ -18,7 +18,7 @@ import torch
 from adapters import adapter, matrices, merged
 from atelier.models.bridge.sampling import empty_latent, sample
 from atelier.models.bridge.text_encoder import encode_text
-from atelier.models.families.ltx_video import family as ltx_video
+from atelier.models.families.ltx_video import layouts
 from atelier.models.loading import load as checkpoint
 from atelier.models.loading.lora import add_lora, modules_of
 from atelier.models.weights.errors import CheckpointError
@@ -33,7 +33,7 @@ def ltx() -> dict:
 
 # Published layouts, original ones last: what writes the weights of each.
 LAYOUTS = {
-    "ltx": lambda: ltx_video.network_state(ltx()),
+    "ltx": lambda: layouts.network_state(ltx()),
     "mochi": lambda: tiny_mochi.network().state_dict(),
     "cogvideox": lambda: tiny_cogvideox.network("5B").state_dict(),
     "pyramid miniflux": lambda: tiny_pyramid.network("miniflux").state_dict(),
@@ -278,7 +278,7 @@ def test_float8_weights(tmp_path):
     model = checkpoint.load_model(path, "float8_e4m3fn")
     applied = add_lora(model, adapters.file(tmp_path / "lora.safetensors", lora), 1.0)
     after = loaded_weights(applied.model)
-    expected = ltx_video.network_state(merged(state, lora, modules))
+    expected = layouts.network_state(merged(state, lora, modules))
     for key in (key for key, weight in after.items() if weight.dtype == torch.float8_e4m3fn):
         assert relative(after[key].float(), expected[key]) < 0.05  # of the sum, eight bits are kept
     assert loaded_weights(model)["proj_in.weight"].dtype == torch.float8_e4m3fn

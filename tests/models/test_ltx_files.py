@@ -10,6 +10,7 @@ import torch
 from atelier.models.bridge.text_encoder import encode_text
 from atelier.models.bridge.vae import decode
 from atelier.models.families.ltx_video import family as ltx_video
+from atelier.models.families.ltx_video import layouts
 from atelier.models.loading import load
 from atelier.models.weights.checkpoint import Component, open_checkpoint
 from atelier.models.weights.errors import CheckpointError
@@ -30,7 +31,7 @@ def test_published_autoencoders_map_key_for_key(version):
     with torch.device("meta"):
         original = core_vae.VideoVAE(version=tiny.VERSIONS[version]).state_dict()
     component = Component("VAE", (), {key: tuple(weight.shape) for key, weight in original.items()})
-    layout = next(layout for layout in ltx_video.LAYOUTS if layout.recognises(component))
+    layout = next(layout for layout in layouts.LAYOUTS if layout.recognises(component))
     with torch.device("meta"):
         expected = AutoencoderKLLTXVideo(**layout.config(component)).state_dict()
     mapped = layout.renamed(original)
@@ -48,7 +49,7 @@ def test_published_networks_map_key_for_key(width, heads, layers):
     config = ltx_video._network_config(component, {})
     with torch.device("meta"):
         expected = LTXVideoTransformer3DModel(**config).state_dict()
-    mapped = ltx_video.network_state(original)
+    mapped = layouts.network_state(original)
     assert {k: v.shape for k, v in mapped.items()} == {k: v.shape for k, v in expected.items()}
 
 

@@ -9,6 +9,7 @@ import tiny_mochi
 import torch
 from atelier.models.bridge.text_encoder import encode_text
 from atelier.models.bridge.vae import decode
+from atelier.models.families.mochi import autoencoder, layouts
 from atelier.models.families.mochi import family as mochi
 from atelier.models.loading import load
 from atelier.models.timeline import placing
@@ -66,7 +67,7 @@ def test_published_network_maps_key_for_key():
     with torch.device("meta"):
         expected = MochiTransformer3DModel(**config).state_dict()
     assert config["num_layers"] == 48
-    assert shapes(mochi.network_state(dict(original))) == shapes(expected)
+    assert shapes(layouts.network_state(dict(original))) == shapes(expected)
 
 
 def test_original_network_maps_as_diffusers_maps_it():
@@ -74,16 +75,16 @@ def test_original_network_maps_as_diffusers_maps_it():
     generator = torch.Generator().manual_seed(0)
     original = {key: torch.randn(12, 2, generator=generator) for key in genmo_network()}
     theirs = convert_mochi_transformer_checkpoint_to_diffusers(dict(original))
-    ours = mochi.network_state(dict(original))
+    ours = layouts.network_state(dict(original))
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
 def test_published_autoencoder_maps_key_for_key():
     original = tiny_mochi.core_autoencoder()
-    mapped = mochi.vae_state(original)
+    mapped = layouts.vae_state(original)
     with torch.device("meta"):
         expected = AutoencoderKLMochi().state_dict()
-        read = AutoencoderKLMochi(**mochi.vae_config(shapes(mapped))).state_dict()
+        read = AutoencoderKLMochi(**autoencoder.vae_config(shapes(mapped))).state_dict()
     assert shapes(mapped) == shapes(expected) == shapes(read)
 
 
@@ -145,9 +146,9 @@ def test_file_that_holds_everything(tmp_path):
 
 def test_other_autoencoders_are_passed_over(tmp_path):
     path = tiny.single_file(tmp_path / "ltx.safetensors")
-    assert mochi.build_autoencoder(open_component(path, "VAE", ("vae.", "")), None) is None
+    assert autoencoder.build_autoencoder(open_component(path, "VAE", ("vae.", "")), None) is None
     assert mochi.recognise(open_checkpoint(path)) is None
-    assert mochi.build_autoencoder(Component("VAE", (), {"blocks.0.0.weight": (1,)}), None) is None
+    assert autoencoder.build_autoencoder(Component("VAE", (), {"blocks.0.0.weight": (1,)}), None) is None
 
 
 def test_latent_that_splits_a_token_is_refused(case):

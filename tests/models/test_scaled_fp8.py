@@ -11,7 +11,7 @@ import torch
 from atelier.models.bridge.sampling import empty_latent, sample
 from atelier.models.bridge.text_encoder import encode_text
 from atelier.models.bridge.vae import decode
-from atelier.models.families.ltx_video import family as ltx_video
+from atelier.models.families.ltx_video import layouts
 from atelier.models.loading import load
 from atelier.models.loading.lora import add_lora
 from atelier.models.weights.errors import CheckpointError
@@ -75,7 +75,7 @@ def test_a_lora_comes_on_and_off(tmp_path):
     model = load.load_model(path, "float32")
     before = {key: weight.clone() for key, weight in loaded(model).state_dict().items()}
     applied = add_lora(model, adapters.file(tmp_path / "lora.safetensors", lora), 0.5)
-    expected = ltx_video.network_state(adapters.merged(folded(path, state), lora, modules, strength=0.5))
+    expected = layouts.network_state(adapters.merged(folded(path, state), lora, modules, strength=0.5))
     assert not applied.unused
     assert all(relative(weight, expected[key]) < 1e-2 for key, weight in numbers(loaded(applied.model)).items())
     applied.model.detach()

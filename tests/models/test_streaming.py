@@ -17,11 +17,11 @@ import tiny_mochi
 import tiny_pyramid
 import torch
 from atelier.models.bridge.vae import decode, decode_stream, encode_stream
-from atelier.models.families.cogvideox.family import CogVideoXAutoencoder
-from atelier.models.families.ltx_video.family import LTXVideoAutoencoder
-from atelier.models.families.mochi.family import MochiAutoencoder
+from atelier.models.families.cogvideox.autoencoder import CogVideoXAutoencoder
+from atelier.models.families.ltx_video.autoencoder import LTXVideoAutoencoder
+from atelier.models.families.mochi.autoencoder import MochiAutoencoder
+from atelier.models.families.pyramid_flow.autoencoder import PyramidAutoencoder
 from atelier.models.families.pyramid_flow.causal_vae import STATISTICS
-from atelier.models.families.pyramid_flow.family import PyramidAutoencoder
 from atelier.models.library import folders
 from atelier.models.loading import load
 from atelier.models.streaming import passes
@@ -66,7 +66,7 @@ def test_decoding_by_the_piece_is_decoding_in_one_go(coder, frames):
     latents = latents_of(autoencoder, frames)
     made = decoded(autoencoder, latents)
     assert made.shape[2] == autoencoder.grid.frames(frames)
-    raw = autoencoder.raw(latents)
+    raw = autoencoder.denormalise(latents)
     torch.manual_seed(0)
     if reference is None:
         whole = autoencoder.vae.decoder_step()(raw, True)
@@ -92,7 +92,7 @@ def test_encoding_a_stream_is_encoding_in_one_go(coder, latent_frames, chunk):
         whole = autoencoder.vae.encoder_step()(pixels, True).chunk(2, dim=1)[0]
     else:
         whole = reference.encode(pixels).latent_dist.mode()
-    assert relative(made, autoencoder.normal(whole)) <= 1e-5
+    assert relative(made, autoencoder.normalise(whole)) <= 1e-5
 
 
 def test_mochis_encoder_looks_back_as_far_as_its_authors_clips_are_long():
@@ -101,7 +101,7 @@ def test_mochis_encoder_looks_back_as_far_as_its_authors_clips_are_long():
     pixels = torch.rand(1, 3, 289, 16, 16, generator=torch.Generator().manual_seed(2)) * 2 - 1
     made = passes.encode(autoencoder, [pixels], 289, (16, 16))
     whole, later = (
-        autoencoder.normal(autoencoder.vae.encode(part).latent_dist.mode()) for part in (pixels, pixels[:, :, 120:])
+        autoencoder.normalise(autoencoder.vae.encode(part).latent_dist.mode()) for part in (pixels, pixels[:, :, 120:])
     )
     assert made.shape == whole.shape and relative(made[:, :, :28], whole[:, :, :28]) <= 1e-5
     assert relative(made[:, :, 28:48], later[:, :, 8:28]) <= 1e-5
@@ -113,7 +113,7 @@ def test_normalising_is_undone(coder):
     latents = latents_of(autoencoder, 3)
     if getattr(getattr(reference, "config", None), "timestep_conditioning", False):
         pytest.skip("this decoder's latents get noise")
-    assert relative(autoencoder.normal(autoencoder.raw(latents)), latents) <= 1e-5
+    assert relative(autoencoder.normalise(autoencoder.denormalise(latents)), latents) <= 1e-5
 
 
 def test_a_stream_that_ends_early_says_so(coder):
@@ -126,7 +126,7 @@ def test_a_stream_that_ends_early_says_so(coder):
 def test_what_a_pass_keeps_does_not_grow(coder):
     """The tensors that live between two pieces, after each piece in the middle of a long clip."""
     autoencoder, _ = coder
-    raw = autoencoder.raw(latents_of(autoencoder, 61, side=1))
+    raw = autoencoder.denormalise(latents_of(autoencoder, 61, side=1))
     begun = autoencoder.decoding(61)
     held = []
     for number, piece in enumerate(raw.split(list(begun.lengths), dim=2)):

@@ -49,7 +49,7 @@ class OneGo:
         return ()
 
     def decoder(self, vae, samples, frames):
-        raw, whole = vae.raw(samples), getattr(vae.vae, "decode", None)
+        raw, whole = vae.denormalise(samples), getattr(vae.vae, "decode", None)
         pixels = whole(raw).sample if whole else vae.vae.decoder_step()(raw, True)
         assert pixels.shape[2:] == (frames, *(side * vae.grid.spatial for side in samples.shape[3:]))
 

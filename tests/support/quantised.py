@@ -13,7 +13,7 @@ import tiny_mochi
 import tiny_pyramid
 import torch
 from atelier.models.bridge.weights import QuantisedLinear
-from atelier.models.families.ltx_video import family as ltx_video
+from atelier.models.families.ltx_video import layouts
 from benchmarks.layout import in_sat_layout
 from safetensors.torch import save_file
 
@@ -91,7 +91,7 @@ def write_scaled(path: Path, state: dict[str, torch.Tensor]) -> Path:
 # What makes a network's weights, and the shape of a latent for it.
 NETWORKS = {
     "ltx original": (lambda: tiny.core_network().state_dict(), (1, 128, 2, 2, 3)),
-    "ltx diffusers": (lambda: ltx_video.network_state(tiny.core_network().state_dict()), (1, 128, 2, 2, 3)),
+    "ltx diffusers": (lambda: layouts.network_state(tiny.core_network().state_dict()), (1, 128, 2, 2, 3)),
     "cogvideox": (lambda: tiny_cogvideox.network("5B").state_dict(), (1, 16, 2, 4, 6)),
     "cogvideox sat": (lambda: in_sat_layout(tiny_cogvideox.network("5B").state_dict()), (1, 16, 2, 4, 6)),
     "mochi original": (

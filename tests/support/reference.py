@@ -24,7 +24,7 @@ from atelier.models.bridge.vae import decode
 from atelier.models.bridge.wrappers.known_frames import noise_in_front
 from atelier.models.contract.schedule import sigmas_for
 from atelier.models.families.cogvideox import family as cogvideox
-from atelier.models.families.ltx_video import family as ltx_video
+from atelier.models.families.ltx_video import autoencoder
 from atelier.models.loading import load as checkpoint
 from atelier.models.timeline import placing
 from benchmarks.layout import in_original_layout, in_sat_layout
@@ -238,9 +238,9 @@ class LTX(Case):
         vae, timestep = self.pipe.vae, None
         latents = self.pipe._denormalize_latents(latents, vae.latents_mean, vae.latents_std)
         if vae.config.timestep_conditioning:
-            noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(ltx_video.DECODE_SEED))
-            latents = torch.lerp(latents, noise, ltx_video.DECODE_NOISE)
-            timestep = torch.tensor([ltx_video.DECODE_TIMESTEP])
+            noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(autoencoder.DECODE_SEED))
+            latents = torch.lerp(latents, noise, autoencoder.DECODE_NOISE)
+            timestep = torch.tensor([autoencoder.DECODE_TIMESTEP])
         with torch.no_grad():
             pixels = vae.decode(latents, timestep, return_dict=False)[0]
         return self.pipe.video_processor.postprocess_video(pixels, output_type="pt")[0].movedim(1, -1)

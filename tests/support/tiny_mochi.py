@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tiny
 import torch
-from atelier.models.families.mochi import family as mochi
+from atelier.models.families.mochi import layouts
 from benchmarks.layout import genmo_network, in_genmo_layout
 from comfy.ldm.genmo.vae.model import Decoder, Encoder, VideoVAE
 from diffusers import AutoencoderKLMochi, FlowMatchEulerDiscreteScheduler, MochiPipeline, MochiTransformer3DModel
@@ -75,7 +75,7 @@ def everything(path: Path, scaled: bool = False) -> Path:
     if scaled:
         wide = {PREFIX: original(network(attention_head_dim=16).state_dict())}
         parts = {prefix: in_scaled_fp8(part) for prefix, part in (parts | wide).items()}
-    parts |= {f"vae.{half}.": core.state_dict() for half, core in zip(mochi.HALVES, core_halves(), strict=True)}
+    parts |= {f"vae.{half}.": core.state_dict() for half, core in zip(layouts.HALVES, core_halves(), strict=True)}
     save_file({prefix + key: weight.clone() for prefix, part in parts.items() for key, weight in part.items()}, path)
     return path
 

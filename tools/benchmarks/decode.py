@@ -59,11 +59,11 @@ Way = Callable[["nn.Module", torch.Tensor], None]
 
 def autoencoders() -> dict[str, Callable[[], nn.Module]]:
     """Each family's autoencoder with random weights."""
-    from atelier.models.families.cogvideox.family import CogVideoXAutoencoder
-    from atelier.models.families.ltx_video.family import LTXVideoAutoencoder
-    from atelier.models.families.mochi.family import MochiAutoencoder
+    from atelier.models.families.cogvideox.autoencoder import CogVideoXAutoencoder
+    from atelier.models.families.ltx_video.autoencoder import LTXVideoAutoencoder
+    from atelier.models.families.mochi.autoencoder import MochiAutoencoder
+    from atelier.models.families.pyramid_flow.autoencoder import PyramidAutoencoder
     from atelier.models.families.pyramid_flow.causal_vae import STATISTICS, CausalVideoVAE
-    from atelier.models.families.pyramid_flow.family import PyramidAutoencoder
     from diffusers import AutoencoderKLCogVideoX, AutoencoderKLLTXVideo, AutoencoderKLMochi
 
     return {
@@ -205,7 +205,7 @@ def one_go(autoencoder: nn.Module, latents: torch.Tensor) -> None:
     """Everything at once."""
     vae = autoencoder.vae
     if hasattr(vae, "decoder_step"):
-        vae.decoder_step()(autoencoder.raw(latents), True)
+        vae.decoder_step()(autoencoder.denormalise(latents), True)
         return
     at_once = vae.num_latent_frames_batch_size
     vae.num_latent_frames_batch_size = latents.shape[2]  # CogVideoX's own goes by the piece
@@ -217,7 +217,7 @@ def _diffusers(autoencoder: nn.Module, latents: torch.Tensor) -> None:
     timestep = ()
     if getattr(autoencoder.vae.config, "timestep_conditioning", False):
         timestep = (latents.new_full((1,), 0.05),)
-    autoencoder.vae.decode(autoencoder.raw(latents), *timestep)
+    autoencoder.vae.decode(autoencoder.denormalise(latents), *timestep)
 
 
 def framewise(autoencoder: nn.Module, latents: torch.Tensor) -> None:

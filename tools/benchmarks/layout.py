@@ -60,12 +60,12 @@ def in_sat_layout(state: State) -> State:
 
 def in_genmo_layout(state: State, names: Iterable[str]) -> State:
     """Mochi 1's weights under diffusers' names -> under `names`, the original ones of a network of that depth."""
-    from atelier.models.families.mochi import family as mochi
+    from atelier.models.families.mochi import layouts
     from atelier.models.weights.key_names import renamed
 
     made = {}
     for name in names:
-        key = renamed(name, mochi.NETWORK_NAMES)
+        key = renamed(name, layouts.NETWORK_NAMES)
         if key.format("q") not in state:  # the text's norm of the last block is another class
             key = key.replace("norm1_context.linear.", "norm1_context.linear_1.")
         parts = [state[key.format(letter)] for letter in ("qkv" if "{}" in key else "-")]

@@ -154,8 +154,8 @@ def _network() -> torch.nn.Module:
 
 
 def _autoencoder() -> torch.nn.Module:
+    from atelier.models.families.pyramid_flow.autoencoder import PyramidAutoencoder
     from atelier.models.families.pyramid_flow.causal_vae import STATISTICS, CausalVideoVAE
-    from atelier.models.families.pyramid_flow.family import PyramidAutoencoder
 
     return PyramidAutoencoder(_random(CausalVideoVAE(**VAE)), STATISTICS["miniflux"])
 

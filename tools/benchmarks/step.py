@@ -236,7 +236,7 @@ def _ltx_step(network: torch.nn.Module, subject: Subject, variant: Any) -> Step:
 
 
 def _cogvideox_step(network: torch.nn.Module, subject: Subject, variant: Any) -> Step:
-    from atelier.models.families.cogvideox.family import fitted
+    from atelier.models.families.cogvideox.network import centred
     from diffusers import CogVideoXDDIMScheduler
     from diffusers.models.embeddings import get_3d_rotary_pos_embed
 
@@ -245,7 +245,7 @@ def _cogvideox_step(network: torch.nn.Module, subject: Subject, variant: Any) ->
     timestep = scheduler.timesteps[COGVIDEOX_STEPS // 2]
     _, _, time, height, width = subject.shape
     size = (height // 2, width // 2)
-    crops = fitted(size, (network.config.sample_height // 2, network.config.sample_width // 2))
+    crops = centred(size, (network.config.sample_height // 2, network.config.sample_width // 2))
     rotary = get_3d_rotary_pos_embed(network.config.attention_head_dim, crops, size, time)
     first, following = subject.sigmas
     latents = (subject.noise() * first / (1 + first**2) ** 0.5).transpose(1, 2)  # of a clip that is all zeros

@@ -96,7 +96,7 @@ class LTXStream:
         """The convolution over what is kept of earlier pieces and this one; the clip's ends are repeated."""
         kernel, stride = layer.kernel_size[0], layer.conv.stride[0]
         behind = 0 if layer.is_causal else (kernel - 1) // 2
-        x = self.joined(layer, x)
+        x = self.with_kept(layer, x)
         if self.begins(layer, x):
             x = torch.cat([x[:, :, :1].expand(-1, -1, kernel - 1 - behind, -1, -1), x], dim=2)
         if self.last:
@@ -105,13 +105,13 @@ class LTXStream:
         self.kept[layer] = x[:, :, made * stride :].clone()
         return layer.conv(x) if made else nothing_of(layer.conv, x)
 
-    def joined(self, key: Any, x: torch.Tensor) -> torch.Tensor:
+    def with_kept(self, key: Any, x: torch.Tensor) -> torch.Tensor:
         """x behind what was kept under `key`."""
         return torch.cat([self.kept.pop(key), x], dim=2) if key in self.kept else x
 
     def waiting(self, key: Any, x: torch.Tensor, count: int) -> torch.Tensor:
         """The next `count` frames of what came to `key`; the rest is kept."""
-        x = self.joined(key, x)
+        x = self.with_kept(key, x)
         self.kept[key] = x[:, :, count:].clone()  # a view would hold the whole piece
         return x[:, :, :count]
 
@@ -164,7 +164,7 @@ class LTXStream:
         if self.begins(layer, x):
             x = torch.cat([x[:, :, : together - 1], x], dim=2)
         key = (layer, "through")
-        through = self.joined(key, self.conv(layer.conv, x))
+        through = self.with_kept(key, self.conv(layer.conv, x))
         through = self.waiting(key, through, through.shape[2] // together * together)
         around = folded(self.waiting(layer, x, through.shape[2]), layer.stride)
         return folded(through, layer.stride) + around.unflatten(1, (-1, layer.group_size)).mean(dim=2)

@@ -20,7 +20,7 @@ from diffusers.models.transformers.transformer_flux import FluxPosEmbed
 from torch import nn
 from torch.nn.functional import interpolate
 
-Shape = tuple[int, ...]
+from ...contract.grid import Shape
 
 PATCH = 2
 LATENT_CHANNELS = 16

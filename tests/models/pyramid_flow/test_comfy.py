@@ -10,6 +10,7 @@ import torch
 from atelier.models.bridge.patcher import make_model
 from atelier.models.bridge.weights import load_weights
 from atelier.models.families.pyramid_flow import family as pyramid_flow
+from atelier.models.families.pyramid_flow import shot
 from atelier.models.timeline import placing
 from atelier.models.timeline.spans import CUT, SPAN
 from atelier.models.weights.checkpoint import open_checkpoint
@@ -63,7 +64,7 @@ def expected(model, record, latent):
         return velocity
 
     noise = torch.randn(latent["samples"].shape, generator=torch.manual_seed(SEED))
-    return pyramid_flow.sample_shot(
+    return shot.sample_shot(
         model.model.variant,
         prepare,
         noise,

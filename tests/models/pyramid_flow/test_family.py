@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from atelier.models.families.pyramid_flow import autoencoder, shot
 from atelier.models.families.pyramid_flow import family as pyramid_flow
 from atelier.models.families.pyramid_flow.causal_vae import STATISTICS, normalised
-from atelier.models.families.pyramid_flow.family import OPTION, Seen, sample_shot
+from atelier.models.families.pyramid_flow.network import OPTION, Seen
+from atelier.models.families.pyramid_flow.shot import sample_shot
 from atelier.models.families.pyramid_flow.transformer import PyramidDiffusionMMDiT
 from atelier.models.streaming import passes
 from atelier.models.weights.checkpoint import Checkpoint, Component
@@ -138,7 +140,7 @@ def test_first_frame_has_its_own_steps_and_guidance():
     run(variant(), prepare=watching)
     assert calls[:12] == [(0, 0, 7.0)] * 12
     assert calls[12:] == [(1, 1, 5.0)] * 6 + [(2, 1, 5.0)] * 2 + [(2, 2, 5.0)] * 4
-    assert pyramid_flow.settings(10, 1.0).first_guidance == 1.0
+    assert shot.settings(10, 1.0).first_guidance == 1.0
 
 
 def test_frames_stay_by_their_mask():
@@ -189,7 +191,7 @@ def test_what_does_not_apply_is_said(caplog):
 
 def test_recommended_sizes_are_legal():
     for recipe in pyramid_flow.RECIPES.values():
-        grid = pyramid_flow.GRID
+        grid = autoencoder.GRID
         assert (recipe.width, recipe.height) == (grid.legal_side(recipe.width), grid.legal_side(recipe.height))
         assert recipe.frames == grid.legal_frames(recipe.frames)
-    assert pyramid_flow.GRID.legal_side(700) == 704
+    assert autoencoder.GRID.legal_side(700) == 704

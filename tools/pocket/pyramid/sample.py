@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from atelier.models.families.pyramid_flow import sampler
 from atelier.models.families.pyramid_flow.causal_vae import CausalVideoVAE
-from atelier.models.families.pyramid_flow.family import settings
+from atelier.models.families.pyramid_flow.shot import settings
 from atelier.models.families.pyramid_flow.transformer import PyramidFluxTransformer
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, T5EncoderModel

@@ -1,0 +1,101 @@
+"""CogVideoX's autoencoder: diffusers', a piece of a clip at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLCogVideoX
+
+from ...bridge.weights import load_weights, without_weights
+from ...contract.family import Variant
+from ...contract.grid import Grid, Shape
+from ...streaming.passes import CodingPass, pieces
+from ...weights.checkpoint import Component
+from ...weights.scaled_fp8 import dequantised
+from .layouts import CHANNELS, MARK, vae_name
+
+# The autoencoder doubles the frame rate twice and tells a clip's first frame by an odd count: clips of 8n + 1 frames.
+GRID = Grid(channels=CHANNELS, temporal=4, spatial=8, group=2, patch=(1, 2))
+# What the autoencoder's latents are multiplied with. The weights are the same, so no file of them tells.
+SCALE_2B, SCALE_5B = 1.15258426, 0.7
+
+
+class CogVideoXAutoencoder(torch.nn.Module):
+    """diffusers' CogVideoX autoencoder between pixels and the scaled latents the network sees."""
+
+    decode_values = 22900.0  # counted, see tools/benchmarks/decode.py
+
+    def __init__(self, vae: AutoencoderKLCogVideoX) -> None:
+        super().__init__()
+        config, self.vae = vae.config, vae
+        self.grid = replace(GRID, channels=config.latent_channels, spatial=2 ** (len(config.block_out_channels) - 1))
+
+    def encode_values(self, frames: int) -> float:
+        return 9530.0  # counted, too
+
+    def encoding(self, frames: int) -> CodingPass:
+        """Pixels -> mode of the posterior. Pieces as diffusers has them: eight frames, more in the first one."""
+        size, cache = self.vae.num_sample_frames_batch_size, None
+
+        def step(piece: torch.Tensor, last: bool) -> torch.Tensor:
+            nonlocal cache
+            moments, cache = self.vae.encoder(piece, conv_cache=cache)
+            if self.vae.quant_conv is not None:
+                moments = self.vae.quant_conv(moments)
+            return moments.chunk(2, dim=1)[0]
+
+        return CodingPass(pieces(size + frames % size, size, frames), step)
+
+    def decoding(self, frames: int) -> CodingPass:
+        """The decoder's latents -> pixels. Pieces as diffusers has them: two latent frames, three first if it is odd.
+
+        An even number of latent frames has no first one for this decoder: it gets its first again in front.
+        """
+        size, even, cache = self.vae.num_latent_frames_batch_size, frames % 2 == 0, None
+
+        def step(piece: torch.Tensor, last: bool) -> torch.Tensor:
+            nonlocal cache
+            begins = even and cache is None
+            if begins:
+                piece = torch.cat([piece[:, :, :1], piece], dim=2)
+            if self.vae.post_quant_conv is not None:
+                piece = self.vae.post_quant_conv(piece)
+            pixels, cache = self.vae.decoder(piece, conv_cache=cache)
+            return pixels[:, :, self.grid.temporal :] if begins else pixels
+
+        return CodingPass(pieces(size + (0 if even else 1), size, frames), step)
+
+    def normalise(self, latents: torch.Tensor) -> torch.Tensor:
+        return latents * self.vae.config.scaling_factor
+
+    def denormalise(self, latents: torch.Tensor) -> torch.Tensor:
+        return latents / self.vae.config.scaling_factor
+
+
+def build_autoencoder(component: Component, variant: Variant) -> CogVideoXAutoencoder | None:
+    """CogVideoX's VAE in diffusers' or SAT's layout, with its weights; None when it is another's."""
+    config = component.arguments
+    if component.config and component.config.get("_class_name") != "AutoencoderKLCogVideoX":
+        return None
+    shapes = {vae_name(key): shape for key, shape in component.shapes.items()}
+    if MARK not in shapes:
+        return None
+    state = {vae_name(key): weight for key, weight in dequantised(component.state_dict()).items()}
+    state = {key: weight for key, weight in state.items() if key.startswith(("encoder.", "decoder."))}
+    with without_weights():
+        vae = AutoencoderKLCogVideoX(**(config or vae_config(shapes, variant)))
+    load_weights(vae, state, torch.float32, torch.float32)
+    return CogVideoXAutoencoder(vae)
+
+
+def vae_config(shapes: dict[str, Shape], variant: Variant) -> dict[str, Any]:
+    """The autoencoder's arguments, from the shapes under diffusers' names and from the variant it is for."""
+    blocks = [f"encoder.down_blocks.{n}.resnets" for n in range(4)]
+    return {
+        "block_out_channels": tuple(shapes[f"{block}.0.conv1.conv.weight"][0] for block in blocks),
+        "layers_per_block": sum(f"{blocks[0]}.{n}.conv1.conv.weight" in shapes for n in range(64)),
+        "latent_channels": shapes["decoder.conv_in.conv.weight"][1],
+        "scaling_factor": SCALE_5B if variant.network.get("use_rotary_positional_embeddings") else SCALE_2B,
+    }

@@ -1,0 +1,100 @@
+"""LTX Video's autoencoder: diffusers', through the streamed coder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLLTXVideo
+
+from ...bridge.weights import load_weights, without_weights
+from ...contract.family import Variant
+from ...contract.grid import Grid
+from ...streaming.passes import CodingPass, pieces
+from ...weights.checkpoint import Component
+from ...weights.scaled_fp8 import dequantised
+from .layouts import LAYOUTS
+from .streamed_coder import LTXStream
+
+# Decoders of 0.9.1 and later are conditioned on a timestep: model cards decode at 0.05, with 0.025 of noise added.
+DECODE_TIMESTEP, DECODE_NOISE, DECODE_SEED = 0.05, 0.025, 0
+PIECE = 2  # latent frames that are coded at a time
+
+
+def grid_of(config: dict[str, Any]) -> Grid:
+    halvings = sum(config.get("spatio_temporal_scaling", (True, True, True, False)))
+    return Grid(
+        channels=config.get("latent_channels", 128),
+        temporal=config.get("temporal_compression_ratio") or config.get("patch_size_t", 1) * 2**halvings,
+        spatial=config.get("spatial_compression_ratio") or config.get("patch_size", 4) * 2**halvings,
+    )
+
+
+class LTXVideoAutoencoder(torch.nn.Module):
+    """diffusers' LTX autoencoder between pixels and the normalised latents the network sees."""
+
+    decode_values = 2420.0  # counted, see tools/benchmarks/decode.py
+
+    def __init__(self, vae: AutoencoderKLLTXVideo) -> None:
+        super().__init__()
+        self.vae, self.grid = vae, grid_of(vae.config)
+
+    def encode_values(self, frames: int) -> float:
+        return 1420.0  # counted, too
+
+    def encoding(self, frames: int) -> CodingPass:
+        """Pixels -> mode of the posterior."""
+        stream, channels = LTXStream(), self.grid.channels
+        size = PIECE * self.grid.temporal
+        return CodingPass(
+            pieces(size + 1, size, frames),
+            lambda piece, last: stream.encode(self.vae.encoder, piece, last)[:, :channels],
+        )
+
+    def decoding(self, frames: int) -> CodingPass:
+        """The decoder's latents -> pixels."""
+        stream = LTXStream()
+
+        def step(piece: torch.Tensor, last: bool) -> torch.Tensor:
+            conditioned = self.vae.config.timestep_conditioning
+            timestep = piece.new_full((len(piece),), DECODE_TIMESTEP) if conditioned else None
+            return stream.decode(self.vae.decoder, piece, timestep, PIECE, last)
+
+        return CodingPass(pieces(PIECE, PIECE, frames), step)
+
+    def normalise(self, latents: torch.Tensor) -> torch.Tensor:
+        mean, std = self._statistics(latents)
+        return (latents - mean) / std
+
+    def denormalise(self, latents: torch.Tensor) -> torch.Tensor:
+        """As the decoder takes them; conditioned on a timestep, it takes noise, the same each time, so that a latent
+        always decodes to the same clip.
+        """
+        mean, std = self._statistics(latents)
+        latents = latents * std + mean
+        if self.vae.config.timestep_conditioning:
+            generator = torch.Generator("cpu").manual_seed(DECODE_SEED)
+            noise = torch.randn(latents.shape, generator=generator, dtype=latents.dtype).to(latents.device)
+            latents = (1 - DECODE_NOISE) * latents + DECODE_NOISE * noise
+        return latents
+
+    def _statistics(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        shape = (1, -1, 1, 1, 1)
+        return self.vae.latents_mean.to(like).view(shape), self.vae.latents_std.to(like).view(shape)
+
+
+def build_autoencoder(component: Component, variant: Variant) -> LTXVideoAutoencoder | None:
+    """A VAE of any LTX version, in diffusers' or the original layout, with its weights; None when it is another's."""
+    config = component.arguments
+    state = None
+    if not config:
+        layout = next((layout for layout in LAYOUTS if layout.recognises(component)), None)
+        if layout is None:
+            return None
+        config, state = layout.config(component), layout.renamed(dequantised(component.state_dict()))
+    elif component.config.get("_class_name") != "AutoencoderKLLTXVideo":
+        return None
+    with without_weights():
+        vae = AutoencoderKLLTXVideo(**config)
+    load_weights(vae, state or dequantised(component.state_dict()), torch.float32, torch.float32)
+    return LTXVideoAutoencoder(vae)

@@ -1,0 +1,82 @@
+"""Pyramid Flow's networks, miniflux and SD3, under ComfyUI's calling convention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ...bridge.network_base import ComfyNetwork
+from ...bridge.weights import without_weights
+from ...contract.family import Variant
+from .transformer import Layout, PyramidDiffusionMMDiT, PyramidFluxTransformer
+
+# Where in transformer_options the network finds what it sees beside the noisy frame.
+OPTION = "pyramid_flow"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the network sees beside the noisy frame, in transformer_options[OPTION]: made once per stage.
+
+    history: clean clips [B, C, T, h, w], oldest first. layouts: the Layout for each combination of prompts.
+    """
+
+    history: Sequence[torch.Tensor]
+    layouts: dict[Any, Layout] = field(default_factory=dict)
+
+
+class PyramidNetwork(ComfyNetwork):
+    """What ComfyUI hands a network -> what either transformer reads."""
+
+    def denoise(
+        self,
+        x: torch.Tensor,
+        timestep: torch.Tensor,
+        context: torch.Tensor,
+        *,
+        transformer_options: dict[str, Any],
+        attention_mask: torch.Tensor | None = None,
+        y: torch.Tensor | None = None,
+        **_: Any,
+    ) -> torch.Tensor:
+        """Velocity [B, C, 1, h, w] of a noisy latent frame x, whose history is in transformer_options.
+
+        timestep: [B], 0..1000. context: T5's text [B, tokens, width], of which attention_mask [B, tokens] marks (1)
+        what is prompt. y: CLIP's pooled text [B, width]. Raises ValueError when the pooled text is another model's.
+        """
+        encoders = " and ".join(self.pooled)
+        width, found = self.config.pooled_projection_dim, 0 if y is None else y.shape[-1]
+        if found != width:
+            raise ValueError(
+                f"Pyramid Flow {self.label} reads CLIP's pooled text {width} wide ({encoders}); this conditioning "
+                f"has {found or 'none'}. Encode the prompt with the CLIP that was loaded together with this model."
+            )
+        seen = transformer_options.get(OPTION) or Seen([])
+        clips = [clip.to(x).repeat(x.shape[0] // clip.shape[0], 1, 1, 1, 1) for clip in seen.history] + [x]
+        mask = context.new_ones(context.shape[:2]) if attention_mask is None else attention_mask
+        prompts = tuple(map(tuple, mask.tolist()))
+        if prompts not in seen.layouts:
+            seen.layouts[prompts] = self.layout([clip.shape for clip in clips], mask)
+        return self.reference(clips, timestep, context, y, seen.layouts[prompts])
+
+
+class MinifluxNetwork(PyramidNetwork, PyramidFluxTransformer):
+    """miniflux as ComfyUI calls it. Parameter names are the published ones."""
+
+    published, label, text_norm, embedder = "PyramidFluxTransformer", "miniflux", "norm_added", "x_embedder"
+    pooled = ("clip_l",)
+
+
+class SD3Network(PyramidNetwork, PyramidDiffusionMMDiT):
+    """SD3 as ComfyUI calls it. Parameter names are the published ones."""
+
+    published, label, text_norm, embedder = "PyramidDiffusionMMDiT", "SD3", "norm_add", "pos_embed.proj"
+    pooled = ("clip_l", "clip_g")
+
+
+def build_network(kind: type, variant: Variant) -> torch.nn.Module:
+    with without_weights():
+        return kind(**variant.network)

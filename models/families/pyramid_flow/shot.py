@@ -1,0 +1,99 @@
+"""A shot of this pack made with Pyramid Flow's own sampler: its steps, its known frames, and what it cannot do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ...contract.family import Variant
+from . import sampler
+from .autoencoder import GRID
+from .network import OPTION, Seen
+
+
+def settings(steps: int, guidance: float) -> sampler.Settings:
+    """Per-stage steps and guidance from the node's two numbers, which are those of the frames after the first.
+
+    The first frame gets twice the steps and the stronger guidance that the authors give it: 7 where the others get 5,
+    and none where the others get none (1).
+    """
+    return sampler.Settings((2 * steps,) * 3, (steps,) * 3, 1 + 1.5 * (guidance - 1), guidance)
+
+
+def sample_shot(
+    variant: Variant,
+    prepare: Callable[[int, float, dict[str, Any]], sampler.Velocity],
+    noise: torch.Tensor,
+    known: torch.Tensor,
+    mask: torch.Tensor | None,
+    *,
+    steps: int,
+    guidance: float,
+    seed: int,
+    callback: Callable[[sampler.Progress], None],
+) -> torch.Tensor:
+    """Fill the holes of a shot: latents [B, C, T, h, w] from noise of that shape, frame by frame.
+
+    prepare(frame, guidance, options) -> the guided network with the frame's prompts, options going into its
+    transformer_options.
+    known, mask: as in LATENT, mask [B, 1 or C, T, h, w] or None; a frame stays, as history for those after it, when its
+    mask is nearer to 0 (keep) than to 1 (make) everywhere. Raises ValueError when the image model is asked for a video.
+    """
+    _check_length(variant, noise.shape[2])
+    if mask is None and known.any():
+        logging.warning(
+            "Atelier: %s makes a clip frame by frame and cannot change a given one a little: it is made anew. Keep "
+            "frames of it with Place Frames.",
+            variant.name,
+        )
+    logging.info(
+        "Atelier: %s takes %d steps at each of its %d resolutions for every latent frame, twice as many for a first "
+        "frame; sampler, scheduler and denoise are its own.",
+        variant.name,
+        steps,
+        len(sampler.STAGES),
+    )
+    chosen = settings(steps, guidance)
+    make = None if mask is None else _frames_to_make(variant, mask)
+
+    def prepare_stage(frame: int, history: list[torch.Tensor], shape: torch.Size) -> sampler.Velocity:
+        return prepare(frame, chosen.guidance_of(frame), {OPTION: Seen(history)})
+
+    # Another seed than the shot's own noise has: the same would repeat its first values.
+    block_noise = sampler.seeded_block_noise(seed ^ 1)
+    return sampler.sample(prepare_stage, noise, chosen, block_noise, known, make, callback)
+
+
+def _frames_to_make(variant: Variant, mask: torch.Tensor) -> list[bool]:
+    """Per latent frame whether it is made; what of the mask [B, 1 or C, T, h, w] cannot be followed is said."""
+    make = [bool(frame.max() > 0.5) for frame in mask.unbind(2)]
+    if any(frame.min() <= 0.5 for frame, made in zip(mask.unbind(2), make, strict=True) if made):
+        logging.warning(
+            "Atelier: %s makes whole frames: those of which the mask keeps only a part are made anew.", variant.name
+        )
+    if True in make and False in make[make.index(True) :]:
+        logging.warning(
+            "Atelier: %s looks back only: the frames before a kept one do not lead to it. Keep the first frames, or "
+            "use LTX Video for last frames and frames in between.",
+            variant.name,
+        )
+    return make
+
+
+def _check_length(variant: Variant, frames: int) -> None:
+    trained = variant.scheduler["trained_frames"]
+    if frames > trained == 1:
+        raise ValueError(
+            f"{variant.name} makes single pictures, but this latent has {frames} frames. Set frames to 1, or load a "
+            "video model (384p, 768p)."
+        )
+    if frames > trained:
+        logging.warning(
+            "Atelier: %s was trained on clips of up to %d frames; of these %d, the later ones may drift.",
+            variant.name,
+            GRID.frames(trained),
+            GRID.frames(frames),
+        )
