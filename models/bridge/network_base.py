@@ -24,6 +24,7 @@ class ComfyNetwork:
         x: torch.Tensor,
         timestep: torch.Tensor,
         context: torch.Tensor,
+        *,
         transformer_options: dict[str, Any] | None = None,
         **conditions: Any,
     ) -> torch.Tensor:

@@ -104,8 +104,8 @@ def test_text_behind_the_prompt_changes_nothing(case, padding):
     mask = (torch.arange(8) < torch.tensor([[0], [8 - padding]])).long()
     time = torch.full((2,), 500.0)
     whole = -MochiTransformer3DModel.forward(network, x, text, 1000 - time, mask.bool(), return_dict=False)[0]
-    assert relative(network(x, time, text, mask), whole) <= 1e-5
-    assert torch.isfinite(network(x, time, text, torch.zeros_like(mask))).all()
+    assert relative(network(x, time, text, attention_mask=mask), whole) <= 1e-5
+    assert torch.isfinite(network(x, time, text, attention_mask=torch.zeros_like(mask))).all()
 
 
 def test_float8_file_computes_wider(tmp_path):

@@ -57,7 +57,7 @@ def expected(model, record, latent):
     def prepare(frame, guidance, options):
         def velocity(x, timestep):
             times = torch.full((2,), timestep)
-            both = network(torch.cat([x, x]), times, text, mask, pooled, transformer_options=options)
+            both = network(torch.cat([x, x]), times, text, attention_mask=mask, y=pooled, transformer_options=options)
             negative, positive = both.chunk(2)
             return negative + guidance * (positive - negative)
 

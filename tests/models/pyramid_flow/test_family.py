@@ -85,8 +85,8 @@ def test_network_under_comfyuis_convention_equals_the_recorded(network, golden):
             record["b_history.clip2"],
             record["b_history.timestep"],
             record["encoder_hidden_states"],
-            record["encoder_attention_mask"],
-            record["pooled_projections"],
+            attention_mask=record["encoder_attention_mask"],
+            y=record["pooled_projections"],
             transformer_options={OPTION: seen},
         )
         assert (made - record["b_history.output"]).abs().max() <= 1e-5
@@ -98,7 +98,7 @@ def test_text_of_another_models_encoders_is_refused(pooled, found):
     net = MINIFLUX.network(variant(num_layers=1, num_single_layers=1))
     x, text = torch.zeros(1, 16, 1, 8, 8), torch.zeros(1, 9, 4096)
     with pytest.raises(ValueError, match=f"miniflux reads CLIP's pooled text 768 wide.*has {found}"):
-        net(x, torch.zeros(1), text, None, pooled)
+        net(x, torch.zeros(1), text, y=pooled)
 
 
 @pytest.mark.parametrize("family", pyramid_flow.FAMILIES, ids=["miniflux", "sd3"])
