@@ -156,8 +156,12 @@ class Store:
         sql.event.listen(self._engine, "connect", _prepare)
         self._writer = ThreadPoolExecutor(1, "atelier-store-writer")
         self._readers = ThreadPoolExecutor(READERS, "atelier-store-reader")
-        self.new = self._write(_migrated, time.monotonic() + PATIENCE) == 0
-        """Whether the file was made just now."""
+        try:
+            self.new = self._write(_migrated, time.monotonic() + PATIENCE) == 0
+            """Whether the file was made just now."""
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         for threads in (self._writer, self._readers):
@@ -211,6 +215,11 @@ class Store:
     def row(self, connection: sql.Connection, job_id: str) -> Row | None:
         """A job, also one whose deletion waits for ComfyUI."""
         return _one(connection, sql.select(jobs).where(jobs.c.id == job_id))
+
+    @_reading
+    def known(self, connection: sql.Connection, names: Sequence[str]) -> set[str]:
+        """Those of these jobs that there are and that are not deleted; up to some thousands can be asked for."""
+        return set(connection.execute(sql.select(jobs.c.id).where(jobs.c.id.in_(names), ~jobs.c.deleted)).scalars())
 
     @_writing
     def change(self, connection: sql.Connection, job_id: str, **values: Any) -> None:

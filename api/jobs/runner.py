@@ -30,8 +30,11 @@ Json = dict[str, Any]
 NOT_BEGUN: Json = {"progress": 0, "step": None, "steps": None}
 LOOK_EVERY = 0.2
 """Seconds between two looks at ComfyUI's queue while there are jobs in it."""
-LOOK_FOR_THE_DEAD_EVERY = 1.0
-"""Seconds between two looks whether the others that share the store still live, while there are requests."""
+LOOK_AROUND_EVERY = 1.0
+"""Seconds between two looks at what the others that share the store have done, or left undone, while there are
+requests."""
+IN_HISTORY = 100
+"""Of so many jobs that have ended ComfyUI's history keeps the graph, some 70 kB each; each video has its own in it."""
 SUFFIXES = (".mp4", ".webm", ".mov", ".mkv")
 """Of files that count as a made video."""
 
@@ -49,13 +52,15 @@ class Runner:
         self._progress: dict[str, Json] = {}
         self._handed: dict[str, None] = {}
         """Jobs that are in ComfyUI's queue or running, as far as is known; a set that keeps its order."""
+        self._ended: dict[str, None] = {}
+        """Jobs that are in ComfyUI's history, the oldest first."""
         self._watch: asyncio.Task | None = None
         self._order = asyncio.Lock()
         self._strange: set[str] = set()
         """Those of them that the log has a complaint about."""
         self._released: set[str] = set()
         """Folders whose claims are still in the store because it was locked."""
-        self._next_look_for_the_dead = 0.0
+        self._next_look_around = 0.0
         self._trouble = ""
 
     @property
@@ -88,7 +93,7 @@ class Runner:
                     self._handed[row["id"]] = None  # until it is forgotten: if the store is locked, a look does it
                 for row in rows:
                     await self._store.forget(row["id"])
-                    del self._handed[row["id"]]
+                    self._handed.pop(row["id"], None)
                 raise
             else:
                 self._handed |= dict.fromkeys(row["id"] for row in rows)
@@ -136,9 +141,10 @@ class Runner:
             folder = next(iter(self._released))
             await self._store.release(folder)
             self._released.discard(folder)
-        if time.monotonic() >= self._next_look_for_the_dead:
-            self._next_look_for_the_dead = time.monotonic() + LOOK_FOR_THE_DEAD_EVERY
+        if time.monotonic() >= self._next_look_around:
+            self._next_look_around = time.monotonic() + LOOK_AROUND_EVERY
             await self._bury_the_dead()
+            await self._forget_what_others_deleted()
 
     async def release(self, folder: str) -> None:
         """Give up a claim on a folder; where the store is locked, with one of the next requests."""
@@ -158,6 +164,18 @@ class Runner:
             for folder in await self._store.claimed(process):
                 await asyncio.to_thread(files.remove, files.folder_of(folder))
                 await self._store.release(folder)
+
+    async def _forget_what_others_deleted(self) -> None:
+        ended = list(self._ended)
+        known = await self._store.known(ended)
+        for job_id in ended:
+            if job_id not in known:
+                self._forget(job_id)
+
+    def _forget(self, job_id: str) -> None:
+        """Take a job out of ComfyUI's history."""
+        self._ended.pop(job_id, None)
+        comfy_queue.forget(prompt_id(job_id))
 
     async def _look_until_done(self) -> None:
         await asyncio.sleep(LOOK_EVERY)  # first the answer to whoever queued the job
@@ -214,6 +232,10 @@ class Runner:
 
     def _let_go(self, job_id: str) -> None:
         """Nothing has to be known of a job any more but what the store says."""
+        if job_id in self._handed:
+            self._ended[job_id] = None
+            while len(self._ended) > IN_HISTORY:
+                self._forget(next(iter(self._ended)))
         self._handed.pop(job_id, None)
         self._progress.pop(job_id, None)
         self._strange.discard(job_id)
@@ -266,10 +288,8 @@ class Runner:
             warnings = [*row["warnings"], *await self._signed(video, row)]
         except OSError as error:
             full = errors.disk_full(error)
-            code, told = (
-                (full.code, full.message) if full else (code, f"The video cannot be read: {errors.words(error)}.")
-            )
-            await self._fail(row, code, message or told)
+            reason = full.message if full else f"The video cannot be read: {errors.words(error)}."
+            await self._fail(row, full.code if full else code, message or reason)
             return
         except MediaError as error:
             await self._fail(row, code, message or f"The saved video cannot be used: {error}")
@@ -300,7 +320,7 @@ class Runner:
 
     async def _erase(self, job_id: str) -> None:
         """Remove what there is of a job. Where a file cannot be removed now, the next start tries again."""
-        comfy_queue.forget(prompt_id(job_id))
+        self._forget(job_id)
         if await asyncio.to_thread(files.remove, files.job_folder(job_id)):
             await self._store.forget(job_id)
 

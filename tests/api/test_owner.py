@@ -27,6 +27,15 @@ def test_a_settings_file_that_cannot_be_read_closes_the_door(http, owner):
     assert error(answer)[:2] == (500, "misconfigured") and "api_kye" in answer.text
 
 
+def test_a_settings_file_that_is_spoiled_for_a_moment_costs_no_video(http, owner):
+    """The job ends while nobody can say how long videos are kept: it waits for the owner, and so does the next."""
+    jobs = [http.post("/videos", json=FAST | {"seed": seed}).json() for seed in (61, 62)]
+    file = owner("api.json", "{")
+    time.sleep(3)
+    file.unlink()
+    assert [wait(http, job)["status"] for job in jobs] == ["completed"] * 2
+
+
 def test_models_of_the_owner(http, owner):
     mine = {"model": "pocket (built in)", "max_pixels": 1024, "max_frames": 9, "seconds": 1}
     owner("api.json", {"models": {"mine": mine, "sora-2": mine}})

@@ -78,6 +78,14 @@ def test_a_store_that_is_locked_for_a_moment_is_waited_for(store):
     assert asyncio.run(store.job(job(1)["id"]))["status"] == "queued"
 
 
+def test_a_store_that_is_locked_when_it_is_opened(store, monkeypatch):
+    monkeypatch.setattr(stores, "PATIENCE", 0.3)
+    with locked(store.file), pytest.raises(ApiError) as refused:
+        Store(store.file)
+    assert refused.value.code == "store_locked"
+    Store(store.file).close()
+
+
 def test_a_damaged_store_is_named(tmp_path):
     (tmp_path / "videos.db").write_bytes(b"not a database" * 1000)
     with pytest.raises(ApiError) as refused:

@@ -97,6 +97,13 @@ def test_cancelling_and_deleting_through_the_other(http, other, server):
     assert not (server.base / "output" / "atelier" / "videos" / deleted["id"]).exists()
 
 
+def test_what_the_other_deletes_leaves_the_history_of_the_one_that_made_it(http, other, server):
+    video = wait(http, http.post("/videos", json=FAST | {"seed": 25, "prompt": "a secret"}).json())
+    assert "a secret" in json.dumps(server.client.get("/history"))
+    assert other.delete(f"/videos/{video['id']}").json()["deleted"]
+    eventually(lambda: not http.get("/videos").is_error and "a secret" not in json.dumps(server.client.get("/history")))
+
+
 def test_one_that_was_taken_for_dead_corrects_that(http, other, server):
     video = until_running(http, http.post("/videos", json=FAST | {"steps": 150, "seed": 24}).json())
     error = json.dumps({"code": "server_restarted", "message": "wrong"})
