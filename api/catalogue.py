@@ -7,9 +7,10 @@ import logging
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
 from typing import Any
 
-from ..models.library.folders import as_listed
+from ..models.library.folders import as_listed, slashed
 from ..models.loading.describe import describe
 from . import settings
 from .errors import ApiError, words
@@ -18,7 +19,7 @@ from .settings import LocalModel
 
 Json = dict[str, Any]
 
-LOADER = "AtelierLoadVideoModel"
+LOADER, LORA_LOADER = "AtelierLoadVideoModel", "AtelierLoadVideoLoRA"
 ASPECTS = ((16, 9), (9, 16), (1, 1), (4, 3), (3, 4))
 
 FEATURES: dict[str, tuple[str, str, str | None]] = {
@@ -27,6 +28,8 @@ FEATURES: dict[str, tuple[str, str, str | None]] = {
     "loop": ("generate", "loop", "loop"),
     "storyboard": ("storyboard", "storyboard", None),
     "style": ("generate", "style", None),
+    "lora": ("generate", "lora", None),
+    "control_reference": ("generate", "control", "control"),
     "negative_prompt": ("generate", "negative_prompt", None),
     "num_inference_steps": ("generate", "num_inference_steps", None),
     "guidance_scale": ("generate", "guidance_scale", None),
@@ -61,6 +64,26 @@ async def local_model(name: str) -> LocalModel:
     if local is None:
         raise ApiError(404, "model_not_found", f"The model '{name[:100]}' does not exist; see /v1/models.", "model")
     return local
+
+
+async def lora(wanted: str) -> str:
+    """The file of models/loras that a request means: by its name in the list, or by the end of a path. Raises ApiError.
+
+    Paths are not opened: they are those of another machine, or of a client that only knows where the file lies.
+    """
+    listed = await comfy_queue.choices(LORA_LOADER, "lora")
+    if (found := as_listed(wanted, listed)) is not None:
+        return found
+    alike = [name for name in listed if _stem(name) == _stem(wanted)]
+    if len(alike) != 1:
+        what = f"are several '{wanted[:100]}'" if alike else f"is no '{wanted[:100]}'"
+        shown = f"there are {', '.join((alike or listed)[:12])}" if listed else "it is empty"
+        raise ApiError(404, "lora_not_found", f"In models/loras there {what}; {shown}.", "lora")
+    return alike[0]
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(slashed(name)).name.removesuffix(".safetensors")
 
 
 async def _choices() -> list[str]:

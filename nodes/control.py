@@ -5,7 +5,11 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
+from ..media import read
 from ..models.bridge import sampling
+from ..models.bridge.vae import vae_grid
+from ..models.timeline.latent import frame_rate_of
+from .video import clip_of, rate_of
 
 
 class ControlVideo(io.ComfyNode):
@@ -24,8 +28,15 @@ class ControlVideo(io.ComfyNode):
                 io.Latent.Input("latent", tooltip="The shot: the same latent that goes into the sampler."),
                 io.Image.Input(
                     "images",
-                    tooltip="The frames of the control clip. They are scaled and cropped to the shot's size; where "
-                    "they are too few, the last one is held.",
+                    optional=True,
+                    tooltip="The frames of the control clip, one for each of the shot. They are scaled and cropped to "
+                    "its size; where they are too few, the last one is held. Connect this or video.",
+                ),
+                io.Video.Input(
+                    "video",
+                    optional=True,
+                    tooltip="The control clip, at any frame rate: its frames are taken at the shot's. Connect this or "
+                    "images.",
                 ),
             ],
             outputs=[
@@ -35,6 +46,26 @@ class ControlVideo(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, positive, negative, vae, latent: dict, images: torch.Tensor) -> io.NodeOutput:
+    def execute(
+        cls, positive, negative, vae, latent: dict, images: torch.Tensor | None = None, video=None
+    ) -> io.NodeOutput:
+        if (video is None) == (images is None):
+            raise ValueError(
+                "Control Video takes one clip: connect 'video' or 'images', and not both."
+                if video is not None
+                else "Control Video has no clip: connect 'video' (Load Video) or 'images'."
+            )
+        if video is not None:
+            images = _frames(vae, latent, video)
         control = sampling.control(vae, images, latent)
         return io.NodeOutput(*(sampling.with_options(texts, control) for texts in (positive, negative)))
+
+
+def _frames(vae, latent: dict, video) -> torch.Tensor:
+    """As many frames of a VIDEO as the shot has, seen at its frame rate and in its size: [N, H, W, 3]."""
+    clip, start, end = clip_of(video)
+    grid, samples = vae_grid(vae), latent["samples"]
+    count = grid.frames(samples.shape[2])
+    wanted = read.frames_at(clip, rate_of(frame_rate_of(latent)), start, end)[:count]
+    size = tuple(side * grid.spatial for side in samples.shape[:2:-1])
+    return torch.cat(list(read.read(clip, wanted, size, "crop")))

@@ -56,6 +56,11 @@ _VIDEO["properties"] |= {
     "variations": {"type": "array", "items": _TEXT, "description": "the ids of all jobs of a request with n"},
     "characters": {"type": "array", "items": _record(id=_TEXT, name=_TEXT, used_as={"const": "first_frame"})},
 }
+_VIDEO["properties"] |= {
+    "lora": {**_TEXT, "description": "the file of models/loras"},
+    "lora_scale": {"type": "number"},
+    "frame_interpolation_exp": {**_WHOLE, "description": "how often the frames were doubled"},
+}
 _CHARACTER = _record(
     id=_TEXT,
     object={"const": "character"},
@@ -122,10 +127,10 @@ def description() -> Json:
         "security": [{}, {"key": []}],
         "paths": {
             "/videos": {
-                "post": _call("create", "Video", _shot("input_reference", "last_frame")),
+                "post": _call("create", "Video", _shot("input_reference", "last_frame", "control_reference")),
                 "get": _call("list", "VideoList", parameters=_query(fields.Page)),
             },
-            "/videos/sync": {"post": _finished(_shot("input_reference", "last_frame"))},
+            "/videos/sync": {"post": _finished(_shot("input_reference", "last_frame", "control_reference"))},
             "/videos/edits": {"post": _call("edit", "Video", _shot("video", required=["video"]))},
             "/videos/extensions": {"post": _call("extend", "Video", _shot("video", required=["video"]))},
             "/videos/characters": {
@@ -163,6 +168,7 @@ def description() -> Json:
                 "ExpanderList": _list("Expander"),
                 "Error": _ERROR,
                 "Card": fields.Card.model_json_schema(),
+                "LoRA": fields.LoRA.model_json_schema(),
             },
         },
     }

@@ -12,9 +12,10 @@ from typing import Any
 
 from .. import catalogue, files
 from ..errors import ApiError, bad, missing
-from ..graphs import marks
+from ..graphs import interpolation, marks
 from ..request import fields, references
 from ..request.body import Body
+from ..request.dialects import canonical
 from ..request.references import Given
 from ..settings import LocalModel
 from ..store import Row, Store
@@ -33,7 +34,10 @@ MAX_UNKNOWN = 20
 """Unknown fields that are named: every list of videos shows them again."""
 RECIPE = ("num_inference_steps", "guidance_scale")
 """What of it is the model's own where the request says nothing."""
-ELSEWHERE = ("n", "characters", "input_reference", "model")
+ELSEWHERE = (
+    *("n", "characters", "input_reference", "model", "control_reference", "control_type"),
+    *("enable_frame_interpolation", "frame_interpolation_exp"),
+)
 """Fields that no mark of a graph has to take."""
 MAX_SEED = 2**31
 """Below this our own seeds are drawn: every program can hold them."""
@@ -44,22 +48,27 @@ def new_id(kind: str) -> str:
     return f"{kind}{uuid.uuid4().hex}"
 
 
+FILES = ("image", "last_frame", "video", "control")
+"""Of Media, what lies on the disk; marks of graphs have the same names."""
+
+
 @dataclass(frozen=True)
 class Media:
-    """The pictures and the clip of a request."""
+    """The pictures and clips of a request."""
 
     image: Given | None = None
     last_frame: Given | None = None
     video: Given | None = None
+    control: Given | None = None
     character: Json | None = None
 
     def in_folder(self, folder: Path) -> Media:
         """The same, copied for another job."""
-        given = {name: getattr(self, name) for name in ("image", "last_frame", "video")}
+        given = {name: getattr(self, name) for name in FILES}
         return replace(self, **{n: g and replace(g, path=files.copied(g.path, folder)) for n, g in given.items()})
 
     def values(self) -> Json:
-        return {n: files.for_graph(g.path) for n in ("image", "last_frame", "video") if (g := getattr(self, n))}
+        return {n: files.for_graph(g.path) for n in FILES if (g := getattr(self, n))}
 
 
 async def start(
@@ -73,7 +82,9 @@ async def start(
     known = await _model_for(operation, shot, media, graph, local)
     clip = await asyncio.to_thread(files.facts, media.video.path) if media.video else None
     values, warnings = plan.values(operation, shot, local, known, clip)
-    warnings += [*_unheard(shot, media, graph), *_untaken(shot, body), *known.get("notes", ())]
+    values |= await _lora(shot, graph)
+    between, why_not = await _interpolation(shot, values["fps"] or (clip.fps if clip else known.get("fps")))
+    warnings += [*_unheard(shot, media, graph), *_untaken(shot, body), *why_not, *known.get("notes", ())]
     seed = secrets.randbelow(MAX_SEED) if shot.seed is None else shot.seed
     rows, prompts, extras = [], [], []
     for number, job_id in enumerate(ids):
@@ -85,8 +96,11 @@ async def start(
         row["settings"] |= {"characters": [media.character]} if media.character and "image" in graph.fields() else {}
         if graph.ours:  # an artist's own may say something else where the request says nothing
             row["settings"] |= {name: known[name] for name in RECIPE if values[name] is None and name in known}
+        row["settings"] |= {name: values[name] for name in ("lora", "lora_scale") if values[name] is not None}
+        row["settings"] |= {"frame_interpolation_exp": between[1]} if between else {}
         rows.append(row)
         prompt, workflow = graph.filled(values)
+        prompt = interpolation.interpolated(prompt, *between) if between else prompt
         about = {"id": job_id, "operation": operation, "prompt": shot.prompt, **row["settings"]}
         prompts.append(prompt)
         extras.append({"workflow": workflow, "atelier": about})
@@ -119,6 +133,7 @@ async def _model_for(operation: str, shot: fields.Shot, media: Media, graph: mar
         "first_frame": media.image is not None and "image" in graph.fields(),
         "last_frame": media.last_frame is not None and "last_frame" in graph.fields(),
         "loop": bool(shot.loop) and "loop" in graph.fields(),
+        "control": media.control is not None and "control" in graph.fields(),
         "edit": operation == "edit",
         shot.direction or "forward": operation == "extend",
     }
@@ -136,11 +151,14 @@ async def _media(operation: str, shot: fields.Shot, body: Body, folder: Path, st
     first, last = await given("input_reference", shot.input_reference), await given("last_frame", shot.last_frame)
     if last is not None and last.kind != files.IMAGE:
         raise bad("'last_frame' must be a picture.", "last_frame")
+    control = await given("control_reference", shot.control_reference)
+    if control is not None and control.kind != files.VIDEO:
+        raise bad("'control_reference' must be a clip, this is a picture.", "control_reference")
     character = None
     if first is None and shot.characters:
         first, character = await _character(shot.characters[0], body, folder, store)
     if first is not None and first.kind == files.VIDEO:
-        return Media(None, last, first)
+        return Media(None, last, first, control)
     video = None
     if operation != "generate":
         video = await given("video", shot.video)
@@ -148,7 +166,7 @@ async def _media(operation: str, shot: fields.Shot, body: Body, folder: Path, st
             raise bad("'video' is missing: a file, or {\"id\": ...}.", "video", "missing_required_parameter")
         if video.kind != files.VIDEO:
             raise bad("'video' must be a clip, this is a picture.", "video")
-    return Media(first, last, video, character)
+    return Media(first, last, video, control, character)
 
 
 async def _character(value: str | Json, body: Body, folder: Path, store: Store) -> tuple[Given, Json]:
@@ -168,7 +186,7 @@ def _unheard(shot: fields.Shot, media: Media, graph: marks.Graph) -> list[str]:
         heard |= names if names & heard else set()
     said = {name for name in shot.model_fields_set if getattr(shot, name) not in (None, False)}
     said -= {*ELSEWHERE, *shot.unknown()}
-    said |= {name for name in ("image", "last_frame") if getattr(media, name)}
+    said |= {name for name in ("image", "last_frame", "control") if getattr(media, name)}
     unknown = [f"'{name[:100]}' is not known here." for name in shot.unknown()]
     more = len(unknown) - MAX_UNKNOWN
     return [
@@ -179,11 +197,44 @@ def _unheard(shot: fields.Shot, media: Media, graph: marks.Graph) -> list[str]:
     ]
 
 
+async def _lora(shot: fields.Shot, graph: marks.Graph) -> Json:
+    """The LoRA of a request as marks take it. Raises ApiError where there is none of its name."""
+    if not shot.lora or "lora" not in graph.fields():
+        return {"lora": None, "lora_scale": None}
+    first = shot.lora[0]
+    scale = next((given for given in (first.scale, shot.lora_scale) if given is not None), 1.0)
+    return {"lora": await catalogue.lora(first.wanted), "lora_scale": scale}
+
+
+async def _interpolation(shot: fields.Shot, rate: float | None) -> tuple[tuple[str, int, float] | None, list[str]]:
+    """(model, doublings and frame rate of the interpolation that a request asks for, why there is none)."""
+    if not shot.enable_frame_interpolation:
+        return None, []
+    name, reason = await interpolation.model()
+    if name is not None and rate:
+        return (name, shot.frame_interpolation_exp or 1, rate), []
+    reason = reason or "the frame rate of the graph is not known; send fps"
+    return None, [f"'enable_frame_interpolation' is not used: {reason}."]
+
+
+NEEDS = {
+    "lora_scale": "lora",
+    "control_type": "control_reference",
+    "frame_interpolation_exp": "enable_frame_interpolation",
+}
+"""Fields that say more of another one."""
+CONTROL = ("control_reference", "control_type")
+
+
 def _untaken(shot: fields.Shot, body: Body) -> list[str]:
     """Files, pictures and names of the same thing that came beside the one that is used."""
-    pictures = {"input_reference": shot.input_reference, "last_frame": shot.last_frame, "video": shot.video}
+    pictures = {n: getattr(shot, n) for n in ("input_reference", "last_frame", "video", "control_reference", "lora")}
+    sent = {name for name in shot.model_fields_set if getattr(shot, name) is not None}
+    sent |= {canonical(name) for name in body.taken}
     return [
         *shot.twice,
+        *(f"'{name}' changes nothing without '{of}'." for name, of in NEEDS.items() if name in sent and of not in sent),
+        *(["'control_type' changes nothing: the control clip is followed as it is."] if {*CONTROL} <= sent else []),
         *(f"Only the first '{n}' is used, {len(p)} were sent." for n, p in pictures.items() if _several(p)),
         *(f"The file '{name}' is not used." for name, _ in body.files),
     ]

@@ -41,10 +41,11 @@ _one_at_a_time = asyncio.Lock()
 
 @dataclass
 class Body:
-    """What a client sent. Files are there under the names of their fields, not yet looked into."""
+    """What a client sent. Until they are taken, files are there under their fields' names, not yet looked into."""
 
     fields: Fields = field(default_factory=dict)
     files: list[tuple[str, Path]] = field(default_factory=list)
+    taken: list[str] = field(default_factory=list)
 
     def take(self, name: str) -> Path | None:
         """The first file of this name, or of another name for the same thing; it is not there any more then."""
@@ -53,6 +54,7 @@ class Body:
         if found is None:
             return None
         self.files.remove(found)
+        self.taken.append(found[0])
         return found[1]
 
 

@@ -21,6 +21,8 @@ ALIASES = {
     **dict.fromkeys(("first_frame", "first_frame_image", "start_image"), "input_reference"),
     **dict.fromkeys(("last_frame_image", "end_image"), "last_frame"),
     **dict.fromkeys(("input_video", "video_url"), "video"),
+    **dict.fromkeys(("loras", "lora_path", "lora_name"), "lora"),
+    "lora_strength": "lora_scale",
 }
 """Another name -> ours, of fields and of files."""
 HOLDERS = ("extra_params", "extra_body", "extra_json", "video_params")

@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+)
 
 from ...models.timeline import storyboard
 from ..errors import bad, without_paths
@@ -43,6 +52,7 @@ Reference = Annotated[str | dict | list[str | dict] | None, BeforeValidator(_lis
 first counts."""
 Whole = Annotated[int | None, BeforeValidator(_left_open)]
 Number = Annotated[float | None, BeforeValidator(_left_open)]
+Flag = Annotated[bool | None, BeforeValidator(_left_open)]
 
 
 class Card(BaseModel):
@@ -69,6 +79,36 @@ Board = (
 def _board(cards: str | list[Card] | None) -> str | None:
     """The board as the Storyboard node reads it; None where it has no cards."""
     return ("\n".join(card.line() for card in cards) if isinstance(cards, list) else cards) or None
+
+
+class LoRA(BaseModel):
+    """A LoRA as vLLM-Omni's clients name it: by its path where there is one, else by its name."""
+
+    path: str | None = Field(None, max_length=1000, validation_alias=AliasChoices("path", "lora_path", "local_path"))
+    name: str | None = Field(None, max_length=1000, validation_alias=AliasChoices("name", "lora_name", "adapter"))
+    scale: Number = Field(
+        None, ge=-10, le=10, validation_alias=AliasChoices("scale", "lora_scale", "strength", "weight")
+    )
+
+    @property
+    def wanted(self) -> str:
+        """What it is looked for by; "" where it has no name."""
+        return self.path or self.name or ""
+
+
+def _loras(value: str | LoRA | list[str | LoRA] | None) -> list[LoRA] | None:
+    given = value if isinstance(value, list) else [value] if value else []
+    named = [LoRA(name=each) if isinstance(each, str) else each for each in given]
+    return [lora for lora in named if lora.wanted] or None
+
+
+LoRAs = Annotated[
+    str | LoRA | list[str | LoRA] | None,
+    BeforeValidator(_listed),
+    BeforeValidator(_left_open),
+    BeforeValidator(in_a_field),
+    AfterValidator(_loras),
+]
 
 
 class Shot(BaseModel):
@@ -105,6 +145,12 @@ class Shot(BaseModel):
         None, pattern="^(forward|backward)$", description="which end is extended"
     )
     style: Annotated[str | None, BeforeValidator(_left_open)] = Field(None, max_length=300)
+    lora: LoRAs = Field(None, description="a file of models/loras: its name, or {name, scale}; of a list, the first")
+    lora_scale: Number = Field(None, ge=-10, le=10, description="how strongly it works; 1 = as it was trained")
+    control_reference: Reference = Field(None, description="a clip of poses, edges or depth that guides the whole shot")
+    control_type: str | None = Field(None, max_length=300, description="what the control clip shows")
+    enable_frame_interpolation: Flag = Field(None, description="new frames between those that were made")
+    frame_interpolation_exp: Whole = Field(None, ge=1, le=4, description="the frames are doubled this many times")
     storyboard: Annotated[Board | None, BeforeValidator(in_a_field), AfterValidator(_board)] = Field(
         None, description="what is seen when: cards, or lines such as '1.5s: words'; the prompt comes before the first"
     )

@@ -77,6 +77,7 @@ def _abilities(family: Family, variant: Variant) -> dict[str, dict[str, Any]]:
         "forward": _known(variant, [0, 0, 1, 1, 1]),
         "backward": _known(variant, [1, 1, 1, 1, 0]),
         "loop": _known(variant, [0, 1, 1, 1, 0]),
+        "control": _controlled(variant),
     }
     if variant.recipe.frames == 1:
         return dict.fromkeys(shots, {"possible": False, "note": f"{variant.name} makes pictures"})
@@ -85,6 +86,12 @@ def _abilities(family: Family, variant: Variant) -> dict[str, dict[str, Any]]:
         edit = {"possible": False, "note": f"{variant.name} {ONE_WAY}: it cannot change a clip, only make one anew"}
         shots |= {"last_frame": ends, "backward": ends, "loop": ends, "edit": edit}
     return shots
+
+
+def _controlled(variant: Variant) -> dict[str, Any]:
+    able = variant.known_frames.controlled
+    note = "" if able else f"{variant.name} was not trained to follow a control clip, as CogVideoX-Fun Control was"
+    return {"possible": able, "note": note}
 
 
 def _known(variant: Variant, mask: list[int]) -> dict[str, Any]:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import io
+import json
+from pathlib import Path
 
+import adapters
 import av
 import clips
 import numpy as np
 import pytest
+import tiny_cogvideox
 import torch
+from atelier.api.graphs import interpolation
 from PIL import Image
+from safetensors.torch import load_file
 from wire_client import FAST, error, wait
+
+POCKET = Path(__file__).parents[2] / "models" / "pocket" / "transformer"
 
 
 def made(http, path: str, body: dict, clip=None) -> tuple[dict, np.ndarray]:
@@ -87,6 +95,95 @@ def test_an_edit_changes_as_much_as_its_strength(http, finished):
     body = FAST | {"steps": 8, "prompt": "a blue circle moving left", "video": {"id": finished.id}}
     far = [distance(made(http, "/videos/edits", body | {"strength": strength})[1], source) for strength in (0.1, 0.95)]
     assert far[0] < far[1] / 2
+
+
+@pytest.fixture(scope="module")
+def lora(server) -> str:
+    """A LoRA of the pocket model in a folder of models/loras."""
+    state = {key: weight for file in POCKET.glob("*.safetensors") for key, weight in load_file(file).items()}
+    modules = [name for name in adapters.matrices(state) if ".attn1.to_" in name]
+    adapters.file(server.base / "models" / "loras" / "api" / "film.safetensors", adapters.adapter(state, modules))
+    return "api/film.safetensors"
+
+
+def test_a_lora_is_seen(http, lora):
+    """As vLLM-Omni's clients, others' and ours name it, by its name or by a path on another machine."""
+    plain, asked = (
+        made(http, "/videos", FAST)[1],
+        [
+            {"lora": lora},
+            {"lora": "film", "lora_scale": 1},
+            {"lora": json.dumps({"name": "any", "path": "/their/loras/film.safetensors", "scale": 1.0})},
+            {"loras": [{"path": "D:\\loras\\film.safetensors"}]},
+        ],
+    )
+    videos = [made(http, "/videos", FAST | each) for each in asked]
+    assert distance(plain, videos[0][1]) > 5
+    assert all((video["lora"], video["lora_scale"], video["warnings"]) == (lora, 1, []) for video, _ in videos)
+    assert all(distance(pictures, videos[0][1]) < 0.1 for _, pictures in videos)
+    weak, pictures = made(http, "/videos", FAST | {"lora": {"lora_name": lora, "lora_scale": 0}})
+    assert weak["lora_scale"] == 0 and distance(pictures, plain) < 0.1
+
+
+def test_a_lora_that_is_not_there(http, lora):
+    answer = http.post("/videos", json=FAST | {"lora": {"path": "owner/repository"}})
+    assert error(answer) == (404, "lora_not_found", "lora") and lora in answer.text
+
+
+def test_more_than_one_lora_is_named(http, lora):
+    video = http.post("/videos", json=FAST | {"lora": [lora, {"name": lora, "scale": 0.5}]}).json()
+    assert video["warnings"] == ["Only the first 'lora' is used, 2 were sent."]
+    alone = http.post("/videos", json=FAST | {"lora_scale": 0.5}).json()
+    assert alone["warnings"] == ["'lora_scale' changes nothing without 'lora'."]
+
+
+def test_a_control_clip_is_for_models_that_follow_one(http, clip, server):
+    with clip.open("rb") as file:
+        answer = http.post("/videos", data=FAST | {"control_type": "edge"}, files={"control_reference": file})
+    assert error(answer)[:2] == (422, "model_cannot") and "not trained to follow a control clip" in answer.text
+    folder = tiny_cogvideox.folder(server.base / "models" / "diffusers" / "tiny-api-control", "Fun 5B Control")
+    asked = {"prompt": "x", "model": f"diffusers/{folder.name}", "size": "64x48", "num_frames": "9", "steps": "2"}
+    asked |= {"seed": "1"}
+    with clip.open("rb") as file:
+        controlled, pictures = made_by(http, asked | {"control_type": "edge"}, {"control_reference": file})
+    _, alone = made_by(http, asked, {})
+    assert controlled["warnings"] == ["'control_type' changes nothing: the control clip is followed as it is."]
+    assert len(pictures) == len(alone) == 9 and distance(pictures, alone) > 0.2
+
+
+def made_by(http, fields: dict, files: dict) -> tuple[dict, np.ndarray]:
+    video = wait(http, http.post("/videos", data=fields, files=files).json())
+    assert video["status"] == "completed", video
+    return video, frames(http.get(f"/videos/{video['id']}/content").content)
+
+
+def test_frame_interpolation_where_comfyui_has_none_is_named(http, server):
+    if server.client.object_info({interpolation.NODE}):
+        pytest.skip("this ComfyUI has FrameInterpolate")
+    video = http.post("/videos", json=FAST | {"enable_frame_interpolation": True, "frame_interpolation_exp": 2}).json()
+    (warning,) = video["warnings"]
+    assert warning.startswith("'enable_frame_interpolation' is not used: this ComfyUI has no node FrameInterpolate")
+
+
+def test_frame_interpolation_stands_before_saving(server):
+    """By the names that ComfyUI's own nodes have for their inputs."""
+    graph = {"1": {"class_type": "CreateVideo", "inputs": {}}, "2": {"class_type": "SaveVideo", "inputs": {}}}
+    graph["2"]["inputs"] = {"video": ["1", 0], "filename_prefix": "x"}
+    after = interpolation.interpolated(graph, "rife.safetensors", 2, 8.0)
+    names = server.client.object_info({"GetVideoComponents", "CreateVideo"})
+    for key, node in after.items():
+        if key not in graph and node["class_type"] in names:
+            wanted = names[node["class_type"]]["input"]
+            assert node["inputs"].keys() <= {*wanted["required"], *wanted.get("optional", {})}
+    chain, key = [], "2"
+    while key != "1":
+        chain.append(after[key]["class_type"])
+        inputs = after[key]["inputs"]
+        key = next(inputs[name][0] for name in ("video", "images") if name in inputs)
+    assert chain == ["SaveVideo", "CreateVideo", interpolation.NODE, "GetVideoComponents"]
+    inputs = {name: value for node in after.values() for name, value in node["inputs"].items()}
+    assert (inputs["multiplier"], inputs["fps"], inputs["model_name"]) == (4, 32.0, "rife.safetensors")
+    assert graph["2"]["inputs"]["video"] == ["1", 0]
 
 
 def test_a_style_is_seen(http):
