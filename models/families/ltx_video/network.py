@@ -51,6 +51,6 @@ class LTXVideoNetwork(ComfyNetwork, LTXVideoTransformer3DModel):
 
 def build_network(variant: Variant) -> LTXVideoNetwork:
     with without_weights():
-        network = LTXVideoNetwork(**variant.network)
+        network = LTXVideoNetwork(**{k: v for k, v in variant.network.items() if k != "causal_temporal_positioning"})
     network.grid = variant.grid
     return network
