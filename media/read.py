@@ -34,6 +34,8 @@ class Clip:
 
     times: seconds of each frame, rising from 0; `length` is where the last one ends. `rate`: frames per second, the
     average where they change. pictures(first, last): those frames [H, W, 3] in 0..1, one after the other.
+    reduced(first, last, by): the same
+    with their sides divided by `by`, without ever being whole; None where they are whole already.
     sound(start, end): the sound of these seconds, None where there is none. notes: what an artist should know of it.
     """
 
@@ -45,6 +47,7 @@ class Clip:
     pictures: Callable[[int, int], Iterator[torch.Tensor]]
     sound: Callable[[float, float], Sound | None] = lambda start, end: None
     notes: tuple[str, ...] = ()
+    reduced: Callable[[int, int, int], Iterator[torch.Tensor]] | None = None
 
 
 def of_images(images: torch.Tensor, rate: Fraction, sound: Sound | None = None) -> Clip:
@@ -87,19 +90,34 @@ def read(
 
     `wanted` rises (a frame may come several times), or falls: then the clip is read in pieces from its end.
     """
-    at_once = max(1, min(32, BYTES_AT_ONCE // (clip.width * clip.height * 12)))
     size = size or (clip.width, clip.height)
+    by = _reduction(clip, *size, fit)
+    at_once = max(1, min(32, BYTES_AT_ONCE // (clip.width // by * (clip.height // by) * 12)))
     if wanted[0] <= wanted[-1]:
-        for chunk in _chunks(_rising(clip, wanted), at_once):
+        for chunk in _chunks(_rising(clip, wanted, by), at_once):
             yield fitted(chunk, *size, fit)
         return
     for start in range(0, len(wanted), at_once):
-        piece = list(_rising(clip, wanted[start : start + at_once][::-1]))
+        piece = list(_rising(clip, wanted[start : start + at_once][::-1], by))
         yield fitted(torch.stack(piece[::-1]), *size, fit)
 
 
-def _rising(clip: Clip, wanted: Sequence[int]) -> Iterator[torch.Tensor]:
-    pictures, at, picture = clip.pictures(wanted[0], wanted[-1]), wanted[0] - 1, None
+def _reduction(clip: Clip, width: int, height: int, fit: str) -> int:
+    """By how much a clip's sides are divided while it is decoded: 1 unless one frame alone takes BYTES_AT_ONCE.
+
+    Then as far as it stays larger than what is asked for: a frame of 64 million pixels takes 4 GB as numbers.
+    """
+    by, (inner_width, inner_height) = 1, _inner(clip.width, clip.height, width, height, fit)
+    while clip.reduced and clip.width * clip.height * 12 > BYTES_AT_ONCE * by * by:
+        if clip.width // (2 * by) < inner_width or clip.height // (2 * by) < inner_height:
+            break
+        by *= 2
+    return by
+
+
+def _rising(clip: Clip, wanted: Sequence[int], by: int) -> Iterator[torch.Tensor]:
+    pictures = clip.pictures(wanted[0], wanted[-1]) if by == 1 else clip.reduced(wanted[0], wanted[-1], by)
+    at, picture = wanted[0] - 1, None
     for number in wanted:
         while at < number:
             picture, at = next(pictures), at + 1
@@ -123,14 +141,17 @@ def fitted(images: torch.Tensor, width: int, height: int, fit: str) -> torch.Ten
     if (was_width, was_height) == (width, height):
         return images
     pixels = images.movedim(-1, 1)
-    if fit != "stretch":
-        choose = max if fit == "crop" else min
-        scale = choose(width / was_width, height / was_height)
-        inner = (max(1, round(was_height * scale)), max(1, round(was_width * scale)))
-    else:
-        inner = (height, width)
-    pixels = torch.nn.functional.interpolate(pixels, inner, mode="bicubic", antialias=True).clamp_(0, 1)
+    inner = _inner(was_width, was_height, width, height, fit)
+    pixels = torch.nn.functional.interpolate(pixels, inner[::-1], mode="bicubic", antialias=True).clamp_(0, 1)
     return _centred(pixels, width, height).movedim(1, -1).contiguous()
+
+
+def _inner(was_width: int, was_height: int, width: int, height: int, fit: str) -> tuple[int, int]:
+    """(width, height) that a picture is scaled to before it is cut or padded."""
+    if fit == "stretch":
+        return width, height
+    scale = (max if fit == "crop" else min)(width / was_width, height / was_height)
+    return max(1, round(was_width * scale)), max(1, round(was_height * scale))
 
 
 def _centred(pixels: torch.Tensor, width: int, height: int) -> torch.Tensor:
@@ -165,7 +186,7 @@ def of_file(source: Source, name: str = "", most_pixels: int = MOST_PIXELS) -> C
     length = max(float((ends - film.pts[0]) * film.time_base), times[-1] + 0.5 / float(rate))
     notes = (*film.notes, *_changing(times, rate))
     sound = film.sound if has_sound else Clip.sound
-    return Clip(film.width, film.height, rate, times, length, film.pictures, sound, notes)
+    return Clip(film.width, film.height, rate, times, length, film.pictures, sound, notes, film.pictures)
 
 
 def _of_animation(found: animation.Animation) -> Clip:
@@ -313,8 +334,13 @@ class _Film:
                 else:
                     return
 
-    def pictures(self, first: int, last: int) -> Iterator[torch.Tensor]:
-        """Frames `first` to `last`, [H, W, 3] in 0..1; one that is missing is the one before it once more."""
+    def pictures(self, first: int, last: int, by: int = 1) -> Iterator[torch.Tensor]:
+        """Frames `first` to `last`, [H, W, 3] in 0..1; one that is missing is the one before it once more.
+
+        by: what their sides are divided by while they are decoded.
+        """
+        sides = self.converter.width // by, self.converter.height // by
+        converter = self.converter if by == 1 else ToRgb(*sides, self.convert_to)
         due, picture = first, None
         for number, frame in enumerate(self._decoded(first)):
             at = bisect_right(self.pts, frame.pts) - 1 if self.timed and frame.pts is not None else number
@@ -324,7 +350,7 @@ class _Film:
             if due > last:
                 return
             if at >= first:
-                picture = self._picture(frame)
+                picture = self._picture(frame, converter)
         if picture is None or last - due > MISSING:
             raise MediaError(
                 f"{self.name} ends early: it should have {len(self.pts)} frames, but after frame {due} "
@@ -332,8 +358,8 @@ class _Film:
             )
         yield from (picture for _ in range(last + 1 - due))
 
-    def _picture(self, frame: av.VideoFrame) -> torch.Tensor:
-        array = self.converter(frame).to_ndarray()
+    def _picture(self, frame: av.VideoFrame, converter: ToRgb) -> torch.Tensor:
+        array = converter(frame).to_ndarray()
         pixels = torch.from_numpy(array.astype(np.float32)) / (255 if array.dtype == np.uint8 else 65535)
         if colour.needs_mapping(self.transfer, self.primaries):
             pixels[..., :3] = colour.to_bt709(pixels[..., :3], self.transfer, self.primaries)

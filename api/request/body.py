@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
+import time
 import urllib.parse
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,8 @@ _OVERHEAD = 1 << 20
 _LINES, _TURN = 10_000, 256
 """Lines of a multipart body beside its contents; and reads after which others get a turn, because what lies in the
 buffer is read without waiting."""
+_PATIENCE, _SLOWEST = 60.0, 16_384
+"""Seconds that a body may take whatever its size, and bytes a second that it must bring beyond them."""
 _one_at_a_time = asyncio.Lock()
 """A parser holds the whole process, off the event loop too. So between two of them the loop gets its turn."""
 
@@ -114,25 +117,26 @@ async def _content(request: web.Request, most: int) -> bytes:
 
 
 class _Counted:
-    """The bytes of a request's body as aiohttp's StreamReader gives them, up to `most`. Raises ApiError 413."""
+    """The bytes of a request's body as aiohttp's StreamReader gives them, up to `most`. Raises ApiError 408 and 413."""
 
     def __init__(self, request: web.Request, most: int) -> None:
         if (request.content_length or 0) > most:
             raise _too_large(most)
         self._stream: StreamReader = request.content
         self._most, self._size, self._reads, self._lines = most, 0, 0, 0
+        self._since = time.monotonic()
 
     async def readany(self) -> bytes:
-        return await self._counted(await self._stream.readany())
+        return await self._counted(self._stream.readany())
 
     async def readline(self, **limits: int) -> bytes:
         self._lines += 1
         if self._lines > _LINES:
             raise ValueError(f"it has more than {_LINES:,} lines beside the contents of its parts")
-        return await self._counted(await self._stream.readline(**limits))
+        return await self._counted(self._stream.readline(**limits))
 
     async def read(self, size: int = -1) -> bytes:
-        return await self._counted(await self._stream.read(size))
+        return await self._counted(self._stream.read(size))
 
     def unread_data(self, content: bytes) -> None:
         self._size -= len(content)
@@ -141,7 +145,13 @@ class _Counted:
     def at_eof(self) -> bool:
         return self._stream.at_eof()
 
-    async def _counted(self, content: bytes) -> bytes:
+    async def _counted(self, reading: Awaitable[bytes]) -> bytes:
+        """What is read next. Raises ApiError 408 where the client takes longer than any line that works."""
+        left = self._since + _PATIENCE + self._size / _SLOWEST - time.monotonic()
+        try:
+            content = await asyncio.wait_for(reading, max(0.0, left))
+        except asyncio.TimeoutError:
+            raise ApiError(408, "too_slow", "The request's body did not arrive in time; send it again.") from None
         self._size += len(content)
         if self._size > self._most:
             raise _too_large(self._most)

@@ -114,10 +114,19 @@ def open_component(path: Path, name: str, prefixes: tuple[str, ...] = ("",)) -> 
     raise CheckpointError(f"{path.name} holds no {name}: none of its {len(shapes)} tensors starts with {prefixes}.")
 
 
+COPIED = 512 * 2**20
+"""Bytes up to which `read` copies a file."""
+
+
 def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """All tensors of a file, memory-mapped, and what its metadata says."""
+    """All tensors of a file, and what its metadata says. Those of a small file are copies, else memory-mapped.
+
+    Trainers write a LoRA again and again under one name, and a mapped file that is cut kills the whole process.
+    """
+    small = path.stat().st_size <= COPIED
     with _opened(path) as tensors:
-        return {key: tensors.get_tensor(key) for key in tensors.keys()}, tensors.metadata() or {}
+        state = {key: tensors.get_tensor(key) for key in tensors.keys()}
+        return {key: weight.clone() if small else weight for key, weight in state.items()}, tensors.metadata() or {}
 
 
 def _open_file(path: Path) -> Checkpoint:

@@ -19,8 +19,9 @@ import torch
 from atelier.models.library import folders
 from atelier.models.loading import load
 from atelier.models.loading.describe import about, describe
-from atelier.models.weights.checkpoint import open_checkpoint, open_component
+from atelier.models.weights.checkpoint import open_checkpoint, open_component, read
 from atelier.models.weights.errors import CheckpointError
+from safetensors.torch import save_file
 from wire_client import FAST, error
 
 Write = Callable[[Path], object]
@@ -125,6 +126,20 @@ def test_spoilt_bytes(tmp_path, honest):
         except CheckpointError:
             refused += 1
     assert 100 < refused
+
+
+def test_a_small_file_that_is_written_again_in_place(tmp_path):
+    """As trainers do with a LoRA. What was read of it stays: a mapped file that is cut would end the process."""
+    path, first = tmp_path / "last.safetensors", torch.ones(512, 512)
+    save_file({"w": first}, path)
+    state, _ = read(path)
+    with path.open("r+b") as file:
+        file.seek(-(first.nbytes), 2)
+        file.write(bytes(first.nbytes))
+        file.truncate(1000)
+    assert torch.equal(state["w"], first)
+    with pytest.raises(CheckpointError, match="incomplete"):
+        read(path)
 
 
 # -------------------------------------------------------------------------------------------- folders beside weights

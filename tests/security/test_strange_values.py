@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
+import json
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+import av
 import clips
+import psutil
 import pytest
 import tiny
 import torch
 from atelier.api.errors import ApiError
 from atelier.api.request import remote
 from atelier.media import read
+from atelier.media.probe import probe
 from atelier.models.bridge.text_encoder import encode_text
 from atelier.models.loading import load
 from wire_client import FAST, error
+
+HALF = "\\ud800"
+"""Half of a pair of surrogates, as JSON writes it: no text, though it parses."""
+INSIDE = [f'{{"id": "{HALF}"}}', f'{{"{HALF}": "x"}}', f'["{HALF}"]', f'{{"image_url": "data:{HALF}"}}']
+NAMES = ["input_reference", "last_frame", "video", "characters", "storyboard", "extra_body", "extra_params", "loop"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "unknown"])
+def test_half_characters(http, name):
+    """In JSON, in JSON inside a string, and in forms: a 400 that says so, or a field that is not used as text."""
+    for inside in INSIDE:
+        sent = [
+            {"content": json.dumps({**FAST, name: "@"}).replace('"@"', inside)},
+            {"content": json.dumps({**FAST, name: inside})},
+            {"data": {**FAST, name: inside}},
+            {"files": {name: (None, inside), "prompt": (None, "x")}},
+        ]
+        for one in sent:
+            head = {"Content-Type": "application/json"} if "content" in one else {}
+            answer = http.post("/videos", headers=head, **one)
+            assert answer.status_code in (200, 400, 404, 422), (one, answer.text)
+            if answer.status_code == 200:
+                http.delete(f"/videos/{answer.json()['id']}")
 
 
 @pytest.mark.parametrize(
@@ -85,6 +115,52 @@ def test_frames_far_apart(tmp_path, apart):
     clip = read.of_file(path)
     assert 0 < clip.rate <= 1 / 1000 and clip.times == [0.0, apart] and clip.length >= apart
     assert len(read.frames_at(clip, clip.rate)) in (1, 2, 3)
+
+
+def test_a_film_that_pauses(tmp_path):
+    """Its length is when its last frame ends, not how many frames it has."""
+    times = [n / 24 for n in range(24)] + [62.0]
+    path = clips.make(tmp_path / "paused.webm", clips.numbered(25), 24, "libvpx-vp9", "yuv420p", times=times)
+    assert 60 < probe(path).seconds < 66
+
+
+def test_huge_frames_are_never_whole(tmp_path):
+    """A frame of 64 million pixels as numbers takes 768 MB, and several times that on its way to a model's size."""
+    cells = torch.rand(1, 12, 12, 3, generator=torch.Generator().manual_seed(0))
+    with av.open(str(tmp_path / "huge.mkv"), "w") as output:
+        stream = output.add_stream("mjpeg", rate=24, options={"qscale": "3"})
+        stream.width = stream.height = 7992
+        stream.pix_fmt = "yuvj420p"
+        array = cells[0].repeat_interleave(666, 0).repeat_interleave(666, 1).mul(255).byte().numpy()
+        frame = av.VideoFrame.from_ndarray(array, format="rgb24")
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    del array, frame
+    clip = read.of_file(tmp_path / "huge.mkv")
+    with peak_memory() as peak:
+        (small,) = torch.cat(list(read.read(clip, [0], (96, 96), "crop")))
+    assert peak() < 700e6
+    middles = small[4::8, 4::8]
+    assert middles.shape == (12, 12, 3) and (middles - cells[0]).abs().mean() < 0.06
+
+
+@contextmanager
+def peak_memory() -> Iterator[Callable[[], float]]:
+    """Bytes by which this process grew at most, looked at every few milliseconds."""
+    process, over = psutil.Process(), threading.Event()
+    start, most = process.memory_info().rss, [0]
+
+    def watch() -> None:
+        while not over.wait(0.005):
+            most[0] = max(most[0], process.memory_info().rss - start)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield lambda: most[0]
+    finally:
+        over.set()
+        thread.join()
 
 
 PUBLIC = ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "2a00:1450:4001:82b::200e", "8.8.8.8"]
