@@ -21,6 +21,8 @@ from .settings import Settings
 
 Row = dict[str, Any]
 
+PAGE_LETTERS = 1_000_000
+"""Letters of words after which a page of jobs ends: a hundred jobs have about 50,000, but may have 20 million."""
 ACTIVE = ("queued", "in_progress")
 """States of a job that ComfyUI still has to do with."""
 GONE = "server_restarted"
@@ -277,7 +279,10 @@ class Store:
     def page(
         self, connection: sql.Connection, after: str | None, limit: int, newest_first: bool
     ) -> tuple[list[Row], bool] | None:
-        """Up to `limit` jobs behind job `after`, and whether there are more; None if there was no job `after`."""
+        """Up to `limit` jobs behind job `after`, and whether there are more; None if there was no job `after`.
+
+        Fewer, but one at least, where their words are longer than PAGE_LETTERS.
+        """
         query = sql.select(jobs).where(~jobs.c.deleted)
         if after is not None:
             found = [sql.select(table.c.seq).where(table.c.id == after) for table in (jobs, places)]
@@ -286,8 +291,13 @@ class Store:
                 return None
             query = query.where(jobs.c.seq < last if newest_first else jobs.c.seq > last)
         order = jobs.c.seq.desc() if newest_first else jobs.c.seq.asc()
-        rows = _all(connection, query.order_by(order).limit(limit + 1))
-        return rows[:limit], len(rows) > limit
+        rows, letters = [], 0
+        for row in connection.execute(query.order_by(order).limit(limit + 1)).yield_per(1).mappings():
+            if len(rows) == limit or letters > PAGE_LETTERS:
+                return rows, True
+            rows.append(dict(row))
+            letters += sum(map(_letters, row.values()))
+        return rows, False
 
     # Folders
 
@@ -348,6 +358,13 @@ class Store:
     @_reading
     def character(self, connection: sql.Connection, character_id: str) -> Row | None:
         return _one(connection, sql.select(characters).where(characters.c.id == character_id))
+
+
+def _letters(value: Any) -> int:
+    """How many letters of words are in a column."""
+    if isinstance(value, dict | list):
+        return sum(map(_letters, value.values() if isinstance(value, dict) else value))
+    return len(value) if isinstance(value, str) else 0
 
 
 def _one(connection: sql.Connection, query: sql.Select) -> Row | None:

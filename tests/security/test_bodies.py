@@ -13,7 +13,7 @@ import httpx2 as httpx
 import psutil
 import pytest
 from serving import Server, serving
-from wire_client import connect, error
+from wire_client import coloured_frames, connect, error, wait
 
 TICKER = Path(__file__).parents[1] / "support" / "ticker"
 SILENCE = 0.5
@@ -47,7 +47,9 @@ def silence(server, http) -> Callable[[], float]:
     """`silence()`: the longest that the event loop was at work on one thing since it was last asked."""
 
     def longest() -> float:
-        return http.post(f"{server.url}/ticker").json()["work"]
+        told = http.post(f"{server.url}/ticker").json()
+        print(f"silent: {told}")  # for whoever reads a failure
+        return told["work"]
 
     longest()
     return longest
@@ -154,6 +156,46 @@ def test_unknown_fields_are_counted_and_not_all_repeated(http):
     video = http.post("/videos", json={"prompt": "x", "steps": 1} | {f"{'k' * 150}{n}": 1 for n in range(190)}).json()
     assert len(video["warnings"]) == 21 and video["warnings"][-1] == "170 more fields are not known here."
     assert len(json.dumps(video["warnings"])) < 4000
+
+
+LONGEST = {"prompt": "\U0001f3a5" * 32_000, "negative_prompt": "\U0001f3a5" * 32_000}
+"""Words as long as they may be, of letters that JSON writes in twelve."""
+
+
+def test_a_list_of_the_longest_jobs_stops_nothing(http, silence, owner):
+    graph = coloured_frames()
+    graph["nodes"][0]["title"] = "Empty Image"  # without the mark: a colour cannot be as large as a seed
+    owner("api/storyboard.json", graph)
+    board = "\n".join(f"{number / 1000}s:{chr(0x1F3A5) * 92}" for number in range(1000))
+    sent = [http.post("/videos", json=LONGEST | {"storyboard": board, "seconds": 2, "n": 10}) for _ in range(10)]
+    assert [answer.status_code for answer in sent] == [200] * 10, sent[0].text
+    wait(http, http.get(f"/videos/{sent[-1].json()['variations'][-1]}").json())
+    silence()  # while videos were made, the process computed for them
+    page = {"has_more": True, "last_id": None}
+    seen = []
+    while page["has_more"] and len(seen) < 100:
+        after = {"after": page["last_id"]} if page["last_id"] else {}
+        page = http.get("/videos", params={"limit": 100} | after).json()
+        seen += [video["id"] for video in page["data"]]
+    assert len(set(seen)) == len(seen) >= 100
+    assert silence() < SILENCE
+
+
+@pytest.mark.parametrize("part", ["a", "red ", "in the ", "close ", "1", "x-", "\U0001f3a5", "ing "])
+def test_a_long_prompt_is_expanded_and_nothing_stops(http, silence, part):
+    answer = http.post("/prompts/expand", json={"prompt": (part * 32_000)[:32_000]})
+    assert answer.status_code == 200 and silence() < SILENCE
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["/videos/{}", "/videos/{}/content", "/models/{}", "/videos?after={}", "/videos/x/nothing/{}", "/../atelier/{}"],
+)
+def test_long_addresses_are_answered_in_words(http, silence, address):
+    for part in ("a", "1", "-", "%20", "a/", "-2025-10-06"):
+        answer = http.get(address.format((part * 6000)[:6000]))
+        assert answer.status_code in (400, 404) and len(answer.text) < 1000, answer.text[:500]
+    assert silence() < SILENCE
 
 
 def memory(server: Server) -> int:
