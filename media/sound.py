@@ -119,7 +119,7 @@ def cut(sound: Sound, start: float, end: float) -> Sound:
     return Sound(sound.rate, sound.channels, blocks)
 
 
-def joined(parts: Sequence[tuple[Sound | None, float]]) -> Sound | None:
+def in_a_row(parts: Sequence[tuple[Sound | None, float]]) -> Sound | None:
     """Sounds one after the other, each cut or followed by silence to its length in seconds; None where all are silent.
 
     Samples per second are those of the first that is heard, channels those of the one with most.

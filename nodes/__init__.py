@@ -6,7 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .control import ControlVideo
 from .decode import DecodeVideo
-from .encode import EncodeVideo, TrimVideo
+from .encode import EncodeVideo
 from .expand import ExpandPrompt
 from .guidance import DynamicGuidance
 from .join import JoinVideos
@@ -19,6 +19,7 @@ from .save import SaveVideoAs
 from .shots import BlendShots, ExtendShot, JoinShot, LoopShot, RecutShot
 from .storyboard import Storyboard
 from .text import EncodeVideoPrompt
+from .trim import TrimVideo
 from .variations import ContactSheet, PickVariation, VariationSeeds
 
 

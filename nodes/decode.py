@@ -11,9 +11,10 @@ from ..editing import decoding
 from ..media import formats
 from ..models.bridge.job import output_is_used
 from ..models.timeline.latent import frame_rate_of
-from .inputs import check
+from .inputs import CRF, check, writing_inputs
 from .notice import show
-from .video import CRF, lost_clips, rate_of, sound_of, target_of, temporary, writing_inputs
+from .temporary import lost_clips, temporary
+from .video import rate_of, sound_of, target_of
 
 VIDEO, IMAGE = 0, 1
 """Places of the outputs."""

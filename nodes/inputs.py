@@ -1,10 +1,16 @@
-"""Refusing a choice that is not on a node's list when the graph is queued: older ComfyUI does not look."""
+"""The inputs that several nodes share, and refusing a choice that is not on a node's list when the graph is queued."""
 
 from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..media.formats import CRF_MAX
 from ..models.library.folders import as_listed
+
+MAX_SIDE = 16384
+CLIP_TOOLTIP = "A finished clip: from Sample Video, Join Shot or Encode Video."
+CRF = 16
+DEPTHS = {"8 bit": 8, "10 bit": 10}
 
 
 def check(node: type[io.ComfyNode], **chosen: str | None) -> bool | str:
@@ -18,3 +24,64 @@ def check(node: type[io.ComfyNode], **chosen: str | None) -> bool | str:
             shown = ", ".join(map(str, options[name][:12])) + (", ..." if len(options[name]) > 12 else "")
             return f"there is no '{value}' here. Choose one of: {shown}. (Press R in the browser after adding files.)"
     return True
+
+
+def overlap_input() -> io.Float.Input:
+    return io.Float.Input(
+        "overlap",
+        default=1.0,
+        min=0.0,
+        max=3600.0,
+        step=0.1,
+        tooltip="Seconds of the clip beside the new part that the model sees. More is smoother and slower; 0 = all of "
+        "the clip.",
+    )
+
+
+def vae_input() -> io.Vae.Input:
+    return io.Vae.Input("vae", tooltip="The VAE of Load Video Model.")
+
+
+def time_input(name: str, tooltip: str) -> io.Float.Input:
+    return io.Float.Input(name, default=0.0, min=0.0, max=86_400.0, step=0.01, tooltip=tooltip)
+
+
+def fps_input() -> io.Float.Input:
+    return io.Float.Input(
+        "fps",
+        default=0.0,
+        min=0.0,
+        max=240.0,
+        step=0.01,
+        tooltip="Frames per second. The speed stays: frames are left out or repeated. 0 = the clip's own.",
+    )
+
+
+def writing_inputs(names: list[str]) -> list[io.Input]:
+    """How a clip is written: format, quality, bit depth. All optional, so that graphs saved without them still run."""
+    return [
+        io.Combo.Input(
+            "format",
+            options=names,
+            default=names[0],
+            optional=True,
+            tooltip="Container and codec. H.264 plays everywhere; ProRes and FFV1 are for editing. Core's Save Video "
+            "makes MP4 files of all but ProRes; Save Video As keeps every format.",
+        ),
+        io.Int.Input(
+            "crf",
+            default=CRF,
+            min=0,
+            max=CRF_MAX,
+            optional=True,
+            tooltip="Quality, on the scale of x264: lower is better and bigger. 0 to 10 is for working on, 16 looks "
+            "like the frames, 28 is small. Not used by ProRes, FFV1, GIF and PNG.",
+        ),
+        io.Combo.Input(
+            "bit_depth",
+            options=list(DEPTHS),
+            default="8 bit",
+            optional=True,
+            tooltip="10 bit keeps soft gradients without steps, but browsers do not play it in H.264 and H.265.",
+        ),
+    ]

@@ -7,20 +7,10 @@ from itertools import chain
 from comfy_api.latest import io
 
 from ..media import formats, read, sound
-from .inputs import check
+from .inputs import CRF, check, writing_inputs
 from .notice import show
-from .video import (
-    CRF,
-    clip_of,
-    described,
-    lost_clips,
-    noted,
-    sequence,
-    target_of,
-    temporary,
-    watched,
-    writing_inputs,
-)
+from .temporary import lost_clips, temporary
+from .video import clip_of, described, noted, sequence, target_of, watched
 
 FORWARD, BACKWARD = "forward", "backward"
 
@@ -81,7 +71,7 @@ class JoinVideos(io.ComfyNode):
         parts = [(clip, *sequence(clip, start, end, rate)) for clip, start, end in clips]
         size, total = (larger.width, larger.height), sum(len(wanted) for _, wanted, _ in parts)
         frames = chain.from_iterable(read.read(clip, wanted, size, fit) for clip, wanted, _ in parts)
-        heard = sound.joined([(part, float(len(wanted) / rate)) for _, wanted, part in parts])
+        heard = sound.in_a_row([(part, float(len(wanted) / rate)) for _, wanted, part in parts])
         target = target_of(cls, format, rate, crf, bit_depth)
         made, _, notes = temporary(watched(frames, total), target, heard)
         summary = f"{size[0]} x {size[1]}, {total} frames at {float(rate):.4g} fps = {float(total / rate):.2f} s"

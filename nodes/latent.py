@@ -11,10 +11,8 @@ from ..models.bridge.vae import vae_grid
 from ..models.bridge.video_model import video_model
 from ..models.timeline import placing
 from ..models.timeline.length import length_of
-from .inputs import check
+from .inputs import MAX_SIDE, check
 from .notice import show
-
-MAX_SIDE = 16384
 
 
 class EmptyVideoLatent(io.ComfyNode):

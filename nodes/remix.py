@@ -10,9 +10,8 @@ from ..models.bridge.vae import vae_grid
 from ..models.bridge.video_model import video_model
 from ..models.contract.schedule import denoise_for
 from ..models.timeline.latent import finished
-from .inputs import check
+from .inputs import CLIP_TOOLTIP, check, vae_input
 from .notice import show
-from .shots import CLIP_TOOLTIP, vae_input
 
 STRENGTHS = {"subtle": 0.4, "mild": 0.65, "strong": 0.9}
 CUSTOM = "custom"

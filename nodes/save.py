@@ -14,9 +14,9 @@ from ..media import MediaError, formats, read
 from ..media.copy import copy
 from ..media.unfinished import Numbered
 from ..media.write import FASTEST_GIF, Target, write
-from .inputs import check
+from .inputs import CRF, check, writing_inputs
 from .notice import show
-from .video import CRF, clip_of, described, noted, sequence, target_of, watched, writing_inputs
+from .video import clip_of, described, noted, sequence, target_of, watched
 
 AS_IT_IS = "as it is"
 DEFAULT_PREFIX = "atelier/video"

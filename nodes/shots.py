@@ -7,27 +7,10 @@ from comfy_api.latest import io
 from ..editing import changes, pieces, recut
 from ..models.bridge.vae import vae_grid
 from ..models.timeline.latent import frame_rate_of
-from .inputs import check
+from .inputs import CLIP_TOOLTIP, check, overlap_input, vae_input
 from .notice import show
 
-CLIP_TOOLTIP = "A finished clip: from Sample Video, Join Shot or Encode Video."
 POINTS = "points"
-
-
-def overlap_input() -> io.Float.Input:
-    return io.Float.Input(
-        "overlap",
-        default=1.0,
-        min=0.0,
-        max=3600.0,
-        step=0.1,
-        tooltip="Seconds of the clip beside the new part that the model sees. More is smoother and slower; 0 = all of "
-        "the clip.",
-    )
-
-
-def vae_input() -> io.Vae.Input:
-    return io.Vae.Input("vae", tooltip="The VAE of Load Video Model.")
 
 
 def shown(node: type[io.ComfyNode], clip: dict, vae, overlap: float, note: str = "") -> io.NodeOutput:

@@ -57,7 +57,7 @@ def write(path: Path, prompt: str, seed: int, tokens: int) -> str:
         thinks = "<think>" in template and "enable_thinking" not in template
         most = tokens + tokens // 2 + (THOUGHTS if thinks else 0)
         answer = _generate(network, given, seed, most, tokenizer)
-    return fitted(cleaned(tokenizer.decode(answer, skip_special_tokens=True)), words)
+    return cut_to(cleaned(tokenizer.decode(answer, skip_special_tokens=True)), words)
 
 
 def cleaned(answer: str) -> str:
@@ -70,7 +70,7 @@ def cleaned(answer: str) -> str:
     return text.strip(_QUOTES + " ")
 
 
-def fitted(text: str, words: int) -> str:
+def cut_to(text: str, words: int) -> str:
     """The whole sentences of `text` that make up to so many words; the first so many words where not even one does."""
     kept = " ".join(text.split()[:words])
     end = max((found.end() for found in re.finditer(r"[.!?](?=\s|$)", kept)), default=0)

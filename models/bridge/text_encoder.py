@@ -21,7 +21,7 @@ from ..contract.family import Text
 from ..contract.grid import State
 from ..weights.errors import CheckpointError
 from ..weights.quantised import Quantised, shape_of
-from .weights import keep_quantised, listed
+from .weights import keep_quantised, names_of
 
 PADDING = 0  # T5's token for it
 
@@ -182,7 +182,7 @@ def t5_config(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
     expected = {f"{block.format(n)}{part}.weight" for n in range(layers) for part in [*parts, "layer.1.layer_norm"]}
     missing = (expected | {"encoder.final_layer_norm.weight"}) - shapes.keys()
     if missing:
-        raise CheckpointError(f"The text encoder's file is incomplete: {listed(missing)} missing. Download it again.")
+        raise CheckpointError(f"The text encoder's file is incomplete: {names_of(missing)} missing. Download it again.")
     heads = shapes[bias][1]
     return {
         "d_model": shapes["shared.weight"][1],

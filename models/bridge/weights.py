@@ -98,7 +98,7 @@ def load_weights(network: torch.nn.Module, weights: State, storage: torch.dtype,
     missing, unexpected = names - given, given - names
     if missing or unexpected:
         raise CheckpointError(
-            f"The weights do not fit {type(network).__name__}: {listed(missing)} missing, {listed(unexpected)} not "
+            f"The weights do not fit {type(network).__name__}: {names_of(missing)} missing, {names_of(unexpected)} not "
             "known. The file is incomplete or of a variant that is not supported."
         )
     try:
@@ -113,7 +113,7 @@ def load_weights(network: torch.nn.Module, weights: State, storage: torch.dtype,
     _make_castable(network, comfy.ops.manual_cast if storage != compute else comfy.ops.disable_weight_init)
 
 
-def listed(keys: set[str]) -> str:
+def names_of(keys: set[str]) -> str:
     shown = ", ".join(sorted(keys)[:3])
     return f"{len(keys)} ({shown}{', ...' if len(keys) > 3 else ''})" if keys else "none"
 

@@ -178,11 +178,11 @@ class Cut:
                     fade_in(rows[number - 1][column], part, blend, dim=3)
                 if column:
                     fade_in(row[column - 1], part, blend, dim=4)
-        kept = [joined(row, self.made - blend, dim=4) for row in rows]
-        return joined(kept, self.made - blend, dim=3)
+        kept = [side_by_side(row, self.made - blend, dim=4) for row in rows]
+        return side_by_side(kept, self.made - blend, dim=3)
 
 
-def joined(parts: Sequence[torch.Tensor], keep: int, dim: int) -> torch.Tensor:
+def side_by_side(parts: Sequence[torch.Tensor], keep: int, dim: int) -> torch.Tensor:
     """The beginnings of all parts along `dim`, and the last one whole."""
     *others, last = parts
     return torch.cat([*(part.narrow(dim, 0, keep) for part in others), last], dim=dim)

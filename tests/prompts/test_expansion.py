@@ -235,10 +235,10 @@ def test_an_answer_that_says_nothing(answer):
 
 
 def test_an_answer_that_is_too_long_ends_with_a_sentence():
-    assert text_model.fitted("One two three. Four five six. Seven", 6) == "One two three. Four five six."
-    assert text_model.fitted("One two three. Four five six. Seven", 5) == "One two three."
-    assert text_model.fitted("One two, three four", 2) == "One two."
-    assert text_model.fitted("", 9) == ""
+    assert text_model.cut_to("One two three. Four five six. Seven", 6) == "One two three. Four five six."
+    assert text_model.cut_to("One two three. Four five six. Seven", 5) == "One two three."
+    assert text_model.cut_to("One two, three four", 2) == "One two."
+    assert text_model.cut_to("", 9) == ""
 
 
 @pytest.mark.parametrize("make", [tiny_writer.folder, tiny_writer.gguf_file], ids=["folder", "gguf"])
