@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Atelier's one task runner: python run.py demo | serve | test | bench | shots | pictures | lint | pocket.
+"""Atelier's one task runner: python run.py demo | serve | test | bench | shots | media | pictures | lint | pocket.
 
 It makes what it needs on first use (.venv, a pinned ComfyUI), says what it does, and takes up where it was interrupted.
 Standard library only; the work itself is done by the scripts in tools/, inside the environment.
@@ -33,6 +33,7 @@ USAGE = """usage: python run.py COMMAND [options]
   bench             the benchmarks; --json FILE also writes the figures
   lint              ruff: rules and layout
   shots             the editing nodes' figures, into docs/shots.md (shots --help)
+  media             what happens to the files that people bring, into docs/media.md
   pictures          the pictures of the help pages and templates (pictures --help)
   pocket            train the small models that ship with the pack (pocket --help)
 
@@ -76,6 +77,10 @@ def run_shots(arguments: list[str]) -> int:
     return _run_in_environment("shots_table.py", arguments)
 
 
+def run_media(arguments: list[str]) -> int:
+    return _run_in_environment("media_table.py", arguments)
+
+
 def run_pictures(arguments: list[str]) -> int:
     return _run_in_environment("pictures.py", arguments)
 
@@ -99,6 +104,7 @@ COMMANDS = {
     "test": run_tests,
     "bench": run_bench,
     "shots": run_shots,
+    "media": run_media,
     "pictures": run_pictures,
     "lint": run_lint,
     "pocket": run_pocket,

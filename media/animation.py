@@ -63,7 +63,8 @@ class Animation:
         except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
             if isinstance(error, MediaError):
                 raise
-            raise MediaError(f"{self.name} cannot be read as an animated WebP: {error}. It may be damaged.") from error
+            why = getattr(error, "strerror", None) or error
+            raise MediaError(f"{self.name} cannot be read as an animated WebP: {why}. It may be damaged.") from error
 
     def pictures(self, first: int, last: int) -> Iterator[torch.Tensor]:
         """Frames `first` to `last`, [H, W, 3] in 0..1."""

@@ -202,7 +202,7 @@ def _times(container: av.container.InputContainer, stream: av.VideoStream) -> tu
     """
     found = [(packet.pts, packet.duration or 0) for packet in container.demux(stream) if _shown(packet)]
     if container.format.name == "avi" or any(pts is None for pts, _ in found):
-        step = max(1, round(1 / (stream.average_rate or Fraction(25)) / stream.time_base))
+        step = max(1, round(1 / (stream.guessed_rate or stream.average_rate or Fraction(25)) / stream.time_base))
         return [n * step for n in range(len(found))], len(found) * step, False
     return sorted({pts for pts, _ in found}), max((pts + duration for pts, duration in found), default=0), True
 
@@ -274,7 +274,8 @@ class _Film:
             with av.open(as_opened(self.source)) as container:
                 yield container, self._stream(container)
         except (av.error.FFmpegError, OSError) as error:
-            raise MediaError(f"{self.name} cannot be read as a video: {error}. {self._why()}") from error
+            why = error.strerror or error  # its text has the whole path in it
+            raise MediaError(f"{self.name} cannot be read as a video: {why}. {self._why()}") from error
 
     def _why(self) -> str:
         if not isinstance(self.source, io.BytesIO) and not Path(self.source).is_file():

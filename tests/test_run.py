@@ -49,7 +49,7 @@ def test_no_command_and_a_wrong_one():
     result = run("dmo")
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
-        "Error: there is no command 'dmo'. Known: demo, serve, test, bench, shots, pictures, lint, pocket "
+        "Error: there is no command 'dmo'. Known: demo, serve, test, bench, shots, media, pictures, lint, pocket "
         "(python run.py --help)."
     ]
 

@@ -58,6 +58,7 @@ def make(
     times: list[float] | None = None,
     sound: np.ndarray | None = None,
     options: dict[str, str] | None = None,
+    voice: str = "aac",
     **tags: int,
 ) -> Path:
     """Write frames [N, H, W, 3 or 4] in 0..1; `times` in seconds where they are not evenly spaced, `tags` of colour."""
@@ -68,7 +69,7 @@ def make(
         stream.codec_context.time_base = ticks
         for name, value in tags.items():
             setattr(stream.codec_context, name, value)
-        speaker = output.add_stream("aac", rate=48_000, layout="stereo") if sound is not None else None
+        speaker = output.add_stream(voice, rate=48_000, layout="stereo") if sound is not None else None
         output.start_encoding()
         kind = "rgba" if frames.shape[-1] == 4 else "rgb24"
         for number, image in enumerate(frames):
@@ -80,7 +81,7 @@ def make(
         output.mux(stream.encode(None))
         if speaker:
             block = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound), format="fltp", layout="stereo")
-            block.sample_rate = 48_000
+            block.sample_rate, block.pts, block.time_base = 48_000, 0, Fraction(1, 48_000)
             output.mux(speaker.encode(block))
             output.mux(speaker.encode(None))
     return path
