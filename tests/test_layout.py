@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 
 ROOMS = (
@@ -168,3 +170,13 @@ def test_no_circles():
     while ends := {name for name, targets in below.items() if not targets}:
         below = {name: targets - ends for name, targets in below.items() if name not in ends}
     assert below == {}
+
+
+@pytest.mark.parametrize(
+    "family", sorted(p.name for p in (ROOT / "models/families").iterdir() if p.is_dir() and p.name[0] != "_")
+)
+def test_a_family_is_one_folder_with_the_same_files(family):
+    folder = ROOT / "models" / "families" / family
+    assert {"family.py", "network.py", "layouts.py", "autoencoder.py"} <= {file.name for file in folder.glob("*.py")}
+    registry = (ROOT / "models/families/registry.py").read_text(encoding="utf-8")
+    assert f"from .{family} " in registry or f"from .{family}." in registry
