@@ -11,6 +11,7 @@ from ..models.bridge.pairing import pair
 from ..models.contract.family import WEIGHT_DTYPES
 from ..models.library.folders import POCKET, file_path, listed, model_choices, model_path
 from ..models.loading import load
+from ..models.loading.identify import open_model
 from ..models.weights.checkpoint import weight_files
 from .inputs import check
 from .notice import show
@@ -81,10 +82,10 @@ class LoadVideoModel(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: str, weight_dtype: str, text_encoder: str, vae: str) -> io.NodeOutput:
-        path = model_path(model)
-        clip = load.load_clip(path, lambda: _files("text_encoders"), _chosen("text_encoders", text_encoder))
-        decoder = load.load_vae(path, lambda: _files("vae"), _chosen("vae", vae))
-        network = pair(load.load_model(path, weight_dtype), decoder)
+        opened = open_model(model_path(model))
+        clip = load.load_clip(opened, lambda: _files("text_encoders"), _chosen("text_encoders", text_encoder))
+        decoder = load.load_vae(opened, lambda: _files("vae"), _chosen("vae", vae))
+        network = pair(load.load_model(opened, weight_dtype), decoder)
         variant, recipe = network.model.variant, network.model.variant.recipe
         advice = [f"negative prompt '{recipe.negative_prompt}'"] if recipe.negative_prompt else []
         advice += [variant.known_frames.about] if variant.known_frames.about else []

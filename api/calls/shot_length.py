@@ -8,9 +8,8 @@ import math
 from aiohttp import web
 
 from ...models.library.folders import as_listed, model_choices, model_path
-from ...models.loading.load import identify
+from ...models.loading.identify import open_model
 from ...models.timeline.length import length_of
-from ...models.weights.checkpoint import open_checkpoint
 from ...models.weights.errors import CheckpointError
 from ..errors import words
 
@@ -42,6 +41,6 @@ def shot(model: str, seconds: float, frames: int, fps: float) -> dict[str, float
     """
     if as_listed(model, model_choices()) is None:
         raise CheckpointError(f"There is no model '{model}' in Load Video Model.")
-    _, variant = identify(open_checkpoint(model_path(model)))
+    variant = open_model(model_path(model)).variant
     legal, rate = length_of(variant, seconds, frames, fps)
     return {"frames": legal, "fps": rate, "seconds": legal / rate, "latent_frame": variant.grid.temporal}

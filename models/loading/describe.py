@@ -10,8 +10,8 @@ import torch
 
 from ..contract.family import Family, Variant
 from ..library.folders import model_path
-from ..weights.checkpoint import open_checkpoint, repository, weight_files
-from .load import identify
+from ..weights.checkpoint import repository, weight_files
+from .identify import open_model
 
 ONE_WAY = "makes frame after frame, each from those before it"
 
@@ -50,7 +50,8 @@ def about(path: Path) -> dict[str, Any]:
     `sides`, `frames`: what widths and heights are multiples of, and frame counts less one. `abilities`: for each kind
     of shot {"possible", "note"}: whether it comes out as asked, and what an artist should know of it, or "".
     """
-    family, variant = identify(open_checkpoint(path))
+    model = open_model(path)
+    family, variant = model.family, model.variant
     grid, recipe = variant.grid, variant.recipe
     return {
         "name": variant.name,

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..bridge.text_encoder import t5_config
-from ..contract.family import Family, Variant
+from ..contract.family import Variant
 from ..contract.grid import State
-from ..weights.checkpoint import Checkpoint, Component, open_component
+from ..weights.checkpoint import Component, open_component
 from ..weights.errors import CheckpointError
+from .identify import OpenedModel
 
 Candidates = Callable[[], Iterable[Path]]
 
@@ -19,16 +20,15 @@ T5_WORDS, UMT5_WORDS = 32_128, 256_384
 """Rows of the embedding of every T5, and of umT5 (Wan's encoder), which has the same width and names."""
 
 
-def t5_encoder(
-    family: Family, variant: Variant, checkpoint: Checkpoint, candidates: Candidates, chosen: Path | None
-) -> tuple[Component, Path | None]:
+def t5_encoder(model: OpenedModel, candidates: Candidates, chosen: Path | None) -> tuple[Component, Path | None]:
     """The T5 for a model, and the folder of its tokenizer (None: T5's own, which ComfyUI carries).
 
     `chosen` if given, else the checkpoint's own, else of `candidates` the best-named one that fits. Raises
     CheckpointError where it is not the encoder that the variant was trained with.
     """
+    checkpoint, variant = model.checkpoint, model.variant
     if chosen is None and checkpoint.text_encoder is None:
-        return _t5_among(family, variant, checkpoint, list(candidates())), None
+        return _t5_among(model, list(candidates())), None
     component, tokenizer = checkpoint.text_encoder, checkpoint.tokenizer
     if chosen is not None:
         component, tokenizer = open_component(chosen, "text encoder"), None
@@ -37,13 +37,13 @@ def t5_encoder(
     return component, tokenizer
 
 
-def _t5_among(family: Family, variant: Variant, checkpoint: Checkpoint, available: list[Path]) -> Component:
+def _t5_among(model: OpenedModel, available: list[Path]) -> Component:
     """The best-named file that is the T5 of this variant; those passed over are said."""
-    passed = []
+    family, passed = model.family, []
     for path in _named(family.text_encoders, available):
         try:
             component = open_component(path, "text encoder")
-            wrong = _misfit(component, variant, None)
+            wrong = _misfit(component, model.variant, None)
         except CheckpointError as error:
             wrong = str(error)
         if not wrong:
@@ -51,7 +51,7 @@ def _t5_among(family: Family, variant: Variant, checkpoint: Checkpoint, availabl
         logging.info("Atelier: passed over %s: %s", path.name, wrong)
         passed.append(wrong)
     raise CheckpointError(
-        f"{checkpoint.path.name} has no text encoder inside, and models/text_encoders holds none that {family.name} "
+        f"{model.path.name} has no text encoder inside, and models/text_encoders holds none that {family.name} "
         f"could use (found: {', '.join(path.name for path in available) or 'nothing'}). Expected: T5-XXL, for example "
         f"t5xxl_fp16.safetensors. Put it there, or choose a file for 'text_encoder'. {' '.join(passed[:3])}".rstrip()
     )
@@ -78,16 +78,16 @@ def _misfit(component: Component, variant: Variant, tokenizer: Path | None) -> s
     return ""
 
 
-def clip_encoder(family: Family, variant: Variant, checkpoint: Checkpoint, name: str, candidates: Candidates) -> State:
+def clip_encoder(model: OpenedModel, name: str, candidates: Candidates) -> State:
     """The weights of the CLIP encoder `name`: the checkpoint's own, else those of a file with that name in its name."""
-    component = checkpoint.clips.get(name)
+    component, variant = model.checkpoint.clips.get(name), model.variant
     if component is None:
         available = list(candidates())
         best = next(_named((name, name.replace("_", "-")), available), None)
         if best is None:
             raise CheckpointError(
-                f"{checkpoint.path.name} has no {CLIPS[name]} text encoder inside, and models/text_encoders holds none "
-                f"that {family.name} could use (found: {', '.join(path.name for path in available) or 'nothing'}). "
+                f"{model.path.name} has no {CLIPS[name]} text encoder inside, and models/text_encoders holds none "
+                f"that {model.family.name} could use (found: {', '.join(p.name for p in available) or 'nothing'}). "
                 f"Expected: a file with {name} in its name. Put it there."
             )
         component = open_component(best, f"{CLIPS[name]} text encoder")

@@ -13,6 +13,7 @@ from atelier.models.bridge.vae import decode
 from atelier.models.families.cogvideox import autoencoder, layouts
 from atelier.models.families.cogvideox import family as cogvideox
 from atelier.models.loading import load
+from atelier.models.loading.identify import open_model
 from atelier.models.timeline import placing
 from atelier.models.weights.checkpoint import open_checkpoint
 from atelier.models.weights.errors import CheckpointError
@@ -100,7 +101,9 @@ def test_single_file_gives_the_same_network(tmp_path, name, layout, prefix):
     if name == "5B I2V":
         expected["patch_embed.pos_embedding"] = torch.zeros(1, 17776, 64)  # of 226 words and 13 x 30 x 45 patches
     state = expected if layout == "diffusers" else in_sat_layout(expected)
-    model = load.load_model(tiny_cogvideox.single_file(tmp_path / "cogvideox.safetensors", state, prefix)).model
+    model = load.load_model(
+        open_model(tiny_cogvideox.single_file(tmp_path / "cogvideox.safetensors", state, prefix))
+    ).model
     # A head alone does not tell the 2B.
     assert model.variant.name == f"CogVideoX {name}".replace("2B", "5B").replace(" Fun", "-Fun")
     assert model.variant.text.tokens == (224 if "1.5" in name else 226)
@@ -113,14 +116,16 @@ def test_autoencoder_from_a_file_has_the_variants_scale(tmp_path, from_image):
     model = tiny_cogvideox.single_file(tmp_path / "model.safetensors", tiny_cogvideox.network(name).state_dict())
     weights = tiny_cogvideox.vae(name).state_dict()
     for file, state in (("diffusers", weights), ("sat", tiny_cogvideox.sat_vae(weights))):
-        vae = load.load_vae(model, chosen=tiny_cogvideox.single_file(tmp_path / f"{file}.safetensors", state))
+        vae = load.load_vae(
+            open_model(model), chosen=tiny_cogvideox.single_file(tmp_path / f"{file}.safetensors", state)
+        )
         assert torch.equal(*(one.encode(from_image.images(1)) for one in (vae, from_image.folder.vae)))
 
 
 def test_float8_file_computes_wider(tmp_path):
     state = tiny_cogvideox.network("5B").state_dict()
     path = tiny_cogvideox.single_file(tmp_path / "fp8.safetensors", state, dtype=torch.float8_e4m3fn)
-    model = load.load_model(path, "float8_e4m3fn").model
+    model = load.load_model(open_model(path), "float8_e4m3fn").model
     network = model.diffusion_model
     assert network.transformer_blocks[0].attn1.to_q.weight.dtype == torch.float8_e4m3fn
     assert network.patch_embed.proj.weight.dtype == model.get_dtype() == torch.float32
@@ -139,8 +144,8 @@ def inpainting(tmp_path_factory):
     path = tiny_cogvideox.folder(tmp_path_factory.mktemp("diffusers") / "inp", "Fun 5B InP")
     config = path / "transformer" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"add_noise_in_inpaint_model": True}))
-    model, vae = load.load_model(path), load.load_vae(path)
-    return reference.Loaded(pair(model, vae), load.load_clip(path), vae)
+    model, vae = load.load_model(open_model(path)), load.load_vae(open_model(path))
+    return reference.Loaded(pair(model, vae), load.load_clip(open_model(path)), vae)
 
 
 def published(vae: AutoencoderKLCogVideoX, video: torch.Tensor, holes: torch.Tensor) -> torch.Tensor:
@@ -212,7 +217,7 @@ def test_incomplete_file_is_named(tmp_path):
     for part, missing in ((early, "proj_out.weight"), (late, "ff.net.2.weight")):
         with pytest.raises(CheckpointError, match=missing):
             path = tiny_cogvideox.single_file(tmp_path / "part.safetensors", part, "model.diffusion_model.")
-            load.load_model(path)
+            load.load_model(open_model(path))
 
 
 @pytest.mark.parametrize("frames,legal", [(0, 1), (9, 9), (12, 9), (45, 49), (49, 49), (81, 81), (84, 81), (86, 89)])

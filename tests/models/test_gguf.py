@@ -15,6 +15,7 @@ from atelier.models.bridge.text_encoder import encode_text
 from atelier.models.families.ltx_video import layouts
 from atelier.models.families.mochi import layouts as mochi_layouts
 from atelier.models.loading import load
+from atelier.models.loading.identify import open_model
 from atelier.models.loading.lora import add_lora
 from atelier.models.weights import checkpoint as files
 from atelier.models.weights.errors import CheckpointError
@@ -35,8 +36,8 @@ def test_network_has_the_files_numbers(tmp_path, layout, kind):
     state = make()
     path = quantised.write(tmp_path / "model.gguf", state, kind)
     save_file(quantised.rounded(state, path), tmp_path / "same.safetensors")
-    network = loaded(load.load_model(path, "float32"))
-    same = loaded(load.load_model(tmp_path / "same.safetensors", "float32"))
+    network = loaded(load.load_model(open_model(path), "float32"))
+    same = loaded(load.load_model(open_model(tmp_path / "same.safetensors"), "float32"))
     expected, ours = same.state_dict(), numbers(network)
     assert ours.keys() == expected.keys() and all(torch.equal(ours[key], expected[key]) for key in expected)
     assert (len(kept(network)) > 0) == kind.startswith("Q")
@@ -88,7 +89,7 @@ def test_lora_on_quantised_weights(tmp_path, kind):
     path = quantised.write(tmp_path / "model.gguf", state, kind)
     modules = adapters.matrices(state)
     lora = adapters.adapter(state, modules)
-    model = load.load_model(path, "float32")
+    model = load.load_model(open_model(path), "float32")
     before = {key: weight.clone() for key, weight in loaded(model).state_dict().items()}
     applied = add_lora(model, adapters.file(tmp_path / "lora.safetensors", lora), 0.5)
     network = loaded(applied.model)
@@ -111,7 +112,9 @@ def test_text_encoder(tmp_path, kind):
     values = quantised.rounded(named, path)
     same = {key: values[name] for key, name in zip(state, named, strict=True)}
     save_file(same, tmp_path / "same.safetensors")
-    ours, theirs = (load.load_clip(tmp_path / "model", chosen=file) for file in (path, tmp_path / "same.safetensors"))
+    ours, theirs = (
+        load.load_clip(open_model(tmp_path / "model"), chosen=file) for file in (path, tmp_path / "same.safetensors")
+    )
     kept = [w for w in ours.cond_stage_model.t5xxl.transformer.state_dict().values() if w.dtype == torch.uint8]
     assert (len(kept) > 5) == kind.startswith("Q")
     ((a, _),), _ = encode_text(ours, "a red circle moving left")
@@ -138,4 +141,4 @@ def test_without_the_package(tmp_path, monkeypatch):
 def test_another_architecture(tmp_path):
     path = quantised.write(tmp_path / "flux.gguf", {"img_in.weight": torch.zeros(64, 64)}, architecture="flux")
     with pytest.raises(CheckpointError, match="no model of a family this pack knows"):
-        load.load_model(path)
+        load.load_model(open_model(path))

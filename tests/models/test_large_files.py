@@ -12,6 +12,7 @@ import sparse
 import tiny
 import torch
 from atelier.models.loading import load
+from atelier.models.loading.identify import open_model
 from atelier.models.weights import mapped
 from atelier.models.weights.checkpoint import open_component
 from atelier.models.weights.errors import CheckpointError
@@ -59,14 +60,14 @@ def test_windows_give_the_numbers_that_safetensors_itself_reads(tmp_path, monkey
 
 def test_a_model_that_does_not_fit_says_what_is_missing(tmp_path, monkeypatch):
     path = tiny.single_file(tmp_path / "ltx.safetensors", None, dtype=torch.bfloat16)
-    assert load.load_model(path, "float32")
+    assert load.load_model(open_model(path), "float32")
     monkeypatch.setattr(memory, "get_free_memory", lambda *_: 100)
     monkeypatch.setattr(psutil, "swap_memory", lambda: SimpleNamespace(free=0))
     with pytest.raises(
         CheckpointError, match=r"LTX Video 2B \(ltx.safetensors\) takes .* as float32; 0.0 GB are free.*'bfloat16'"
     ):
-        load.load_model(path, "float32")
-    assert load.load_model(path, "bfloat16")  # as in the file: read from disk as needed
+        load.load_model(open_model(path), "float32")
+    assert load.load_model(open_model(path), "bfloat16")  # as in the file: read from disk as needed
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from atelier.models.bridge.sampling import empty_latent, sample
 from atelier.models.bridge.text_encoder import encode_text
 from atelier.models.families.ltx_video import layouts
 from atelier.models.loading import load as checkpoint
+from atelier.models.loading.identify import open_model
 from atelier.models.loading.lora import add_lora, modules_of
 from atelier.models.weights.errors import CheckpointError
 from benchmarks.layout import in_sat_layout
@@ -47,7 +48,7 @@ LAYOUTS = {
 
 def load(path, state: dict):
     save_file({key: weight.contiguous().clone() for key, weight in state.items()}, path)
-    return checkpoint.load_model(path)
+    return checkpoint.load_model(open_model(path))
 
 
 def loaded_weights(model) -> dict:
@@ -275,7 +276,7 @@ def test_float8_weights(tmp_path):
     modules = matrices(state)
     lora = adapter(state, modules)
     path = tiny.single_file(tmp_path / "fp8.safetensors", version=None, dtype=torch.float8_e4m3fn)
-    model = checkpoint.load_model(path, "float8_e4m3fn")
+    model = checkpoint.load_model(open_model(path), "float8_e4m3fn")
     applied = add_lora(model, adapters.file(tmp_path / "lora.safetensors", lora), 1.0)
     after = loaded_weights(applied.model)
     expected = layouts.network_state(merged(state, lora, modules))
@@ -337,7 +338,10 @@ def test_two_on_other_families_sample_as_diffusers_does(tmp_path, family):
     size, frames = dict(width=64, height=48), {"mochi": 13, "cogvideox": 9}[family]
     pipe = tiny_mochi.pipeline() if family == "mochi" else tiny_cogvideox.pipeline("5B")
     pipe.save_pretrained(tmp_path / "model")
-    plain, clip = checkpoint.load_model(tmp_path / "model"), checkpoint.load_clip(tmp_path / "model")
+    plain, clip = (
+        checkpoint.load_model(open_model(tmp_path / "model")),
+        checkpoint.load_clip(open_model(tmp_path / "model")),
+    )
     model = stacked(plain, pipe.transformer, tmp_path)
     shape = model.model.variant.grid.latent_shape(**size, frames=frames)
     noise = torch.randn(shape, generator=torch.manual_seed(7))

@@ -12,6 +12,7 @@ from atelier.models.bridge.vae import decode
 from atelier.models.families.ltx_video import family as ltx_video
 from atelier.models.families.ltx_video import layouts
 from atelier.models.loading import load
+from atelier.models.loading.identify import open_model
 from atelier.models.weights.checkpoint import Component, open_checkpoint
 from atelier.models.weights.errors import CheckpointError
 from atelier.models.weights.scaled_fp8 import dequantised
@@ -57,7 +58,7 @@ def test_published_networks_map_key_for_key(width, heads, layers):
 def test_single_file_autoencoder_equals_comfyuis_own(tmp_path, version):
     """Another implementation of the same weights: ComfyUI's LTX VAE, both ways."""
     path = tiny.single_file(tmp_path / "ltx.safetensors", version)
-    vae, core = load.load_vae(path), tiny.core_autoencoder(version)
+    vae, core = load.load_vae(open_model(path)), tiny.core_autoencoder(version)
     pixels = torch.rand(9, 64, 96, 3, generator=torch.Generator().manual_seed(0))
     latents = core.encode(pixels.movedim(-1, 0)[None] * 2 - 1)
     assert relative(vae.encode(pixels), latents) <= 1e-5
@@ -69,7 +70,7 @@ def test_single_file_autoencoder_equals_comfyuis_own(tmp_path, version):
 @pytest.mark.parametrize("prefix", ["model.diffusion_model.", ""], ids=["checkpoint", "diffusion model"])
 def test_single_file_network_equals_comfyuis_own(tmp_path, prefix):
     path = tiny.single_file(tmp_path / "ltx.safetensors", None, prefix)
-    network, core = load.load_model(path).model.diffusion_model, tiny.core_network()
+    network, core = load.load_model(open_model(path)).model.diffusion_model, tiny.core_network()
     generator = torch.Generator().manual_seed(0)
     x, text = (
         torch.randn(1, 128, 3, 2, 4, generator=generator),
@@ -85,14 +86,14 @@ def test_single_file_network_equals_comfyuis_own(tmp_path, prefix):
 def test_float8_file_computes_wider(tmp_path):
     path = tiny.single_file(tmp_path / "ltx-fp8.safetensors", "0.9.1", dtype=torch.float8_e4m3fn)
     plain = tiny.single_file(tmp_path / "ltx.safetensors", "0.9.1")
-    stored = load.load_model(path, "float8_e4m3fn").model
+    stored = load.load_model(open_model(path), "float8_e4m3fn").model
     assert stored.diffusion_model.proj_in.weight.dtype == torch.float8_e4m3fn
     assert stored.diffusion_model.scale_shift_table.dtype == stored.get_dtype() == torch.float32
     x, text = torch.randn(1, 128, 2, 2, 2), torch.randn(1, 8, tiny.TEXT_WIDTH)
-    whole = load.load_model(plain).model
+    whole = load.load_model(open_model(plain)).model
     outputs = [m.diffusion_model(x, torch.tensor([500.0]), text) for m in (stored, whole)]
     assert 0 < relative(*outputs) < 0.2
-    unpacked = load.load_model(path).model.diffusion_model  # "default": a CPU computes in float32
+    unpacked = load.load_model(open_model(path)).model.diffusion_model  # "default": a CPU computes in float32
     assert unpacked.proj_in.weight.dtype == torch.float32
 
 
@@ -105,7 +106,7 @@ def test_text_encoder_from_the_artists_file(tmp_path, form):
     """Equal to transformers' T5 on the numbers that are stored."""
     model = tiny.single_file(tmp_path / "ltx.safetensors", "0.9.1")
     encoder = tiny.t5_file(tmp_path / "t5xxl.safetensors", **form)
-    clip = load.load_clip(model, lambda: [tmp_path / "clip_l.safetensors", encoder])
+    clip = load.load_clip(open_model(model), lambda: [tmp_path / "clip_l.safetensors", encoder])
     ((embeds, options),), _ = encode_text(clip, "a red circle")
     ids = tiny.tokenizer()("a red circle", padding="max_length", max_length=128, return_tensors="pt")
     assert torch.equal(options["attention_mask"], ids.attention_mask)
@@ -118,9 +119,9 @@ def test_vae_from_a_file_of_its_own(tmp_path):
     model = tiny.single_file(tmp_path / "ltx.safetensors", None)
     other = tiny.t5_file(tmp_path / "something_else.safetensors")
     with pytest.raises(CheckpointError, match="no VAE inside.*something_else"):
-        load.load_vae(model, lambda: [other])
+        load.load_vae(open_model(model), lambda: [other])
     save_file(tiny.core_autoencoder("0.9.5").state_dict(), tmp_path / "vae.safetensors")
-    assert load.load_vae(model, lambda: [other, tmp_path / "vae.safetensors"]).latent_channels == 128
+    assert load.load_vae(open_model(model), lambda: [other, tmp_path / "vae.safetensors"]).latent_channels == 128
 
 
 def test_distilled_is_told_by_name_and_by_metadata(tmp_path):

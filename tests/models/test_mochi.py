@@ -12,6 +12,7 @@ from atelier.models.bridge.vae import decode
 from atelier.models.families.mochi import autoencoder, layouts
 from atelier.models.families.mochi import family as mochi
 from atelier.models.loading import load
+from atelier.models.loading.identify import open_model
 from atelier.models.timeline import placing
 from atelier.models.weights.checkpoint import Component, open_checkpoint, open_component
 from atelier.models.weights.errors import CheckpointError
@@ -92,7 +93,10 @@ def test_published_autoencoder_maps_key_for_key():
 def test_original_file_gives_the_same_network(tmp_path, prefix):
     path = tiny_mochi.network_file(tmp_path / "mochi.safetensors", prefix)
     written = path.read_bytes()
-    state, expected = load.load_model(path).model.diffusion_model.state_dict(), tiny_mochi.network().state_dict()
+    state, expected = (
+        load.load_model(open_model(path)).model.diffusion_model.state_dict(),
+        tiny_mochi.network().state_dict(),
+    )
     assert state.keys() == expected.keys() and all(torch.equal(state[key], expected[key]) for key in state)
     assert path.read_bytes() == written  # weights that change places do so in memory
 
@@ -110,10 +114,10 @@ def test_text_behind_the_prompt_changes_nothing(case, padding):
 
 def test_float8_file_computes_wider(tmp_path):
     path = tiny_mochi.network_file(tmp_path / "mochi_fp8.safetensors", dtype=torch.float8_e4m3fn)
-    network = load.load_model(path, "float8_e4m3fn").model.diffusion_model
+    network = load.load_model(open_model(path), "float8_e4m3fn").model.diffusion_model
     assert network.transformer_blocks[0].ff.net[0].proj.weight.dtype == torch.float8_e4m3fn
     x, text = torch.randn(1, 12, 2, 4, 4), torch.randn(1, 8, tiny.TEXT_WIDTH)
-    whole = load.load_model(tiny_mochi.network_file(tmp_path / "mochi.safetensors")).model.diffusion_model
+    whole = load.load_model(open_model(tiny_mochi.network_file(tmp_path / "mochi.safetensors"))).model.diffusion_model
     assert 0 < relative(network(x, torch.tensor([500.0]), text), whole(x, torch.tensor([500.0]), text)) < 0.2
 
 
@@ -124,13 +128,13 @@ def test_autoencoder_from_its_two_original_files(tmp_path):
     # One frame: ComfyUI's own encoder attends frames to come, and its decoder begins a clip in another way.
     clip = torch.rand(1, 48, 64, 3, generator=torch.Generator().manual_seed(3))
     for chosen in (encoder, decoder):
-        vae = load.load_vae(model, chosen=chosen)
+        vae = load.load_vae(open_model(model), chosen=chosen)
         statistics = vae.first_stage_model.autoencoder._statistics(clip)
         theirs = (core(clip.movedim(-1, 0)[None] * 2 - 1).mode() - statistics[0]) / statistics[1]
         assert relative(vae.encode(clip), theirs) <= 1e-5
         assert decode(vae, theirs).shape == clip.shape
     encoder.unlink()
-    vae = load.load_vae(model, lambda: [decoder])
+    vae = load.load_vae(open_model(model), lambda: [decoder])
     with pytest.raises(CheckpointError, match="decoder alone"):
         vae.encode(clip)
 
@@ -138,10 +142,10 @@ def test_autoencoder_from_its_two_original_files(tmp_path):
 def test_file_that_holds_everything(tmp_path):
     """As ComfyUI's repackaged checkpoint: network, autoencoder and text encoder under prefixes."""
     path = tiny_mochi.everything(tmp_path / "mochi_preview.safetensors")
-    assert load.load_vae(path).latent_channels == 12
-    ((embeds, _),), _ = encode_text(load.load_clip(path), PROMPT)
+    assert load.load_vae(open_model(path)).latent_channels == 12
+    ((embeds, _),), _ = encode_text(load.load_clip(open_model(path)), PROMPT)
     assert embeds.shape == (1, 256, tiny.TEXT_WIDTH)
-    assert load.load_model(path).model.variant.name == "Mochi 1"
+    assert load.load_model(open_model(path)).model.variant.name == "Mochi 1"
 
 
 def test_other_autoencoders_are_passed_over(tmp_path):

@@ -17,6 +17,7 @@ import tiny_pyramid
 import torch
 from atelier.models.bridge.sampling import empty_latent, sample
 from atelier.models.loading import load
+from atelier.models.loading.identify import open_model
 from atelier.models.loading.lora import add_lora
 from comfy.patcher_extension import CallbacksMP
 from reference import relative
@@ -114,7 +115,7 @@ def limited(model, monkeypatch, share: float) -> tuple[torch.Tensor, int]:
 
 @pytest.mark.parametrize("name,share", [*((name, 0.0) for name in MODELS), ("ltx", 0.5)])
 def test_every_family(tmp_path, monkeypatch, name, share):
-    model = load.load_model(MODELS[name](tmp_path / "model"))
+    model = load.load_model(open_model(MODELS[name](tmp_path / "model")))
     whole = sampled(model)
     assert model.loaded_size() >= model.model_size()
     made, inside = limited(model, monkeypatch, share)
@@ -124,7 +125,7 @@ def test_every_family(tmp_path, monkeypatch, name, share):
 
 @pytest.mark.parametrize("name", ["ltx", "mochi"])
 def test_with_a_lora(tmp_path, monkeypatch, name):
-    model = load.load_model(MODELS[name](tmp_path / "model"))
+    model = load.load_model(open_model(MODELS[name](tmp_path / "model")))
     plain, state = sampled(model), model.model.diffusion_model.state_dict()
     lora = adapters.adapter(state, adapters.matrices(state))
     model = add_lora(model, adapters.file(tmp_path / "lora.safetensors", lora), 0.3).model
@@ -134,7 +135,7 @@ def test_with_a_lora(tmp_path, monkeypatch, name):
 
 
 def test_stored_in_float8(tmp_path, monkeypatch):
-    model = load.load_model(tiny.folder(tmp_path / "model"), "float8_e4m3fn")
+    model = load.load_model(open_model(tiny.folder(tmp_path / "model")), "float8_e4m3fn")
     whole = sampled(model)
     made, _ = limited(model, monkeypatch, 0.5)
     assert relative(made, whole) <= 2e-5
@@ -144,7 +145,7 @@ def test_stored_in_float8(tmp_path, monkeypatch):
 def test_quantised_with_a_lora(tmp_path, monkeypatch, write):
     state = tiny.core_network().state_dict()
     name = "model.gguf" if write is quantised.write else "model.safetensors"
-    model = load.load_model(write(tmp_path / name, state), "float32")
+    model = load.load_model(open_model(write(tmp_path / name, state)), "float32")
     lora = adapters.adapter(state, adapters.matrices(state))
     model = add_lora(model, adapters.file(tmp_path / "lora.safetensors", lora), 0.3).model
     whole = sampled(model)

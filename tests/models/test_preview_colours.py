@@ -13,6 +13,8 @@ from atelier.models.bridge.pairing import pair
 from atelier.models.bridge.vae import encode, vae_grid
 from atelier.models.contract.colours import CHARTS, Colours, as_small, false_colours, fitted_colours, moving_leaves
 from atelier.models.loading import load
+from atelier.models.loading.identify import open_model
+from atelier.models.weights.checkpoint import open_checkpoint
 from pocket.world import draw_scenes, render
 
 POCKET = Path(__file__).parents[2] / "models" / "pocket"
@@ -27,11 +29,11 @@ def left_over(colours: Colours, latents: torch.Tensor, clips: torch.Tensor) -> f
 
 def test_they_fit_clips_that_the_fit_never_saw():
     """Of the really trained autoencoder that ships: nearly as well as factors fitted to clips of its own world."""
-    vae, rng = load.load_vae(POCKET), random.Random(5)
+    vae, rng = load.load_vae(open_model(POCKET)), random.Random(5)
     clips = (render(draw_scenes(6, rng), rng) + 1).movedim(1, -1) / 2
     latents = encode(vae, clips)
     made = left_over(fitted_colours(vae.encode, vae_grid(vae)), latents, clips)
-    own = load.open_checkpoint(POCKET).recipe["preview"]
+    own = open_checkpoint(POCKET).recipe["preview"]
     assert left_over(Colours(**own), latents, clips) < made < 0.15
     assert left_over(false_colours(32), latents, clips) > 1
 
@@ -55,7 +57,7 @@ def loaded(request, tmp_path):
         path = tiny_cogvideox.folder(tmp_path / "cogvideox", "5B")
     else:
         path = tiny_pyramid.folder(tmp_path / "pyramid", "miniflux")
-    return load.load_model(path, "float32"), load.load_vae(path)
+    return load.load_model(open_model(path), "float32"), load.load_vae(open_model(path))
 
 
 def test_they_are_found_when_a_preview_first_asks(loaded, monkeypatch):
@@ -88,8 +90,8 @@ def test_without_an_encoder_sampling_goes_on_in_false_colours(loaded, monkeypatc
 
 
 def test_where_they_are_known_nothing_is_encoded(monkeypatch):
-    model, vae = load.load_model(POCKET, "float32"), load.load_vae(POCKET)
+    model, vae = load.load_model(open_model(POCKET), "float32"), load.load_vae(open_model(POCKET))
     monkeypatch.setattr(vae, "encode", None)
     shown = pair(model, vae).model.latent_format
-    own = load.open_checkpoint(POCKET).recipe["preview"]
+    own = open_checkpoint(POCKET).recipe["preview"]
     assert shown.latent_rgb_factors == own["factors"]

@@ -24,6 +24,7 @@ from atelier.models.families.pyramid_flow.autoencoder import PyramidAutoencoder
 from atelier.models.families.pyramid_flow.causal_vae import STATISTICS
 from atelier.models.library import folders
 from atelier.models.loading import load
+from atelier.models.loading.identify import open_model
 from atelier.models.streaming import passes
 from atelier.models.streaming.spool import Spool
 from benchmarks.decode import by_the_piece, peak_of
@@ -157,7 +158,7 @@ def cell_bytes(function) -> list[int]:
 @pytest.fixture(scope="module")
 def pocket():
     """The VAE that ships with the pack: trained, so that a picture comes out."""
-    return load.load_vae(folders.model_path(folders.POCKET))
+    return load.load_vae(open_model(folders.model_path(folders.POCKET)))
 
 
 @pytest.fixture(scope="module")
@@ -264,8 +265,9 @@ import logging, resource, sys, conftest, torch
 from pathlib import Path
 from atelier.models.bridge.vae import decode, decode_stream
 from atelier.models.loading import load
+from atelier.models.loading.identify import open_model
 logging.basicConfig(stream=sys.stdout, format="%(message)s", force=True)
-vae = load.load_vae(Path(sys.argv[1]))
+vae = load.load_vae(open_model(Path(sys.argv[1])))
 decode(vae, torch.zeros(1, 32, 3, 16, 16))
 held = next(line for line in open("/proc/self/status") if line.startswith("VmSize"))
 resource.setrlimit(resource.RLIMIT_AS, (int(held.split()[1]) * 1024 + int(sys.argv[2]) * 2**20,) * 2)

@@ -9,6 +9,7 @@ import sparse
 import tiny
 from atelier.models.library.folders import POCKET, model_path
 from atelier.models.loading import load
+from atelier.models.loading.identify import open_model
 from atelier.models.weights.checkpoint import open_checkpoint, open_component
 from atelier.models.weights.errors import CheckpointError
 
@@ -28,7 +29,7 @@ def files(tmp_path):
 def test_automatic_passes_over_umt5(files, caplog):
     model, umt5, t5 = files
     with caplog.at_level(logging.INFO):
-        clip = load.load_clip(model, lambda: [umt5, t5])
+        clip = load.load_clip(open_model(model), lambda: [umt5, t5])
     assert clip.cond_stage_model.t5xxl.transformer.shared.weight.shape[0] == tiny.VOCABULARY
     assert f"passed over {UMT5}" in caplog.text and "256,384 words" in caplog.text
 
@@ -36,9 +37,9 @@ def test_automatic_passes_over_umt5(files, caplog):
 def test_umt5_alone_is_refused_by_name(files):
     model, umt5, _ = files
     with pytest.raises(CheckpointError, match=r"no text encoder inside.*found: umt5.*knows 256,384 words.*Wan.*T5"):
-        load.load_clip(model, lambda: [umt5])
+        load.load_clip(open_model(model), lambda: [umt5])
     with pytest.raises(CheckpointError, match="256,384 words.*Wan.*Choose another file for 'text_encoder'"):
-        load.load_clip(model, chosen=umt5)
+        load.load_clip(open_model(model), chosen=umt5)
 
 
 def test_a_t5_of_another_size_is_passed_over(files, tmp_path):
@@ -46,14 +47,14 @@ def test_a_t5_of_another_size_is_passed_over(files, tmp_path):
     small = tmp_path / "t5xxl_small.safetensors"
     shapes = {key: tuple(w.shape) for key, w in tiny.t5(64).state_dict().items() if "embed_tokens" not in key}
     sparse.safetensors_file(small, {key: ("F16", shape) for key, shape in shapes.items()})
-    assert load.load_clip(model, lambda: [small, t5])
+    assert load.load_clip(open_model(model), lambda: [small, t5])
     with pytest.raises(CheckpointError, match="t5xxl_small.safetensors gives text 64 wide"):
-        load.load_clip(model, lambda: [small])
+        load.load_clip(open_model(model), lambda: [small])
 
 
 def test_a_vocabulary_with_its_own_tokenizer_is_the_models_own():
     """The pocket models were trained with few words: theirs is no misfit."""
-    assert load.load_clip(model_path(POCKET))
+    assert load.load_clip(open_model(model_path(POCKET)))
     assert open_checkpoint(model_path(POCKET)).tokenizer is not None
 
 

@@ -13,6 +13,7 @@ from atelier.models.bridge.vae import decode
 from atelier.models.contract.grid import Grid
 from atelier.models.library import folders
 from atelier.models.loading import load as checkpoint
+from atelier.models.loading.identify import open_model
 from atelier.models.timeline import placing
 from atelier.models.timeline.latent import CUTS
 from atelier.models.timeline.spans import CUT, SPAN
@@ -72,7 +73,7 @@ def test_never_more_at_once_than_the_network_knows():
 
 @pytest.fixture(scope="module")
 def pocket():
-    folder = folders.model_path(folders.POCKET)
+    folder = open_model(folders.model_path(folders.POCKET))
     return tuple(load(folder) for load in (checkpoint.load_model, checkpoint.load_clip, checkpoint.load_vae))
 
 

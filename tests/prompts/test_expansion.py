@@ -14,7 +14,8 @@ import torch
 from atelier.models.bridge.guest_model import guest
 from atelier.models.contract.vocabulary import Vocabulary, completed
 from atelier.models.library import folders
-from atelier.models.loading import load
+from atelier.models.loading.identify import identify
+from atelier.models.weights.checkpoint import open_checkpoint
 from atelier.models.weights.errors import CheckpointError
 from atelier.prompts import english, text_model
 from atelier.prompts.expand import AUTOMATIC, RULES, chosen, expand, expanders
@@ -159,7 +160,7 @@ def test_the_pocket_models_words_are_those_it_was_trained_on(words):
     trained = {word for phrase in captions.all_words() for word in phrase.split()}
     added = {word for attribute in words.attributes for phrase in attribute.add for word in phrase.split()}
     assert added <= trained
-    assert words == load.identify(load.open_checkpoint(POCKET))[1].vocabulary
+    assert words == identify(open_checkpoint(POCKET))[1].vocabulary
 
 
 @pytest.mark.parametrize("seed", range(5))

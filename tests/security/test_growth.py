@@ -23,6 +23,7 @@ from atelier.api.request import body, fields, json_text, references
 from atelier.editing import changes
 from atelier.models.contract.grid import Grid
 from atelier.models.library import folders
+from atelier.models.loading.identify import open_model
 from atelier.models.loading.load import load_clip
 from atelier.models.loading.lora import modules_of
 from atelier.models.loading.lora_alphas import read_alphas
@@ -167,7 +168,7 @@ def test_the_time_grows_with_the_length(name, ends, lengths):
 @pytest.mark.parametrize("ends,lengths", AMOUNTS)
 def test_a_prompts_tokens(ends, lengths):
     """With the pocket model's tokenizer, and ComfyUI's own reading of weights."""
-    tokenize = load_clip(folders.model_path(POCKET)).tokenize
+    tokenize = load_clip(open_model(folders.model_path(POCKET))).tokenize
     for first, part, end in itertools.product(("", "("), PARTS, ENDS[:ends]):
         assert_linear(tokenize, first, part, end, LENGTHS[:lengths])
 

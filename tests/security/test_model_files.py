@@ -17,8 +17,8 @@ import quantised
 import tiny
 import torch
 from atelier.models.library import folders
-from atelier.models.loading import load
 from atelier.models.loading.describe import about, describe
+from atelier.models.loading.identify import identify
 from atelier.models.weights.checkpoint import open_checkpoint, open_component, read
 from atelier.models.weights.errors import CheckpointError
 from safetensors.torch import save_file
@@ -202,7 +202,7 @@ RECIPES = [
 def test_recipes(model, recipe):
     (model / "recipe.json").write_text(json.dumps(recipe))
     with pytest.raises(CheckpointError, match=r"recipe\.json"):
-        load.identify(open_checkpoint(model))
+        identify(open_checkpoint(model))
 
 
 @pytest.mark.parametrize("spoil", list(SPOILT_CONFIGS.values())[:6], ids=list(SPOILT_CONFIGS)[:6])

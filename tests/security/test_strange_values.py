@@ -20,6 +20,7 @@ from atelier.media import read
 from atelier.media.probe import probe
 from atelier.models.bridge.text_encoder import encode_text
 from atelier.models.loading import load
+from atelier.models.loading.identify import open_model
 from wire_client import FAST, error
 
 HALF = "\\ud800"
@@ -83,7 +84,7 @@ def test_the_studio_is_there(server, http):
 
 @pytest.fixture(scope="module")
 def clip_of_ours(tmp_path_factory):
-    return load.load_clip(tiny.folder(tmp_path_factory.mktemp("weights") / "ltx"))
+    return load.load_clip(open_model(tiny.folder(tmp_path_factory.mktemp("weights") / "ltx")))
 
 
 @pytest.mark.parametrize("weight", ["nan", "inf", "-inf", "1e400", "1e38", "-101"])

@@ -26,6 +26,7 @@ from atelier.models.contract.schedule import sigmas_for
 from atelier.models.families.cogvideox import family as cogvideox
 from atelier.models.families.ltx_video import autoencoder
 from atelier.models.loading import load as checkpoint
+from atelier.models.loading.identify import open_model
 from atelier.models.timeline import placing
 from benchmarks.layout import in_original_layout, in_sat_layout
 from diffusers import (
@@ -89,9 +90,8 @@ class Case:
     @cached_property
     def folder(self) -> Loaded:
         self.write_folder(self.root / "folder")
-        return Loaded(
-            *(load(self.root / "folder") for load in (checkpoint.load_model, checkpoint.load_clip, checkpoint.load_vae))
-        )
+        model = open_model(self.root / "folder")
+        return Loaded(*(load(model) for load in (checkpoint.load_model, checkpoint.load_clip, checkpoint.load_vae)))
 
     @cached_property
     def grid(self) -> Any:
@@ -101,7 +101,7 @@ class Case:
         """The checkpoint in that layout; text encoder and VAE are the folder's where the file has none."""
         if layout == "folder":
             return self.folder
-        model = checkpoint.load_model(self.write_file(self.root / f"{layout}.safetensors", layout))
+        model = checkpoint.load_model(open_model(self.write_file(self.root / f"{layout}.safetensors", layout)))
         return Loaded(model, self.folder.clip, self.folder.vae)
 
     def empty(self) -> dict:

@@ -190,9 +190,10 @@ def _fresh_process(what: str, family: str, kind: str, root: Path, *loader: str) 
 def _loaded_by_us(subject: Subject, kind: str, root: Path) -> torch.nn.Module:
     """As Load Video Model does."""
     from atelier.models.loading import load as checkpoint
+    from atelier.models.loading.identify import open_model
 
     dtype = "float8_e4m3fn" if kind == "fp8" else DTYPE
-    return checkpoint.load_model(root / KINDS[kind], dtype).model.diffusion_model
+    return checkpoint.load_model(open_model(root / KINDS[kind]), dtype).model.diffusion_model
 
 
 def _loaded_by_diffusers(subject: Subject, kind: str, root: Path) -> torch.nn.Module:

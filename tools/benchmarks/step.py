@@ -127,11 +127,11 @@ def our_model(subject: Subject) -> tuple[Any, dict[str, torch.Tensor]]:
     """The MODEL over a random float32 network, and the network's weights."""
     from atelier.models.bridge.patcher import make_model
     from atelier.models.bridge.weights import load_weights
-    from atelier.models.loading import load
+    from atelier.models.loading.identify import identify
     from atelier.models.weights.checkpoint import Checkpoint, Component
 
     component = Component("network", (), {}, config=subject.config)
-    family, variant = load.identify(Checkpoint(Path("random"), component))
+    family, variant = identify(Checkpoint(Path("random"), component))
     network = family.network(variant)
     generator = torch.Generator().manual_seed(0)
     state = {
