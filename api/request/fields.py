@@ -38,7 +38,7 @@ def _left_open(value: Any) -> Any:
 
 def _size(value: Any) -> Any:
     """1280x720 as others write it: 1280X720, 1280*720."""
-    return re.sub(r"\s*[X*\u00d7]\s*", "x", value) if isinstance(value, str) else value
+    return "x".join(map(str.strip, re.split(r"[X*\u00d7]", value))) if isinstance(value, str) else value
 
 
 def _listed(value: Any) -> Any:
