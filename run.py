@@ -25,6 +25,8 @@ import environment
 import serve
 from console import Problem, guard
 
+MOST_WORKERS = 4
+"""Processes that share the whole suite. Each has a ComfyUI of its own, which takes about 2 GB of memory."""
 USAGE = """usage: python run.py COMMAND [options]
 
   demo ["prompt"]   turn a prompt into a video, in a real ComfyUI with this pack (demo --help: model, seed, folder)
@@ -62,6 +64,8 @@ def run_serve(arguments: list[str]) -> int:
 
 def run_tests(arguments: list[str]) -> int:
     chosen = [] if "--slow" in arguments else ["-m", "not slow"]
+    if not any(Path(argument.partition("::")[0]).exists() for argument in arguments):  # the whole suite
+        chosen += ["-n", str(max(1, min(MOST_WORKERS, os.cpu_count() or 1))), "--dist", "loadfile"]
     arguments = [_path_from_here(argument) for argument in arguments if argument != "--slow"]
     python = environment.prepare(environment.RUNTIME_LOCK, environment.TEST_LOCK)
     _use_comfyui(python)

