@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "support")]
 
 import pack  # noqa: E402
-from serving import Server, serving  # noqa: E402
+from serving import Server, remove_new, serving  # noqa: E402
 
 # An empty folder instead of the user's.
 _BASE = Path(tempfile.mkdtemp(prefix="atelier-tests-"))
@@ -33,7 +33,20 @@ torch.set_num_threads(2)
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One ComfyUI process for the whole session, on a base directory of its own."""
     with serving(tmp_path_factory.mktemp("comfyui")) as made:
+        _at_start[made.base / "models"] = set((made.base / "models").rglob("*"))
         yield made
+
+
+_at_start: dict[Path, set[Path]] = {}
+"""The server's models folder, once it has started, and what lay in it then."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models_as_at_the_start() -> Iterator[None]:
+    """What a file of tests leaves in the server's models folder is gone before the next runs, in any order."""
+    yield
+    for models, before in _at_start.items():
+        remove_new(models, before)
 
 
 @pytest.fixture

@@ -58,8 +58,8 @@ def test_saved_graph_runs_as_it_is(server, workflow, name, frames):
 @pytest.mark.parametrize(
     "name,layout", [("text_to_video", "single file"), ("image_to_video", "folder"), ("video_to_video", "folder")]
 )
-def test_saved_graph_runs_another_model_by_changing_only_the_loader(server, workflow, name, layout):
-    models, graph = server.base / "models", workflow(name)
+def test_saved_graph_runs_another_model_by_changing_only_the_loader(server, models, workflow, name, layout):
+    graph = workflow(name)
     if layout == "folder":
         tiny.folder(models / "diffusers" / "tiny-ltx", "0.9.5")
         choice = "diffusers/tiny-ltx"
@@ -147,8 +147,7 @@ def test_placed_image_is_there_at_its_time(server, position, where):
     assert not torch.allclose(made[:, :, 2], placed[:, :, 2], atol=1e-1)
 
 
-def test_a_file_replaced_under_its_name_is_loaded_again(server):
-    models = server.base / "models"
+def test_a_file_replaced_under_its_name_is_loaded_again(server, models):
     tiny.folder(models / "diffusers" / "changing", "0.9.0")
     graph = graphs.text_to_video(model="diffusers/changing", width=64, height=64, frames=9)
     first = latents(server, graph)

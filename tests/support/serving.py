@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,12 @@ class Server:
     base: Path
     client: Client
     log: Path
+
+
+def remove_new(folder: Path, before: set[Path]) -> None:
+    """Delete what lies in `folder` and was not there `before`."""
+    for path in sorted(set(folder.rglob("*")) - before, reverse=True):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,0 +1,18 @@
+"""What tests of nodes share beside the server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from serving import remove_new
+
+
+@pytest.fixture
+def models(server) -> Iterator[Path]:
+    """The server's models folder; what a test puts there is gone afterwards."""
+    root = server.base / "models"
+    before = set(root.rglob("*"))
+    yield root
+    remove_new(root, before)
