@@ -108,7 +108,7 @@ def completed(prompt: str) -> object:
 
 READERS: dict[str, tuple[Callable[[str], object], tuple[str, ...]]] = {
     "storyboard": (storyboard.read, ("", "1", "0s ", "0s cut ", "0s [image ", "0s [image 1, ", "0s:")),
-    "cuts": (lambda text: recut.recut(text, 17, 8.0, GRID), ("", "1", "gap ", "gap 1", "1-1", "gap 1,")),
+    "cuts": (lambda text: recut.read_cuts(text, 17, 8.0, GRID), ("", "1", "gap ", "gap 1", "1-1", "gap 1,")),
     "points": (changes.read_points, ("", "0:0,", "0:")),
     "times": (lambda text: placing.keyframes(text, "1", 1, LATENT, GRID), ("", "1", "50%,")),
     "prompt, by rules": (lambda text: english.expanded(text, 1), ("", "a cat ", "in the ")),
