@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -16,9 +17,9 @@ from .video_model import IN_ONE_GO
 
 def pair(patcher: comfy.model_patcher.ModelPatcher, vae: comfy.sd.VAE) -> comfy.model_patcher.ModelPatcher:
     """The MODEL with what its known frames and its previews need of its VAE."""
-    latent_format = patcher.model.latent_format
-    if patcher.model.variant.known_frames.in_one_go:
-        patcher.set_attachments(IN_ONE_GO, partial(with_black_holes, vae))
+    latent_format, known_frames = patcher.model.latent_format, patcher.model.variant.known_frames
+    if known_frames.in_one_go:
+        patcher.set_attachments(IN_ONE_GO, partial(still if known_frames.held else with_black_holes, vae))
     latent_format.encode = vae.encode if latent_format.known is None else None
     patcher.cached_patcher_init = (_paired, (*patcher.cached_patcher_init, latent_format))
     return patcher
@@ -28,6 +29,14 @@ def _paired(factory: Callable, args: tuple, latent_format: Any, **options: Any) 
     patcher = factory(*args, **options)
     patcher.model.latent_format = latent_format
     return patcher
+
+
+def still(vae: comfy.sd.VAE, latents: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Latents [B, C, T, h, w] of clips in which the first frame of `latents` is held to the end."""
+    grid = vae_grid(vae)
+    count, size = grid.frames(latents.shape[2]), tuple(side * grid.spatial for side in latents.shape[3:])
+    firsts = [torch.cat(list(decode_stream(vae, clip))) for clip in latents[:, :, :1].split(1)]
+    return torch.cat([encode_stream(vae, partial(itertools.repeat, first, count), size, count) for first in firsts])
 
 
 def with_black_holes(vae: comfy.sd.VAE, latents: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

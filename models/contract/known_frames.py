@@ -12,13 +12,15 @@ class KnownFrames:
     """Known frames for a network not trained on them: ComfyUI re-noises them to each step's level. The default.
 
     clean: the network gets known frames without noise, and a timestep or channels that mark them. controlled: it takes
-    a clip that guides the whole shot. in_one_go: the known frames are encoded together, the holes black, before the
-    network sees them. about: what an artist should know of this, or "".
+    a clip that guides the whole shot. in_one_go: the known frames are encoded together, before the network sees them:
+    with black holes, or, where it is `held`, as a clip of the first frame alone. about: what an artist should know of
+    this, or "".
     """
 
     clean: bool = False
     controlled: bool = False
     in_one_go: bool = False
+    held: bool = False
     about: str = "trained on text alone: known frames are re-noised"
 
     def timestep(self, timestep: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -19,8 +19,9 @@ from .safetensors_file import SafetensorsFile
 
 # Where ComfyUI's all-in-one files keep their text encoder.
 T5_PREFIX = "text_encoders.t5xxl.transformer."
-# Pyramid Flow's repositories: several networks, each in a folder named like this, share the other parts beside them.
-SHARING_NETWORK, SHARED_VAE = "diffusion_transformer_", "causal_video_vae"
+# Repositories in which several networks, each in a folder named like one of these, share the parts beside them: Pyramid
+# Flow's, and packagers' that hold a model for text and one for images.
+SHARING_NETWORKS, SHARED_VAES = ("diffusion_transformer_", "transformer_"), ("causal_video_vae", "vae")
 
 
 WHOLE_NUMBERS = ("U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64")
@@ -62,6 +63,7 @@ class Checkpoint:
     """A model on disk: a diffusers folder or a single file, as its parts. Parts that are not there are None.
 
     text_encoder: T5, with its tokenizer. clips: the CLIP encoders beside it, by the names family.Text.pooled has.
+    pipeline: the class that a folder's model_index.json names, or "".
     """
 
     path: Path
@@ -73,6 +75,7 @@ class Checkpoint:
     scheduler: dict[str, Any] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+    pipeline: str = ""
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -84,9 +87,10 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 def models_in(folder: Path) -> list[Path]:
     """What can be opened of a folder: its networks, where several share one repository, else the folder itself."""
-    if (folder / "model_index.json").is_file():
+    if (folder / "model_index.json").is_file() or (folder / "transformer").is_dir():
         return [folder]
-    return [found for found in sorted(folder.glob(f"{SHARING_NETWORK}*")) if found.is_dir()] or [folder]
+    found = {path for prefix in SHARING_NETWORKS for path in folder.glob(f"{prefix}*") if path.is_dir()}
+    return sorted(found) or [folder]
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -96,7 +100,7 @@ def weight_files(path: Path) -> list[Path]:
 
 def repository(path: Path) -> Path:
     """The folder that holds all parts of the model at `path`."""
-    return path.parent if path.name.startswith(SHARING_NETWORK) and path.is_dir() else path
+    return path.parent if path.name.startswith(SHARING_NETWORKS) and path.is_dir() else path
 
 
 def recipe(folder: Path) -> dict[str, Any]:
@@ -160,12 +164,13 @@ def _open_folder(path: Path) -> Checkpoint:
     if models_in(path) != [path]:
         names = ", ".join(found.name for found in models_in(path))
         raise CheckpointError(f"{path} holds several models ({names}). Choose one of these folders inside it.")
-    if not (path / "model_index.json").is_file():
-        raise CheckpointError(
-            f"{path} is no diffusers model: it has no model_index.json. Download the whole repository into the folder "
-            f"(found: {', '.join(sorted(p.name for p in path.iterdir())[:8]) or 'nothing'})."
-        )
     network = _folder_component(path, "transformer", "network")
+    if network is None and not (path / "model_index.json").is_file():
+        found = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
+        raise CheckpointError(
+            f"{path} is no diffusers model: it has neither a model_index.json nor a folder 'transformer'. Download the "
+            f"whole repository into the folder (found: {found})."
+        )
     if network is None:
         raise CheckpointError(f"{path} has no folder 'transformer': it is no video model in diffusers' layout.")
     return Checkpoint(
@@ -176,6 +181,7 @@ def _open_folder(path: Path) -> Checkpoint:
         tokenizer=path / "tokenizer" if (path / "tokenizer").is_dir() else None,
         scheduler=_json_file(path / "scheduler" / "scheduler_config.json"),
         recipe=recipe(path),
+        pipeline=str(_json_file(path / "model_index.json").get("_class_name", "")),
     )
 
 
@@ -195,9 +201,10 @@ def _open_sharing(path: Path) -> Checkpoint:
     return Checkpoint(
         path=path,
         network=network,
-        vae=_folder_component(path.parent, SHARED_VAE, "VAE"),
+        vae=next(filter(None, (_folder_component(path.parent, name, "VAE") for name in SHARED_VAES)), None),
         text_encoder=t5,
         tokenizer=tokenizer,
+        scheduler=_json_file(path.parent / "scheduler" / "scheduler_config.json"),
         clips=dict(zip(("clip_l", "clip_g"), clips, strict=False)),
         recipe=recipe(path.parent),
     )

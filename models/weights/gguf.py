@@ -13,9 +13,8 @@ import torch
 
 from .errors import CheckpointError
 from .key_names import renamed
-from .mapped import Mapped
+from .mapped import Described, Mapped
 from .quantised import Quantised
-from .safetensors_file import Described
 
 # llama.cpp's names of a T5 encoder -> those of transformers.
 T5_NAMES = (
@@ -61,24 +60,41 @@ class Blocks:
         return gguf.GGML_QUANT_SIZES[self._sort()]
 
 
+PLAIN = ("F32", "F16", "F64", "BF16")
+
+
+def readable(path: Path, kinds: set[str]) -> None:
+    """Raise CheckpointError where a file has blocks of a kind that cannot be read here."""
+    _package(path)
+    from diffusers.quantizers.gguf.utils import dequantize_functions
+
+    strange = sorted(kinds - {kind.name for kind in dequantize_functions})
+    if strange:
+        raise CheckpointError(
+            f"{path.name} is quantised as {', '.join(strange)}, which cannot be read here. Download the model as "
+            "Q8_0, Q6_K, Q5_K, Q4_K or another of the common kinds."
+        )
+
+
+def _package(path: Path) -> Any:
+    try:
+        import gguf
+    except ImportError as missing:
+        raise CheckpointError(
+            f"{path.name} has GGUF's weights, for which Python's package 'gguf' is needed. Install it with ComfyUI's "
+            "Python: pip install gguf. Then restart ComfyUI."
+        ) from missing
+    return gguf
+
+
 class GGUFTensors:
     """A GGUF file under the calls of SafetensorsFile. Matrices that are quantised are given as Quantised.
 
     Raises CheckpointError when the file is damaged, or quantised in a way that cannot be read here.
     """
 
-    PLAIN = ("F32", "F16", "F64", "BF16")
-
     def __init__(self, path: Path) -> None:
-        try:
-            import gguf
-        except ImportError as missing:
-            raise CheckpointError(
-                f"{path.name} is a GGUF file, for which Python's package 'gguf' is needed. Install it with ComfyUI's "
-                "Python: pip install gguf. Then restart ComfyUI."
-            ) from missing
-        from diffusers.quantizers.gguf.utils import dequantize_functions
-
+        gguf = _package(path)
         try:
             reader = gguf.GGUFReader(path, "r")  # read-only: a writable mapping must fit into memory
         except (ValueError, IndexError, KeyError, OverflowError, OSError, MemoryError) as error:
@@ -86,13 +102,7 @@ class GGUFTensors:
             raise CheckpointError(
                 f"{path.name} ({size:.1f} MB) is a damaged or incomplete GGUF file ({error}). Download it again."
             ) from error
-        known = {kind.name for kind in dequantize_functions} | set(self.PLAIN)
-        strange = sorted({tensor.tensor_type.name for tensor in reader.tensors} - known)
-        if strange:
-            raise CheckpointError(
-                f"{path.name} is quantised as {', '.join(strange)}, which cannot be read here. Download the model as "
-                "Q8_0, Q6_K, Q5_K, Q4_K or another of the common kinds."
-            )
+        readable(path, {tensor.tensor_type.name for tensor in reader.tensors} - set(PLAIN))
         names = T5_NAMES if any(tensor.name.startswith("enc.blk.") for tensor in reader.tensors) else ()
         self.fields, self.tensors = reader.fields, {renamed(tensor.name, names): tensor for tensor in reader.tensors}
         ends = {
@@ -125,7 +135,7 @@ class GGUFTensors:
         values = torch.from_numpy(content.view(tensor.data.dtype).reshape(tensor.data.shape))
         if kind == "BF16":
             return values.view(torch.bfloat16).reshape(shape)
-        if kind in self.PLAIN:
+        if kind in PLAIN:
             return values.reshape(shape)
         rows = values.reshape(-1, values.shape[-1])
         if len(shape) == 2:

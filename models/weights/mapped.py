@@ -38,3 +38,16 @@ class Mapped:
         if number not in self._arrays:
             self._arrays[number] = np.memmap(self.path, np.uint8, "c", start, (last - start,))
         return torch.from_numpy(self._arrays[number][begin - start : end - start])
+
+
+class Described:
+    """What a header says of a tensor, under the calls of a slice of safetensors'."""
+
+    def __init__(self, shape: list[int], dtype: str) -> None:
+        self._shape, self._dtype = [int(side) for side in shape], dtype
+
+    def get_shape(self) -> list[int]:
+        return self._shape
+
+    def get_dtype(self) -> str:
+        return self._dtype

@@ -7,6 +7,7 @@ larger than memory and swap.
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import torch
 
 from . import headers
 from .errors import CheckpointError
-from .mapped import Mapped
+from .gguf import Blocks, readable
+from .mapped import Described, Mapped
+from .quantised import Quantised
 
 DTYPES = {
     "F64": torch.float64,
@@ -36,10 +39,15 @@ DTYPES = {
 }
 
 
+_BLOCKS = re.compile(r"\.(Q\d\w*)_qweight$")
+"""How packagers of Mochi and CogVideoX name a weight whose GGUF blocks they keep in a safetensors file."""
+
+
 class SafetensorsFile:
     """A safetensors file under the calls of the library's `safe_open`.
 
-    Raises CheckpointError when the header does not describe the file.
+    `module.Q8_0_qweight`, rows of GGUF's blocks as bytes, is given as the weight `module.weight` that it stands for.
+    Raises CheckpointError when the header does not describe the file, or names blocks that cannot be read here.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,6 +60,12 @@ class SafetensorsFile:
         self._notes = notes if isinstance(notes, dict) else {}
         ranges = {name: _range(path, name, entry, size - start) for name, entry in header.items()}
         self._mapped = Mapped(path, {name: (start + begin, start + end) for name, (begin, end) in ranges.items()})
+        self._blocks = {_BLOCKS.sub(".weight", name): name for name in header if _BLOCKS.search(name)}
+        if self._blocks:
+            readable(path, {_BLOCKS.search(name)[1] for name in self._blocks.values()})
+        for name in self._blocks.values():
+            if header[name]["dtype"] not in ("U8", "I8") or len(header[name]["shape"]) != 2:
+                raise CheckpointError(f"{path.name} is damaged: its {name} is not rows of bytes. Download it again.")
 
     def __enter__(self) -> SafetensorsFile:
         return self
@@ -60,15 +74,24 @@ class SafetensorsFile:
         """Nothing is open: a tensor's bytes are mapped, and stay so as long as it is needed."""
 
     def keys(self) -> list[str]:
-        return list(self._tensors)
+        return [_BLOCKS.sub(".weight", name) for name in self._tensors]
 
     def metadata(self) -> dict[str, str]:
         return {name: text for name, text in self._notes.items() if isinstance(text, str)}
 
     def get_slice(self, key: str) -> Described:
-        return Described(self._tensors[key]["shape"], self._tensors[key]["dtype"])
+        entry = self._tensors[self._blocks.get(key, key)]
+        if key not in self._blocks:
+            return Described(entry["shape"], entry["dtype"])
+        kind = _BLOCKS.search(self._blocks[key])[1]
+        return Described([*entry["shape"][:-1], Blocks(kind).columns(entry["shape"][-1])], kind)
 
     def get_tensor(self, key: str) -> torch.Tensor:
+        """The weight: plain, or a Quantised matrix."""
+        if key in self._blocks:
+            name = self._blocks[key]
+            rows = self._mapped.content(name).reshape(self._tensors[name]["shape"])
+            return Quantised.of(rows, Blocks(_BLOCKS.search(name)[1]))
         dtype = self._tensors[key]["dtype"]
         if dtype not in DTYPES:
             raise CheckpointError(
@@ -76,19 +99,6 @@ class SafetensorsFile:
                 "as fp8, or as a .gguf file."
             )
         return self._mapped.content(key).view(DTYPES[dtype]).reshape(self._tensors[key]["shape"])
-
-
-class Described:
-    """What a header says of a tensor, under the calls of a slice of the library's."""
-
-    def __init__(self, shape: list[int], dtype: str) -> None:
-        self._shape, self._dtype = [int(side) for side in shape], dtype
-
-    def get_shape(self) -> list[int]:
-        return self._shape
-
-    def get_dtype(self) -> str:
-        return self._dtype
 
 
 def _range(path: Path, name: str, entry: Any, length: int) -> tuple[int, int]:

@@ -238,3 +238,44 @@ def test_other_sizes_are_refused_where_places_are_learned(from_image):
     if from_image.grid.patch[0] == 1:
         with pytest.raises(ValueError, match="makes no other size"):
             from_image.folder.sampled({"samples": torch.zeros(1, 16, 3, 4, 4)}, seed=0)
+
+
+def test_nimvideos_image_to_video_follows_a_still_clip(tmp_path):
+    """Its authors encode the image, held for the whole clip: what a Fun Control network is given as a control clip."""
+    control = reference.CogVideoX("Fun 2B Control", tmp_path / "control")
+    folder = control.folder
+    renamed = tmp_path / "cogvideox-2b-img2vid"
+    (control.root / "folder").rename(renamed)
+    opened = open_model(renamed)
+    vae, model = load.load_vae(opened), load.load_model(opened, "float32")
+    assert model.model.variant.name == "CogVideoX 2B img2vid" and not model.model.variant.notes
+    ours = reference.Loaded(pair(model, vae), folder.clip, vae)
+    known = vae.encode(control.images(1))
+    made = ours.sampled(placing.place(control.empty(), known, start=0, strength=1.0), seed=8)
+    held = decode(vae, known).expand(control.size[2], -1, -1, -1)
+    expected = folder.sampled(control.empty(), seed=8, control_latent=vae.encode(held))
+    assert relative(made, expected) <= 1e-5
+    assert relative(made, folder.sampled(control.empty(), seed=8)) > 1e-3
+
+
+def test_interpolation_is_given_both_ends(tmp_path):
+    path = tiny_cogvideox.folder(tmp_path / "CogvideoX-Interpolation", "5B I2V")
+    variant = cogvideox.recognise(open_checkpoint(path))
+    assert variant.name == "CogVideoX 5B Interpolation"
+    latent, mask = torch.randn(1, 16, 4, 2, 2), torch.ones(1, 1, 4, 1, 1).expand(1, 16, 4, 2, 2).clone()
+    mask[:, :, [0, -1]] = 0
+    given = variant.known_frames.channels(latent, mask)
+    assert torch.equal(given[:, :, [0, -1]], latent[:, :, [0, -1]]) and not given[:, :, 1:-1].any()
+    assert variant.known_frames.enforced(mask) is None
+    mask[:, :, 1] = 0
+    assert variant.known_frames.enforced(mask)[0, 0, :, 0, 0].tolist() == [1, 0, 1, 1]
+    (path / "model_index.json").write_text('{"_class_name": "CogVideoXInterpolationPipeline"}')
+    assert cogvideox.recognise(open_checkpoint(path.rename(tmp_path / "renamed"))).name.endswith("Interpolation")
+
+
+def test_what_a_network_is_given_is_said_where_its_file_does_not_tell(tmp_path):
+    state = tiny_cogvideox.network("Fun 5B Control").state_dict()
+    for name, notes in (("some_model", 1), ("CogVideoX-Fun-V1.1-5b-Pose", 0)):
+        path = tiny_cogvideox.single_file(tmp_path / f"{name}.safetensors", state)
+        variant = cogvideox.recognise(open_checkpoint(path))
+        assert variant.name == "CogVideoX-Fun 5B Control" and len(variant.notes) == notes

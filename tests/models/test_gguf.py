@@ -47,6 +47,38 @@ def test_network_has_the_files_numbers(tmp_path, layout, kind):
         assert relative(made, reference) <= 1e-6
 
 
+@pytest.mark.parametrize(("layout", "kind"), [("mochi original", "Q8_0"), ("cogvideox", "Q4_0")])
+def test_blocks_in_a_safetensors_file(tmp_path, layout, kind):
+    """As packagers of both models keep them (`attn.qkv_x.Q8_0_qweight`): the same network as from GGUF."""
+    state = NETWORKS[layout][0]()
+    path = quantised.write_blocks(tmp_path / "model.safetensors", state, kind, named=True)
+    rounded = {
+        key: weight.numbers() if isinstance(weight, Quantised) else weight
+        for key, weight in files.open_component(path, "network").state_dict().items()
+    }
+    expected = {
+        key: torch.from_numpy(gguf.quants.dequantize(weight.rows().numpy(), gguf.GGMLQuantizationType[kind]))
+        for key, weight in files.open_component(path, "network").state_dict().items()
+        if isinstance(weight, Quantised)
+    }
+    assert len(expected) > 5 and all(torch.equal(rounded[key], expected[key]) for key in expected)
+    save_file(rounded, tmp_path / "same.safetensors")
+    ours, same = (
+        loaded(load.load_model(open_model(tmp_path / f"{name}.safetensors"), "float32")) for name in ("model", "same")
+    )
+    assert kept(ours) and all(torch.equal(numbers(ours)[key], weight) for key, weight in same.state_dict().items())
+
+
+def test_blocks_of_an_unknown_kind_are_named(tmp_path):
+    state = {"blocks.0.attn.Q9_X_qweight": torch.zeros(4, 34, dtype=torch.uint8)}
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="model.safetensors is quantised as Q9_X.*Download the model as Q8_0"):
+        files.open_checkpoint(tmp_path / "model.safetensors")
+    save_file({"a.Q8_0_qweight": torch.zeros(34, dtype=torch.uint8)}, tmp_path / "flat.safetensors")
+    with pytest.raises(CheckpointError, match="flat.safetensors is damaged: its a.Q8_0_qweight is not rows of bytes"):
+        files.open_checkpoint(tmp_path / "flat.safetensors")
+
+
 def test_layouts_move_quantised_rows_as_they_move_numbers():
     """Mochi's splits queries, keys and values and swaps halves."""
     generator = torch.Generator().manual_seed(0)

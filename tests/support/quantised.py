@@ -50,15 +50,16 @@ def write(path: Path, state: dict[str, torch.Tensor], kind: str = "Q8_0", archit
     return path
 
 
-def write_blocks(path: Path, state: dict[str, torch.Tensor], kind: str = "Q4_0") -> Path:
-    """GGUF's blocks as plain bytes in a safetensors file, which says nowhere what they are."""
+def write_blocks(path: Path, state: dict[str, torch.Tensor], kind: str = "Q4_0", named: bool = False) -> Path:
+    """GGUF's blocks as plain bytes in a safetensors file; `named` says in their names what they are, else nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    blocks = {
-        key: torch.from_numpy(gguf.quants.quantize(weight.float().numpy(), gguf.GGMLQuantizationType[kind]))
-        for key, weight in state.items()
-        if weight.ndim == 2 and weight.shape[1] % BLOCK[kind] == 0 and "table" not in key
-    }
-    save_file({key: weight.contiguous() for key, weight in (state | blocks).items()}, path)
+    rest, blocks = dict(state), {}
+    for key, weight in state.items():
+        if weight.ndim == 2 and weight.shape[1] % BLOCK[kind] == 0 and "table" not in key:
+            rows = gguf.quants.quantize(rest.pop(key).float().numpy(), gguf.GGMLQuantizationType[kind])
+            name = f"{key.removesuffix('weight')}{kind}_qweight" if named and key.endswith(".weight") else key
+            blocks[name] = torch.from_numpy(rows)
+    save_file({key: weight.contiguous() for key, weight in (rest | blocks).items()}, path)
     return path
 
 

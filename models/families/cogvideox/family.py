@@ -24,7 +24,7 @@ from ...weights.checkpoint import Checkpoint
 from ...weights.errors import CheckpointError
 from ...weights.key_names import renamed
 from .autoencoder import GRID, SCALE_2B, SCALE_5B, build_autoencoder
-from .known_frames import Concatenated, Controlled, Inpainted
+from .known_frames import Concatenated, Controlled, Ends, Held, Inpainted
 from .layouts import SAT_NAMES, has_learned_positions, network_state
 from .network import ARGUMENTS, build_network
 
@@ -49,6 +49,10 @@ SNR_SHIFT_2B = 3.0
 LAST_ALPHA = 4.8973451890853435e-08
 
 HEADS_2B = 30
+ASSUMED_CONTROL = (
+    "its file does not tell what it is given:\nFun Control is assumed. If it takes an image,\nput 'img2vid' into its "
+    "file's name"
+)
 
 
 def recognise(checkpoint: Checkpoint) -> Variant | None:
@@ -97,7 +101,7 @@ def _variant(checkpoint: Checkpoint, config: dict[str, Any]) -> Variant:
     later, small = config.get("patch_size_t") is not None, not config.get("use_rotary_positional_embeddings", False)
     channels = config.get("out_channels", 16)
     given = config.get("in_channels", 16) - channels
-    kind = _kind(checkpoint, config, given, channels)
+    kind, notes = _kind(checkpoint, config, given, channels)
     size, fun = "2B" if small else "5B", kind in ("InP", "Control")
     recipe = RECIPE_15 if later else RECIPE
     scheduler = {**SCHEDULER, "snr_shift_scale": SNR_SHIFT_2B if small else 1.0, **checkpoint.scheduler}
@@ -112,19 +116,29 @@ def _variant(checkpoint: Checkpoint, config: dict[str, Any]) -> Variant:
         known_frames=_known_frames(kind, later, SCALE_2B if small else SCALE_5B),
         scheduler=scheduler,
         dtypes=("float16", "bfloat16", "float32") if small else ("bfloat16", "float32"),
+        notes=notes,
     )
 
 
-def _kind(checkpoint: Checkpoint, config: dict[str, Any], given: int, channels: int) -> str:
-    """What a network is given beside the clip's `channels`: "" (nothing), "I2V", "InP" or "Control" (or Pose)."""
+def _kind(checkpoint: Checkpoint, config: dict[str, Any], given: int, channels: int) -> tuple[str, tuple[str, ...]]:
+    """What a network is given beside the clip's `channels`, and what had to be assumed of it.
+
+    "" (nothing), "I2V", "Interpolation" (both ends), "img2vid" (a still clip), "InP" or "Control" (or Pose).
+    """
     if not given:
-        return ""
-    if given == channels:
-        # As many for an image as for a control clip; those for images have something else, too.
-        image = config.get("use_learned_positional_embeddings") or config.get("ofs_embed_dim")
-        return "I2V" if image else "Control"
+        return "", ()
     if given == channels + 1:
-        return "InP"
+        return "InP", ()
+    if given == channels:
+        # As many for an image as for a control clip; those for images have something else, too. Fine-tunes of either
+        # differ in nothing but their pipeline and their name.
+        called = f"{checkpoint.pipeline} {checkpoint.path.name}".lower()
+        if config.get("use_learned_positional_embeddings") or config.get("ofs_embed_dim"):
+            return ("Interpolation" if "interpolat" in called else "I2V"), ()
+        if "img2vid" in called:
+            return "img2vid", ()
+        told = any(word in called for word in ("control", "pose", "fun"))
+        return "Control", () if told else (ASSUMED_CONTROL,)
     raise CheckpointError(
         f"{checkpoint.path.name} is a CogVideoX that takes {given} channels beside the clip's {channels}: a fine-tune "
         f"that is not known here. Known are none (text to video), {channels} (I2V, Fun Control and Pose) and "
@@ -137,7 +151,8 @@ def _known_frames(kind: str, later: bool, scale: float) -> KnownFrames:
         # 1.5 is given the image in the latent frame in front, before the clip's own first. Its authors divided that by
         # the scale which all other latents are multiplied with.
         return Concatenated(frames=2, scale=scale**-2) if later else Concatenated()
-    return {"": KnownFrames(), "InP": Inpainted(scale=scale), "Control": Controlled()}[kind]
+    others = {"Interpolation": Ends(), "img2vid": Held(), "InP": Inpainted(scale=scale), "Control": Controlled()}
+    return others.get(kind, KnownFrames())
 
 
 def levels(variant: Variant) -> torch.Tensor:

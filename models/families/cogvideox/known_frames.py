@@ -40,6 +40,48 @@ class Concatenated(KnownFrames):
 
 
 @dataclass(frozen=True)
+class Ends(Concatenated):
+    """CogVideoX-Interpolation: the first and the last latent frame stand beside the noisy latent."""
+
+    about: str = "trained with a known first and last frame:\nothers are re-noised"
+
+    def channels(
+        self, latent: torch.Tensor, mask: torch.Tensor | None, clip: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The known first and last latent frame in [B, C, T, H, W], zeros elsewhere."""
+        given = super().channels(latent, mask)
+        if mask is not None:
+            given[:, :, -1:] = ((1 - mask) * latent)[:, :, -1:]
+        return given
+
+    def enforced(self, mask: torch.Tensor | None) -> torch.Tensor | None:
+        """The mask without the first and the last frame; None where nothing else is known."""
+        rest = super().enforced(mask)
+        if rest is not None:
+            rest[:, :, -1:] = 1.0
+        return None if rest is None or rest.eq(1).all() else rest
+
+
+@dataclass(frozen=True)
+class Held(Concatenated):
+    """NimVideo's image to video: beside the noisy clip stands one in which the first frame is held to its end.
+
+    Without that clip (no VAE was paired with the MODEL) the network sees the first latent frame again and again.
+    """
+
+    in_one_go: bool = True
+    held: bool = True
+
+    def channels(
+        self, latent: torch.Tensor, mask: torch.Tensor | None, clip: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """[B, C, T, H, W]: the still clip; zeros where the first frame is not known."""
+        if mask is None or mask[:, :, :1].eq(1).all():
+            return torch.zeros_like(latent)
+        return latent[:, :, :1].expand_as(latent) if clip is None else clip.expand_as(latent)
+
+
+@dataclass(frozen=True)
 class Inpainted(KnownFrames):
     """CogVideoX-Fun InP: beside the noisy clip stand a map of what is known and the clip with black holes.
 

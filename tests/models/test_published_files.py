@@ -1,0 +1,72 @@
+"""Published files and folders at their real size: recognised, every key in its place, run as their authors say."""
+
+from __future__ import annotations
+
+import published
+import pytest
+import torch
+from atelier.models.loading.identify import identify
+from atelier.models.weights.checkpoint import Checkpoint, Component, open_checkpoint
+from atelier.models.weights.quantised import shape_of
+from atelier.models.weights.scaled_fp8 import with_scales
+
+NOT_COMPARED = ("_class_name", "max_text_seq_length")
+"""Of a config: the second is how long a prompt may be, which is compared as the text's own fact."""
+IDS = [f"{variant}-{layout}" for variant, layout, _ in published.ROWS]
+
+
+@pytest.fixture(autouse=True)
+def weights_are_shapes(monkeypatch):
+    """Weights come as shapes (meta device), single numbers as they are: nothing of these files is read or kept."""
+    plain = Component.state_dict
+
+    def state_dict(self: Component) -> dict[str, torch.Tensor]:
+        return {key: weight if weight.numel() <= 1 else weight.to("meta") for key, weight in plain(self).items()}
+
+    monkeypatch.setattr(Component, "state_dict", state_dict)
+
+
+@pytest.mark.parametrize(("variant", "layout", "name"), published.ROWS, ids=IDS)
+def test_published_files(tmp_path, variant, layout, name):
+    told = published.facts(variant)
+    checkpoint = open_checkpoint(published.write(tmp_path, variant, layout, name))
+    family, found = identify(checkpoint)
+    assert family.name == told["family"]
+    assert told["size"].lower() in found.name.lower() if "size" in told else True
+    assert ("distilled" in found.name) == told.get("distilled", False)
+    assert told.get("kind", "") in found.name and ("Fun" in found.name) == told.get("fun", False)
+    config, expected = _network(family, found)
+    state = family.network_state(with_scales(checkpoint.network.state_dict()))
+    assert {key: shape_of(weight) for key, weight in state.items()} == expected
+    _same_config(config, told["transformer"])
+    _check_vae(family, found, checkpoint, told)
+
+
+_NETWORKS: dict[str, tuple] = {}
+
+
+def _network(family, variant) -> tuple:
+    """Config, and name -> shape of every weight, of a variant's network; variants that differ in neither share it."""
+    key = f"{family.name} {variant.network}"
+    if key not in _NETWORKS:
+        network = family.network(variant)
+        _NETWORKS[key] = network.config, published.shapes_of(network)
+    return _NETWORKS[key]
+
+
+def _same_config(ours, theirs: dict) -> None:
+    """Every argument that both have is the published one."""
+    kept = {name: value for name, value in theirs.items() if name in ours and name not in NOT_COMPARED}
+    found = {name: ours[name] for name in kept}
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+    assert plain == kept
+
+
+def _check_vae(family, variant, checkpoint: Checkpoint, told: dict) -> None:
+    """The VAE inside, where there is one, is the published one."""
+    if checkpoint.vae is None:
+        return
+    autoencoder = family.autoencoder(checkpoint.vae, variant)
+    assert autoencoder is not None and autoencoder.grid == variant.grid
+    if "vae" in told:
+        _same_config(autoencoder.vae.config, {k: v for k, v in told["vae"].items() if k != "invert_scale_latents"})
