@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import published
+import published_files
 import pytest
 import torch
 from atelier.models.loading.identify import identify
@@ -12,7 +12,7 @@ from atelier.models.weights.scaled_fp8 import with_scales
 
 NOT_COMPARED = ("_class_name", "max_text_seq_length")
 """Of a config: the second is how long a prompt may be, which is compared as the text's own fact."""
-IDS = [f"{variant}-{layout}" for variant, layout, _ in published.ROWS]
+IDS = [f"{variant}-{layout}" for variant, layout, _ in published_files.ROWS]
 
 
 @pytest.fixture(autouse=True)
@@ -26,10 +26,10 @@ def weights_are_shapes(monkeypatch):
     monkeypatch.setattr(Component, "state_dict", state_dict)
 
 
-@pytest.mark.parametrize(("variant", "layout", "name"), published.ROWS, ids=IDS)
+@pytest.mark.parametrize(("variant", "layout", "name"), published_files.ROWS, ids=IDS)
 def test_published_files(tmp_path, variant, layout, name):
-    told = published.facts(variant)
-    checkpoint = open_checkpoint(published.write(tmp_path, variant, layout, name))
+    told = published_files.facts(variant)
+    checkpoint = open_checkpoint(published_files.write(tmp_path, variant, layout, name))
     family, found = identify(checkpoint)
     assert family.name == told["family"]
     assert told["size"].lower() in found.name.lower() if "size" in told else True
@@ -50,7 +50,7 @@ def _network(family, variant) -> tuple:
     key = f"{family.name} {variant.network}"
     if key not in _NETWORKS:
         network = family.network(variant)
-        _NETWORKS[key] = network.config, published.shapes_of(network)
+        _NETWORKS[key] = network.config, published_files.shapes_of(network)
     return _NETWORKS[key]
 
 
