@@ -71,7 +71,7 @@ def drag(page, card: int, seconds: float, shift: bool = False) -> None:
 
 @pytest.mark.parametrize("view", ["pinned"], indirect=True)
 def test_it_reads_a_board_as_python_does(view):
-    """tests/models/test_storyboard.py reads the same examples."""
+    """tests/models/timeline/test_storyboard.py reads the same examples."""
     wanted = [{key: value for key, value in each.items() if key in ("error", "cards")} for each in EXAMPLES]
     assert view.page.evaluate(READ, EXAMPLES) == wanted
 

@@ -221,7 +221,7 @@ OTHERWISE = {
     # It keeps what is known by itself, if it was trained to.
     ("Set Latent Noise Mask", "cogvideox-inp"): another,
     ("Set Latent Noise Mask", "pyramid"): lambda server, graph, made: told(server, "makes whole frames"),
-    # At each size they begin anew, and core counts none of these: tests/models/pyramid_flow/test_comfy.py does.
+    # At each size they begin anew, and core counts none of these: families/pyramid_flow/test_comfy.py does.
     ("EasyCache", "pyramid"): another,
     ("LazyCache", "pyramid"): another,
 }

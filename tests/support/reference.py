@@ -1,7 +1,7 @@
 """Our clips beside those of diffusers' pipelines: same tiny random weights, noise and words; how far apart are they?
 
 The matrix is family x variant x task x layout of the files. Pyramid Flow, which diffusers does not have, is compared
-with recorded runs of its authors' code instead (tests/models/pyramid_flow).
+with recorded runs of its authors' code instead (tests/models/families/pyramid_flow).
 """
 
 from __future__ import annotations

@@ -279,7 +279,7 @@ print(sum(len(chunk) for chunk in decode_stream(vae, torch.zeros(1, 32, 3, 40, 4
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory")
 def test_out_of_memory_of_the_machine_itself():
     """A picture of 640 x 640 in a process that may have so many MiB beyond what 256 x 256 took."""
-    folder, support = folders.model_path(folders.POCKET), Path(__file__).parents[1]
+    folder, support = folders.model_path(folders.POCKET), Path(__file__).parents[2]
     command = [sys.executable, "-c", LIMITED, str(folder), "256"]
     exact = os.environ | {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(2**20)}
     run = subprocess.run(command, cwd=support, capture_output=True, text=True, env=exact)

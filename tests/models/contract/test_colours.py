@@ -17,7 +17,7 @@ from atelier.models.loading.identify import open_model
 from atelier.models.weights.checkpoint import open_checkpoint
 from pocket.world import draw_scenes, render
 
-POCKET = Path(__file__).parents[2] / "models" / "pocket"
+POCKET = Path(__file__).parents[3] / "models" / "pocket"
 
 
 def left_over(colours: Colours, latents: torch.Tensor, clips: torch.Tensor) -> float:

@@ -10,7 +10,7 @@ import pytest
 from atelier.models.timeline import storyboard
 from atelier.models.timeline.storyboard import StoryboardError, read, spans
 
-EXAMPLES = json.loads((Path(__file__).parents[1] / "storyboards.json").read_text(encoding="utf-8"))
+EXAMPLES = json.loads((Path(__file__).parents[2] / "storyboards.json").read_text(encoding="utf-8"))
 
 
 def test_every_part_of_a_card():
