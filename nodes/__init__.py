@@ -1,4 +1,4 @@
-"""What an artist wires: one file per step of a graph. A node is a schema and one call into models/."""
+"""The nodes, one file per step of a graph. A node is a schema and one call into another room."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Control Video: a clip of poses, edges or depth that the whole shot follows."""
+"""Control Video: footage of poses, edges or depth that the whole shot follows."""
 
 from __future__ import annotations
 
@@ -19,24 +19,23 @@ class ControlVideo(io.ComfyNode):
             node_id="AtelierControlVideo",
             display_name="Control Video",
             category="Atelier",
-            description="Lets a clip of poses, edges or depth guide the whole shot, with a model trained to follow one "
-            "(CogVideoX-Fun Control and Pose).",
+            description="Guides the whole shot with a clip of poses, edges or depth. The model must be trained for it: "
+            "CogVideoX-Fun Control or Pose.",
             inputs=[
-                io.Conditioning.Input("positive", tooltip="Of Encode Video Prompt."),
-                io.Conditioning.Input("negative", tooltip="Of Encode Video Prompt."),
+                io.Conditioning.Input("positive", tooltip="From Encode Video Prompt."),
+                io.Conditioning.Input("negative", tooltip="From Encode Video Prompt."),
                 io.Vae.Input("vae", tooltip="The VAE of Load Video Model."),
                 io.Latent.Input("latent", tooltip="The shot: the same latent that goes into the sampler."),
                 io.Image.Input(
                     "images",
                     optional=True,
-                    tooltip="The frames of the control clip, one for each of the shot. They are scaled and cropped to "
-                    "its size; where they are too few, the last one is held. Connect this or video.",
+                    tooltip="The control clip's frames, one for each frame of the shot. They are scaled and cropped to "
+                    "the shot's size; if there are too few, the last one is repeated. Connect this or video.",
                 ),
                 io.Video.Input(
                     "video",
                     optional=True,
-                    tooltip="The control clip, at any frame rate: its frames are taken at the shot's. Connect this or "
-                    "images.",
+                    tooltip="The control clip, resampled to the shot's frame rate. Connect this or images.",
                 ),
             ],
             outputs=[
@@ -51,7 +50,7 @@ class ControlVideo(io.ComfyNode):
     ) -> io.NodeOutput:
         if (video is None) == (images is None):
             raise ValueError(
-                "Control Video takes one clip: connect 'video' or 'images', and not both."
+                "Control Video takes one clip: connect 'video' or 'images', not both."
                 if video is not None
                 else "Control Video has no clip: connect 'video' (Load Video) or 'images'."
             )
@@ -62,7 +61,7 @@ class ControlVideo(io.ComfyNode):
 
 
 def _frames(vae, latent: dict, video) -> torch.Tensor:
-    """As many frames of a VIDEO as the shot has, seen at its frame rate and in its size: [N, H, W, 3]."""
+    """The first frames of a VIDEO, up to the shot's count, at its frame rate and size: [N, H, W, 3]."""
     clip, start, end = clip_of(video)
     grid, samples = vae_grid(vae), latent["samples"]
     count = grid.frames(samples.shape[2])

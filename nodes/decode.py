@@ -1,4 +1,4 @@
-"""Decode Video: from latents to a playable VIDEO, written while it is decoded, and to frames where they are wanted."""
+"""Decode Video: decodes latents into a video file as it goes, and into IMAGE if that output is connected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .temporary import lost_clips, temporary
 from .video import rate_of, sound_of, target_of
 
 VIDEO, IMAGE = 0, 1
-"""Places of the outputs."""
+"""Indices of the outputs."""
 
 
 class DecodeVideo(io.ComfyNode):
@@ -27,8 +27,8 @@ class DecodeVideo(io.ComfyNode):
             node_id="AtelierDecodeVideo",
             display_name="Decode Video",
             category="Atelier",
-            description="Decodes the sampled latent, piece by piece, into a video file. The frames are kept in memory "
-            "only where IMAGE is connected. Where nothing is connected, the clip is shown here.",
+            description="Decodes the sampled latent into a video file, piece by piece. The frames stay in memory only "
+            "if IMAGE is connected. If no output is connected, the node plays the clip.",
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE of Load Video Model."),
                 io.Latent.Input("latent", tooltip="The sampled latent."),
@@ -41,7 +41,7 @@ class DecodeVideo(io.ComfyNode):
                     tooltip="Frames per second of the video. 0 = the latent's own.",
                 ),
                 *writing_inputs(formats.available(formats.VIDEO)),
-                io.Audio.Input("audio", optional=True, tooltip="Sound for the video; cut where the video ends."),
+                io.Audio.Input("audio", optional=True, tooltip="Sound for the video. It is cut where the video ends."),
             ],
             outputs=[io.Video.Output(), io.Image.Output()],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
@@ -87,7 +87,7 @@ class DecodeVideo(io.ComfyNode):
 
 
 def _kept(chunks: Iterator[torch.Tensor], into: list[torch.Tensor]) -> Iterator[torch.Tensor]:
-    """The chunks as they are; each is also put into `into`."""
+    """The chunks unchanged; each is also appended to `into`."""
     for chunk in chunks:
         into.append(chunk)
         yield chunk

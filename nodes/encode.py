@@ -1,4 +1,4 @@
-"""Encode Video: a clip that exists, made ready for a model, piece by piece."""
+"""Encode Video: existing footage into a model's latents, piece by piece."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .notice import show
 from .video import clip_of, noted, rate_of
 
 NO_RATE = (
-    f"images carry no frame rate: {DEFAULT_FPS:g} fps is assumed.\nIf theirs is another, set fps (VHS: Video Info's "
-    f"fps),\nor the video plays at another speed. To a model\nfor 8 fps, {DEFAULT_FPS:g} fps is slow motion: give it "
+    f"images carry no frame rate: {DEFAULT_FPS:g} fps is assumed.\nIf theirs differs, set fps (VHS: Video Info's "
+    f"fps),\nor the video plays at the wrong speed. To a model\nfor 8 fps, {DEFAULT_FPS:g} fps is slow motion: give it "
     "every\nthird frame and fps 8"
 )
-"""What an artist should know who connects images and leaves fps at 0."""
+"""The notice for images with fps 0."""
 
 
 class EncodeVideo(io.ComfyNode):
@@ -30,8 +30,8 @@ class EncodeVideo(io.ComfyNode):
             node_id="AtelierEncodeVideo",
             display_name="Encode Video",
             category="Atelier",
-            description="Encodes a clip into the latent of a model, to change it (Sample Video with denoise below 1) "
-            "or to go on from it. Sizes and lengths a model cannot take move to the nearest it can.",
+            description="Encodes a clip into a model's latent, to change it (Sample Video with denoise below 1) or to "
+            "continue it. The size moves to the nearest the model can take, the length to the longest.",
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE of Load Video Model."),
                 io.Int.Input("width", **side, tooltip="Pixels. 0 = the clip's own, or in proportion to the height."),
@@ -40,7 +40,7 @@ class EncodeVideo(io.ComfyNode):
                     "fit",
                     options=list(read.FITS),
                     default="crop",
-                    tooltip="Where the shape differs: crop what is too much, pad with black, or stretch.",
+                    tooltip="If the aspect ratio differs: crop the excess, pad with black, or stretch.",
                 ),
                 fps_input(),
                 time_input("start", "Seconds into the clip where encoding begins."),
@@ -71,7 +71,7 @@ class EncodeVideo(io.ComfyNode):
     ) -> io.NodeOutput:
         if (video is None) == (images is None):
             raise ValueError(
-                "Encode Video takes one clip: connect 'video' or 'images', and not both."
+                "Encode Video takes one clip: connect 'video' or 'images', not both."
                 if video is not None
                 else "Encode Video has no clip: connect 'video' (Load Video, Decode Video) or 'images'."
             )
@@ -89,13 +89,13 @@ class EncodeVideo(io.ComfyNode):
 
 
 def summary(clip: read.Clip, encoded: Encoded) -> str:
-    """What an artist should know of what was encoded."""
+    """The node's notice: size, length and frame rate as encoded, and what was changed or left out."""
     asked, (width, height), count = encoded.asked, encoded.size, encoded.count
     notes = [f"{asked[0]} x {asked[1]} -> {width} x {height}"] if asked != encoded.size else []
     if count != encoded.given:
-        notes.append(f"the first {count} of {encoded.given} frames: the most it takes of them")
+        notes.append(f"the first {count} of {encoded.given} frames: the most the model can take")
     if clip.sound(0.0, clip.length):
-        notes.append("its sound stays behind: take it from\nGet Video Components to Decode Video")
+        notes.append("a latent holds no sound: connect it from\nGet Video Components to Decode Video")
     seconds = float(count / encoded.rate)
     line = f"{width} x {height}, {count} frames at {float(encoded.rate):.4g} fps = {seconds:.2f} s"
     return noted(line, (*notes, *clip.notes))

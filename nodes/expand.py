@@ -1,4 +1,4 @@
-"""Expand Prompt: a few words to the paragraph that video models were trained on."""
+"""Expand Prompt: a few words into a paragraph like those that video models were trained on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .inputs import check
 from .notice import show
 
 LINE = 45
-"""Characters of a line that the browser does not break."""
+"""Characters in a line of a notice. The browser breaks longer lines, inside words too."""
 
 
 class ExpandPrompt(io.ComfyNode):
@@ -23,22 +23,22 @@ class ExpandPrompt(io.ComfyNode):
             node_id="AtelierExpandPrompt",
             display_name="Expand Prompt",
             category="Atelier",
-            description="Makes a short prompt longer, with what it leaves out: motion, place, camera, light. The "
-            "result is shown, and can be changed before it is used.",
+            description="Expands a short prompt with what it leaves out: motion, place, camera, light. The node shows "
+            "the result, and you can edit it before it is used.",
             inputs=[
                 io.String.Input(
                     "prompt",
                     multiline=True,
                     dynamic_prompts=True,
                     default="a red circle",
-                    tooltip="What should be seen, in a few words.",
+                    tooltip="What the video should show, in a few words.",
                 ),
                 io.Combo.Input(
                     "expander",
                     options=expanders(),
                     default=AUTOMATIC,
-                    tooltip="Who makes it longer. 'automatic' takes the first text model in models/LLM (a transformers "
-                    "folder or a GGUF file), and the built-in rules where there is none.",
+                    tooltip="What writes the expansion. 'automatic' takes the first text model in models/LLM (a "
+                    "transformers folder or a GGUF file), or the built-in rules if there is none.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -46,20 +46,20 @@ class ExpandPrompt(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=True,
-                    tooltip="Another seed, another expansion.",
+                    tooltip="Another seed gives another expansion.",
                 ),
                 io.String.Input(
                     "expanded",
                     multiline=True,
                     default="",
-                    tooltip="Empty: the prompt is expanded when the graph runs. Anything written here is used instead: "
-                    "put an expansion here to change it.",
+                    tooltip="Empty: the prompt is expanded when the graph runs. Text written here is used instead: "
+                    "paste an expansion here to edit it.",
                 ),
                 io.Model.Input(
                     "model",
                     optional=True,
-                    tooltip="The MODEL of Load Video Model: the text is made to fit what it reads. Without one it fits "
-                    "all of them.",
+                    tooltip="The MODEL of Load Video Model: the expansion fits its token limit. Without one it fits "
+                    "every model's.",
                 ),
             ],
             outputs=[io.String.Output(display_name="prompt")],
@@ -73,7 +73,7 @@ class ExpandPrompt(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, expander: str = AUTOMATIC, **_: object) -> tuple:
-        """A text model that was added, or replaced under its name, is asked again."""
+        """Changes when a text model is added, or replaced under the same name."""
         name = chosen(expander)
         path = folders.text_model_path(name) if name in folders.text_models() else None
         files = sorted(path.iterdir()) if path and path.is_dir() else filter(None, [path])
@@ -81,7 +81,9 @@ class ExpandPrompt(io.ComfyNode):
 
     @classmethod
     def execute(cls, prompt: str, expander: str, seed: int, expanded: str, model=None) -> io.NodeOutput:
-        made = expand(prompt, expander, seed, expanded, model)
-        said = made.text, made.remark or f"Expanded by {made.expander}."
-        show(cls, "\n\n".join(textwrap.fill(text, LINE) for text in said))
-        return io.NodeOutput(made.text, ui={"text": [made.text], "expander": [made.expander], "remark": [made.remark]})
+        result = expand(prompt, expander, seed, expanded, model)
+        notice = result.text, result.remark or f"Expanded by {result.expander}."
+        show(cls, "\n\n".join(textwrap.fill(text, LINE) for text in notice))
+        return io.NodeOutput(
+            result.text, ui={"text": [result.text], "expander": [result.expander], "remark": [result.remark]}
+        )

@@ -1,4 +1,4 @@
-"""Dynamic Guidance: guidance that changes from step to step, for the models whose authors let it."""
+"""Dynamic Guidance: CFG that changes from step to step, for models whose authors use it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class DynamicGuidance(io.ComfyNode):
             node_id="AtelierDynamicGuidance",
             display_name="Dynamic Guidance",
             category="Atelier",
-            description="Lets the guidance change from step to step, as the model's authors do (CogVideoX: "
+            description="Changes the guidance from step to step, as the model's own pipeline does (CogVideoX: "
             "use_dynamic_cfg).",
             inputs=[io.Model.Input("model", tooltip="The MODEL of Load Video Model.")],
             outputs=[io.Model.Output()],

@@ -1,4 +1,4 @@
-"""The inputs that several nodes share, and refusing a choice that is not on a node's list when the graph is queued."""
+"""Inputs that several nodes share, and a check of combo values when the graph is queued."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ DEPTHS = {"8 bit": 8, "10 bit": 10}
 
 
 def check(node: type[io.ComfyNode], **chosen: str | None) -> bool | str:
-    """True, or a sentence naming the first value that is not among the node's own options. None: it comes by a link.
+    """True, or a message that names the first value that is not among the node's options.
 
-    Names of files may have the slashes of another system.
+    A value of None comes through a link and is not checked. File names may have the slashes of another system.
     """
     options = {given.id: given.options for given in node.define_schema().inputs if given.id in chosen}
     for name, value in chosen.items():
         if value is not None and as_listed(value, options[name]) is None:
             shown = ", ".join(map(str, options[name][:12])) + (", ..." if len(options[name]) > 12 else "")
-            return f"there is no '{value}' here. Choose one of: {shown}. (Press R in the browser after adding files.)"
+            return f"'{value}' is not on the list. Choose one of: {shown}. (Press R in the browser after adding files.)"
     return True
 
 
@@ -33,8 +33,8 @@ def overlap_input() -> io.Float.Input:
         min=0.0,
         max=3600.0,
         step=0.1,
-        tooltip="Seconds of the clip beside the new part that the model sees. More is smoother and slower; 0 = all of "
-        "the clip.",
+        tooltip="Seconds of the clip beside the new part that the model gets as context. More is smoother and slower; "
+        "0 = the whole clip.",
     )
 
 
@@ -53,12 +53,12 @@ def fps_input() -> io.Float.Input:
         min=0.0,
         max=240.0,
         step=0.01,
-        tooltip="Frames per second. The speed stays: frames are left out or repeated. 0 = the clip's own.",
+        tooltip="Frames per second. The speed stays the same: frames are dropped or repeated. 0 = the clip's own.",
     )
 
 
 def writing_inputs(names: list[str]) -> list[io.Input]:
-    """How a clip is written: format, quality, bit depth. All optional, so that graphs saved without them still run."""
+    """Format, quality and bit depth of the file. All are optional, so that graphs saved without them still run."""
     return [
         io.Combo.Input(
             "format",
@@ -66,7 +66,7 @@ def writing_inputs(names: list[str]) -> list[io.Input]:
             default=names[0],
             optional=True,
             tooltip="Container and codec. H.264 plays everywhere; ProRes and FFV1 are for editing. Core's Save Video "
-            "makes MP4 files of all but ProRes; Save Video As keeps every format.",
+            "saves an MP4 and cannot hold ProRes; Save Video As keeps every format.",
         ),
         io.Int.Input(
             "crf",
@@ -74,14 +74,14 @@ def writing_inputs(names: list[str]) -> list[io.Input]:
             min=0,
             max=CRF_MAX,
             optional=True,
-            tooltip="Quality, on the scale of x264: lower is better and bigger. 0 to 10 is for working on, 16 looks "
-            "like the frames, 28 is small. Not used by ProRes, FFV1, GIF and PNG.",
+            tooltip="Quality on x264's scale: lower is better and bigger. Use 0 to 10 for editing; 16 looks lossless, "
+            "28 is small. Not used by ProRes, FFV1, GIF and PNG.",
         ),
         io.Combo.Input(
             "bit_depth",
             options=list(DEPTHS),
             default="8 bit",
             optional=True,
-            tooltip="10 bit keeps soft gradients without steps, but browsers do not play it in H.264 and H.265.",
+            tooltip="10 bit avoids banding in soft gradients, but browsers do not play it in H.264 and H.265.",
         ),
     ]

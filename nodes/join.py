@@ -1,4 +1,4 @@
-"""Join Videos: one clip after another, piece by piece into one file."""
+"""Join Videos: two clips into one file, piece by piece."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class JoinVideos(io.ComfyNode):
             node_id="AtelierJoinVideos",
             display_name="Join Videos",
             category="Atelier",
-            description="Puts two clips one after the other, frames and sound. The new clip has the frame rate of the "
-            "first input and the size of the larger one.",
+            description="Joins two clips, frames and sound. The new clip has the frame rate of the first input and the "
+            "size of the larger one.",
             inputs=[
-                io.Video.Input("first", tooltip="A clip. Its frame rate is kept."),
-                io.Video.Input("second", tooltip="The clip that is put to it."),
+                io.Video.Input("first", tooltip="A clip. The result has its frame rate."),
+                io.Video.Input("second", tooltip="The clip to join to it."),
                 io.Combo.Input(
                     "direction",
                     options=[FORWARD, BACKWARD],
@@ -37,7 +37,7 @@ class JoinVideos(io.ComfyNode):
                     "fit",
                     options=list(read.FITS),
                     default="crop",
-                    tooltip="Where the shapes differ: crop what is too much, pad with black, or stretch.",
+                    tooltip="If the aspect ratios differ: crop the excess, pad with black, or stretch.",
                 ),
                 *writing_inputs(formats.available(formats.VIDEO)),
             ],
@@ -71,9 +71,9 @@ class JoinVideos(io.ComfyNode):
         parts = [(clip, *sequence(clip, start, end, rate)) for clip, start, end in clips]
         size, total = (larger.width, larger.height), sum(len(wanted) for _, wanted, _ in parts)
         frames = chain.from_iterable(read.read(clip, wanted, size, fit) for clip, wanted, _ in parts)
-        heard = sound.in_a_row([(part, float(len(wanted) / rate)) for _, wanted, part in parts])
+        joined_sound = sound.in_a_row([(part, float(len(wanted) / rate)) for _, wanted, part in parts])
         target = target_of(cls, format, rate, crf, bit_depth)
-        made, _, notes = temporary(watched(frames, total), target, heard)
+        video, _, notes = temporary(watched(frames, total), target, joined_sound)
         summary = f"{size[0]} x {size[1]}, {total} frames at {float(rate):.4g} fps = {float(total / rate):.2f} s"
         show(cls, noted(summary, (*(note for clip, *_ in parts for note in described(clip, target)), *notes)))
-        return io.NodeOutput(made)
+        return io.NodeOutput(video)

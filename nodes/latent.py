@@ -1,4 +1,4 @@
-"""Empty Video Latent and Place Frames: the shot as a latent with holes, before the sampler fills them."""
+"""Empty Video Latent, Place Frames and Place Keyframes: a shot as a latent with holes, which the sampler fills."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class EmptyVideoLatent(io.ComfyNode):
             node_id="AtelierEmptyVideoLatent",
             display_name="Empty Video Latent",
             category="Atelier",
-            description="A shot of which nothing is known yet. Sizes a model cannot make move to the nearest it can.",
+            description="An empty shot for the sampler. Size and length move to the nearest the model can make.",
             inputs=[
                 io.Model.Input("model", tooltip="The MODEL of Load Video Model: it knows which sizes are legal."),
                 io.Int.Input(
@@ -37,7 +37,7 @@ class EmptyVideoLatent(io.ComfyNode):
                     min=0.0,
                     max=3600.0,
                     step=0.1,
-                    tooltip="Length of the clip. 0 = what the model recommends. Not used where 'frames' is above 0.",
+                    tooltip="Length of the clip. 0 = what the model recommends. Ignored if 'frames' is above 0.",
                 ),
                 io.Int.Input(
                     "frames",
@@ -85,8 +85,8 @@ class PlaceFrames(io.ComfyNode):
             node_id="AtelierPlaceFrames",
             display_name="Place Frames",
             category="Atelier",
-            description="Puts an image or a piece of video into the shot. What is placed is kept; the sampler makes "
-            "the rest. An image at the start is image-to-video; chain several nodes for several images.",
+            description="Puts an image or a piece of video into the shot. The sampler keeps it and makes the rest. "
+            "An image at the start is image-to-video; chain several nodes for several images.",
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE of Load Video Model."),
                 io.Latent.Input(
@@ -116,7 +116,7 @@ class PlaceFrames(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="1 keeps the images as they are, 0 ignores them; between, the model may change them.",
+                    tooltip="1 keeps the images unchanged, 0 ignores them; in between, the model may change them.",
                 ),
             ],
             outputs=[io.Latent.Output()],
@@ -136,7 +136,7 @@ class PlaceFrames(io.ComfyNode):
         placed, end = place_images(vae, latent, images, start, strength)
         first, last, total = (grid.frames(start) + 1 if start else 1), grid.frames(end), grid.frames(time_frames)
         given = f"frame {first} of {total} is" if first == last else f"frames {first} to {last} of {total} are"
-        show(cls, f"{given} given,\nthe rest is to be made")
+        show(cls, f"{given} given,\nthe sampler makes the rest")
         return io.NodeOutput(placed)
 
 
@@ -147,8 +147,8 @@ class PlaceKeyframes(io.ComfyNode):
             node_id="AtelierPlaceKeyframes",
             display_name="Place Keyframes",
             category="Atelier",
-            description="Puts any number of images into the shot, each at its own time. The sampler makes what is "
-            "between.",
+            description="Puts any number of images into the shot, each at its own time. The sampler makes the frames "
+            "in between.",
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE of Load Video Model."),
                 io.Latent.Input("latent", tooltip="The shot: an Empty Video Latent, or one with frames in it already."),
@@ -159,13 +159,13 @@ class PlaceKeyframes(io.ComfyNode):
                 io.String.Input(
                     "times",
                     default="first, last",
-                    tooltip="When each image is seen, with commas between: seconds, or first, last, or a share of the "
-                    "shot such as 50%.",
+                    tooltip="A time for each image, separated by commas: seconds, first, last, or a share of the shot "
+                    "such as 50%.",
                 ),
                 io.String.Input(
                     "strengths",
                     default="1",
-                    tooltip="How strictly each is kept, 0 to 1, with commas between; one number is for all of them.",
+                    tooltip="How strictly each image is kept, 0 to 1, separated by commas. One number is for all.",
                 ),
             ],
             outputs=[io.Latent.Output()],
@@ -181,5 +181,5 @@ class PlaceKeyframes(io.ComfyNode):
         total = grid.frames(latent["samples"].shape[2])
         listed = ", ".join(map(str, given))
         frames = "frame" if len(given) == 1 else "frames"
-        show(cls, f"images are given from {frames} {listed}\nof {total} on")
+        show(cls, f"images begin at {frames} {listed}\nof {total}")
         return io.NodeOutput(latent)

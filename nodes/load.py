@@ -1,4 +1,4 @@
-"""Load Video Model: from the artist's files to MODEL, CLIP and VAE."""
+"""Load Video Model: model files into MODEL, CLIP and VAE."""
 
 from __future__ import annotations
 
@@ -34,30 +34,30 @@ class LoadVideoModel(io.ComfyNode):
             node_id="AtelierLoadVideoModel",
             display_name="Load Video Model",
             category="Atelier",
-            description="Loads an open text-to-video model (LTX Video, CogVideoX, Mochi 1, Pyramid Flow) and "
-            "recognises which it is.",
+            description="Loads an open text-to-video model: LTX Video, CogVideoX, Mochi 1 or Pyramid Flow. The family "
+            "is recognised from the files.",
             inputs=[
                 io.Combo.Input(
                     "model",
                     options=model_choices(),
                     default=POCKET,
-                    tooltip="'pocket' and 'pocket pyramid' are tiny models of coloured shapes for first steps. Your "
-                    "own: folders in models/diffusers, files in models/checkpoints and models/diffusion_models.",
+                    tooltip="'pocket' and 'pocket pyramid' are tiny built-in models of coloured shapes. Put your own "
+                    "as folders in models/diffusers, as files in models/checkpoints or models/diffusion_models.",
                 ),
                 io.Combo.Input(
                     "weight_dtype",
                     options=list(WEIGHT_DTYPES),
                     default="default",
-                    tooltip="How the weights are kept in memory. 'default' follows your hardware; float8 needs about "
-                    "half the memory of 16 bits and costs a little quality. GGUF and 'scaled' fp8 files stay as they "
-                    "are.",
+                    tooltip="Data type of the weights in memory. 'default' suits your hardware; float8 needs about "
+                    "half the memory of 16 bits and costs a little quality. GGUF and 'scaled' fp8 files keep their own "
+                    "type.",
                 ),
                 io.Combo.Input(
                     "text_encoder",
                     options=[AUTOMATIC, *listed("text_encoders")],
                     default=AUTOMATIC,
-                    tooltip="'automatic' takes the model's own, else a T5-XXL file from models/text_encoders. "
-                    "CLIP encoders, where a model has them too, are always found so.",
+                    tooltip="'automatic' takes the model's own, else a T5-XXL file from models/text_encoders. A file "
+                    "chosen here is the T5: CLIP encoders, which Pyramid Flow has too, are always found automatically.",
                 ),
                 io.Combo.Input(
                     "vae",
@@ -76,7 +76,7 @@ class LoadVideoModel(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, model: str, text_encoder: str, vae: str, **_: str) -> list:
-        """A file that was replaced under the same name is loaded again."""
+        """Changes when a file is replaced under the same name, so that it is loaded again."""
         chosen = [model_path(model), _chosen("text_encoders", text_encoder), _chosen("vae", vae)]
         return [(str(file), file.stat().st_mtime_ns) for path in filter(None, chosen) for file in weight_files(path)]
 

@@ -1,4 +1,4 @@
-"""Load Video LoRA: a small file that changes how a loaded model draws."""
+"""Load Video LoRA: applies a LoRA to a loaded model."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class LoadVideoLoRA(io.ComfyNode):
             node_id="AtelierLoadVideoLoRA",
             display_name="Load Video LoRA",
             category="Atelier",
-            description="Puts a LoRA on a model of Load Video Model: a style, a character, a movement, fewer steps. "
-            "Several may follow each other.",
+            description="Applies a LoRA to a model of Load Video Model: a style, a character, a movement, fewer steps. "
+            "You can chain several.",
             inputs=[
                 io.Model.Input("model", tooltip="The MODEL of Load Video Model, or of another Load Video LoRA."),
                 io.Combo.Input(
                     "lora",
                     options=folder_paths.get_filename_list("loras"),
-                    tooltip="A file of models/loras that was trained for this model, by any trainer.",
+                    tooltip="A file in models/loras that was trained for this model, with any trainer.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -35,7 +35,7 @@ class LoadVideoLoRA(io.ComfyNode):
                     min=-10.0,
                     max=10.0,
                     step=0.01,
-                    tooltip="How strongly it works: 1 = as it was trained, 0 = not at all, below 0 the opposite.",
+                    tooltip="1 = as trained, 0 = off, below 0 = the opposite effect.",
                 ),
             ],
             outputs=[io.Model.Output()],
@@ -48,20 +48,20 @@ class LoadVideoLoRA(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, lora: str, **_: object) -> int:
-        """A file that was replaced under the same name is loaded again."""
+        """Changes when the file is replaced under the same name, so that it is loaded again."""
         return file_path("loras", lora).stat().st_mtime_ns
 
     @classmethod
     def execute(cls, model, lora: str, strength: float) -> io.NodeOutput:
         applied = add_lora(model, file_path("loras", lora), strength)
         if applied.unused:
-            logging.warning("Atelier: of %s, these have no place in the model: %s", lora, ", ".join(applied.unused))
-        show(cls, told(applied))
+            logging.warning("Atelier: %s has parts without a place in the model: %s", lora, ", ".join(applied.unused))
+        show(cls, summary(applied))
         return io.NodeOutput(applied.model)
 
 
-def told(applied: Applied) -> str:
-    """What a LoRA changes and what of it is not used, in short lines."""
+def summary(applied: Applied) -> str:
+    """The node's notice: how many weights the LoRA changes, and which of its parts are not used."""
     reached, blocks = applied.blocks
     lines = [f"{applied.changed} weights changed, in {reached} of {blocks} blocks."]
     if applied.unused:

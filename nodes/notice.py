@@ -1,4 +1,4 @@
-"""Telling an artist what a node decided: under the node in the browser, and in the log."""
+"""Notices: what a node decided, shown under it in the browser and written to the log."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from comfy_api.latest import io
 from server import PromptServer
 
 MOST = 4000
-"""Characters of a notice. More than a node has room for; what is cut is in the log."""
+"""Most characters of a notice, more than a node has room for. The log has the whole text."""
 
 _MARKUP = re.compile(r"<|&|\[(?=\[)|__(?=LNK)")
 
 
 def show(node: type[io.ComfyNode], text: str) -> None:
-    """Write `text` under the running node (which must ask for Hidden.unique_id) and into ComfyUI's log.
+    """Show `text` under the running node, whose schema must have Hidden.unique_id, and write it to ComfyUI's log.
 
-    The browser may break a long line inside a word; lines of about 45 characters stay whole.
+    Keep lines to about 45 characters: the browser breaks longer ones, inside words too.
     """
     logging.info("Atelier: %s: %s", node.SCHEMA.display_name, text.replace("\n", " "))
     server = getattr(PromptServer, "instance", None)
@@ -26,11 +26,11 @@ def show(node: type[io.ComfyNode], text: str) -> None:
 
 
 def plain(text: str) -> str:
-    """The text so that no front end reads markup in it: it looks the same, and no file's or model's words run script.
+    """The text with its markup disarmed. It looks the same, and a file name or a model's answer cannot run script.
 
-    Older front ends set it as HTML, newer ones escape it first, so entities would be right in one of them only. A word
-    joiner (U+2060, which is not drawn) behind "<" and "&" makes them letters for both: a tag or an entity has to go on
-    at once. The same ends the front ends' own `[[label|address]]` and the `__LNK0__` that they put in its place.
+    Older front ends set the text as HTML, newer ones escape it first, so entities would be right in only one of them.
+    An invisible word joiner (U+2060) after "<" and "&" works in both, because a tag or an entity must continue at
+    once. It also breaks the front ends' own `[[label|address]]` and its placeholder `__LNK0__`.
     """
     cut = text if len(text) <= MOST else text[:MOST] + " ..."
     return _MARKUP.sub(lambda match: match[0] + "\u2060", cut)

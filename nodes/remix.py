@@ -1,4 +1,4 @@
-"""Remix and Inpaint: making a clip anew a little everywhere, or wholly somewhere."""
+"""Remix Shot changes a whole clip partly; Inpaint Shot regenerates a part of it wholly."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RemixShot(io.ComfyNode):
             node_id="AtelierRemixShot",
             display_name="Remix Shot",
             category="Atelier",
-            description="Changes a clip to a new prompt (video to video). Connect both outputs to Sample Video.",
+            description="Changes a clip to follow a new prompt (video to video). Connect both outputs to Sample Video.",
             inputs=[
                 io.Model.Input("model", tooltip="The MODEL of Load Video Model: it knows the model's noise schedule."),
                 io.Latent.Input("latent", tooltip=CLIP_TOOLTIP),
@@ -32,7 +32,7 @@ class RemixShot(io.ComfyNode):
                     "strength",
                     options=[*STRENGTHS, CUSTOM],
                     default="mild",
-                    tooltip="subtle keeps shapes and movement, strong little more than the layout.",
+                    tooltip="subtle keeps shapes and movement; strong keeps little more than the layout.",
                 ),
                 io.Float.Input(
                     "custom",
@@ -40,7 +40,7 @@ class RemixShot(io.ComfyNode):
                     min=0.05,
                     max=1.0,
                     step=0.01,
-                    tooltip="For strength 'custom': how much noise the clip gets, 1 = nothing of it is left. "
+                    tooltip="For strength 'custom': the share of noise, 1 = nothing of the clip is left. "
                     + ", ".join(f"{name} is {noise:g}" for name, noise in STRENGTHS.items())
                     + ".",
                 ),
@@ -59,7 +59,7 @@ class RemixShot(io.ComfyNode):
         whole = {key: value for key, value in latent.items() if key != "noise_mask"}
         shape = tuple(finished(whole).shape)
         denoise = max(0.01, denoise_for(inner.family, inner.variant, noise, shape))
-        note = "" if inner.family.sample is None else f"\n({inner.variant.name} makes every clip anew)"
+        note = "" if inner.family.sample is None else f"\n({inner.variant.name} cannot remix: it ignores the clip)"
         show(cls, f"{noise:.0%} noise: denoise {denoise:.2f}{note}")
         return io.NodeOutput(whole, denoise)
 
@@ -71,14 +71,15 @@ class InpaintShot(io.ComfyNode):
             node_id="AtelierInpaintShot",
             display_name="Inpaint Shot",
             category="Atelier",
-            description="Has a part of a clip made anew, in space and time: where the mask is white. Then sample.",
+            description="Regenerates the part of a clip where the mask is white, in space and time. Then: Sample "
+            "Video.",
             inputs=[
                 vae_input(),
                 io.Latent.Input("latent", tooltip=CLIP_TOOLTIP),
                 io.Mask.Input(
                     "mask",
-                    tooltip="White is made anew. One mask for the whole clip, or one a frame (a mask clip). It is "
-                    "scaled to the clip and stretched to its length.",
+                    tooltip="White is regenerated. Connect one mask for the whole clip, or one for each frame. Masks "
+                    "are scaled to the clip's size and stretched to its length.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -86,7 +87,7 @@ class InpaintShot(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="1 makes what is masked anew, 0 keeps it; between, it may change that much.",
+                    tooltip="1 regenerates the masked part, 0 keeps it; in between, it may change that much.",
                 ),
             ],
             outputs=[io.Latent.Output()],
@@ -98,12 +99,12 @@ class InpaintShot(io.ComfyNode):
         grid = vae_grid(vae)
         shot = changes.masked(latent, mask, strength, grid)
         holes, frames = shot["noise_mask"], grid.frames(shot["samples"].shape[2])
-        told = [f"{holes.gt(0).float().mean():.0%} of the clip is to be made"]
+        notes = [f"{holes.gt(0).float().mean():.0%} of the clip will be regenerated"]
         height, width = (side * grid.spatial for side in holes.shape[3:])
         if mask.shape[-2:] != (height, width):
-            told.append(f"(mask {mask.shape[-1]} x {mask.shape[-2]} scaled to {width} x {height})")
+            notes.append(f"(mask {mask.shape[-1]} x {mask.shape[-2]} scaled to {width} x {height})")
         count = mask.shape[0] if mask.ndim > 2 else 1
         if count not in (1, frames):
-            told.append(f"({count} masks stretched over {frames} frames)")
-        show(cls, "\n".join(told))
+            notes.append(f"({count} masks stretched over {frames} frames)")
+        show(cls, "\n".join(notes))
         return io.NodeOutput(shot)

@@ -1,4 +1,4 @@
-"""Sample Video and Video Schedule: filling the holes of a shot."""
+"""Sample Video fills the holes of a shot; Video Schedule gives the sigmas for it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class VideoSchedule(io.ComfyNode):
             node_id="AtelierVideoSchedule",
             display_name="Video Schedule",
             category="Atelier",
-            description="The noise levels the model's own pipeline would use, for SamplerCustomAdvanced.",
+            description="The sigmas that the model's own pipeline uses, for SamplerCustomAdvanced.",
             inputs=[
                 io.Model.Input("model", tooltip="The MODEL of Load Video Model."),
                 io.Latent.Input("latent", tooltip="The latent to be sampled: some schedules depend on its size."),
@@ -36,7 +36,7 @@ class VideoSchedule(io.ComfyNode):
                     min=0.01,
                     max=1.0,
                     step=0.01,
-                    tooltip="Below 1, only the last part of the schedule: for changing an existing clip.",
+                    tooltip="Below 1, only the last part of the schedule, to change an existing clip.",
                 ),
             ],
             outputs=[io.Sigmas.Output()],
@@ -54,12 +54,13 @@ class SampleVideo(io.ComfyNode):
             node_id="AtelierSampleVideo",
             display_name="Sample Video",
             category="Atelier",
-            description="Makes the video in latent form: the model's own schedule, Euler steps, what is known kept.",
+            description="Makes the video as a latent, with the model's own schedule and Euler steps. Frames placed in "
+            "the shot are kept.",
             inputs=[
                 io.Model.Input("model", tooltip="The MODEL of Load Video Model."),
-                io.Conditioning.Input("positive", tooltip="What should be seen."),
+                io.Conditioning.Input("positive", tooltip="What the video should show."),
                 io.Conditioning.Input(
-                    "negative", tooltip="What should not be seen. Only used where guidance is above 1."
+                    "negative", tooltip="What the video should not show. Only used if guidance is above 1."
                 ),
                 io.Latent.Input(
                     "latent", tooltip="The shot: Empty Video Latent, with or without Place Frames, or an encoded clip."
@@ -70,7 +71,7 @@ class SampleVideo(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=True,
-                    tooltip="Another number makes another video of the same prompt.",
+                    tooltip="Another seed makes another video of the same prompt.",
                 ),
                 io.Int.Input(
                     "steps",
@@ -85,8 +86,8 @@ class SampleVideo(io.ComfyNode):
                     min=0.0,
                     max=100.0,
                     step=0.1,
-                    tooltip="How strictly the prompt is followed (CFG). 0 = what the model recommends, 1 = off, and "
-                    "twice as fast.",
+                    tooltip="How strictly the video follows the prompt (CFG). 0 = what the model recommends, 1 = off "
+                    "and twice as fast.",
                 ),
                 io.Float.Input(
                     "denoise",
@@ -94,8 +95,7 @@ class SampleVideo(io.ComfyNode):
                     min=0.01,
                     max=1.0,
                     step=0.01,
-                    tooltip="1 makes everything anew. Below 1, the latent given is only changed that much (video to "
-                    "video).",
+                    tooltip="1 makes a new video. Below 1, the given latent changes only that much (video to video).",
                 ),
             ],
             outputs=[io.Latent.Output()],
@@ -109,7 +109,7 @@ class SampleVideo(io.ComfyNode):
         sigmas = schedule(model, steps, denoise, latent)
         for warning in warnings(model, latent, positive):
             show(cls, warning)
-        made = sample(
+        samples = sample(
             model,
             latent,
             with_frame_rate(positive, latent),
@@ -118,4 +118,4 @@ class SampleVideo(io.ComfyNode):
             sigmas=sigmas,
             guidance=guidance or video_model(model).variant.recipe.guidance,
         )
-        return io.NodeOutput(made)
+        return io.NodeOutput(samples)

@@ -1,4 +1,4 @@
-"""Save Video As: a clip in the formats that core's Save Video does not make."""
+"""Save Video As: saves a clip in formats that core's Save Video cannot write."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class SaveVideoAs(io.ComfyNode):
             node_id="AtelierSaveVideoAs",
             display_name="Save Video As",
             category="Atelier",
-            description="Saves a clip in ComfyUI's output folder, as it is or in another format: ProRes, lossless, "
+            description="Saves a clip in ComfyUI's output folder, unchanged or in another format: ProRes, lossless, "
             "WebM, GIF, animated WebP, a folder of PNG pictures.",
             inputs=[
-                io.Video.Input("video", tooltip="The clip, with its sound."),
+                io.Video.Input("video", tooltip="The clip. Its sound is saved with it."),
                 io.String.Input(
                     "filename_prefix",
                     default=DEFAULT_PREFIX,
-                    tooltip="Folder and beginning of the name, in ComfyUI's output folder. %year%, %month%, %day%, "
+                    tooltip="Folder and start of the file name, in ComfyUI's output folder. %year%, %month%, %day%, "
                     "%width% and %height% are filled in.",
                 ),
                 *writing_inputs([AS_IT_IS, *formats.available()]),
@@ -48,7 +48,7 @@ class SaveVideoAs(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, filename_prefix=None, format=None, bit_depth=None) -> bool | str:
-        wrong = outside(filename_prefix) if isinstance(filename_prefix, str) else ""  # None: it comes from a node
+        wrong = outside(filename_prefix) if isinstance(filename_prefix, str) else ""  # None: it comes through a link
         return wrong or check(cls, format=format, bit_depth=bit_depth)
 
     @classmethod
@@ -63,31 +63,31 @@ class SaveVideoAs(io.ComfyNode):
         source = video.get_stream_source() if as_it_is else None
         name, subfolder = place(filename_prefix, clip, read.suffix(source) if as_it_is else target.style.suffix)
         if as_it_is:
-            made = copy(source, name, target.tags)
+            written = copy(source, name, target.tags)
         else:
             wanted, sound = sequence(clip, first, last, rate)
-            made = write(name, watched(read.read(clip, wanted), len(wanted)), target, sound)
+            written = write(name, watched(read.read(clip, wanted), len(wanted)), target, sound)
         lost = () if as_it_is else _lost(clip, target)
-        show(cls, noted(f"{subfolder}/{made.path.name}".lstrip("/"), (*lost, *made.notes)))
-        return io.NodeOutput(ui=_shown(made.path, subfolder))
+        show(cls, noted(f"{subfolder}/{written.path.name}".lstrip("/"), (*lost, *written.notes)))
+        return io.NodeOutput(ui=_shown(written.path, subfolder))
 
 
 def outside(prefix: str) -> str:
-    """What is wrong with a prefix that leads out of ComfyUI's output folder; "" where it stays inside."""
+    """The error message for a prefix that leads out of ComfyUI's output folder; "" if it stays inside."""
     output = folder_paths.get_output_directory()
     inside = os.path.abspath(os.path.join(output, os.path.normpath(prefix or DEFAULT_PREFIX)))
     if "\0" not in prefix and (inside + os.sep).startswith(os.path.join(os.path.abspath(output), "")):
         return ""
     return (
-        f"The prefix '{prefix}' leads out of ComfyUI's output folder. Expected: a name, with folders in front of it if "
-        "you like, such as 'film/shot'."
+        f"The prefix '{prefix}' leads out of ComfyUI's output folder. Expected: a name, or folders and a name, such as "
+        "'film/shot'."
     )
 
 
 def place(prefix: str, clip: read.Clip, suffix: str) -> tuple[Numbered, str]:
-    """Where the next clip of that prefix goes, and its folder inside ComfyUI's output folder.
+    """The next file name with that prefix, and its folder inside ComfyUI's output folder.
 
-    A prefix that names no file ("", ".") is the input's default. Raises MediaError when it leads out of the folder.
+    A prefix without a name ("", ".") means the input's default. Raises MediaError if it leads out of the folder.
     """
     if wrong := outside(prefix):
         raise MediaError(wrong)
@@ -98,7 +98,7 @@ def place(prefix: str, clip: read.Clip, suffix: str) -> tuple[Numbered, str]:
 
 
 def _lost(clip: read.Clip, target: Target) -> list[str]:
-    """What an artist should know of a clip that was saved in another format."""
+    """Notes on what the other format changes: bit depth, sound, frame rate."""
     lost = list(described(clip, target))
     if not target.style.sound and clip.sound(0.0, clip.length):
         lost.append(f"{target.style.name} has no sound")
@@ -108,7 +108,7 @@ def _lost(clip: read.Clip, target: Target) -> list[str]:
 
 
 def _shown(path: Path, subfolder: str) -> dict[str, Any] | None:
-    """How the node shows what it saved: as a video, an animation or a picture, where a browser can."""
+    """The node's preview of the saved file: a video, an animation or a picture. None if browsers cannot show it."""
     if path.is_dir():
         first = min(path.iterdir())
         return {"images": [ui.SavedResult(first.name, f"{subfolder}/{path.name}".lstrip("/"), io.FolderType.output)]}

@@ -1,4 +1,4 @@
-"""Extend, Loop, Blend and Re-cut: a clip with holes, of which the sampler gets the part around them; and Join."""
+"""Extend, Loop, Blend and Re-cut make holes in a clip and give the sampler the part around them; Join puts it back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ POINTS = "points"
 
 
 def shown(node: type[io.ComfyNode], clip: dict, vae, overlap: float, note: str = "") -> io.NodeOutput:
-    """The part of a clip with holes that is to be sampled, as the node's output; the node says what is to be made."""
+    """The node's output: the part of a clip with holes that the sampler needs. A notice names the frames to make."""
     shot, summary = pieces.shot_of(clip, vae, overlap)
     show(node, "\n".join(filter(None, [summary, note])))
     return io.NodeOutput(shot)
@@ -27,8 +27,8 @@ class ExtendShot(io.ComfyNode):
             node_id="AtelierExtendShot",
             display_name="Extend Shot",
             category="Atelier",
-            description="Makes a clip longer, at its end or before its start. Then: Sample Video, Join Shot. Repeat "
-            "the three for a long clip.",
+            description="Extends a clip at its end or before its start. Then: Sample Video, Join Shot. Repeat all "
+            "three nodes for a long clip.",
             inputs=[
                 vae_input(),
                 io.Latent.Input("latent", tooltip=CLIP_TOOLTIP),
@@ -64,7 +64,7 @@ class LoopShot(io.ComfyNode):
             node_id="AtelierLoopShot",
             display_name="Loop Shot",
             category="Atelier",
-            description="Makes a clip to be played again and again: its end is made anew and flows into its "
+            description="Makes a seamless loop: the end of the clip is regenerated so that it flows into its "
             "beginning. Then: Sample Video, Join Shot.",
             inputs=[
                 vae_input(),
@@ -73,9 +73,9 @@ class LoopShot(io.ComfyNode):
                     "seam",
                     options=list(changes.SEAMS),
                     default="normal",
-                    tooltip="How much of the clip's end is made anew: "
+                    tooltip="How much of the clip's end is regenerated: "
                     + ", ".join(f"{name} {seconds:g} s" for name, seconds in changes.SEAMS.items())
-                    + ". The further the last frame is from the first, the longer.",
+                    + ". The more the last frame differs from the first, the longer the seam should be.",
                 ),
                 overlap_input(),
             ],
@@ -100,31 +100,31 @@ class BlendShots(io.ComfyNode):
             node_id="AtelierBlendShots",
             display_name="Blend Shots",
             category="Atelier",
-            description="Two clips into one: the first turns into the second over a span in which the model makes what "
-            "is between. Then: Sample Video, Join Shot.",
+            description="Blends two clips into one: the model turns the first into the second over a span. Then: "
+            "Sample Video, Join Shot.",
             inputs=[
                 vae_input(),
-                io.Latent.Input("first", tooltip="The clip that it begins with. " + CLIP_TOOLTIP),
-                io.Latent.Input("second", tooltip="The clip that it ends with, of the same size."),
+                io.Latent.Input("first", tooltip="The clip that the result begins with. " + CLIP_TOOLTIP),
+                io.Latent.Input("second", tooltip="The clip that the result ends with, of the same size."),
                 io.Float.Input(
                     "seconds",
                     default=1.0,
                     min=0.05,
                     max=600.0,
                     step=0.05,
-                    tooltip="The span in which the clips overlap: the end of the first, the start of the second.",
+                    tooltip="Length of the span: the end of the first clip overlaps the start of the second.",
                 ),
                 io.Combo.Input(
                     "curve",
                     options=[*changes.CURVES, POINTS],
                     default="linear",
-                    tooltip="How the second clip's influence grows in the span; 'points': as below.",
+                    tooltip="How the second clip's influence grows over the span. 'points': as written below.",
                 ),
                 io.String.Input(
                     "points",
                     default="0:0, 0.5:0.2, 1:1",
-                    tooltip="For curve 'points': time:influence, both 0 to 1, with commas between. Half way between "
-                    "the clips (0.5) the model is free; towards 0 and 1 it keeps more and more of a clip.",
+                    tooltip="For curve 'points': time:influence, both 0 to 1, separated by commas. At influence 0.5 "
+                    "the model is free; towards 0 it keeps more of the first clip, towards 1 of the second.",
                 ),
                 overlap_input(),
             ],
@@ -159,8 +159,8 @@ class RecutShot(io.ComfyNode):
             node_id="AtelierRecutShot",
             display_name="Re-cut Shot",
             category="Atelier",
-            description="Cuts a clip into pieces, leaves some out, puts them in another order, and has gaps between "
-            "them filled. Then: Sample Video, Join Shot.",
+            description="Cuts a clip into pieces, drops or reorders them, and lets the model fill gaps between them. "
+            "Then: Sample Video, Join Shot.",
             inputs=[
                 vae_input(),
                 io.Latent.Input("latent", tooltip=CLIP_TOOLTIP),
@@ -168,8 +168,8 @@ class RecutShot(io.ComfyNode):
                     "cuts",
                     multiline=True,
                     default="0 - 0.75\ngap 0.5\n1.25 -",
-                    tooltip="The new clip from start to end, one piece a line: 'from - to' in seconds of the old clip "
-                    "('1.25 -' goes to its end), or 'gap' and how many seconds the model is to make.",
+                    tooltip="The new clip from start to end, one piece per line: 'from - to' in seconds of the old "
+                    "clip ('1.25 -' goes to its end), or 'gap' and the seconds that the model makes.",
                 ),
                 overlap_input(),
             ],
@@ -189,8 +189,8 @@ class JoinShot(io.ComfyNode):
             node_id="AtelierJoinShot",
             display_name="Join Shot",
             category="Atelier",
-            description="After Sample Video: puts what was made back into the clip that Extend, Loop, Blend or Re-cut "
-            "took it from. The kept latents are the clip's own, unchanged.",
+            description="Puts the sampled shot back into the clip that Extend, Loop, Blend or Re-cut took it from. "
+            "Kept latents are the clip's own, unchanged.",
             inputs=[io.Latent.Input("latent", tooltip="The sampled shot.")],
             outputs=[io.Latent.Output()],
         )

@@ -1,4 +1,4 @@
-"""Storyboard: cards on a time line to prompts over time and keyframes."""
+"""Storyboard: cards on a time line into timed prompts and keyframes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .inputs import check
 from .notice import show
 
 NAMED = 8
-"""Lines that a note names."""
+"""Most line numbers in one note."""
 
 
 class Storyboard(io.ComfyNode):
@@ -24,27 +24,27 @@ class Storyboard(io.ComfyNode):
             node_id="AtelierStoryboard",
             display_name="Storyboard",
             category="Atelier",
-            description="Cards on a time line: what is seen changes while the shot runs. Cards close together cut, far "
-            "apart one flows into the next. Then: Sample Video.",
+            description="Changes the prompt while the shot runs, with cards on a time line. Cards less than a second "
+            "apart cut; otherwise one flows into the next. Then: Sample Video.",
             inputs=[
                 io.Clip.Input("clip", tooltip="The CLIP of Load Video Model."),
                 io.Vae.Input("vae", tooltip="The VAE of Load Video Model."),
-                io.Latent.Input("latent", tooltip="The shot: an Empty Video Latent, which says how long it is."),
+                io.Latent.Input("latent", tooltip="The shot: an Empty Video Latent, which sets its length."),
                 io.String.Input(
                     "board",
                     multiline=True,
                     default="0s: a red circle moving left\n1s: a red circle moving up",
-                    tooltip="One card a line, its time in seconds: '2.5s: words', '2.5s cut: words', or "
-                    "'2.5s [image 1, 0.8]: words' with an image and how strictly it is kept; [images 2-17] is a clip.",
+                    tooltip="One card per line, its time in seconds: '2.5s: words', '2.5s cut: words', or "
+                    "'2.5s [image 1, 0.8]: words' with an image and how strictly to keep it; [images 2-17] is a clip.",
                 ),
                 io.String.Input(
                     "negative_prompt",
                     multiline=True,
                     default="",
-                    tooltip="What should not be seen at any time. Only used where guidance is above 1.",
+                    tooltip="What the video should never show. Only used if guidance is above 1.",
                 ),
                 io.Combo.Input(
-                    "style", options=list(styles()), default=MODEL_STYLE, tooltip="Words around those of every card."
+                    "style", options=list(styles()), default=MODEL_STYLE, tooltip="Words added to every card's."
                 ),
                 io.Image.Input(
                     "images", optional=True, tooltip="The images that cards name, as a batch: the first is [image 1]."
@@ -78,18 +78,18 @@ class Storyboard(io.ComfyNode):
 
 
 def notes(cards: list[storyboard.Card], scenes: Scenes) -> str:
-    """What the node understood, and which of it cannot be seen: cards that end where they begin."""
-    lines = [f"{len(cards)} cards in {scenes.length:.2f} s, {sum(card.cut for card in cards)} of them cut to"]
+    """The node's notice: the number of cards, those too short to show, and those too long for the text encoder."""
+    lines = [f"{len(cards)} cards in {scenes.length:.2f} s, {sum(card.cut for card in cards)} of them after a cut"]
     if cards[0].time:
         lines.append(f"the first card, at {cards[0].time:g} s,\nholds from the start")
     unseen = [card.line for card, (begin, end) in zip(cards, pairwise(scenes.begins), strict=True) if begin == end]
     if unseen:
-        lines.append(f"not seen, as the next comes too soon:\nline {lines_named(unseen)}")
+        lines.append(f"not shown, because the next comes too soon:\nline {lines_named(unseen)}")
     if scenes.unread:
-        lines.append(f"too long for the model, the end is left out:\nline {lines_named(scenes.unread)}")
+        lines.append(f"too long for the model, the end is cut off:\nline {lines_named(scenes.unread)}")
     return "\n".join(lines)
 
 
 def lines_named(lines: list[int]) -> str:
-    """The first of some line numbers, as many as fit on a node."""
+    """The first NAMED line numbers as text; more would not fit on a node."""
     return ", ".join(map(str, lines[:NAMED])) + (", ..." if lines[NAMED:] else "")

@@ -1,4 +1,4 @@
-"""Clips between nodes: VIDEOs over files in ComfyUI's temporary folder, which are there as long as they are used."""
+"""Temporary clips: VIDEOs backed by files in ComfyUI's temporary folder, which live as long as the VIDEO."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ PREFIX = "atelier/clip"
 
 
 class _PassingFile(str):
-    """The path of a file that is removed when ComfyUI no longer holds this object, in its cache or elsewhere.
+    """The path of a temporary file. The file is removed when this object is garbage-collected.
 
-    A path and not the VIDEO: ComfyUI makes a VIDEO that is a part of another one from that one's path.
+    The lifetime hangs on the path, not on the VIDEO, because ComfyUI builds a trimmed VIDEO from the path alone.
     """
 
     def __new__(cls, path: Path) -> _PassingFile:
@@ -39,30 +39,30 @@ class _PassingFile(str):
 
 
 def _remove(path: Path) -> None:
-    with suppress(OSError):  # on Windows a file that is being read stays; ComfyUI clears the folder when it starts
+    with suppress(OSError):  # Windows keeps a file that is being read; ComfyUI clears the folder at its next start
         path.unlink(missing_ok=True)
 
 
 def temporary(
     chunks: Iterator[torch.Tensor], target: Target, sound: Sound | None, shown_here: bool = False
 ) -> tuple[Any, ui.PreviewVideo | None, tuple[str, ...]]:
-    """The frames as a VIDEO over a file in ComfyUI's temporary folder, how a node shows it where a browser can, notes.
+    """Write the frames to a temporary file. Returns its VIDEO, its preview (None if browsers cannot play it), notes.
 
-    The file is there as long as the VIDEO is; one that is shown stays, as ComfyUI's own previews do.
-    ComfyUI keeps the VIDEO, not the file: a node that calls this has `lost_clips` in its fingerprint.
+    The file lives as long as the VIDEO. With `shown_here` it stays, as ComfyUI's own previews do.
+    ComfyUI caches the VIDEO, not the file, so a node that calls this must put `lost_clips` in its fingerprint.
     """
-    prefix = f"{PREFIX}_{uuid.uuid4().hex}"  # no file takes the name of one that has gone: see _PassingFile
+    prefix = f"{PREFIX}_{uuid.uuid4().hex}"  # never reused: the finalizer of _PassingFile removes by name
     folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_temp_directory())
-    made = write(Numbered(Path(folder), name, counter, target.style.suffix), chunks, target, sound)
-    shown = ui.PreviewVideo([ui.SavedResult(made.path.name, subfolder, io.FolderType.temp)]) if target.plays else None
-    video = InputImpl.VideoFromFile(str(made.path) if shown_here else _PassingFile(made.path))
+    file = write(Numbered(Path(folder), name, counter, target.style.suffix), chunks, target, sound)
+    preview = ui.PreviewVideo([ui.SavedResult(file.path.name, subfolder, io.FolderType.temp)]) if target.plays else None
+    video = InputImpl.VideoFromFile(str(file.path) if shown_here else _PassingFile(file.path))
     _kept.videos.add(video)
-    return video, shown, made.notes
+    return video, preview, file.notes
 
 
 @dataclass
 class _Kept:
-    """VIDEOs over temporary files that ComfyUI's cache, or anything else, still holds, and how often some were lost."""
+    """VIDEOs over temporary files that are still referenced, and how many times files were found missing."""
 
     videos: WeakSet = field(default_factory=WeakSet)
     losses: int = 0
@@ -72,10 +72,10 @@ _kept = _Kept()
 
 
 def lost_clips() -> int:
-    """How often temporary files were found deleted. In a node's fingerprint, it makes ComfyUI run the node again.
+    """How many times temporary files were found deleted. In a node's fingerprint, it makes ComfyUI run the node again.
 
-    The files go when a second ComfyUI starts on the same folder, or when a person clears it. Which node of which graph
-    made one is not asked: ComfyUI's cache gives a result to every node with the same inputs.
+    The files are deleted when a second ComfyUI starts on the same folder, or when a person clears it. The count is for
+    all nodes together, because ComfyUI's cache gives a result to every node with the same inputs.
     """
     gone = [video for video in _kept.videos if not os.path.isfile(video.get_stream_source())]
     if gone:

@@ -1,4 +1,4 @@
-"""Encode Video Prompt: words, with a style around them, to CONDITIONING."""
+"""Encode Video Prompt: a prompt and its style into CONDITIONING."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class EncodeVideoPrompt(io.ComfyNode):
             node_id="AtelierEncodeVideoPrompt",
             display_name="Encode Video Prompt",
             category="Atelier",
-            description="Encodes what should be seen, and what should not, in the way the loaded model was trained.",
+            description="Encodes the prompt and the negative prompt in the way the loaded model was trained.",
             inputs=[
                 io.Clip.Input("clip", tooltip="The CLIP of Load Video Model."),
                 io.String.Input(
@@ -25,20 +25,20 @@ class EncodeVideoPrompt(io.ComfyNode):
                     multiline=True,
                     dynamic_prompts=True,
                     default="a red circle moving left",
-                    tooltip="What should be seen. (word:1.2) makes a word count more.",
+                    tooltip="What the video should show. (word:1.2) gives a word more weight.",
                 ),
                 io.String.Input(
                     "negative_prompt",
                     multiline=True,
                     default="",
-                    tooltip="What should not be seen. Only used where guidance is above 1.",
+                    tooltip="What the video should not show. Only used if guidance is above 1.",
                 ),
                 io.Combo.Input(
                     "style",
                     options=list(styles()),
                     default=MODEL_STYLE,
-                    tooltip="Words around the prompt. 'the model's own': those that its authors add to every prompt, "
-                    "if they do (Pyramid Flow). Add your own in atelier_styles.json in ComfyUI's user folder.",
+                    tooltip="Words added to the prompt. 'the model's own': those that its authors add to every prompt, "
+                    "if any (Pyramid Flow). Add your own styles in atelier_styles.json in ComfyUI's user folder.",
                 ),
             ],
             outputs=[io.Conditioning.Output(display_name="positive"), io.Conditioning.Output(display_name="negative")],
@@ -59,7 +59,7 @@ class EncodeVideoPrompt(io.ComfyNode):
         if unread:
             notes.append(
                 f"The prompt is longer than the model reads: its last {unread} tokens (about {unread * 3 // 4} words) "
-                "were left out."
+                "are cut off."
             )
         if notes:
             show(cls, "\n".join(notes))

@@ -1,4 +1,4 @@
-"""Trim / Resample Video: a piece of a clip, at another frame rate or backwards, with its sound in step."""
+"""Trim / Resample Video: a piece of a clip, at another frame rate or backwards, with its sound in sync."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class TrimVideo(io.ComfyNode):
             node_id="AtelierTrimVideo",
             display_name="Trim / Resample Video",
             category="Atelier",
-            description="Cuts a piece out of a clip, changes its frame rate or turns it round, with its sound in step.",
+            description="Cuts a piece out of a clip, changes its frame rate or reverses it. Its sound stays in sync.",
             inputs=[
                 io.Video.Input("video", tooltip="The clip."),
                 time_input("start", "Seconds into the clip where the piece begins."),
@@ -52,15 +52,15 @@ class TrimVideo(io.ComfyNode):
         bit_depth: str = "8 bit",
     ) -> io.NodeOutput:
         if end and end <= start:
-            raise MediaError(f"The end ({end:g} s) must be after the start ({start:g} s), or 0: the end of the clip.")
+            raise MediaError(f"The end ({end:g} s) must be after the start ({start:g} s), or 0 for the clip's end.")
         clip, first, last = clip_of(video)
         rate = rate_of(fps) if fps else clip.rate
         wanted, sound = sequence(clip, first + start, min(last, first + end) if end else last, rate)
         if reverse:
             wanted, sound = wanted[::-1], sound.reversed() if sound else None
         target = target_of(cls, format, rate, crf, bit_depth)
-        made, _, notes = temporary(watched(read.read(clip, wanted), len(wanted)), target, sound)
+        cut, _, notes = temporary(watched(read.read(clip, wanted), len(wanted)), target, sound)
         size = f"{clip.width} x {clip.height}, {len(wanted)} frames at {float(rate):.4g} fps"
         summary = f"{size} = {float(len(wanted) / rate):.2f} s"
         show(cls, noted(summary, (*described(clip, target), *notes)))
-        return io.NodeOutput(made)
+        return io.NodeOutput(cut)

@@ -1,4 +1,4 @@
-"""Variations: the same shot with several seeds, a sheet to choose from, and the one that was chosen."""
+"""Variations: seeds for several takes of a shot, a contact sheet to choose from, and the chosen take."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class VariationSeeds(io.ComfyNode):
             node_id="AtelierVariationSeeds",
             display_name="Variation Seeds",
             category="Atelier",
-            description="Several seeds: what follows runs once for each, one after the other.",
+            description="Gives several seeds: the nodes after it run once for each seed.",
             inputs=[
                 io.Int.Input(
                     "seed",
@@ -28,7 +28,7 @@ class VariationSeeds(io.ComfyNode):
                     min=0,
                     max=LARGEST_SEED,
                     control_after_generate=True,
-                    tooltip="The first variation's seed; the next ones count up from it.",
+                    tooltip="Seed of the first variation. The next ones count up from it.",
                 ),
                 io.Int.Input("count", default=4, min=1, max=MOST, tooltip="How many variations to make."),
             ],
@@ -47,18 +47,18 @@ class ContactSheet(io.ComfyNode):
             node_id="AtelierContactSheet",
             display_name="Contact Sheet",
             category="Atelier",
-            description="Variations in one picture, a numbered row each, to choose from with Pick Variation.",
+            description="Shows all variations in one picture, a numbered row each. Choose one with Pick Variation.",
             is_input_list=True,
             inputs=[
                 io.Image.Input("images", tooltip="The frames of each variation, from Decode Video."),
-                io.Int.Input("frames", default=6, min=1, max=32, tooltip="How many frames of each are shown."),
+                io.Int.Input("frames", default=6, min=1, max=32, tooltip="Frames per variation."),
                 io.Int.Input("width", default=160, min=32, max=1024, step=8, tooltip="Width of a frame in pixels."),
                 io.Int.Input(
                     "batch_size",
                     default=1,
                     min=1,
                     max=MOST,
-                    tooltip="How many clips come in one piece, one after the other: the batch size of the latent.",
+                    tooltip="How many clips each batch of images holds: the latent's batch size.",
                 ),
             ],
             outputs=[io.Image.Output()],
@@ -72,8 +72,8 @@ class ContactSheet(io.ComfyNode):
         for piece in images:
             if len(piece) % batch_size[0]:
                 raise ValueError(
-                    f"{len(piece)} frames cannot be {batch_size[0]} clips of one length. Set batch_size to that of the "
-                    "Empty Video Latent."
+                    f"{len(piece)} frames cannot be split into {batch_size[0]} clips of equal length. Set batch_size "
+                    "to that of the Empty Video Latent."
                 )
             clips += piece.chunk(batch_size[0])
         return io.NodeOutput(contact_sheet(clips, frames[0], width[0]))
@@ -86,7 +86,7 @@ class PickVariation(io.ComfyNode):
             node_id="AtelierPickVariation",
             display_name="Pick Variation",
             category="Atelier",
-            description="One of the variations, by its number on the contact sheet. Choosing another samples nothing "
+            description="Picks a variation by its number on the contact sheet. Picking another one does not sample "
             "again.",
             is_input_list=True,
             inputs=[

@@ -1,4 +1,4 @@
-"""What the nodes for files share: a VIDEO as a clip to read, how it is to be written, and what is said of both."""
+"""Shared by the nodes for files: a VIDEO as a clip to read, its writing target, and notes on both."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .inputs import DEPTHS
 
 
 def rate_of(fps: float) -> Fraction:
-    """Frames per second as films count them: 23.976 is 24000/1001."""
+    """Frames per second as a fraction; NTSC rates come out exact: 23.976 is 24000/1001."""
     return Fraction(fps).limit_denominator(1001)
 
 
@@ -28,7 +28,7 @@ def sound_of(audio: dict | None) -> Sound | None:
 
 
 def clip_of(video: Any) -> tuple[read.Clip, float, float]:
-    """A VIDEO as a clip to read, and which seconds of it are meant. Raises MediaError when it cannot be read."""
+    """A VIDEO as a clip to read, and the start and end of its active part in seconds. Raises MediaError."""
     if isinstance(video, InputImpl.VideoFromComponents):
         parts = video.get_components()
         clip = read.of_images(parts.images, Fraction(parts.frame_rate), sound_of(parts.audio))
@@ -41,13 +41,13 @@ def clip_of(video: Any) -> tuple[read.Clip, float, float]:
 
 
 def sequence(clip: read.Clip, start: float, end: float, rate: Fraction) -> tuple[list[int], Sound | None]:
-    """Which frames of a clip are seen at `rate` from `start` to `end` seconds, and what is heard."""
+    """The frame numbers of a clip sampled at `rate` from `start` to `end` seconds, and the sound of that span."""
     wanted = read.frames_at(clip, rate, start, end)
     return wanted, clip.sound(start, start + float(len(wanted) / rate))
 
 
 def watched(chunks: Iterator[torch.Tensor], total: int) -> Iterator[torch.Tensor]:
-    """The chunks as they are; ComfyUI shows how far they are, and can stop them."""
+    """The chunks unchanged. After each one ComfyUI shows the progress and can cancel."""
     report, done = progress(total), 0
     for chunk in chunks:
         done += len(chunk)
@@ -56,7 +56,7 @@ def watched(chunks: Iterator[torch.Tensor], total: int) -> Iterator[torch.Tensor
 
 
 def target_of(node: type[io.ComfyNode], format: str, rate: Fraction, crf: int, bit_depth: str) -> Target:
-    """How a clip is to be written, the running graph in its tags. Raises MediaError for an unknown format."""
+    """The writing target, with the running graph in its tags. Raises MediaError for an unknown format."""
     tags = {
         name: json.dumps(content) for name, content in metadata(node.hidden.prompt, node.hidden.extra_pnginfo).items()
     }
@@ -64,12 +64,12 @@ def target_of(node: type[io.ComfyNode], format: str, rate: Fraction, crf: int, b
 
 
 def described(clip: read.Clip, target: Target) -> tuple[str, ...]:
-    """What an artist should know of a clip that was read and of how it is written."""
+    """Notes on a clip as read, and on the bit depth if the format changes it."""
     depth = f"{target.style.name} is {target.depth} bit"
     return (*clip.notes, depth) if target.depth != target.asked_depth else clip.notes
 
 
 def noted(text: str, notes: Iterable[str]) -> str:
-    """A node's line with each note about it, once, in brackets below."""
+    """A node's line, and below it the notes in brackets, each once."""
     lines = ";\n".join(dict.fromkeys(notes))
     return f"{text}\n({lines})" if lines else text

@@ -16,16 +16,16 @@ NOTICES = {
     "AtelierEmptyVideoLatent": r"64 x 64, \d+ frames at \d+ fps",
     "AtelierEncodeVideo": r"64 x 64, \d+ frames at 8 fps",
     "AtelierPlaceFrames": r"frame 1 of \d+ is given",
-    "AtelierPlaceKeyframes": r"images are given from frames 1, 6, 14",
+    "AtelierPlaceKeyframes": r"images begin at frames 1, 6, 14",
     "AtelierExtendShot": r"frames 18 to 25 are to be made\s25 in all = 3.12 s",
     "AtelierLoopShot": r"frames 3 to 10 are to be made\s16 in all = 2.00 s",
     "AtelierBlendShots": r"frames 6 to 17 are to be made\s21 in all = 2.62 s",
     "AtelierRecutShot": r"frames 6 to 9 are to be made\s17 in all = 2.12 s",
     "AtelierRemixShot": r"90% noise: denoise 0.\d+",
-    "AtelierInpaintShot": r"\d+% of the clip is to be made",
+    "AtelierInpaintShot": r"\d+% of the clip will be regenerated",
     "AtelierPickVariation": r"variation 1 of 4",
     "AtelierExpandPrompt": r"a \w+ red circle [\w\s]+background\s+Expanded by rules",
-    "AtelierStoryboard": r"2 cards in 3.12 s, 0 of them cut to",
+    "AtelierStoryboard": r"2 cards in 3.12 s, 0 of them after a cut",
 }
 
 

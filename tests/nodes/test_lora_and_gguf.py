@@ -12,7 +12,7 @@ import safetensors.torch
 import tiny
 import torch
 from atelier.models.loading.lora import Applied
-from atelier.nodes.lora import told
+from atelier.nodes.lora import summary
 from reference import relative
 from safetensors.torch import load_file
 
@@ -69,8 +69,8 @@ def test_cores_loader_passes_over_diffusers_prefix(server, lora):
 def test_what_the_node_tells():
     few = Applied(None, 8, (), (2, 2))
     many = Applied(None, 8, ("a", "b", "c", "d"), (1, 2))
-    assert told(few) == "8 weights changed, in 2 of 2 blocks."
-    assert told(many).splitlines()[1:] == [
+    assert summary(few) == "8 weights changed, in 2 of 2 blocks."
+    assert summary(many).splitlines()[1:] == [
         "4 parts of the file have no place here",
         "a",
         "b",
