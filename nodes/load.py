@@ -8,7 +8,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..models.bridge.pairing import pair
-from ..models.contract.family import WEIGHT_DTYPES
+from ..models.contract.family import EULER, WEIGHT_DTYPES, Variant
 from ..models.library.folders import POCKET, file_path, listed, model_choices, model_path
 from ..models.loading import load
 from ..models.loading.identify import open_model
@@ -86,15 +86,25 @@ class LoadVideoModel(io.ComfyNode):
         clip = load.load_clip(opened, lambda: _files("text_encoders"), _chosen("text_encoders", text_encoder))
         decoder = load.load_vae(opened, lambda: _files("vae"), _chosen("vae", vae))
         network = pair(load.load_model(opened, weight_dtype), decoder)
-        variant, recipe = network.model.variant, network.model.variant.recipe
-        advice = [f"negative prompt '{recipe.negative_prompt}'"] if recipe.negative_prompt else []
-        advice += [variant.known_frames.about] if variant.known_frames.about else []
-        show(
-            cls,
-            f"{variant.name} recommends {recipe.width} x {recipe.height},\n"
-            + ",\n".join(
-                [f"{recipe.frames} frames at {recipe.fps:g} fps, {recipe.steps} steps, guidance {recipe.guidance:g}"]
-                + advice
-            ),
-        )
+        show(cls, advice(network.model.variant))
         return io.NodeOutput(network, clip, decoder)
+
+
+def advice(variant: Variant) -> str:
+    """What a variant's authors recommend and what an artist should know of it, in lines."""
+    recipe, sampler = variant.recipe, variant.sampler
+    lines = [
+        f"{variant.name} recommends {recipe.width} x {recipe.height}",
+        f"{recipe.frames} frames at {recipe.fps:g} fps, {recipe.steps} steps, {_guidance(variant)}",
+        f"the sampler {sampler}" if sampler != EULER else "",
+        f"negative prompt '{recipe.negative_prompt}'" if recipe.negative_prompt else "",
+        variant.known_frames.about,
+        *variant.notes,
+    ]
+    return ",\n".join(filter(None, lines))
+
+
+def _guidance(variant: Variant) -> str:
+    scales = [level.cfg for level in variant.guidance.levels] if variant.guidance else [variant.recipe.guidance]
+    least, most = min(scales), max(scales)
+    return f"guidance {most:g}" if least == most else f"guidance {least:g} to {most:g}, step by step"

@@ -54,8 +54,8 @@ class SampleVideo(io.ComfyNode):
             node_id="AtelierSampleVideo",
             display_name="Sample Video",
             category="Atelier",
-            description="Makes the video as a latent, with the model's own schedule and Euler steps. Frames placed in "
-            "the shot are kept.",
+            description="Makes the video as a latent, with the model's own schedule and sampler. Frames placed in the "
+            "shot are kept.",
             inputs=[
                 io.Model.Input("model", tooltip="The MODEL of Load Video Model."),
                 io.Conditioning.Input("positive", tooltip="What the video should show."),
@@ -116,6 +116,6 @@ class SampleVideo(io.ComfyNode):
             with_frame_rate(negative, latent),
             seed=seed,
             sigmas=sigmas,
-            guidance=guidance or video_model(model).variant.recipe.guidance,
+            guidance=guidance,
         )
         return io.NodeOutput(samples)

@@ -13,11 +13,13 @@ import comfy.utils
 import latent_preview
 import torch
 
+from ..contract.family import EULER
 from ..contract.grid import Shape
 from ..timeline.latent import mask_of
 from .job import check_finite
 from .vae import resized, vae_grid
-from .video_model import CONTROL, READS_PADDING, reads_padding, video_model
+from .video_model import CONTROL, video_model
+from .wrappers.guidance import with_published_guidance
 
 
 def empty_latent(shape: Shape, frame_rate: float) -> dict:
@@ -51,8 +53,6 @@ def warnings(model: comfy.model_patcher.ModelPatcher, latent: dict, positive: li
     """What an artist should know of a shot before it is sampled: what of it this variant was not trained for."""
     variant = video_model(model).variant
     mask, known_frames = mask_of(latent), variant.known_frames
-    if any(reads_padding(variant, options) for _, options in positive):
-        return [READS_PADDING.format(variant.name)]
     if known_frames.controlled and not any(CONTROL in options for _, options in positive):
         return [f"no control clip: {variant.name} was\ntrained to follow one (Control Video)"]
     if known_frames.about and mask.lt(1).any() and known_frames.enforced(mask) is not None:
@@ -68,16 +68,23 @@ def sample(
     *,
     seed: int,
     sigmas: torch.Tensor,
-    guidance: float,
+    guidance: float = 0.0,
 ) -> dict:
-    """Sample a LATENT with Euler steps over `sigmas`; progress, preview and interrupt are ComfyUI's. A new LATENT."""
+    """Sample a LATENT over `sigmas` with the variant's sampler; progress, preview and interrupt are ComfyUI's.
+
+    guidance: the scale of classifier-free guidance; 0 is what the authors publish, level by level where they do.
+    Returns a new LATENT.
+    """
+    variant = video_model(model).variant
+    if not guidance:
+        model, guidance = with_published_guidance(model), variant.recipe.guidance
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
     made = comfy.sample.sample_custom(
         model,
         noise,
         guidance,
-        comfy.samplers.sampler_object("euler"),
+        comfy.samplers.sampler_object(variant.sampler),
         sigmas,
         positive,
         negative,
@@ -85,7 +92,8 @@ def sample(
         noise_mask=latent.get("noise_mask"),
         callback=latent_preview.prepare_callback(model, sigmas.shape[-1] - 1),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=seed,
+        # A sampler that adds noise draws it from this seed: on a CPU it would be what the clip begins with.
+        seed=seed if variant.sampler == EULER else seed + 1,
     )
     check_finite(
         made,

@@ -19,6 +19,7 @@ from .guidance import Guidance
 from .known_frames import KnownFrames
 from .vocabulary import Vocabulary
 
+EULER = "euler"
 WEIGHT_DTYPES = ("default", "float32", "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2")
 
 
@@ -77,7 +78,7 @@ class Variant:
     dtypes: tuple[str, ...] = ("bfloat16", "float32")
     colours: Colours | None = None
     vocabulary: Vocabulary | None = None
-    sampler: str = "euler"
+    sampler: str = EULER
     guidance: Guidance | None = None
     notes: tuple[str, ...] = ()
 
@@ -102,8 +103,6 @@ class Family:
         instead of the chosen one. For each latent frame and size it calls prepare(frame, guidance, transformer_options)
         and gets velocity(x, timestep) with the prompts of that frame. None: any sampler of ComfyUI's.
     levels(variant): the sigmas of a v-prediction network's training timesteps, rising. None: flow matching.
-    own_scheduler: what a folder's scheduler_config.json has where it is this family's: entry -> values it may have,
-        the first of them where it is missing.
     text_encoders: the words a text encoder's file name usually has, best first, for finding one unasked.
     dynamic_guidance(guidance, timestep, steps): the guidance at a timestep (0..999) of so many steps, for those whose
         authors let it change on the way. None: they do not.
@@ -122,4 +121,3 @@ class Family:
     dynamic_guidance: Callable[[float, int, int], float] | None = None
     text_encoders: tuple[str, ...] = ("t5xxl", "t5-xxl", "t5_xxl", "t5")
     preview: str = ""
-    own_scheduler: Mapping[str, tuple] = field(default_factory=dict)

@@ -40,7 +40,7 @@ def identify(checkpoint: Checkpoint) -> tuple[Family, Variant]:
     """The family and variant of a checkpoint. Raises CheckpointError when no family knows it."""
     for family in families():
         try:
-            variant = _recognised(family, checkpoint)
+            variant = family.recognise(checkpoint)
         except KeyError as missing:
             raise CheckpointError(
                 f"{checkpoint.path.name} looks like {family.name}, but has no {missing}: it is incomplete. Download it "
@@ -65,19 +65,6 @@ def identify(checkpoint: Checkpoint) -> tuple[Family, Variant]:
     )
 
 
-def _recognised(family: Family, checkpoint: Checkpoint) -> Variant | None:
-    """The variant, without the scheduler_config.json beside it where that is another model's, which is said."""
-    variant = family.recognise(checkpoint)
-    config = checkpoint.scheduler
-    foreign = {name: config[name] for name, own in family.own_scheduler.items() if config.get(name, own[0]) not in own}
-    if variant is None or not foreign:
-        return variant
-    found = ", ".join(f"{name} {str(value)[:40]}" for name, value in foreign.items())
-    note = f"its scheduler_config.json is another model's\n({found}):\nthe published schedule is taken"
-    variant = family.recognise(replace(checkpoint, scheduler={}))
-    return replace(variant, notes=(*variant.notes, note))
-
-
 def _with_recipe(variant: Variant, recipe: dict[str, Any]) -> Variant:
     """The variant as its folder's recipe.json has it, where there is one. Raises CheckpointError."""
     own = {
@@ -94,6 +81,7 @@ def _with_recipe(variant: Variant, recipe: dict[str, Any]) -> Variant:
             text=_trained(variant.text, recipe.get("text", {})),
             network={**variant.network, **recipe.get("network", {})},
             scheduler={**variant.scheduler, **recipe.get("scheduler", {})},
+            guidance=None if "guidance" in recipe else variant.guidance,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"The recipe.json of {variant.name} cannot be used: {error}.") from error

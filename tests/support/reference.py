@@ -6,14 +6,15 @@ with recorded runs of its authors' code instead (tests/models/families/pyramid_f
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import published
 import tiny
 import tiny_cogvideox
 import tiny_mochi
@@ -25,20 +26,18 @@ from atelier.models.bridge.wrappers.known_frames import noise_in_front
 from atelier.models.contract.schedule import sigmas_for
 from atelier.models.families.cogvideox import family as cogvideox
 from atelier.models.families.ltx_video import autoencoder
+from atelier.models.families.ltx_video import family as ltx_video
 from atelier.models.loading import load as checkpoint
 from atelier.models.loading.identify import open_model
 from atelier.models.timeline import placing
 from benchmarks.layout import in_original_layout, in_sat_layout
-from diffusers import (
-    CogVideoXVideoToVideoPipeline,
-    FlowMatchEulerDiscreteScheduler,
-    LTXConditionPipeline,
-    LTXImageToVideoPipeline,
-)
+from comfy.k_diffusion.sampling import default_noise_sampler
+from diffusers import CogVideoXVideoToVideoPipeline, LTXImageToVideoPipeline
+from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition, linear_quadratic_schedule
 from PIL import Image
 from safetensors.torch import save_file
 
-T2V, I2V, V2V, CONTROL = "T2V", "I2V", "V2V", "Control"
+T2V, I2V, START, V2V, CONTROL = "T2V", "I2V", "a clip at the start", "V2V", "Control"
 LAYOUTS = ("folder", "diffusers keys", "original keys")
 # CogVideoXDDIMScheduler steps to 1000 // steps timesteps below, which is the next one only where that comes out even.
 STEPS, GUIDANCE, DENOISE, FPS = 5, 3.0, 0.6, 24
@@ -50,6 +49,11 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
     return ((a - b).norm() / b.norm()).item()
 
 
+def to_pil(image: torch.Tensor) -> Image.Image:
+    """A picture [H, W, 3] in 0..1 with 8 bits per colour."""
+    return Image.fromarray((image * 255).round().byte().numpy())
+
+
 @dataclass(frozen=True)
 class Loaded:
     """What the loader gives."""
@@ -57,6 +61,8 @@ class Loaded:
     model: Any
     clip: Any
     vae: Any
+    steps: int = STEPS
+    guidance: float = GUIDANCE
 
     def conditioning(self, text: str, **added: Any) -> list:
         return with_options(encode_text(self.clip, text)[0], added)
@@ -65,8 +71,8 @@ class Loaded:
         """Latents by our sampler; `added` goes beside both texts."""
         inner, shape = self.model.model, tuple(latent["samples"].shape)
         texts = (self.conditioning(text, frame_rate=FPS, **added) for text in (PROMPT, NEGATIVE))
-        sigmas = sigmas_for(inner.family, inner.variant, round(STEPS * denoise), denoise, shape)
-        return sample(self.model, latent, *texts, seed=seed, sigmas=sigmas, guidance=GUIDANCE)["samples"]
+        sigmas = sigmas_for(inner.family, inner.variant, round(self.steps * denoise), denoise, shape)
+        return sample(self.model, latent, *texts, seed=seed, sigmas=sigmas, guidance=self.guidance)["samples"]
 
 
 class Case:
@@ -76,6 +82,8 @@ class Case:
     size: tuple[int, int, int]
     tasks: tuple[str, ...] = (T2V,)
     latents, pixels = 1e-5, 1e-4
+    steps, guidance = STEPS, GUIDANCE
+    folder_name, file_name = "folder", "model.safetensors"
 
     def __init__(self, variant: str, root: Path) -> None:
         self.variant, self.root = variant, root
@@ -89,9 +97,11 @@ class Case:
 
     @cached_property
     def folder(self) -> Loaded:
-        self.write_folder(self.root / "folder")
-        model = open_model(self.root / "folder")
-        return Loaded(*(load(model) for load in (checkpoint.load_model, checkpoint.load_clip, checkpoint.load_vae)))
+        path = self.root / self.folder_name
+        self.write_folder(path)
+        model = open_model(path)
+        parts = (load(model) for load in (checkpoint.load_model, checkpoint.load_clip, checkpoint.load_vae))
+        return Loaded(*parts, self.steps, self.guidance)
 
     @cached_property
     def grid(self) -> Any:
@@ -101,8 +111,9 @@ class Case:
         """The checkpoint in that layout; text encoder and VAE are the folder's where the file has none."""
         if layout == "folder":
             return self.folder
-        model = checkpoint.load_model(open_model(self.write_file(self.root / f"{layout}.safetensors", layout)))
-        return Loaded(model, self.folder.clip, self.folder.vae)
+        (self.root / layout).mkdir(exist_ok=True)
+        model = checkpoint.load_model(open_model(self.write_file(self.root / layout / self.file_name, layout)))
+        return replace(self.folder, model=model)
 
     def empty(self) -> dict:
         return empty_latent(self.grid.latent_shape(*self.size), FPS)
@@ -124,6 +135,9 @@ class Case:
         if task == I2V:
             known = loaded.vae.encode(self.images(1))
             return loaded.sampled(placing.place(self.empty(), known, start=0, strength=1.0), seed=8)
+        if task == START:
+            known = loaded.vae.encode(self.images(9))
+            return loaded.sampled(placing.place(self.empty(), known, start=0, strength=1.0), seed=11)
         if task == V2V:
             return loaded.sampled({"samples": self.clip()}, seed=9, denoise=DENOISE)
         if task == CONTROL:
@@ -151,7 +165,9 @@ class Case:
 
     def common(self) -> dict[str, Any]:
         width, height, frames = self.size
-        return dict(width=width, height=height, num_frames=frames, guidance_scale=GUIDANCE, num_inference_steps=STEPS)
+        return dict(
+            width=width, height=height, num_frames=frames, guidance_scale=self.guidance, num_inference_steps=self.steps
+        )
 
     def write_file(self, path: Path, layout: str) -> Path:
         state = self.network().state_dict() if layout == "diffusers keys" else self.original()
@@ -169,23 +185,26 @@ class Case:
     ask: Callable[[str], Pair]
 
 
-class ChangingPipeline(LTXConditionPipeline):
-    """With the places in time that LTXPipeline gives a clip: this one's own begin a latent frame earlier."""
-
-    @staticmethod
-    def _scale_video_ids(ids: torch.Tensor, scale_factor: int = 32, scale_factor_t: int = 8, **_: Any) -> torch.Tensor:
-        return ids * torch.tensor([scale_factor_t, scale_factor, scale_factor])[None, :, None]
-
-
 class LTX(Case):
+    """A published variant (tests/published), with its config, in the folder and the file it is published as."""
+
     family, size = "LTX Video", (96, 64, 17)
 
     def __init__(self, variant: str, root: Path) -> None:
         super().__init__(variant, root)
-        self.tasks = (T2V, I2V, V2V) if variant == "0.9.5" else (T2V, I2V)
+        self.published = published.config(variant)
+        self.late, self.large = published.ltx_is_late(variant), self.published["size"] == "13B"
+        self.stochastic = self.published["recipe"].get("stochastic_sampling", False)
+        self.file_name = self.published["file"]
+        self.folder_name = self.published["folder"] or Path(self.file_name).stem
+        self.sigmas = self.published["metadata_config"].get("allowed_inference_steps")
+        self.tasks = (T2V, I2V, START, V2V) if self.late else (T2V, I2V)
+        if self.sigmas:
+            self.steps, self.guidance = len(self.sigmas), self.published["recipe"]["guidance_scale"]
+            self.tasks = (T2V, I2V) if self.stochastic else (T2V, I2V, START)
 
     def pipeline(self) -> Any:
-        return tiny.pipeline(self.variant)
+        return published.ltx_pipeline(self.variant)
 
     def network(self) -> torch.nn.Module:
         return self.pipe.transformer
@@ -194,14 +213,43 @@ class LTX(Case):
         return in_original_layout(self.network().state_dict(), "model.diffusion_model.")
 
     def metadata(self) -> dict[str, str]:
-        return {"config": json.dumps({"transformer": tiny.NETWORK})}
+        return published.ltx_metadata(self.variant)
 
     def write_folder(self, path: Path) -> None:
-        tiny.folder(path, self.variant)
+        self.pipe.save_pretrained(path)
+
+    @cached_property
+    def folder(self) -> Loaded:
+        with self.tiny_sizes():
+            return super().folder
+
+    def loaded(self, layout: str) -> Loaded:
+        with self.tiny_sizes():
+            return super().loaded(layout)
+
+    def tiny_sizes(self) -> Any:
+        """A 13B is told by its width, which would not be tiny."""
+        width = tiny.NETWORK["num_attention_heads"] * tiny.NETWORK["attention_head_dim"]
+        return patch.object(ltx_video, "WIDTH_13B", width if self.large else 4096)
 
     def ask(self, task: str) -> Pair:
-        if task == V2V:
-            return self._ask(*self._changing())
+        if self.stochastic:
+            return self.walked(task)
+        if not self.late:
+            return self._ask_early(task)
+        images = [to_pil(image) for image in self.images(9)]
+        seed, inputs = {
+            T2V: (7, {}),
+            I2V: (8, dict(image=self.images(1).movedim(-1, 1))),
+            START: (11, dict(conditions=[LTXVideoCondition(video=images, frame_index=0)])),
+            V2V: (9, dict(latents=self.clip(), denoise_strength=DENOISE)),
+        }[task]
+        inputs["generator"] = torch.Generator().manual_seed(seed)
+        if self.sigmas:
+            inputs["timesteps"] = [1000 * sigma for sigma in self.sigmas]
+        return self._ask(self.pipe, image_cond_noise_scale=0.0, **inputs)
+
+    def _ask_early(self, task: str) -> Pair:
         noise = self.noise(self.empty()["samples"].shape, 7 if task == T2V else 8)
         if task == T2V:
             return self._ask(self.pipe, latents=self.pipe._pack_latents(noise))
@@ -210,28 +258,74 @@ class LTX(Case):
         pipe = LTXImageToVideoPipeline(**self.pipe.components)
         return self._ask(pipe, latents=pipe._pack_latents(noise), image=image.movedim(-1, 1))
 
-    def _changing(self) -> tuple[Any, dict[str, Any]]:
-        """LTXConditionPipeline, which changes a clip, on our sigmas: of itself it takes another schedule."""
-        inner = self.folder.model.model
-        sigmas = inner.family.schedule(inner.variant, STEPS, tuple(self.clip().shape))
-        pipe = ChangingPipeline(**self.pipe.components | {"scheduler": FlowMatchEulerDiscreteScheduler()})
-        timesteps = (1000 * sigmas[:-1]).tolist()
-        return pipe, dict(
-            timesteps=timesteps, denoise_strength=DENOISE, latents=self.clip(), image_cond_noise_scale=0.0
-        )
-
-    def _ask(self, pipe: Any, inputs: dict[str, Any] | None = None, **others: Any) -> Pair:
-        """Text comes from us: its own parity is tested separately. The last draws are the decoder's noise."""
-        inputs, texts = (inputs or {}) | others, {}
+    def texts(self) -> dict[str, torch.Tensor]:
+        """Text comes from us: its own parity is tested separately."""
+        texts = {}
         for name, text in (("prompt", PROMPT), ("negative_prompt", NEGATIVE)):
             ((embeds, options),) = self.folder.conditioning(text)
             texts |= {f"{name}_embeds": embeds, f"{name}_attention_mask": options["attention_mask"].bool()}
+        return texts
+
+    def _ask(self, pipe: Any, **inputs: Any) -> Pair:
         pipe.set_progress_bar_config(disable=True)
-        made = pipe(
-            **self.common(), **texts, **inputs, frame_rate=FPS, generator=torch.manual_seed(9), output_type="latent"
-        ).frames
+        made = pipe(**self.common(), **self.texts(), **inputs, frame_rate=FPS, output_type="latent").frames
         latents = made if made.ndim == 5 else pipe._unpack_latents(made, *self.empty()["samples"].shape[2:])
         return latents, self._decoded(latents)
+
+    @torch.no_grad()
+    def walked(self, task: str, guidance: Callable[[float], float] | None = None) -> Pair:
+        """The clip step by step, for what the pipeline in diffusers lacks.
+
+        guidance: the scale at a sigma, together with CFG-Zero* (arXiv 2503.18886), as in pipeline_ltx_video.py of
+        github.com/Lightricks/LTX-Video: the prediction without the prompt is scaled to the projection of the other onto
+        it. Without guidance, steps are those of Euler ancestral, which the authors' graphs have for distilled models:
+        down to sigma'^2 / sigma, then as much noise as brings it back to sigma'.
+        """
+        seed, known = (7, None) if task == T2V else (8, self.folder.vae.encode(self.images(1)))
+        x = self.noise(self.empty()["samples"].shape, seed)
+        draw = default_noise_sampler(x, seed=seed + 1)
+        levels = self.sigmas or linear_quadratic_schedule(self.steps).tolist()
+        for sigma, following in pairwise([*levels, 0.0]):
+            if known is not None:
+                x[:, :, :1] = known
+            velocity = self._velocity(x, sigma, known is not None, guidance)
+            clean = x - sigma * velocity
+            down = following if guidance else following**2 / sigma
+            x = x + (down - sigma) * velocity
+            if following and not guidance:
+                kept = (1 - following) / (1 - down)
+                x = kept * x + (following**2 - (kept * down) ** 2) ** 0.5 * draw(sigma, following)
+            x = x if following else clean
+        if known is not None:
+            x[:, :, :1] = known
+        return x, self._decoded(x)
+
+    def _velocity(
+        self, x: torch.Tensor, sigma: float, known: bool, guidance: Callable[[float], float] | None
+    ) -> torch.Tensor:
+        pipe, shape, texts = self.pipe, x.shape, self.texts()
+        ids = pipe._scale_video_ids(pipe._prepare_video_ids(1, *shape[2:])).float()
+        ids[:, 0] = ids[:, 0] * (1.0 / FPS)
+        times = torch.full((1, 1, *shape[2:]), 1000 * sigma)
+        times[:, :, : int(known)] = 0.0
+
+        def predicted(name: str) -> torch.Tensor:
+            made = pipe.transformer(
+                hidden_states=pipe._pack_latents(x),
+                encoder_hidden_states=texts[f"{name}_embeds"],
+                encoder_attention_mask=texts[f"{name}_attention_mask"],
+                timestep=times.flatten(1),
+                video_coords=ids,
+                return_dict=False,
+            )[0]
+            return pipe._unpack_latents(made, *shape[2:])
+
+        wanted, scale = predicted("prompt"), guidance(sigma) if guidance else 1.0
+        if scale == 1:
+            return wanted
+        unwanted = predicted("negative_prompt")
+        unwanted = unwanted * (wanted * unwanted).sum() / (unwanted**2).sum()
+        return unwanted + scale * (wanted - unwanted)
 
     def _decoded(self, latents: torch.Tensor) -> torch.Tensor:
         """As the end of the pipelines does it."""
@@ -282,7 +376,7 @@ class CogVideoX(Case):
         if task == V2V:
             pipe, inputs = CogVideoXVideoToVideoPipeline(**self.pipe.components), self._changing()
         elif task == CONTROL:
-            pictures = [Image.fromarray((image * 255).round().byte().numpy()) for image in self.images(frames)]
+            pictures = [to_pil(image) for image in self.images(frames)]
             pipe, inputs = self.pipe, {"control_video": pictures, "latents": self._noise(10)}
         elif task == I2V:
             image = self.images(1).movedim(-1, 1)
@@ -345,14 +439,27 @@ class Mochi(Case):
 
 COGVIDEOX = ("2B", "5B", "1.5 5B", "5B I2V", "1.5 5B I2V", "Fun 2B Control", "Fun 5B Control")
 VARIANTS: tuple[tuple[type[Case], str], ...] = (
-    *((LTX, version) for version in tiny.VERSIONS),
+    *((LTX, variant) for variant in published.LTX),
     *((CogVideoX, variant) for variant in COGVIDEOX),
     (Mochi, "preview"),
 )
 
 
+IN_ALL_LAYOUTS = ("ltx-2b-0.9.0", "ltx-2b-0.9.1", "ltx-2b-0.9.5", "ltx-13b-0.9.8-dev")
+
+
 def layouts(variant: str) -> tuple[str, ...]:
-    """5B-I2V stores the places of 720 x 480 pixels, so a file of it makes no tiny clip."""
+    """5B-I2V stores the places of 720 x 480 pixels, so a file of it makes no tiny clip.
+
+    LTX Video's layouts are the same for all of one generation: the others come as they are published.
+    """
+    if variant in published.LTX and variant not in (
+        "ltx-2b-0.9.0",
+        "ltx-2b-0.9.1",
+        "ltx-2b-0.9.5",
+        "ltx-13b-0.9.8-dev",
+    ):
+        return LAYOUTS[:1] if published.config(variant)["folder"] else LAYOUTS[2:]
     return LAYOUTS[:1] if variant == "5B I2V" else LAYOUTS
 
 

@@ -13,20 +13,18 @@ import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from ...contract.family import Family, Recipe, Text, Variant
+from ...contract.family import Family, Text, Variant
 from ...contract.grid import Grid, Shape
-from ...contract.schedule import shift_of_tokens
+from ...contract.schedule import linear_quadratic, shift_of_tokens
 from ...weights.checkpoint import Checkpoint, Component
 from .autoencoder import build_autoencoder, grid_of
 from .known_frames import PerToken
-from .layouts import network_state
-from .network import build_network
+from .layouts import network_state, vae_version
+from .network import CAUSAL, build_network
+from .versions import Version, version_of
 
 GRID = Grid(channels=128, temporal=8, spatial=32)
-NEGATIVE = "worst quality, inconsistent motion, blurry, jittery, distorted"
-RECIPE_2B = Recipe(704, 480, 161, fps=25, steps=50, guidance=3.0, negative_prompt=NEGATIVE)
-RECIPE_13B = Recipe(832, 480, 97, fps=25, steps=30, guidance=3.0, negative_prompt=NEGATIVE)
-# The published scheduler_config.json: the shift grows with the token count, the tail is stretched to end at 0.1.
+# The scheduler_config.json of 0.9.0 and 0.9.1: the shift grows with the token count, the tail ends at 0.1.
 SCHEDULER = {
     "use_dynamic_shifting": True,
     "base_shift": 0.95,
@@ -35,8 +33,11 @@ SCHEDULER = {
     "max_image_seq_len": 4096,
     "shift_terminal": 0.1,
 }
-# `allowed_inference_steps` of the distilled checkpoints.
-DISTILLED_SIGMAS = (1.0, 0.9937, 0.9875, 0.9812, 0.975, 0.9094, 0.725, 0.4219)
+LINEAR_QUADRATIC = "LinearQuadratic"
+"""What files from 0.9.5 on say of their `sampler`."""
+CORE_SHIFT = 2.37
+"""ComfyUI's own figure, for its schedulers on a model whose file says nothing: the model's own schedule has none."""
+WIDTH_13B = 4096
 
 
 def recognise(checkpoint: Checkpoint) -> Variant | None:
@@ -79,28 +80,25 @@ def _network_config(network: Component, metadata: dict[str, Any]) -> dict[str, A
 
 def _variant(checkpoint: Checkpoint, config: dict[str, Any]) -> Variant:
     width = config.get("num_attention_heads", 32) * config.get("attention_head_dim", 64)
-    recipe, size = (RECIPE_13B, "13B") if width >= 4096 else (RECIPE_2B, "2B")
-    scheduler = {**SCHEDULER, **checkpoint.scheduler}
-    distilled = _is_distilled(checkpoint)
-    if distilled:
-        recipe = replace(recipe, steps=len(DISTILLED_SIGMAS), guidance=1.0, negative_prompt="")
-        scheduler["distilled"] = True
+    version = version_of(checkpoint, width >= WIDTH_13B, vae_version(checkpoint.vae))
     return Variant(
-        name=f"LTX Video {size}{' distilled' if distilled else ''}",
+        name=version.name,
         grid=_grid(checkpoint, config.get("in_channels", 128)),
-        recipe=recipe,
-        network=config,
-        text=Text(tokens=128, channels=config.get("caption_channels", 4096)),
+        recipe=version.recipe,
+        network={**config, CAUSAL: version.causal},
+        text=Text(version.tokens, channels=config.get("caption_channels", 4096), encoder_sees_padding=False),
         known_frames=PerToken(),
-        scheduler=scheduler,
+        scheduler=_scheduler(checkpoint, version),
+        sampler=version.sampler,
+        guidance=version.guidance,
+        notes=version.notes,
     )
 
 
-def _is_distilled(checkpoint: Checkpoint) -> bool:
-    # Architecture and most configs are the same: Lightricks tells them apart by the steps in the file's metadata
-    # and by name.
-    steps = checkpoint.metadata.get("scheduler", {}).get("allowed_inference_steps")
-    return bool(steps) or "distilled" in checkpoint.path.name.lower()
+def _scheduler(checkpoint: Checkpoint, version: Version) -> dict[str, Any]:
+    if not version.linear_quadratic:
+        return {**SCHEDULER, **checkpoint.scheduler}
+    return {"shift": CORE_SHIFT, **checkpoint.scheduler, "sampler": LINEAR_QUADRATIC, "sigmas": version.sigmas}
 
 
 def _grid(checkpoint: Checkpoint, channels: int) -> Grid:
@@ -109,16 +107,21 @@ def _grid(checkpoint: Checkpoint, channels: int) -> Grid:
 
 
 def schedule(variant: Variant, steps: int, latent_shape: Shape) -> torch.Tensor:
-    """Sigmas [steps + 1] as LTXPipeline has them: shifted by the token count, tail stretched; distilled: a fixed list.
+    """Sigmas [steps + 1] of the authors' pipeline: linear-quadratic from 0.9.5 on.
 
-    latent_shape: [B, C, T, H, W]. Distilled models take at most 8 steps, spread over the list they were trained on.
+    0.9.0 and 0.9.1: shifted by the token count, the tail stretched. Distilled: at most as many as it was trained on,
+    spread over these. latent_shape: [B, C, T, H, W].
     """
-    if variant.scheduler.get("distilled"):
-        chosen = np.linspace(0, len(DISTILLED_SIGMAS) - 1, min(steps, len(DISTILLED_SIGMAS))).round().astype(int)
-        return torch.tensor([*(DISTILLED_SIGMAS[i] for i in chosen), 0.0])
+    config = dict(variant.scheduler)
+    sampler, trained = config.pop("sampler", None), config.pop("sigmas", ())
+    if trained:
+        chosen = np.linspace(0, len(trained) - 1, min(steps, len(trained))).round().astype(int)
+        return torch.tensor([*(trained[i] for i in chosen), 0.0])
+    if sampler == LINEAR_QUADRATIC:
+        return linear_quadratic(steps)
     if steps == 1:  # there is no tail, and diffusers' stretching of it divides zero by zero
         return torch.tensor([1.0, 0.0])
-    scheduler = FlowMatchEulerDiscreteScheduler.from_config(dict(variant.scheduler))
+    scheduler = FlowMatchEulerDiscreteScheduler.from_config(SCHEDULER | config)
     mu = shift_of_tokens(scheduler.config, int(np.prod(latent_shape[2:])))
     scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=mu)
     return scheduler.sigmas.float()
@@ -132,5 +135,4 @@ FAMILY = Family(
     autoencoder=build_autoencoder,
     schedule=schedule,
     preview="LTXV",
-    own_scheduler={"_class_name": ("FlowMatchEulerDiscreteScheduler",), "invert_sigmas": (False,)},
 )

@@ -117,6 +117,8 @@ DECODER_091 = """mid_block up_blocks.0.upsamplers.0 up_blocks.0 up_blocks.1.upsa
     up_blocks.2.upsamplers.0 up_blocks.2"""
 
 
+VERSIONS = ("0.9.5", "0.9.1", "0.9.0")
+"""Of the autoencoders of LAYOUTS."""
 LAYOUTS = (
     VaeLayout(  # 0.9.5 and later
         ("encoder.down_blocks.1.conv.conv.weight", "decoder.up_blocks.1.conv.conv.weight"),
@@ -154,3 +156,16 @@ LAYOUTS = (
         decoder_spatio_temporal_scaling=(True, True, True, False),
     ),
 )
+
+
+def vae_version(component: Component | None) -> str:
+    """The version whose autoencoder this is: "0.9.0", "0.9.1" or "0.9.5" (and later); "" for none or another's."""
+    if component is None:
+        return ""
+    config = component.arguments
+    if not config:
+        found = (version for version, layout in zip(VERSIONS, LAYOUTS, strict=True) if layout.recognises(component))
+        return next(found, "")
+    if "LTXVideo095DownBlock3D" in config.get("down_block_types", ()):
+        return VERSIONS[0]
+    return VERSIONS[1] if config.get("timestep_conditioning") else VERSIONS[2]

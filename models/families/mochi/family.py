@@ -1,7 +1,7 @@
 """Mochi 1 preview (Genmo): diffusers' network and autoencoder, the linear-quadratic schedule, original file layouts.
 
-Sources: the model card of genmo/mochi-1-preview (85 frames) and Genmo's own settings, demos/cli.py of
-github.com/genmoai/mochi (848 x 480, 64 steps, guidance 4.5, up to 163 frames at 30 fps).
+Sources: Genmo's own settings, demos/cli.py of github.com/genmoai/mochi (848 x 480, 163 frames at 30 fps, 64 steps,
+guidance 6.0; it was 4.5 once, which diffusers' card of genmo/mochi-1-preview still has, with 85 frames).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from ...contract.family import Family, Recipe, Text, Variant
 from ...contract.grid import Grid, Shape
 from ...contract.known_frames import KnownFrames
+from ...contract.schedule import linear_quadratic
 from ...weights.checkpoint import Checkpoint
 from ...weights.key_names import renamed
 from .autoencoder import build_autoencoder
@@ -21,13 +22,11 @@ from .layouts import NETWORK_NAMES, layers_of, network_state
 from .network import build_network
 
 GRID = Grid(channels=12, temporal=6, spatial=8, patch=(1, 2))
-RECIPE = Recipe(848, 480, 85, fps=30, steps=64, guidance=4.5)
+RECIPE = Recipe(848, 480, 163, fps=30, steps=64, guidance=6.0)
 # Genmo's code gives an empty (negative) prompt to neither the encoder nor the network.
 TEXT = Text(tokens=256, encoder_sees_padding=False, empty_is_nothing=True)
 # ComfyUI's shift for Mochi under ComfyUI's own schedulers. Mochi's schedule has none.
 SCHEDULER = {"shift": 6.0}
-# The first half of the steps is linear, from pure noise to where this share of it is gone.
-LINEAR_SHARE = 0.025
 
 
 def recognise(checkpoint: Checkpoint) -> Variant | None:
@@ -69,14 +68,8 @@ def _network_config(shapes: dict[str, Shape]) -> dict[str, Any]:
 
 
 def schedule(variant: Variant, steps: int, latent_shape: Shape) -> torch.Tensor:
-    """Sigmas [steps + 1] as MochiPipeline has them: linear at first, then a parabola that goes on with its slope."""
-    linear = steps // 2
-    rest = steps - linear
-    slope = LINEAR_SHARE / linear if linear else 0.0
-    start = slope * linear
-    bend = (1 - start - slope * rest) / rest**2
-    gone = [slope * n for n in range(linear)] + [start + slope * n + bend * n**2 for n in range(rest + 1)]
-    return 1 - torch.tensor(gone, dtype=torch.float64).float()
+    """Sigmas [steps + 1] as MochiPipeline has them."""
+    return linear_quadratic(steps)
 
 
 FAMILY = Family(
@@ -87,5 +80,4 @@ FAMILY = Family(
     autoencoder=build_autoencoder,
     schedule=schedule,
     preview="Mochi",
-    own_scheduler={"_class_name": ("FlowMatchEulerDiscreteScheduler",), "invert_sigmas": (True,)},
 )

@@ -24,7 +24,8 @@ from .network import MinifluxNetwork, SD3Network, build_network
 from .schedule import stage_sigmas
 from .shot import sample_shot
 
-TEXT = Text(tokens=128, encoder_sees_padding=False)
+# Its authors append that style's words to every prompt, in their pipeline.
+TEXT = Text(tokens=128, encoder_sees_padding=False, style="hyper quality (Pyramid Flow's own)")
 NEGATIVE = (
     "cartoon style, worst quality, low quality, blurry, absolute black, absolute white, low res, extra limbs, "
     "extra digits, misplaced objects, mutated anatomy, monochrome, horror"

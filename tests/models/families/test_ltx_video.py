@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import comfy.ldm.lightricks.vae.causal_video_autoencoder as core_vae
 import comfy.ops
 import pytest
@@ -11,6 +13,7 @@ from atelier.models.bridge.text_encoder import encode_text
 from atelier.models.bridge.vae import decode
 from atelier.models.families.ltx_video import family as ltx_video
 from atelier.models.families.ltx_video import layouts
+from atelier.models.families.ltx_video.versions import DISTILLED_SIGMAS
 from atelier.models.loading import load
 from atelier.models.loading.identify import open_model
 from atelier.models.weights.checkpoint import Component, open_checkpoint
@@ -67,10 +70,15 @@ def test_single_file_autoencoder_equals_comfyuis_own(tmp_path, version):
         assert relative(decode(vae, latents), frames) <= 1e-5
 
 
-@pytest.mark.parametrize("prefix", ["model.diffusion_model.", ""], ids=["checkpoint", "diffusion model"])
-def test_single_file_network_equals_comfyuis_own(tmp_path, prefix):
-    path = tiny.single_file(tmp_path / "ltx.safetensors", None, prefix)
+@pytest.mark.parametrize(
+    "prefix,version,causal",
+    [("model.diffusion_model.", "v0.9", False), ("", "v0.9.5", True)],
+    ids=["checkpoint, 0.9.0", "diffusion model, 0.9.5"],
+)
+def test_single_file_network_equals_comfyuis_own(tmp_path, prefix, version, causal):
+    path = tiny.single_file(tmp_path / f"ltx-video-2b-{version}.safetensors", None, prefix)
     network, core = load.load_model(open_model(path)).model.diffusion_model, tiny.core_network()
+    core.causal_temporal_positioning = causal  # which ComfyUI reads in the metadata
     generator = torch.Generator().manual_seed(0)
     x, text = (
         torch.randn(1, 128, 3, 2, 4, generator=generator),
@@ -112,7 +120,7 @@ def test_text_encoder_from_the_artists_file(tmp_path, form):
     assert torch.equal(options["attention_mask"], ids.attention_mask)
     reference = tiny.t5()
     reference.load_state_dict(dequantised(load_file(encoder)), strict=False)
-    assert relative(embeds, reference(ids.input_ids)[0]) <= 1e-2
+    assert relative(embeds, reference(ids.input_ids, attention_mask=ids.attention_mask)[0]) <= 1e-2
 
 
 def test_vae_from_a_file_of_its_own(tmp_path):
@@ -125,12 +133,19 @@ def test_vae_from_a_file_of_its_own(tmp_path):
 
 
 def test_distilled_is_told_by_name_and_by_metadata(tmp_path):
-    by_name = ltx_video.recognise(open_checkpoint(tiny.single_file(tmp_path / "ltxv-2b-0.9.8-distilled.safetensors")))
+    path = tiny.single_file(tmp_path / "ltxv-2b-0.9.8-distilled.safetensors", "0.9.5")
+    by_name = ltx_video.recognise(open_checkpoint(path))
     assert by_name.recipe.guidance == 1.0 and by_name.recipe.steps == 8
     sigmas = ltx_video.schedule(by_name, 8, (1, 128, 3, 16, 16))
-    assert sigmas.tolist() == pytest.approx([*ltx_video.DISTILLED_SIGMAS, 0.0])
+    assert sigmas.tolist() == pytest.approx([*DISTILLED_SIGMAS, 0.0])
     assert len(ltx_video.schedule(by_name, 4, (1, 128, 3, 16, 16))) == 5
-    plain = ltx_video.recognise(open_checkpoint(tiny.single_file(tmp_path / "ltxv.safetensors")))
+    config = {"transformer": {"causal_temporal_positioning": True}, "allowed_inference_steps": [1.0, 0.8, 0.3]}
+    weights = {key: weight.contiguous() for key, weight in tiny.core_network().state_dict().items()}
+    save_file(weights, tmp_path / "renamed.safetensors", {"config": json.dumps(config)})
+    by_metadata = ltx_video.recognise(open_checkpoint(tmp_path / "renamed.safetensors"))
+    assert by_metadata.recipe.guidance == 1.0 and by_metadata.recipe.steps == 3
+    assert ltx_video.schedule(by_metadata, 3, (1, 128, 3, 16, 16)).tolist() == pytest.approx([1.0, 0.8, 0.3, 0.0])
+    plain = ltx_video.recognise(open_checkpoint(tiny.single_file(tmp_path / "ltxv.safetensors", "0.9.5")))
     assert plain.recipe.guidance == 3.0
 
 
