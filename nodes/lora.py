@@ -64,6 +64,7 @@ def summary(applied: Applied) -> str:
     """The node's notice: how many weights the LoRA changes, and which of its parts are not used."""
     reached, blocks = applied.blocks
     lines = [f"{applied.changed} weights changed, in {reached} of {blocks} blocks."]
+    lines += [f"This is {applied.needs}."] if applied.needs else []
     if applied.unused:
         shown = applied.unused[:3]
         lines.append(f"{len(applied.unused)} parts of the file have no place here")

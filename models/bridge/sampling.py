@@ -18,7 +18,7 @@ from ..contract.grid import Shape
 from ..timeline.latent import mask_of
 from .job import check_finite
 from .vae import resized, vae_grid
-from .video_model import CONTROL, video_model
+from .video_model import CONTROL, READS_PADDING, reads_padding, video_model
 from .wrappers.guidance import with_published_guidance
 
 
@@ -53,6 +53,8 @@ def warnings(model: comfy.model_patcher.ModelPatcher, latent: dict, positive: li
     """What an artist should know of a shot before it is sampled: what of it this variant was not trained for."""
     variant = video_model(model).variant
     mask, known_frames = mask_of(latent), variant.known_frames
+    if any(reads_padding(variant, options) for _, options in positive):
+        return [READS_PADDING.format(variant.name)]
     if known_frames.controlled and not any(CONTROL in options for _, options in positive):
         return [f"no control clip: {variant.name} was\ntrained to follow one (Control Video)"]
     if known_frames.about and mask.lt(1).any() and known_frames.enforced(mask) is not None:

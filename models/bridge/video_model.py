@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import comfy.conds
@@ -20,6 +22,15 @@ from .latent_format import latent_format_of
 TIMESTEPS = 1000.0
 # What conditioning calls latents [B, C, T, H, W]: of a control clip, and of what is known, encoded in one go.
 CONTROL, IN_ONE_GO = "control_latent", "atelier_in_one_go"
+READS_PADDING = (
+    "the prompt came without a mask of its padding:\n{} reads that as words. Encode it with\nthe CLIP of Load Video "
+    "Model, or set the type\nof CLIPLoader to this model's"
+)
+
+
+def reads_padding(variant: Variant, options: Mapping[str, Any]) -> bool:
+    """Whether a text says nothing of its padding, to a network that was trained without any: another type's encoder."""
+    return not variant.text.network_sees_padding and options.get("attention_mask") is None
 
 
 class VideoModel(comfy.model_base.BaseModel):
@@ -48,6 +59,8 @@ class VideoModel(comfy.model_base.BaseModel):
             conds["c_crossattn"] = comfy.conds.CONDRegular(kwargs["cross_attn"])
         if kwargs.get("pooled_output") is not None:
             conds["y"] = comfy.conds.CONDRegular(kwargs["pooled_output"])
+        if kwargs.get("cross_attn") is not None and reads_padding(self.variant, kwargs):
+            logging.warning("Atelier: %s", READS_PADDING.format(self.variant.name).replace("\n", " "))
         if kwargs.get("attention_mask") is not None:
             conds["attention_mask"] = comfy.conds.CONDRegular(kwargs["attention_mask"])
         if self.variant.known_frames.clean and kwargs.get("denoise_mask") is not None:

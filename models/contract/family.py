@@ -103,6 +103,8 @@ class Family:
         instead of the chosen one. For each latent frame and size it calls prepare(frame, guidance, transformer_options)
         and gets velocity(x, timestep) with the prompts of that frame. None: any sampler of ComfyUI's.
     levels(variant): the sigmas of a v-prediction network's training timesteps, rising. None: flow matching.
+    own_scheduler: what a folder's scheduler_config.json has where it is this family's: entry -> values it may have,
+        the first of them where it is missing.
     text_encoders: the words a text encoder's file name usually has, best first, for finding one unasked.
     dynamic_guidance(guidance, timestep, steps): the guidance at a timestep (0..999) of so many steps, for those whose
         authors let it change on the way. None: they do not.
@@ -121,3 +123,4 @@ class Family:
     dynamic_guidance: Callable[[float, int, int], float] | None = None
     text_encoders: tuple[str, ...] = ("t5xxl", "t5-xxl", "t5_xxl", "t5")
     preview: str = ""
+    own_scheduler: Mapping[str, tuple] = field(default_factory=dict)

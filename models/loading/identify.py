@@ -40,7 +40,7 @@ def identify(checkpoint: Checkpoint) -> tuple[Family, Variant]:
     """The family and variant of a checkpoint. Raises CheckpointError when no family knows it."""
     for family in families():
         try:
-            variant = family.recognise(checkpoint)
+            variant = _recognised(family, checkpoint)
         except KeyError as missing:
             raise CheckpointError(
                 f"{checkpoint.path.name} looks like {family.name}, but has no {missing}: it is incomplete. Download it "
@@ -63,6 +63,19 @@ def identify(checkpoint: Checkpoint) -> tuple[Family, Variant]:
         f"{checkpoint.path.name} is no model of a family this pack knows ({known}): {kind}. Image models load with "
         "ComfyUI's own Load Checkpoint."
     )
+
+
+def _recognised(family: Family, checkpoint: Checkpoint) -> Variant | None:
+    """The variant, without the scheduler_config.json beside it where that is another model's, which is said."""
+    variant = family.recognise(checkpoint)
+    config = checkpoint.scheduler
+    foreign = {name: config[name] for name, own in family.own_scheduler.items() if config.get(name, own[0]) not in own}
+    if variant is None or not foreign:
+        return variant
+    found = ", ".join(f"{name} {str(value)[:40]}" for name, value in foreign.items())
+    note = f"its scheduler_config.json is another model's\n({found}):\nthe published schedule is taken"
+    variant = family.recognise(replace(checkpoint, scheduler={}))
+    return replace(variant, notes=(*variant.notes, note))
 
 
 def _with_recipe(variant: Variant, recipe: dict[str, Any]) -> Variant:

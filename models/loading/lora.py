@@ -38,13 +38,15 @@ class Applied:
     """A MODEL with a LoRA on it.
 
     changed: how many weights it changes. unused: names in the file that found no place. blocks: how many of the
-    network's blocks it reaches, and how many there are.
+    network's blocks it reaches, and how many there are. needs: what it was trained to follow and does little without,
+    or "".
     """
 
     model: Any
     changed: int
     unused: tuple[str, ...]
     blocks: tuple[int, int]
+    needs: str = ""
 
 
 def add_lora(model: Any, path: Path, strength: float) -> Applied:
@@ -63,7 +65,34 @@ def add_lora(model: Any, path: Path, strength: float) -> Applied:
     patched, left = with_lora(model, {name: module.parts for name, module in fitting.items()}, strength)
     changed = fitting.keys() - left
     unused = {*unused, *modules} - {fitting[name].source for name in changed}
-    return Applied(patched, len(changed), tuple(sorted(unused)), (len(_blocks(changed)), len(_blocks(shapes))))
+    blocks = len(_blocks(changed)), len(_blocks(shapes))
+    return Applied(patched, len(changed), tuple(sorted(unused)), blocks, _needs(path.name, metadata, placed, shapes))
+
+
+_IN_CONTEXT = re.compile(r"(?<![a-z])ic[-_ ]?lora", re.IGNORECASE)
+
+
+def _needs(file: str, metadata: dict[str, str], placed: dict[str, Placed], shapes: dict[str, Shape]) -> str:
+    """What a LoRA was trained to follow beside the prompt, or "".
+
+    A control LoRA changes a layer that reads more than this network's: the further channels of a control clip. An
+    IC-LoRA's weights are those of any LoRA: its name tells, or Lightricks' note on the size of its reference.
+    """
+    for name, module in placed.items():
+        down = module.parts.get("lora_down.weight")
+        inputs, own = 0 if down is None else down[0].numel(), math.prod(shapes[name][1:])
+        if inputs > own and inputs % own == 0:
+            return (
+                f"a control LoRA: its {module.source} reads {inputs // own} times\nas many channels as this model "
+                "has. It needs\na control clip beside the noise, which is not given\nhere: it does little. A Fun "
+                "Control model takes one"
+            )
+    if _IN_CONTEXT.search(file) or "reference_downscale_factor" in metadata:
+        return (
+            "an IC-LoRA: it follows a reference clip that stands\nbeside the shot (depth, pose, edges). No node here "
+            "gives\none yet, so it does little: use Lightricks' own nodes"
+        )
+    return ""
 
 
 def _blocks(names: Iterable[str]) -> set[str]:

@@ -188,4 +188,8 @@ FAMILY = Family(
     levels=levels,
     dynamic_guidance=dynamic_guidance,
     preview="CogVideoX",
+    own_scheduler={
+        "_class_name": ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler"),
+        "prediction_type": ("v_prediction",),
+    },
 )

@@ -135,4 +135,5 @@ FAMILY = Family(
     autoencoder=build_autoencoder,
     schedule=schedule,
     preview="LTXV",
+    own_scheduler={"_class_name": ("FlowMatchEulerDiscreteScheduler",), "invert_sigmas": (False,)},
 )

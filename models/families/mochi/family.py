@@ -80,4 +80,5 @@ FAMILY = Family(
     autoencoder=build_autoencoder,
     schedule=schedule,
     preview="Mochi",
+    own_scheduler={"_class_name": ("FlowMatchEulerDiscreteScheduler",), "invert_sigmas": (True,)},
 )

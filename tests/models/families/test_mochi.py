@@ -7,6 +7,7 @@ import reference
 import tiny
 import tiny_mochi
 import torch
+from atelier.models.bridge.sampling import sample, warnings, with_options
 from atelier.models.bridge.text_encoder import encode_text
 from atelier.models.bridge.vae import decode
 from atelier.models.families.mochi import autoencoder, layouts
@@ -37,6 +38,17 @@ def test_text_equals_the_pipelines(case, text):
     theirs, mask, _, _ = case.pipe.encode_prompt(text, do_classifier_free_guidance=False)
     assert torch.equal(options["attention_mask"].bool(), mask)
     assert relative(embeds, theirs) <= 1e-5
+
+
+def test_a_text_without_a_mask_of_its_padding_is_said(case, caplog):
+    """CLIPLoader gives none with the type 'sd3': the clip is of other words, and nothing else would show it."""
+    conditioning = case.folder.conditioning(PROMPT)
+    assert warnings(case.folder.model, case.empty(), conditioning) == []
+    unmasked = with_options(conditioning, {"attention_mask": None})
+    (warning,) = warnings(case.folder.model, case.empty(), unmasked)
+    assert "without a mask of its padding" in warning and "CLIPLoader" in warning
+    sample(case.folder.model, case.empty(), unmasked, conditioning, seed=1, sigmas=torch.tensor([1.0, 0.0]), guidance=1)
+    assert "Atelier: the prompt came without a mask" in caplog.text  # whatever sampler is used
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 64])

@@ -23,6 +23,7 @@ from atelier.models.loading import load as checkpoint
 from atelier.models.loading.identify import open_model
 from atelier.models.loading.lora import add_lora, modules_of
 from atelier.models.weights.errors import CheckpointError
+from atelier.nodes.lora import told
 from benchmarks.layout import in_sat_layout
 from reference import relative
 from safetensors.torch import save_file
@@ -357,3 +358,28 @@ def test_two_on_other_families_sample_as_diffusers_does(tmp_path, family):
     theirs = theirs.transpose(1, 2) if family == "cogvideox" else theirs
     assert relative(sampled(model, clip, shape, 7), theirs) <= 5e-5
     assert relative(sampled(plain, clip, shape, 7), theirs) > 1e-2
+
+
+@pytest.mark.parametrize("style", ["diffusers", "kohya"])
+def test_a_control_lora_names_what_it_needs(tmp_path, style):
+    """Finetrainers' reads twice as many channels where the clip goes in: those of a control clip."""
+    state = LAYOUTS["ltx"]()
+    model = load(tmp_path / "model.safetensors", state)
+    wider = state | {"proj_in.weight": torch.cat([state["proj_in.weight"]] * 2, dim=1)}
+    lora = adapter(wider, matrices(state), style)
+    applied = add_lora(model, adapters.file(tmp_path / "lora.safetensors", lora), 1.0)
+    assert applied.changed and "a control LoRA: its" in applied.needs and "reads 2 times" in applied.needs
+    assert f"This is {applied.needs}." in told(applied)
+
+
+def test_an_ic_lora_names_what_it_needs(tmp_path):
+    state = LAYOUTS["ltx"]()
+    model, lora = load(tmp_path / "model.safetensors", state), adapter(state, matrices(state))
+    for name, metadata, needs in (
+        ("ltxv-097-ic-lora-depth-control-comfyui", None, True),
+        ("depth", {"reference_downscale_factor": "2"}, True),
+        ("ltxv-magic-lora-of-mine", None, False),
+    ):
+        path = tmp_path / f"{name}.safetensors"
+        save_file(lora, path, metadata)
+        assert ("an IC-LoRA: it follows a reference clip" in add_lora(model, path, 1.0).needs) == needs
