@@ -186,7 +186,7 @@ def t5(words: int = 32_128) -> Shapes:
 @lru_cache
 def recorded(name: str) -> Shapes:
     """What the authors' code of Pyramid Flow saves at full size."""
-    keys = json.loads((TESTS / "models/pyramid_flow/goldens" / f"keys_{name}.json").read_text())["keys"]
+    keys = json.loads((TESTS / "models/families/pyramid_flow/goldens" / f"keys_{name}.json").read_text())["keys"]
     return {key: tuple(entry["shape"]) for key, entry in keys.items()}
 
 
