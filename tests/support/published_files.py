@@ -58,6 +58,7 @@ ltx-2b-0.9.5                 folder     LTX-Video-0.9.5
 ltx-2b-0.9.5                 renamed    my-video-model.safetensors
 ltx-2b-0.9.6-dev             single     ltxv-2b-0.9.6-dev-04-25.safetensors
 ltx-2b-0.9.6-distilled       single     ltxv-2b-0.9.6-distilled-04-25.safetensors
+ltx-2b-0.9.6-distilled       renamed    my-fast-model.safetensors
 ltx-2b-0.9.6-distilled       gguf       ltxv-2b-0.9.6-distilled-04-25-Q8_0.gguf
 ltx-2b-0.9.8-distilled       single     ltxv-2b-0.9.8-distilled.safetensors
 ltx-2b-0.9.8-distilled       fp8        ltxv-2b-0.9.8-distilled-fp8.safetensors
@@ -73,6 +74,7 @@ ltx-13b-0.9.8-dev            fp8        ltxv-13b-0.9.8-dev-fp8.safetensors
 ltx-13b-0.9.8-distilled      single     ltxv-13b-0.9.8-distilled.safetensors
 ltx-13b-0.9.8-distilled      fp8        ltxv-13b-0.9.8-distilled-fp8.safetensors
 ltx-13b-0.9.8-distilled      folder     LTX-Video-0.9.8-13B-distilled
+ltx-13b-0.9.8-distilled      renamed    my-large-fast-model.safetensors
 cogvideox-2b                 folder     CogVideoX-2b
 cogvideox-2b                 sat        cogvideox_2b_sat.safetensors
 cogvideox-5b                 folder     CogVideoX-5b

@@ -23,7 +23,7 @@ from atelier.models.loading import load as checkpoint
 from atelier.models.loading.identify import open_model
 from atelier.models.loading.lora import add_lora, modules_of
 from atelier.models.weights.errors import CheckpointError
-from atelier.nodes.lora import told
+from atelier.nodes.lora import summary
 from benchmarks.layout import in_sat_layout
 from reference import relative
 from safetensors.torch import save_file
@@ -369,7 +369,7 @@ def test_a_control_lora_names_what_it_needs(tmp_path, style):
     lora = adapter(wider, matrices(state), style)
     applied = add_lora(model, adapters.file(tmp_path / "lora.safetensors", lora), 1.0)
     assert applied.changed and "a control LoRA: its" in applied.needs and "reads 2 times" in applied.needs
-    assert f"This is {applied.needs}." in told(applied)
+    assert f"This is {applied.needs}." in summary(applied)
 
 
 def test_an_ic_lora_names_what_it_needs(tmp_path):
