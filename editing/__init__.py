@@ -1,1 +1,1 @@
-"""A clip changed as latents: extended, looped, blended, cut and put together again."""
+"""Edits a clip as latents: extends, loops, blends, masks and cuts it, and joins the sampled part back."""

@@ -1,4 +1,4 @@
-"""A clip changed as a latent: extended, looped, blended, masked. Each only says where the clip has holes."""
+"""Extends, loops, blends and masks a clip as a LATENT. Each function makes holes, which the sampler fills."""
 
 from __future__ import annotations
 
@@ -13,59 +13,60 @@ from ..models.timeline.latent import CUTS, LOOP, finished, frame_rate_of, with_h
 from .pieces import Opening, context_of, latent_frames
 
 SEAMS = {"short": 0.5, "normal": 1.0, "long": 2.0}
-"""Seconds of a loop's end that are made anew."""
+"""Seconds of a loop's end that are regenerated."""
 CURVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "linear": lambda at: at,
     "ease": lambda at: at**2 * (3 - 2 * at),
     "sharp": lambda at: np.clip(5 * at - 2, 0, 1),
 }
-"""How the second clip's influence (0..1) grows with the place in a blend (0..1)."""
+"""Place in a blend (0..1) -> influence of the second clip (0..1)."""
 POINTS_LOOK = "for example 0:0, 0.5:0.2, 1:1."
 
 
 def extended(latent: dict, count: int, forward: bool) -> dict:
-    """A clip with a hole of `count` latent frames after it, or before it.
+    """A clip with a hole of `count` latent frames after it (forward) or before it.
 
-    Before it, the clip's first frame is part of the hole: it becomes the last frame of a latent frame that holds
+    Backward, the clip's first frame is part of the hole: it becomes the last frame of a latent frame that holds
     several.
     """
     clip = finished(latent)
-    made = clip.new_zeros(*clip.shape[:2], count + (not forward), *clip.shape[3:])
+    hole = clip.new_zeros(*clip.shape[:2], count + (not forward), *clip.shape[3:])
     kept = clip if forward else clip[:, :, 1:]
-    parts = [kept, made] if forward else [made, kept]
-    mask = torch.cat([torch.full((part.shape[2],), float(part is made)) for part in parts])
+    parts = [kept, hole] if forward else [hole, kept]
+    mask = torch.cat([torch.full((part.shape[2],), float(part is hole)) for part in parts])
     cuts = {CUTS: [cut + (0 if forward else count) for cut in latent[CUTS]]} if CUTS in latent else {}
     return {**with_holes(latent, torch.cat(parts, dim=2), mask), **cuts}
 
 
 def looped(latent: dict, count: int, moved: int, opening: Opening, grid: Grid) -> dict:
-    """A clip as a loop: its last `count` latent frames are a hole, its first `moved` (but for its first) come after it.
+    """A clip as a loop: its last `count` latent frames are a hole, and latent frames 1 to `moved` move behind the hole.
 
-    So the loop begins later than the clip; where it jumps back, two latent frames of the clip meet as they always did,
-    and the hole has known frames on both sides. Latent frame 0 stands for the frame before the loop's first one, and
-    `frames` does not show it. Where the hole leaves room, they are shown from the middle of a latent frame on: a
-    player that stumbles when it jumps back is noticed least where frames are most alike.
+    So the hole has known frames on both sides, and where the player jumps back, two latent frames meet that were
+    neighbours in the clip. Latent frame 0 stands for the frame before the loop's first one; `decoding.frames` does not
+    show it. If the hole leaves room, the loop begins in the middle of a latent frame: players may stutter as they jump
+    back, and there the frames are most alike.
     """
     clip = finished(latent)
     kept, beginning = clip[:, :, moved + 1 : clip.shape[2] - count], clip[:, :, 1 : moved + 1]
-    made = clip.new_zeros(*clip.shape[:2], count, *clip.shape[3:])
+    hole = clip.new_zeros(*clip.shape[:2], count, *clip.shape[3:])
     mask = torch.zeros(clip.shape[2])
     mask[1 + kept.shape[2] : 1 + kept.shape[2] + count] = 1
-    whole = torch.cat([opening(clip, moved + 1).to(clip), kept, made, beginning], dim=2)
+    whole = torch.cat([opening(clip, moved + 1).to(clip), kept, hole, beginning], dim=2)
     return {**with_holes(latent, whole, mask), LOOP: 1 + (grid.temporal // 2 if kept.shape[2] else 0)}
 
 
 def loop_of(latent: dict, seam: str, overlap: float, opening: Opening, grid: Grid) -> tuple[dict, str]:
-    """A clip as a loop with a seam of SEAMS, and in words where the loop begins in the clip.
+    """A clip as a loop with a seam of SEAMS, and a note on where the loop begins in the clip.
 
-    overlap: seconds of the clip on either side of the hole; 0 = all of it. Raises ValueError for a clip too short.
+    overlap: seconds of context on either side of the hole; 0 = the whole clip. Raises ValueError if the clip is too
+    short.
     """
     total = finished(latent).shape[2]
     asked, room = latent_frames(SEAMS[seam], latent, grid), total - 1 - grid.group
     if room < grid.group:
         raise ValueError(
-            f"A clip of {grid.frames(total)} frames is too short for a loop; it needs "
-            f"{grid.frames(1 + 2 * grid.group)} at least. Extend it first."
+            f"A clip of {grid.frames(total)} frames is too short for a loop; it needs at least "
+            f"{grid.frames(1 + 2 * grid.group)}. Extend it first."
         )
     count = min(asked, room)
     half = max(1, (total - count) // 2 // grid.group) * grid.group
@@ -76,23 +77,23 @@ def loop_of(latent: dict, seam: str, overlap: float, opening: Opening, grid: Gri
 
 
 def blended(first: dict, second: dict, influence: torch.Tensor) -> dict:
-    """Two clips that overlap in the latent frames of `influence` (0 = all the first, 1 = all the second).
+    """Two clips that overlap over the latent frames of `influence` [span] (0 = the first clip, 1 = the second).
 
-    A latent frame of the span begins as the clip with more influence and is kept as far as its influence goes beyond
-    a half: where both have the same, the model is free. The second clip goes on from its second frame.
+    A latent frame of the span starts as the clip with more influence, and the mask frees it by 1 - |2 x influence - 1|:
+    at 0.5 the model is free. The second clip starts with its second frame.
     """
     one, other = finished(first), finished(second)
     if one.shape[1:2] + one.shape[3:] != other.shape[1:2] + other.shape[3:]:
         raise ValueError(
             f"The first clip has latents of {one.shape[1]} channels, {one.shape[4]} x {one.shape[3]}, the second of "
-            f"{other.shape[1]} channels, {other.shape[4]} x {other.shape[3]}. Make both with the same model and size: "
+            f"{other.shape[1]} channels, {other.shape[4]} x {other.shape[3]}. Both must have the same model and size: "
             "decode the second one and encode its frames at the size of the first."
         )
     span, batch = len(influence), max(len(one), len(other))
     if span > min(one.shape[2], other.shape[2]) - 1:
         raise ValueError(
-            f"The clips have {one.shape[2]} and {other.shape[2]} latent frames; they cannot overlap in {span}, because "
-            "the first frame of each stays. Blend over a shorter span."
+            f"The clips have {one.shape[2]} and {other.shape[2]} latent frames; they cannot overlap by {span}, because "
+            "the first frame of each is kept. Blend over a shorter span."
         )
     one, other = (clip.expand(batch, *clip.shape[1:]) for clip in (one, other))
     before, leaving = one[:, :, :-span], one[:, :, -span:]
@@ -103,9 +104,9 @@ def blended(first: dict, second: dict, influence: torch.Tensor) -> dict:
 
 
 def influence_of(curve: str, points: str, count: int) -> torch.Tensor:
-    """Influence [count] of the second clip over a blend's latent frames: a curve by name, or the artist's points.
+    """Influence [count] of the second clip over a blend's latent frames, from a curve's name or the artist's points.
 
-    Raises ValueError naming the point that cannot be read.
+    Raises ValueError, which names the point that cannot be read.
     """
     at = (np.arange(count) + 1) / (count + 1)
     values = CURVES[curve](at) if curve in CURVES else np.interp(at, *read_points(points))
@@ -113,7 +114,7 @@ def influence_of(curve: str, points: str, count: int) -> torch.Tensor:
 
 
 def read_points(text: str) -> tuple[list[float], list[float]]:
-    """Times and values of points like "0:0, 0.5:0.2, 1:1"; both 0..1. Raises ValueError naming what cannot be read."""
+    """Times and values, both 0..1, of points such as "0:0, 0.5:0.2, 1:1". Raises ValueError, which names the point."""
     times, values = [], []
     for point in filter(None, (part.strip() for part in text.split(","))):
         try:
@@ -134,10 +135,10 @@ def read_points(text: str) -> tuple[list[float], list[float]]:
 
 
 def masked(latent: dict, mask: torch.Tensor, strength: float, grid: Grid) -> dict:
-    """A clip in which `mask` [1 or F, height, width] (1 = make anew) is a hole, in space and time.
+    """A clip with a hole where `mask` [1 or F, height, width] is 1, in space and time.
 
-    Whatever touches a latent pixel of a latent frame counts for all of it. A mask of another size is scaled; one of
-    another length is stretched over the clip, frame by frame.
+    A latent pixel gets the largest mask value that touches it. A mask of another size is scaled; one of another length
+    is stretched over the clip, frame by frame.
     """
     clip = finished(latent)
     frames, (time, height, width) = grid.frames(clip.shape[2]), clip.shape[2:]

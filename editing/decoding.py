@@ -1,4 +1,4 @@
-"""A LATENT to frames: scenes apart, and a loop as it is played."""
+"""Decodes a LATENT to frames: each scene by itself, and a loop as a circle."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     import comfy.sd
 
 DECODED = 4
-"""Latent frames decoded around a frame that is needed: enough for the decoder to show it."""
+"""Latent frames of context that a decoder gets on either side of a frame that is needed."""
 
 
 def frames(vae: comfy.sd.VAE, latent: dict) -> Iterator[torch.Tensor]:
-    """A LATENT's frames [f, H, W, 3] in 0..1, some at a time, clip after clip; a loop's as they are played for ever.
+    """A LATENT's frames as chunks [f, H, W, 3] in 0..1, clip after clip.
 
-    A loop's first frames are decoded after its last ones, and its last before its first: what a decoder makes of a
-    frame depends on both.
+    A loop is decoded as a circle, with its last latent frames before its first and its first after its last, because a
+    decoder's frame depends on its neighbours on both sides.
     """
     samples = latent["samples"]
     if LOOP not in latent:
@@ -38,7 +38,7 @@ def frames(vae: comfy.sd.VAE, latent: dict) -> Iterator[torch.Tensor]:
 
 
 def scenes_apart(vae: comfy.sd.VAE, samples: torch.Tensor, cuts: Sequence[int]) -> Iterator[torch.Tensor]:
-    """The frames of clips [B, C, T, h, w]. Around a cut, a decoder that sees both scenes shows both in one frame."""
+    """The frames of clips [B, C, T, h, w], each scene decoded by itself: a decoder would mix both sides of a cut."""
     if not cuts:
         yield from decode_stream(vae, samples)
         return
@@ -48,20 +48,20 @@ def scenes_apart(vae: comfy.sd.VAE, samples: torch.Tensor, cuts: Sequence[int]) 
 
 
 def scenes(clip: torch.Tensor, cuts: Sequence[int], grid: Grid) -> Iterator[tuple[torch.Tensor, range]]:
-    """The scenes of a clip [B, C, T, h, w], each as a clip that a decoder takes, and which of its frames to show.
+    """The scenes of a clip [B, C, T, h, w], each as a clip for the decoder, and the range of its frames to show.
 
-    The first latent frame of a clip stands for one frame, so a later scene begins with its first one twice.
+    The first latent frame of a clip stands for a single frame, so a later scene gets its first latent frame twice.
     """
     inner = sorted({cut for cut in cuts if 0 < cut < clip.shape[2]})
     for start, end in pairwise([0, *inner, clip.shape[2]]):
         scene, lead = clip[:, :, start:end], int(start > 0)
         count = lead + end - start
-        filled = [scene[:, :, :1]] * lead + [scene] + [scene[:, :, -1:]] * (-(count - 1) % grid.group)
-        yield torch.cat(filled, dim=2), range(lead, grid.frames(count))
+        padded = [scene[:, :, :1]] * lead + [scene] + [scene[:, :, -1:]] * (-(count - 1) % grid.group)
+        yield torch.cat(padded, dim=2), range(lead, grid.frames(count))
 
 
 def _between(chunks: Iterator[torch.Tensor], first: int, end: int) -> Iterator[torch.Tensor]:
-    """The frames from number `first` to before `end` of chunks [f, H, W, 3]."""
+    """Frames `first` to `end` - 1 of chunks [f, H, W, 3]."""
     place = 0
     for chunk in chunks:
         if place + len(chunk) > first:

@@ -1,4 +1,4 @@
-"""A clip that exists as the latent of a model, at a size and length that the model can take."""
+"""Encodes footage into a model's LATENT, at a size and length that the model can take."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Encoded:
     """The LATENT of a clip.
 
-    asked, size: (width, height) in pixels, as asked for and as encoded. given, count: frames of the clip, and of these
-    as many as are encoded.
+    asked, size: (width, height) in pixels, as requested and as encoded. given, count: frames of the clip, and how many
+    of them are encoded. rate: frames per second.
     """
 
     latent: dict
@@ -40,10 +40,10 @@ def encode_clip(
     fit: str,
     rate: Fraction,
 ) -> Encoded:
-    """The clip from `start` to `end` seconds, encoded piece by piece.
+    """Encode the clip from `start` to `end` seconds, piece by piece.
 
-    width, height: pixels; one that is 0 follows from the other, both from the clip. fit: one of read.FITS. Sizes move
-    to the nearest that the model can take, the length to the longest.
+    width, height: pixels; 0 for one keeps the aspect ratio, 0 for both the clip's size. fit: one of read.FITS. The size
+    moves to the nearest that the model can take, the length to the longest.
     """
     grid, wanted = vae_grid(vae), read.frames_at(clip, rate, start, end)
     asked = _sides(clip, width, height)
@@ -55,7 +55,7 @@ def encode_clip(
 
 
 def _sides(clip: read.Clip, width: int, height: int) -> tuple[int, int]:
-    """Width and height; one that is not given (0) follows from the other, both from the clip."""
+    """Width and height; 0 for one keeps the aspect ratio, 0 for both the clip's size."""
     wide = width or (round(height * clip.width / clip.height) if height else clip.width)
     high = height or (round(width * clip.height / clip.width) if width else clip.height)
     return wide, high

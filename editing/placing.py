@@ -1,4 +1,4 @@
-"""Images put into a shot: scaled, encoded, and written into its latent."""
+"""Puts images into a shot: scales and encodes them, and writes them into its latent."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 def place_images(
     vae: comfy.sd.VAE, latent: dict, images: torch.Tensor, start: int, strength: float
 ) -> tuple[dict, int]:
-    """The shot with images [N, H, W, 3] from latent frame `start` on, and the latent frame after them.
+    """The shot with images [N, H, W, 3] placed from latent frame `start` on, and the number of the latent frame after.
 
-    strength: 1 keeps them as they are, 0 ignores them.
+    strength: 1 keeps the images unchanged, 0 ignores them.
     """
     grid = vae_grid(vae)
     clip = images[clip_for(len(images), start, grid)]

@@ -1,4 +1,4 @@
-"""A clip cut anew: pieces dropped, repeated, in another order, with gaps that the model fills."""
+"""Re-cuts a clip: drops, repeats and reorders pieces, with gaps that the model fills."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
 _SECONDS = r"([0-9]{1,9}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})"
 GAP, PIECE = re.compile(rf"gap\s+{_SECONDS}", re.IGNORECASE), re.compile(rf"{_SECONDS}?\s*-\s*{_SECONDS}?")
 MOST_FRAMES = 100_000
-CUT_LOOK = "Write pieces like 0-1.5 and gaps like gap 0.5, in seconds, one a line or with commas between."
+CUT_LOOK = "Write pieces as '0-1.5' and gaps as 'gap 0.5', in seconds, one per line or separated by commas."
 
 
 def read_cuts(text: str, frames: int, frame_rate: float, grid: Grid) -> list[int | None]:
-    """Which of a clip's frames to show, in order; None is a frame to be made. The length is one of the grid's.
+    """The clip's frame numbers in their new order; None is a frame for the model to make.
 
-    text: pieces "from-to" and "gap length" in seconds, one a line or with commas between. Where the length is not
-    legal, the last gap is made longer; without a gap, frames at the end are left out. Raises ValueError naming the
-    piece that cannot be read or holds no frame.
+    text: pieces "from-to" and "gap length" in seconds, one per line or separated by commas. If the model cannot make
+    the length, the last gap is extended; without a gap, frames at the end are dropped. Raises ValueError, which names
+    the piece that cannot be read or holds no frame.
     """
     order: list[int | None] = []
     for piece in filter(None, (part.strip() for part in re.split(r"[,\n]", text))):
         gap, ends = GAP.fullmatch(piece), PIECE.fullmatch(piece)
         if gap:
-            taken: list[int | None] = [None] * min(round(float(gap[1]) * frame_rate), MOST_FRAMES + 1)
+            frame_numbers: list[int | None] = [None] * min(round(float(gap[1]) * frame_rate), MOST_FRAMES + 1)
         elif ends:
             begin, end = (float(number) * frame_rate if number else None for number in ends.groups())
-            taken = list(range(round(begin or 0), frames if end is None else min(round(end), frames)))
-            if not taken:
+            frame_numbers = list(range(round(begin or 0), frames if end is None else min(round(end), frames)))
+            if not frame_numbers:
                 raise ValueError(
                     f"The piece '{piece}' holds no frame: the clip goes from 0 to {frames / frame_rate:g} seconds. "
                     + CUT_LOOK
                 )
         else:
-            raise ValueError(f"'{piece}' is neither a piece nor a gap. {CUT_LOOK}")
-        order += taken
+            raise ValueError(f"'{piece}' is not a piece or a gap. {CUT_LOOK}")
+        order += frame_numbers
         if len(order) > MOST_FRAMES:
             raise ValueError(f"At '{piece}' the new clip has more than {MOST_FRAMES:,} frames. Cut it in parts.")
     if all(frame is None for frame in order):
@@ -57,7 +57,7 @@ def read_cuts(text: str, frames: int, frame_rate: float, grid: Grid) -> list[int
 
 
 def filled(order: list[int | None]) -> list[int]:
-    """The order with gaps filled, for the encoder: half of each holds the frame before it, the rest that after it."""
+    """The order with gaps filled for the encoder: each half of a gap repeats the nearest frame of the clip."""
     known = torch.tensor([place for place, frame in enumerate(order) if frame is not None])
     places = torch.arange(len(order))
     after = torch.searchsorted(known, places).clamp(max=len(known) - 1)
@@ -67,9 +67,9 @@ def filled(order: list[int | None]) -> list[int]:
 
 
 def recut(latent: dict, text: str, vae: comfy.sd.VAE) -> dict:
-    """The clip cut as `text` says: its frames decoded, put in order, and encoded; gaps are holes.
+    """The clip re-cut as `text` says: decoded, reordered and re-encoded, with holes for gaps.
 
-    A latent frame is a hole as soon as one of its frames is. Raises ValueError as `read_cuts` does.
+    A latent frame with one frame to make is a hole as a whole. Raises ValueError as `read_cuts` does.
     """
     clip, grid = finished(latent), vae_grid(vae)
     order = read_cuts(text, grid.frames(clip.shape[2]), frame_rate_of(latent), grid)

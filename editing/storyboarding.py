@@ -1,4 +1,4 @@
-"""A storyboard put on a shot: prompts that hold for a time, images at their cards, and where the shot is cut."""
+"""Puts a storyboard on a shot: timed prompts, images at their cards, and the places of cuts."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scenes:
-    """A board as the sampler reads it: CONDITIONING, the shot's LATENT, its `length` in seconds.
+    """A board for the sampler: CONDITIONING, the shot's LATENT, its `length` in seconds.
 
-    begins: the latent frame in which each card begins, and the end. unread: lines whose words are longer than the model
-    reads.
+    begins: the latent frame where each card begins, and the number of latent frames at the end. unread: lines whose
+    prompt is longer than the model reads.
     """
 
     positive: list[list[Any]]
@@ -47,9 +47,9 @@ def put_on(
     style: str,
     images: torch.Tensor | None,
 ) -> Scenes:
-    """The cards on a shot. images: [N, H, W, 3] in 0..1, which cards count from 1.
+    """Put the cards on a shot. images: [N, H, W, 3] in 0..1; cards count them from 1.
 
-    Raises StoryboardError for a card after the shot's end, an image that is not there, and two images at one time.
+    Raises StoryboardError for a card after the shot's end, a missing image, and two images at one time.
     """
     grid, rate, count = vae_grid(vae), frame_rate_of(latent), latent["samples"].shape[2]
     length, moments = grid.frames(count) / rate, [grid.moment(frame, rate) for frame in range(count)]
@@ -62,9 +62,9 @@ def put_on(
         unread += [card.line] if left_out else []
     for card, (place, end) in zip(cards, pairwise([*places, count]), strict=True):
         if card.image is not None:
-            shown = max(1, grid.frames(end) - max(0, grid.frames(place)))  # up to the next card
-            seen = images[card.image - 1 : card.last or card.image][:shown]
-            latent, _ = place_images(vae, latent, seen, min(place, count - 1), card.strength)
+            room = max(1, grid.frames(end) - max(0, grid.frames(place)))  # up to the next card
+            footage = images[card.image - 1 : card.last or card.image][:room]
+            latent, _ = place_images(vae, latent, footage, min(place, count - 1), card.strength)
     negative, _ = encode_text(clip, styled("", negative_prompt, style, own)[1])
     turns = prompt_changes([options for _, options in positive], moments)
     latent = {**latent, CUTS: [turn.frame for turn in turns if turn.cut and turn.frame]}

@@ -1,4 +1,4 @@
-"""One clip out of several variations."""
+"""Picks one clip out of several variations."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ..models.timeline.latent import AROUND
 
 
 def pick(latents: list[dict], number: int) -> dict:
-    """One clip of LATENTs that may hold several, counted from 1 over all. Raises ValueError when there is none."""
+    """Clip `number` of several LATENTs, counted from 1 over all their batches. Raises ValueError for other numbers."""
     places = [(latent, place) for latent in latents for place in range(len(latent["samples"]))]
     if not 1 <= number <= len(places):
-        raise ValueError(f"There are {len(places)} variations; number {number} is none of them.")
+        raise ValueError(f"There is no variation {number}. Choose a number from 1 to {len(places)}.")
     latent, place = places[number - 1]
     parts = {key: _one(latent[key], place) for key in ("samples", "noise_mask") if key in latent}
     if AROUND in latent:

@@ -1,5 +1,5 @@
-"""Frames to files and files to frames with PyAV, one chunk at a time: no clip is ever held whole."""
+"""Reads and writes video files with PyAV, one chunk of frames at a time, so that no clip has to fit in memory."""
 
 
 class MediaError(ValueError):
-    """A file that cannot be read or written, in words for the artist: what was wrong, what was expected, what to do."""
+    """A file cannot be read or written. The message says what was wrong, what was expected and what to do."""

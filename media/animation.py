@@ -1,4 +1,4 @@
-"""Animated WebP, which FFmpeg writes and does not read: its frames through Pillow."""
+"""Animated WebP, read through Pillow, because FFmpeg writes it but cannot read it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from . import MediaError
+from .film import Source
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-Source = str | Path | io.BytesIO
 
 
 def is_one(source: Source) -> bool:
@@ -34,23 +32,23 @@ def is_one(source: Source) -> bool:
 
 
 class Animation:
-    """An animated WebP. `times` are the seconds of each frame, `length` is where the last one ends."""
+    """An animated WebP. `times`: when each frame begins, in seconds. `length`: when the last one ends."""
 
     def __init__(self, source: Source, name: str, most_pixels: int) -> None:
         self.source, self.name = source, name
         with self._opened() as image:
             self.width, self.height = image.size
             if self.width * self.height > most_pixels:
-                raise MediaError(f"{name} has {self.width} x {self.height} pixels; up to {most_pixels} are taken.")
-            ends, clear = [], False
+                raise MediaError(f"{name} has {self.width} x {self.height} pixels; the limit is {most_pixels}.")
+            ends, transparent = [], False
             for number in range(image.n_frames):
                 image.seek(number)
                 image.load()
                 ends.append(max(1, round(image.info.get("duration", 100))))
-                clear = clear or image.mode == "RGBA" and image.getextrema()[3][0] < 255
+                transparent = transparent or image.mode == "RGBA" and image.getextrema()[3][0] < 255
         ends = [end / 1000 for end in accumulate(ends)]
         self.times, self.length = [0.0, *ends[:-1]], ends[-1]
-        self.notes = ("its transparent parts are black",) if clear else ()
+        self.notes = ("its transparent parts are black",) if transparent else ()
 
     @contextmanager
     def _opened(self) -> Iterator[Image]:

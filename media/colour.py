@@ -1,4 +1,4 @@
-"""Colour of films that are not BT.709: HDR (PQ, HLG) and wide gamut, brought to what a model was trained on."""
+"""Converts HDR (PQ, HLG) and wide-gamut (BT.2020) footage to BT.709, which the models were trained on."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ BT2020 = 9
 WHITE = 203.0
 """The luminance of diffuse white in HDR, in cd/m2: ITU-R BT.2408, table 1."""
 PEAK = 1000.0
-"""The brightest that is kept apart from white, in cd/m2: what HDR films are mostly graded for."""
+"""Luminance that maps to full white, in cd/m2: most HDR footage is graded for it. Brighter pixels clip."""
 
 KNEE = 0.5
-"""The share of diffuse white up to which nothing changes."""
+"""Where the roll-off of highlights begins, as a share of diffuse white. Darker pixels do not change."""
 
 # ITU-R BT.2087, annex 2: linear BT.2020 to linear BT.709.
 TO_BT709 = (
@@ -31,12 +31,12 @@ def is_hdr(transfer: int) -> bool:
 
 
 def needs_mapping(transfer: int, primaries: int) -> bool:
-    """Whether pictures so tagged look wrong when shown as BT.709."""
+    """Whether frames with these tags look wrong if they are shown as BT.709."""
     return is_hdr(transfer) or primaries == BT2020
 
 
 def to_bt709(pixels: torch.Tensor, transfer: int, primaries: int) -> torch.Tensor:
-    """Pixels [..., 3] in 0..1 as the file has them -> BT.709 in 0..1; highlights above white are rolled off."""
+    """A file's pixels [..., 3] in 0..1 -> BT.709 in 0..1. Highlights above the knee are rolled off."""
     linear = _light(pixels, transfer)
     if is_hdr(transfer):
         linear = _rolled_off(linear)
@@ -46,7 +46,7 @@ def to_bt709(pixels: torch.Tensor, transfer: int, primaries: int) -> torch.Tenso
 
 
 def _light(pixels: torch.Tensor, transfer: int) -> torch.Tensor:
-    """Display light with diffuse white at 1, from the signal."""
+    """Signal -> linear display light, with diffuse white at 1."""
     if transfer == PQ:  # SMPTE ST 2084, equation 4.1
         root = pixels.clamp(0, 1) ** (1 / 78.84375)
         return ((root - 0.8359375).clamp(min=0) / (18.8515625 - 18.6875 * root)) ** (1 / 0.1593017578125) * 1e4 / WHITE
@@ -60,9 +60,9 @@ def _light(pixels: torch.Tensor, transfer: int) -> torch.Tensor:
 
 
 def _rolled_off(linear: torch.Tensor) -> torch.Tensor:
-    """What is brighter than the knee, on Reinhard's curve with a white point (Reinhard et al. 2002, equation 4).
+    """Compress what is brighter than the knee with Reinhard's curve and a white point (Reinhard et al. 2002, eq. 4).
 
-    The brightest channel decides, so that the hue stays.
+    All channels are scaled by the brightest one's factor, so that the hue stays.
     """
     scale = 1 - KNEE
     peak = (PEAK / WHITE - KNEE) / scale

@@ -1,4 +1,4 @@
-"""Between RGB and the pixels of files, with FFmpeg's filters and the matrix and range always given, never guessed."""
+"""Converts between RGB and a file's pixel format with FFmpeg's filters. Matrix and range are always explicit."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import av
 ACCURATE = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 
 Converter = Callable[[av.VideoFrame | None], Iterator[av.VideoFrame]]
-"""Gives what is ready for each frame, and the rest for None."""
+"""Takes a frame and yields the converted frames that are ready. None flushes the rest."""
 
 
 class Filters:
-    """A chain of FFmpeg's filters for frames of one size and pixel format: each frame in gives one frame out."""
+    """A chain of FFmpeg filters for frames of one size and pixel format. Each frame in gives one frame out."""
 
     def __init__(self, like: av.VideoFrame, *steps: tuple[str, str]) -> None:
         self.graph = av.filter.Graph()
@@ -38,7 +38,7 @@ def _source(graph: av.filter.Graph, like: av.VideoFrame) -> av.filter.context.Fi
 
 
 def to_pixels(like: av.VideoFrame, pixels: str) -> Converter:
-    """From RGB to an encoder's pixel format: BT.709 in limited range where it is YUV."""
+    """RGB -> an encoder's pixel format. YUV is BT.709 in limited range."""
     if pixels == "pal8":
         return _to_palette(like)
     levels = "tv" if pixels.startswith("yuv") else "pc"
@@ -54,7 +54,7 @@ def to_pixels(like: av.VideoFrame, pixels: str) -> Converter:
 
 
 def _to_palette(like: av.VideoFrame) -> Converter:
-    """From RGB to 256 colours that are chosen for each frame anew, so that no more than a few frames wait."""
+    """RGB -> 256 colours. Each frame gets its own palette, so that only a few frames wait in memory."""
     graph = av.filter.Graph()
     source, split, sink = _source(graph, like), graph.add("split"), graph.add("buffersink")
     choose = graph.add("palettegen", "stats_mode=single")
@@ -72,19 +72,19 @@ def _to_palette(like: av.VideoFrame) -> Converter:
         nonlocal waiting
         source.push(frame)
         waiting += frame is not None
-        while waiting:  # at the end paletteuse would give its last frame twice
+        while waiting:  # counted, because paletteuse gives its last frame twice at the end
             try:
-                made = sink.pull()
+                converted = sink.pull()
             except (BlockingIOError, EOFError):  # the next frame is needed first
                 return
             waiting -= 1
-            yield made
+            yield converted
 
     return convert
 
 
 class ToRgb:
-    """From a file's frames to RGB in one size, whatever each frame's size, format, matrix and range are."""
+    """A file's frames -> RGB in one size. Size, format, matrix and range may differ from frame to frame."""
 
     def __init__(self, width: int, height: int, pixels: str) -> None:
         self.width, self.height, self.pixels = width, height, pixels
@@ -105,13 +105,13 @@ class ToRgb:
 
 
 FULL = 2
-"""The range 0..255, as FFmpeg numbers ranges."""
+"""FFmpeg's number for the range 0..255."""
 MATRICES = {1: "bt709", 4: "fcc", 5: "smpte170m", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
-"""Matrices by their number in ITU-T H.273, as FFmpeg's scale filter names them."""
+"""ITU-T H.273's number of a matrix -> the scale filter's name for it."""
 SD_LINES = 576
 
 
 def matrix(frame: av.VideoFrame) -> str:
-    """The YUV matrix of a frame; of one that does not say, the one customary for its size (BT.601 or BT.709)."""
+    """The YUV matrix of a frame. Without a tag, the usual one for its size: BT.601 up to 576 lines, BT.709 above."""
     customary = "smpte170m" if frame.height <= SD_LINES else "bt709"
     return MATRICES.get(int(frame.colorspace), customary)

@@ -1,4 +1,4 @@
-"""A clip saved as it is: its streams in a new file with the graph beside them, checked against the source."""
+"""Saves a clip unchanged: remuxes its streams with the graph as tags, and checks the result against the source."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import av
 
+from .film import Source, as_opened
 from .formats import TAGS_OPTIONS
-from .read import Source, as_opened
 from .unfinished import NO_ROOM, Numbered, Written, unfinished
 
 CONTAINERS = {
@@ -26,25 +26,25 @@ CONTAINERS = {
     ".3gp": "3gp",
 }
 TICK = 0.002
-"""Seconds by which times may differ: Matroska counts milliseconds."""
-BYTE_FOR_BYTE = "copied byte for byte, without the graph: in a new file its streams would not stay as they are"
+"""Seconds by which times may differ, because Matroska counts in milliseconds."""
+BYTE_FOR_BYTE = "copied byte for byte, without the graph: remuxing would change its streams"
 
 
 def copy(source: Source, name: Path | Numbered, tags: Mapping[str, str]) -> Written:
-    """Save a video file as it is, with these tags beside those it has.
+    """Save a video file unchanged, with `tags` added to its own.
 
-    The streams are put into a new file of the same kind, and the file is read again: where the times, sides, colours
-    or bytes of a stream differ from the source's, the source is copied byte for byte instead, and a note says so.
+    The streams are remuxed into a new file of the same kind, which is then read again. If the times, size, colours or
+    bytes of a stream differ from the source's, the source is copied byte for byte instead, and a note says so.
     """
-    with unfinished(name, "a copy of its streams") as made:
-        exact = _remuxed(source, made.part, made.path.suffix.lower(), tags)
+    with unfinished(name, "a copy of its streams") as file:
+        exact = _remuxed(source, file.part, file.path.suffix.lower(), tags)
         if not exact:
-            _bytes_of(source, made.part)
-    return Written(made.path, () if exact else (BYTE_FOR_BYTE,))
+            _copy_bytes(source, file.part)
+    return Written(file.path, () if exact else (BYTE_FOR_BYTE,))
 
 
 def _remuxed(source: Source, part: Path, suffix: str, tags: Mapping[str, str]) -> bool:
-    """Write the source's streams to `part`; whether they are the same there."""
+    """Write the source's streams to `part`. Returns whether they are the same there."""
     try:
         _remux(source, part, suffix, tags)
         return _same(source, part)
@@ -54,7 +54,7 @@ def _remuxed(source: Source, part: Path, suffix: str, tags: Mapping[str, str]) -
         return False
 
 
-def _bytes_of(source: Source, part: Path) -> None:
+def _copy_bytes(source: Source, part: Path) -> None:
     if isinstance(source, io.BytesIO):
         part.write_bytes(source.getbuffer())
     else:
@@ -69,13 +69,13 @@ def _remux(source: Source, part: Path, suffix: str, tags: Mapping[str, str]) -> 
             output.metadata.update({**given.metadata, **tags})
             copies = {stream: output.add_stream_from_template(stream, opaque=True) for stream in _kept(given)}
             for packet in given.demux(*copies):
-                if packet.size:  # only the last, which ends a stream, has none; Matroska's first have no dts
+                if packet.size:  # not by dts: Matroska's first packets have none. Size 0 marks the end of a stream
                     packet.stream = copies[packet.stream]
                     output.mux(packet)
 
 
 def _kept(container: av.container.InputContainer) -> list[av.stream.Stream]:
-    """The streams that are copied: pictures, sound and subtitles of codecs that are known."""
+    """The streams to copy: video and sound with a known codec, and subtitles."""
     streams = container.streams
     known = [stream for stream in (*streams.video, *streams.audio) if stream.codec_context is not None]
     return [*known, *streams.subtitles]
@@ -83,7 +83,7 @@ def _kept(container: av.container.InputContainer) -> list[av.stream.Stream]:
 
 @dataclass(frozen=True)
 class _Stream:
-    """What must be the same in a copy: what a stream is, its bytes, and when each packet is seen or heard."""
+    """What a copy must keep: the stream's properties, a CRC-32 of its packets, and their presentation times."""
 
     about: tuple
     check: int
@@ -96,19 +96,19 @@ class _Stream:
 
 
 def _same(source: Source, copy: Path) -> bool:
-    given, made = _streams_of(source), _streams_of(copy)
-    streams = len(given) == len(made) and all(one.same_as(two) for one, two in zip(given, made, strict=True))
-    return streams and _rotation(source) == _rotation(copy)
+    before, after = _streams_of(source), _streams_of(copy)
+    same = len(before) == len(after) and all(one.same_as(two) for one, two in zip(before, after, strict=True))
+    return same and _rotation(source) == _rotation(copy)
 
 
 def _rotation(source: Source) -> int | None:
-    """Degrees by which the picture is turned when it is shown: only a decoded frame tells."""
+    """Degrees by which a player rotates the picture. PyAV gives them only with a decoded frame."""
     with av.open(as_opened(source)) as container:
         return next((frame.rotation for frame in container.decode(video=0)), None)
 
 
 def _streams_of(source: Source) -> list[_Stream]:
-    """The streams of a file; times count from its first picture on, so that sound in step stays in step."""
+    """The streams of a file. Times count from its first frame, so that sound in sync stays in sync."""
     with av.open(as_opened(source)) as container:
         streams = _kept(container)
         checks, times = dict.fromkeys(streams, 0), {stream: [] for stream in streams}
@@ -125,7 +125,7 @@ def _streams_of(source: Source) -> list[_Stream]:
 
 
 def _about(stream: av.stream.Stream) -> tuple:
-    """What a player has to know of a stream beside its packets."""
+    """A stream's properties that a player needs beside its packets."""
     about = (stream.type, stream.disposition.value)
     if not isinstance(stream, av.VideoStream):
         return about

@@ -1,4 +1,4 @@
-"""The ways a clip can be written: container, encoder, pixel formats, and which of them this build of PyAV has."""
+"""Output formats: container, encoder, pixel formats, and which of them this build of PyAV can write."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ import av
 from . import MediaError
 
 CRF_MAX = 51
-"""The end of the scale of x264 and x265, which quality is given on; encoders with another scale are converted to it."""
+"""The worst quality on x264's and x265's scale, which `crf` uses. It is converted for encoders with another scale."""
 
 Options = dict[str, str]
 
 
 @dataclass(frozen=True)
 class Format:
-    """One entry of the artist's list.
+    """An output format.
 
-    encoders: best first; the first that this build has is used. pixels: bit depth -> pixel format. options(crf): what
-    the encoder is told. sound: its encoder, "" where the format has none. browser: bit depths that browsers play.
-    tag: the codec's four letters where the usual ones are not understood everywhere. options of the container go
-    with it. A container "" is a folder of pictures.
+    container: "" means a folder of pictures. encoders: best first; the first that this build has is used. pixels: bit
+    depth -> pixel format. options(crf): options of the encoder. sound: the sound's encoder, "" if the format has no
+    sound. browser: bit depths that browsers play. tag: the codec's FourCC if players do not all know the default.
     """
 
     name: str
@@ -38,22 +37,22 @@ class Format:
 
     @property
     def encoder(self) -> str | None:
-        """The encoder that is used; None where this build has none of them."""
+        """The encoder to use; None if this build has none of them."""
         return next((name for name in self.encoders if _pixel_formats(name) is not None), None)
 
     @property
     def depths(self) -> tuple[int, ...]:
-        """The bit depths that this build can write, rising."""
+        """The bit depths that this build can write, in ascending order."""
         known = _pixel_formats(self.encoder) if self.encoder else ()
         return tuple(depth for depth, pixels in sorted(self.pixels.items()) if not known or pixels in known)
 
     def depth(self, asked: int) -> int:
-        """The bit depth that is written where `asked` is wanted."""
+        """`asked` if this build can write it, else the highest bit depth it can."""
         return asked if asked in self.depths else self.depths[-1]
 
 
 def _pixel_formats(encoder: str) -> tuple[str, ...] | None:
-    """The pixel formats an encoder of this build takes; None where it is not there."""
+    """The pixel formats that an encoder takes; None if this build does not have it."""
     try:
         return tuple(pixels.name for pixels in av.Codec(encoder, "w").video_formats or ())
     except (av.error.FFmpegError, ValueError):
@@ -84,7 +83,7 @@ def _webp(crf: int) -> Options:
     return {"lossless": "1"} if crf == 0 else {"quality": str(round(100 - 100 * crf / CRF_MAX))}
 
 
-# Tags of any name, and the index in front, so that a player need not wait for the whole file.
+# Tags of any name, and the index at the start, so that a player can begin before it has the whole file.
 TAGS_OPTIONS = {"movflags": "use_metadata_tags+faststart"}
 _YUV = {8: "yuv420p", 10: "yuv420p10le"}
 _AV1 = ("libsvtav1", "libaom-av1")
@@ -131,18 +130,18 @@ FORMATS = (
 )
 DEFAULT = FORMATS[0].name
 VIDEO = tuple(entry.name for entry in FORMATS[:7])
-"""Those that hold a video other nodes can read again, with sound."""
+"""Formats with sound that other nodes can read again."""
 
 
 def available(names: tuple[str, ...] | None = None) -> list[str]:
-    """The names of the formats that this build of PyAV can write, of all or of `names`."""
+    """Names of the formats that this build of PyAV can write: of all formats, or of `names`."""
     return [entry.name for entry in FORMATS if entry.encoder and (names is None or entry.name in names)]
 
 
 def named(name: str) -> Format:
-    """The format of that name. Raises MediaError where this build cannot write it."""
-    found = next((entry for entry in FORMATS if entry.name == name), None)
-    if found is None or found.encoder is None:
-        lacks = f" (it has none of {', '.join(found.encoders)})" if found else ""
+    """The format with that name. Raises MediaError if this build cannot write it."""
+    match = next((entry for entry in FORMATS if entry.name == name), None)
+    if match is None or match.encoder is None:
+        lacks = f" (it has none of {', '.join(match.encoders)})" if match else ""
         raise MediaError(f"This build of PyAV cannot write '{name}'{lacks}. It can write: {', '.join(available())}.")
-    return found
+    return match

@@ -1,4 +1,4 @@
-"""What a clip is, and single frames of it, as it is seen: turned upright, with square pixels, in BT.709."""
+"""A clip's size, length and rate, and single frames as a player shows them: upright, square pixels, BT.709."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import read
+from .film import Source
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Facts:
-    """Sides in pixels, frames, frames per second.
+    """Size in pixels, number of frames, frames per second.
 
-    `frames` counts those at an even `fps`: of a clip whose frame rate changes, what a model is given.
+    `frames` counts frames at a constant `fps`. With a variable frame rate this is what a model gets.
     """
 
     width: int
@@ -29,22 +30,22 @@ class Facts:
         return self.frames / self.fps
 
 
-def probe(source: read.Source, name: str = "", most_pixels: int = read.MOST_PIXELS) -> Facts:
-    """What a clip is. It is looked through once, and its first frame is decoded.
+def probe(source: Source, name: str = "", most_pixels: int = read.MOST_PIXELS) -> Facts:
+    """A clip's facts. All packets are read, and the first frame is decoded.
 
-    name: what messages call it. Raises MediaError when it cannot be read, or has more than `most_pixels` a frame.
+    name: the clip's name in messages. Raises MediaError if it cannot be read, or a frame exceeds `most_pixels`.
     """
     clip = read.of_file(source, name, most_pixels)
     return Facts(clip.width, clip.height, len(read.frames_at(clip, clip.rate)), float(clip.rate))
 
 
-def pictures(source: read.Source, numbers: Iterable[int]) -> list[Image]:
-    """These frames of a clip as Pillow's images, each decoded from the key frame before it."""
+def pictures(source: Source, numbers: Iterable[int]) -> list[Image]:
+    """Frames of a clip as Pillow images, each decoded from the key frame before it."""
     return pictures_of(read.of_file(source), numbers)
 
 
 def pictures_of(clip: read.Clip, numbers: Iterable[int]) -> list[Image]:
     from PIL import Image
 
-    found = (next(clip.pictures(number, number)) for number in numbers)
-    return [Image.fromarray((pixels * 255).round().byte().numpy()) for pixels in found]
+    frames = (next(clip.pictures(number, number)) for number in numbers)
+    return [Image.fromarray((frame * 255).round().byte().numpy()) for frame in frames]

@@ -1,42 +1,37 @@
-"""Files to frames: what a clip is, which of its frames stand where in time, and those frames as they are needed."""
+"""Reads clips: from files or images, resampled to a frame rate, scaled to a size, one chunk of frames at a time."""
 
 from __future__ import annotations
 
 import io
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
 
-from . import MediaError, animation, colour
-from .convert import ToRgb
-from .sound import LAYOUTS, SAMPLES, Sound, block_of, cut
-
-Source = str | Path | io.BytesIO
+from . import MediaError, animation
+from .film import Film, Source
+from .sound import Sound, cut
 
 BYTES_AT_ONCE = 2**27
 """Memory for the frames of one chunk."""
 MOST_PIXELS = 2**28
-"""Pixels that a frame may have: 16384 x 16384. A damaged or hostile file may ask for any number."""
+"""Most pixels of a frame: 16384 x 16384. A damaged or hostile file may claim any number."""
 FITS = ("crop", "pad", "stretch")
-DAMAGED = "Play it to see, and convert or download it again."
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip that can be read any number of times, from anywhere.
+    """A clip that can be read any number of times, from any frame.
 
-    times: seconds of each frame, rising from 0; `length` is where the last one ends. `rate`: frames per second, the
-    average where they change. pictures(first, last): those frames [H, W, 3] in 0..1, one after the other.
-    reduced(first, last, by): the same
-    with their sides divided by `by`, without ever being whole; None where they are whole already.
-    sound(start, end): the sound of these seconds, None where there is none. notes: what an artist should know of it.
+    rate: frames per second, the average if it varies. times: when each frame begins, in seconds, ascending from 0.
+    length: when the last frame ends. pictures(first, last): frames [H, W, 3] in 0..1, one after the other.
+    sound(start, end): the sound of these seconds, None if there is none. notes: remarks for the artist.
+    reduced(first, last, by): frames with their sides divided by `by` while they are decoded, so that no full-size
+    frame is in memory; None for clips that are in memory anyway.
     """
 
     width: int
@@ -51,7 +46,7 @@ class Clip:
 
 
 def of_images(images: torch.Tensor, rate: Fraction, sound: Sound | None = None) -> Clip:
-    """The clip of images [N, H, W, C] that are in memory. Raises MediaError when there are none."""
+    """A clip of images [N, H, W, C] in memory. Raises MediaError if there are none."""
     if not len(images):
         raise MediaError("There are no frames in this clip.")
 
@@ -61,18 +56,18 @@ def of_images(images: torch.Tensor, rate: Fraction, sound: Sound | None = None) 
 
     times = [float(n / rate) for n in range(len(images))]
     height, width = images.shape[1:3]
-    heard = (lambda start, end: cut(sound, start, end)) if sound else Clip.sound
-    return Clip(width, height, rate, times, float(len(images) / rate), pictures, heard)
+    sound_of = (lambda start, end: cut(sound, start, end)) if sound else Clip.sound
+    return Clip(width, height, rate, times, float(len(images) / rate), pictures, sound_of)
 
 
 # ------------------------------------------------------------------------------------------------ which frames
 
 
 def frames_at(clip: Clip, rate: Fraction, start: float = 0.0, end: float | None = None) -> list[int]:
-    """Which frame is seen at each 1/rate second from `start` to `end` (None: to the end of the clip).
+    """The number of the frame at each 1/rate second from `start` to `end` (None: the end of the clip).
 
-    At each time it is the nearest frame, or the one that is on screen where it stays there long. Raises MediaError
-    when the clip ends before `start`.
+    It is the nearest frame, or the one on screen if that lasts longer than usual. Raises MediaError if the clip ends
+    before `start`.
     """
     stop = min(clip.length, clip.length if end is None else end)
     if start >= stop:
@@ -86,9 +81,10 @@ def frames_at(clip: Clip, rate: Fraction, start: float = 0.0, end: float | None 
 def read(
     clip: Clip, wanted: Sequence[int], size: tuple[int, int] | None = None, fit: str = "stretch"
 ) -> Iterator[torch.Tensor]:
-    """Those frames of a clip in chunks [f, H, W, 3], in 0..1, scaled to `size` (width, height) where it is given.
+    """Frames of a clip in chunks [f, H, W, 3] in 0..1, scaled to `size` (width, height) if given.
 
-    `wanted` rises (a frame may come several times), or falls: then the clip is read in pieces from its end.
+    wanted: frame numbers in ascending order, repeats allowed. In descending order, the clip is read in pieces from its
+    end.
     """
     size = size or (clip.width, clip.height)
     by = _reduction(clip, *size, fit)
@@ -103,9 +99,9 @@ def read(
 
 
 def _reduction(clip: Clip, width: int, height: int, fit: str) -> int:
-    """By how much a clip's sides are divided while it is decoded: 1 unless one frame alone takes BYTES_AT_ONCE.
+    """By how much to divide a clip's sides while it is decoded: 1 unless a single frame exceeds BYTES_AT_ONCE.
 
-    Then as far as it stays larger than what is asked for: a frame of 64 million pixels takes 4 GB as numbers.
+    The frame stays at least as large as the output. At full size, a frame of 64 million pixels takes 4 GB as floats.
     """
     by, (inner_width, inner_height) = 1, _inner(clip.width, clip.height, width, height, fit)
     while clip.reduced and clip.width * clip.height * 12 > BYTES_AT_ONCE * by * by:
@@ -136,7 +132,7 @@ def _chunks(pictures: Iterator[torch.Tensor], at_once: int) -> Iterator[torch.Te
 
 
 def fitted(images: torch.Tensor, width: int, height: int, fit: str) -> torch.Tensor:
-    """Images [f, H, W, 3] in another size. "crop" cuts what is too much, "pad" adds black, "stretch" distorts."""
+    """Images [f, H, W, 3] in another size. "crop" cuts the excess, "pad" adds black, "stretch" distorts."""
     was_height, was_width = images.shape[1:3]
     if (was_width, was_height) == (width, height):
         return images
@@ -147,7 +143,7 @@ def fitted(images: torch.Tensor, width: int, height: int, fit: str) -> torch.Ten
 
 
 def _inner(was_width: int, was_height: int, width: int, height: int, fit: str) -> tuple[int, int]:
-    """(width, height) that a picture is scaled to before it is cut or padded."""
+    """(width, height) to scale a picture to before it is cropped or padded."""
     if fit == "stretch":
         return width, height
     scale = (max if fit == "crop" else min)(width / was_width, height / was_height)
@@ -155,7 +151,7 @@ def _inner(was_width: int, was_height: int, width: int, height: int, fit: str) -
 
 
 def _centred(pixels: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    """Pixels [f, 3, H, W] cut, or surrounded with black, to height x width about their middle."""
+    """Pixels [f, 3, H, W] cropped, or padded with black, to height x width around their centre."""
     above, left = (height - pixels.shape[2]) // 2, (width - pixels.shape[3]) // 2
     edges = (left, width - pixels.shape[3] - left, above, height - pixels.shape[2] - above)
     return torch.nn.functional.pad(pixels, edges)
@@ -165,54 +161,31 @@ def _centred(pixels: torch.Tensor, width: int, height: int) -> torch.Tensor:
 
 
 def of_file(source: Source, name: str = "", most_pixels: int = MOST_PIXELS) -> Clip:
-    """The clip in a file: it is looked through once, without decoding it, for the time of every frame.
+    """The clip in a file. All packets are read for their times; only the first frame is decoded.
 
-    Raises MediaError when the file is none, is empty or damaged, has sound only, or more pixels than `most_pixels`.
+    Raises MediaError if the file is not a video, is empty or damaged, has sound only, or exceeds `most_pixels`.
     """
     name = name or (Path(source).name if not isinstance(source, io.BytesIO) else "The clip")
     if animation.is_one(source):
         return _of_animation(animation.Animation(source, name, most_pixels))
-    film = _Film(source, name, most_pixels)
-    with film.opened() as (container, stream):
-        film.pts, ends, film.timed = _times(container, stream)
-        average = stream.average_rate
-        guessed = stream.guessed_rate
-        has_sound = bool(_sound_stream(container))
-    if not film.pts:
-        raise MediaError(f"{name} has no frames in it. {DAMAGED}")
-    film.look_at_the_first()
-    times = [float((pts - film.pts[0]) * film.time_base) for pts in film.pts]
-    rate = _rate(times, guessed, average)
-    length = max(float((ends - film.pts[0]) * film.time_base), times[-1] + 0.5 / float(rate))
-    notes = (*film.notes, *_changing(times, rate))
-    sound = film.sound if has_sound else Clip.sound
+    film = Film(source, name, most_pixels)
+    film.scan()
+    times = [film.seconds(pts) for pts in film.pts]
+    rate = _rate(times, *film.rates)
+    length = max(film.seconds(film.end), times[-1] + 0.5 / float(rate))
+    notes = (*film.notes, *_variable_rate(times, rate))
+    sound = film.sound if film.has_sound else Clip.sound
     return Clip(film.width, film.height, rate, times, length, film.pictures, sound, notes, film.pictures)
 
 
-def _of_animation(found: animation.Animation) -> Clip:
-    rate = _rate(found.times, None, Fraction(1 / found.length).limit_denominator(1001))
-    notes = (*found.notes, *_changing(found.times, rate))
-    return Clip(found.width, found.height, rate, found.times, found.length, found.pictures, notes=notes)
-
-
-def _times(container: av.container.InputContainer, stream: av.VideoStream) -> tuple[list[int], int, bool]:
-    """When each frame comes, in the stream's time base, when the last one ends, and whether the file says so.
-
-    Where it keeps no such times (raw streams, AVI) its frames are equally far apart.
-    """
-    found = [(packet.pts, packet.duration or 0) for packet in container.demux(stream) if _shown(packet)]
-    if container.format.name == "avi" or any(pts is None for pts, _ in found):
-        step = max(1, round(1 / (stream.guessed_rate or stream.average_rate or Fraction(25)) / stream.time_base))
-        return [n * step for n in range(len(found))], len(found) * step, False
-    return sorted({pts for pts, _ in found}), max((pts + duration for pts, duration in found), default=0), True
-
-
-def _shown(packet: av.Packet) -> bool:
-    return packet.size > 0 and not packet.is_discard
+def _of_animation(webp: animation.Animation) -> Clip:
+    rate = _rate(webp.times, None, Fraction(1 / webp.length).limit_denominator(1001))
+    notes = (*webp.notes, *_variable_rate(webp.times, rate))
+    return Clip(webp.width, webp.height, rate, webp.times, webp.length, webp.pictures, notes=notes)
 
 
 def _rate(times: Sequence[float], guessed: Fraction | None, average: Fraction | None) -> Fraction:
-    """The nominal frame rate where it agrees with the times, else their average."""
+    """The nominal frame rate if it agrees with the times within 1 %, else their average."""
     if len(times) < 2:
         return Fraction(guessed or average or 25)
     measured = (len(times) - 1) / times[-1]
@@ -222,186 +195,7 @@ def _rate(times: Sequence[float], guessed: Fraction | None, average: Fraction | 
     return Fraction(measured).limit_denominator(1001) or Fraction(1, round(1 / measured))  # frames minutes apart
 
 
-def _changing(times: Sequence[float], rate: Fraction) -> tuple[str, ...]:
+def _variable_rate(times: Sequence[float], rate: Fraction) -> tuple[str, ...]:
+    """A note if a frame is more than 0.6 frames away from its place at a constant rate."""
     off = max(abs(time - n / rate) for n, time in enumerate(times))
     return (f"its frame rate changes ({float(rate):.4g} on average)",) if off > 0.6 / rate else ()
-
-
-def _sound_stream(container: av.container.InputContainer) -> av.AudioStream | None:
-    """The first sound that can be decoded."""
-    return next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
-
-
-def as_opened(source: Source) -> str | io.BytesIO:
-    """What PyAV opens, at its beginning."""
-    if isinstance(source, io.BytesIO):
-        source.seek(0)
-        return source
-    return str(source)
-
-
-def suffix(source: Source) -> str:
-    """The file name's suffix that fits what is in a file."""
-    if not isinstance(source, io.BytesIO):
-        return Path(source).suffix
-    with av.open(as_opened(source)) as container:
-        return {"matroska": ".mkv", "mov": ".mp4"}.get(name := container.format.name.split(",")[0], f".{name}")
-
-
-@dataclass
-class _Film:
-    """A video file that is opened anew for each reading."""
-
-    source: Source
-    name: str
-    most_pixels: int
-    pts: list[int] = field(default_factory=list)
-    width: int = 0
-    height: int = 0
-    turns: int = 0
-    convert_to: str = "rgb24"
-    transfer: int = 0
-    primaries: int = 0
-    timed: bool = True
-    time_base: Fraction = Fraction(1)
-    aspect: Fraction = Fraction(1)
-    notes: tuple[str, ...] = ()
-
-    @contextmanager
-    def opened(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-        """The container and its video stream. FFmpeg's errors become sentences."""
-        try:
-            with av.open(as_opened(self.source)) as container:
-                yield container, self._stream(container)
-        except (av.error.FFmpegError, OSError) as error:
-            why = error.strerror or error  # its text has the whole path in it
-            raise MediaError(f"{self.name} cannot be read as a video: {why}. {self._why()}") from error
-
-    def _why(self) -> str:
-        if not isinstance(self.source, io.BytesIO) and not Path(self.source).is_file():
-            return "There is no such file."
-        size = len(self.source.getbuffer()) if isinstance(self.source, io.BytesIO) else Path(self.source).stat().st_size
-        return "It is empty (0 bytes)." if size == 0 else f"It is no video, or damaged or incomplete. {DAMAGED}"
-
-    def _stream(self, container: av.container.InputContainer) -> av.VideoStream:
-        stream = next((stream for stream in container.streams.video if not _is_cover(stream)), None)
-        if stream is None:
-            what = "sound, but no picture" if container.streams.audio else "neither picture nor sound"
-            raise MediaError(f"{self.name} has {what}. Expected: a video.")
-        if stream.codec_context is None:
-            raise MediaError(f"{self.name} has a codec that this build of PyAV cannot decode. Convert it to H.264.")
-        codec = stream.codec_context
-        self._check_size(codec.width, codec.height)
-        self.transfer, self.primaries = int(codec.color_trc), int(codec.color_primaries)
-        self.time_base, self.aspect = stream.time_base, stream.sample_aspect_ratio or Fraction(1)
-        return stream
-
-    def _check_size(self, width: int, height: int) -> None:
-        if width * height > self.most_pixels:
-            raise MediaError(f"{self.name} has {width} x {height} pixels; up to {self.most_pixels} are taken.")
-
-    def look_at_the_first(self) -> None:
-        """Learn size, rotation, colours and depth from the first frame."""
-        frame = next(self._decoded(0), None)
-        if frame is None:
-            raise MediaError(f"{self.name} has no frame that could be decoded. {DAMAGED}")
-        parts = frame.format.components
-        alpha, deep = any(part.is_alpha for part in parts), max(part.bits for part in parts) > 8
-        self.convert_to = {(0, 0): "rgb24", (1, 0): "rgba", (0, 1): "rgb48le", (1, 1): "rgba64le"}[alpha, deep]
-        self.timed = self.timed and frame.pts is not None
-        self.width, self.height = round(frame.width * self.aspect), frame.height
-        self._check_size(self.width, self.height)
-        self.turns = round(frame.rotation / 90) % 4
-        self.converter = ToRgb(self.width, self.height, self.convert_to)
-        if self.turns % 2:
-            self.width, self.height = self.height, self.width
-        clear = alpha and self.converter(frame).to_ndarray()[..., 3].min() < (65535 if deep else 255)
-        self.notes = (
-            *(["its transparent parts are black"] if clear else []),
-            *(["HDR, brought to BT.709"] if colour.is_hdr(self.transfer) else []),
-        )
-
-    def _decoded(self, first: int) -> Iterator[av.VideoFrame]:
-        """Decoded frames; the first is the `first` or one before it."""
-        for seek in (True, False) if first and self.timed else (False,):
-            with self.opened() as (container, stream):
-                stream.thread_type = "AUTO"
-                if seek:
-                    container.seek(self.pts[first], stream=stream)
-                for number, frame in enumerate(container.decode(stream)):
-                    if seek and number == 0 and (frame.pts is None or frame.pts > self.pts[first]):
-                        break  # this container cannot seek
-                    yield frame
-                else:
-                    return
-
-    def pictures(self, first: int, last: int, by: int = 1) -> Iterator[torch.Tensor]:
-        """Frames `first` to `last`, [H, W, 3] in 0..1; one that is missing is the one before it once more.
-
-        by: what their sides are divided by while they are decoded.
-        """
-        sides = self.converter.width // by, self.converter.height // by
-        converter = self.converter if by == 1 else ToRgb(*sides, self.convert_to)
-        due, picture = first, None
-        for number, frame in enumerate(self._decoded(first)):
-            at = bisect_right(self.pts, frame.pts) - 1 if self.timed and frame.pts is not None else number
-            while picture is not None and due < min(at, last + 1):
-                yield picture
-                due += 1
-            if due > last:
-                return
-            if at >= first:
-                picture = self._picture(frame, converter)
-        if picture is None or last - due > MISSING:
-            raise MediaError(
-                f"{self.name} ends early: it should have {len(self.pts)} frames, but after frame {due} "
-                f"({float((self.pts[due] - self.pts[0]) * self.time_base):.2f} s) nothing can be decoded. {DAMAGED}"
-            )
-        yield from (picture for _ in range(last + 1 - due))
-
-    def _picture(self, frame: av.VideoFrame, converter: ToRgb) -> torch.Tensor:
-        array = converter(frame).to_ndarray()
-        pixels = torch.from_numpy(array.astype(np.float32)) / (255 if array.dtype == np.uint8 else 65535)
-        if colour.needs_mapping(self.transfer, self.primaries):
-            pixels[..., :3] = colour.to_bt709(pixels[..., :3], self.transfer, self.primaries)
-        if pixels.shape[-1] == 4:
-            pixels = pixels[..., :3] * pixels[..., 3:]
-        return torch.rot90(pixels, self.turns) if self.turns else pixels
-
-    def sound(self, start: float, end: float) -> Sound | None:
-        """The sound of these seconds; silence where it begins later than the picture."""
-        with self.opened() as (container, _):
-            stream = _sound_stream(container)
-            rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
-        channels = channels if channels in LAYOUTS else 2
-        origin = float(self.pts[0] * self.time_base)
-        return Sound(rate, channels, lambda: self._heard(rate, channels, origin + start, origin + end))
-
-    def _heard(self, rate: int, channels: int, start: float, end: float) -> Iterator[np.ndarray]:
-        """Samples from `start` to `end`, in seconds of the file."""
-        plain = av.AudioResampler(format=SAMPLES, layout=LAYOUTS[channels], rate=rate)
-        due, last = round(start * rate), round(end * rate)
-        with self.opened() as (container, _):
-            stream = _sound_stream(container)
-            for frame in container.decode(stream):
-                at = round(frame.time * rate) if frame.time is not None else due
-                for block in map(block_of, plain.resample(frame)):
-                    if at > due:
-                        yield np.zeros((channels, min(at, last) - due), np.float32)
-                        due = min(at, last)
-                    heard = block[:, max(0, due - at) : max(0, last - at)]
-                    at += block.shape[1]
-                    if heard.shape[1]:
-                        yield heard
-                        due += heard.shape[1]
-                if due >= last:
-                    return
-
-
-MISSING = 2
-"""How many frames at the end may be missing without a word: some codecs keep frames that are never shown."""
-
-
-def _is_cover(stream: av.VideoStream) -> bool:
-    """Whether it is the still picture of a piece of music."""
-    return bool(stream.disposition.value & 0x400)  # AV_DISPOSITION_ATTACHED_PIC

@@ -1,4 +1,4 @@
-"""Contact sheets: frames of clips side by side in one picture, to judge or choose them at a glance."""
+"""Contact sheets: frames of clips side by side in one picture, to judge or choose at a glance."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import torch
 from PIL import Image, ImageDraw
 
 from . import read
+from .film import Source
 from .probe import pictures_of
 
 GAP, LABEL = 4, 24
-"""Pixels between frames, and beside or below them for a label."""
+"""Pixels between frames, and for a label beside or below them."""
 GROUND, INK = (32, 32, 32), (224, 224, 224)
 
 
 def contact_sheet(clips: list[torch.Tensor], count: int, width: int) -> torch.Tensor:
     """Clips [F, H, W, 3] in 0..1 -> one picture [1, h, w, 3]: `count` frames of each, `width` pixels wide.
 
-    Each has a numbered row. Clips may differ in length and size; their frames are spread evenly, and a clip of fewer
-    frames shows all.
+    Each clip has a numbered row. Clips may differ in length and size. Frames are spread evenly from first to last; a
+    clip with fewer than `count` shows all.
     """
     rows = [grid(_pictures(clip, count), count, width) for clip in clips]
     sheet = Image.new("RGB", (LABEL + max(row.width for row in rows), sum(row.height for row in rows) + GAP), GROUND)
@@ -33,7 +34,7 @@ def contact_sheet(clips: list[torch.Tensor], count: int, width: int) -> torch.Te
 
 
 def of_file(
-    source: read.Source,
+    source: Source,
     count: int,
     columns: int,
     width: int,
@@ -41,9 +42,9 @@ def of_file(
     times: bool = False,
     enlarge: bool = False,
 ) -> Image.Image:
-    """`count` frames of a video file from first to last, in rows of `columns`, each with its time where that is wanted.
+    """`count` frames of a video file from first to last, in rows of `columns`. times: write each frame's time below it.
 
-    width: of a frame, in pixels; a smaller clip keeps its own size unless `enlarge`. Raises MediaError when the file
+    width: of a frame, in pixels; a smaller clip keeps its own size unless `enlarge`. Raises MediaError if the file
     cannot be read.
     """
     clip = read.of_file(source)
@@ -59,22 +60,22 @@ def grid(
     gap: int = GAP,
     labels: Sequence[str] | None = None,
 ) -> Image.Image:
-    """Pictures of one size in rows, `width` pixels each, `gap` after each, and a label below where there are labels."""
+    """Pictures of one size in rows, each `width` pixels wide, with a gap after it and its label, if any, below it."""
     first = pictures[0]
     height, columns = max(1, round(first.height * width / first.width)), min(columns, len(pictures))
     across, down = width + gap, height + gap + (LABEL if labels else 0)
-    made = Image.new("RGB", (columns * across, -(-len(pictures) // columns) * down), GROUND)
-    pen = ImageDraw.Draw(made)
+    sheet = Image.new("RGB", (columns * across, -(-len(pictures) // columns) * down), GROUND)
+    pen = ImageDraw.Draw(sheet)
     for number, picture in enumerate(pictures):
         left, top = number % columns * across, number // columns * down
-        made.paste(picture.resize((width, height), Image.Resampling.LANCZOS), (left, top))
+        sheet.paste(picture.resize((width, height), Image.Resampling.LANCZOS), (left, top))
         if labels:
             pen.text((left + 2, top + height + LABEL // 2), labels[number], fill=INK, anchor="lm")
-    return made
+    return sheet
 
 
 def evenly(total: int, count: int) -> list[int]:
-    """The numbers of `count` frames from the first of `total` to the last; of all where there are fewer."""
+    """The numbers of `count` frames spread from the first of `total` to the last; all if there are fewer."""
     count = min(total, count)
     return [round(number * (total - 1) / max(count - 1, 1)) for number in range(count)]
 

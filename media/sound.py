@@ -1,4 +1,4 @@
-"""Sound beside the frames: blocks of samples that are written in step with them."""
+"""Sound: blocks of samples that are read and written in step with the frames."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 import torch
 
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-"""Layouts by number of channels that AAC, Opus, FLAC and PCM all take: Opus has no 2.1."""
+"""Number of channels -> a layout that AAC, Opus, FLAC and PCM all take. Opus has no 2.1, so three are 3.0."""
 BLOCK = 48_000
-"""Samples at once."""
+"""Samples in a block."""
 LOUD = 1.12
-"""The peak from which clipping is worth a word: lossy codecs overshoot full scale by up to 1 dB."""
+"""The peak above which a note reports clipping. Lossy codecs overshoot full scale by up to 1 dB (1.12)."""
 SAMPLES = "flt"
-"""Channels side by side, as PyAV hands them over: its arrays with a plane a channel end at seven channels."""
+"""Interleaved float32. PyAV's planar arrays stop at seven channels."""
 
 
 @dataclass(frozen=True)
 class Sound:
-    """Samples per second, channels, and `blocks()`: float32 arrays [channels, samples], each time from the start."""
+    """rate: samples per second. blocks(): float32 arrays [channels, samples]; each call begins at the start."""
 
     rate: int
     channels: int
@@ -29,18 +29,18 @@ class Sound:
 
     @property
     def layout(self) -> str:
-        """FFmpeg's name for this many channels."""
+        """FFmpeg's layout for this number of channels."""
         return LAYOUTS[self.channels]
 
     def frame(self, block: np.ndarray) -> av.AudioFrame:
-        """A block as FFmpeg takes it."""
+        """A block [channels, samples] as a frame for FFmpeg."""
         packed = np.ascontiguousarray(block.T, np.float32).reshape(1, -1)
         frame = av.AudioFrame.from_ndarray(packed, format=SAMPLES, layout=self.layout)
         frame.sample_rate = self.rate
         return frame
 
     def reversed(self) -> Sound:
-        """The same backwards. It is held whole while it is read: 23 MB for a minute of stereo."""
+        """The sound backwards. It is all in memory while it is read: 23 MB for a minute of stereo."""
 
         def backwards() -> Iterator[np.ndarray]:
             whole = np.concatenate(list(self.blocks()), axis=1)[:, ::-1]
@@ -49,7 +49,7 @@ class Sound:
         return Sound(self.rate, self.channels, backwards)
 
     def converted(self, rate: int, channels: int) -> Sound:
-        """The same with so many samples per second and channels."""
+        """The sound resampled to `rate` samples per second and `channels`."""
         if (rate, channels) == (self.rate, self.channels):
             return self
 
@@ -63,19 +63,19 @@ class Sound:
 
 
 def block_of(frame: av.AudioFrame) -> np.ndarray:
-    """A frame in the format SAMPLES as a block [channels, samples]."""
+    """A frame in format SAMPLES as a block [channels, samples]."""
     return frame.to_ndarray().reshape(frame.samples, -1).T
 
 
 @dataclass
 class Repairs:
-    """Makes blocks fit for an encoder, which refuses NaN, and counts what that took."""
+    """Cleans blocks for an encoder, which refuses NaN, and counts what was changed."""
 
     broken: int = 0
     peak: float = 0.0
 
     def __call__(self, block: np.ndarray) -> np.ndarray:
-        """The block in -1..1: what is not a finite number is silent, what is beyond is clipped."""
+        """The block in -1..1: samples that are not finite become silent, larger ones are clipped."""
         finite = np.isfinite(block)
         self.broken += block.size - int(finite.sum())
         block = np.where(finite, block, 0)
@@ -84,14 +84,14 @@ class Repairs:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What an artist should know of it."""
+        """Notes for the artist on the repairs so far."""
         broken = f"invalid samples in its sound (NaN, infinite), now silent: {self.broken}"
-        loud = f"its sound was up to {self.peak:.3g} times full scale: clipped"
+        loud = f"its sound peaked at {self.peak:.3g} times full scale and was clipped"
         return (*([broken] if self.broken else []), *([loud] if self.peak > LOUD else []))
 
 
 def of_waveform(waveform: torch.Tensor, rate: int) -> Sound:
-    """Sound of a waveform [C, samples] or [1, C, samples]; more than eight channels become their mean."""
+    """The sound of a waveform [C, samples] or [1, C, samples]. More than eight channels are mixed to mono."""
     samples = waveform.reshape(-1, waveform.shape[-1]) if waveform.ndim < 3 else waveform[0]
     if len(samples) not in LAYOUTS:
         samples = samples.mean(dim=0, keepdim=True)
@@ -104,7 +104,7 @@ def of_waveform(waveform: torch.Tensor, rate: int) -> Sound:
 
 
 def cut(sound: Sound, start: float, end: float) -> Sound:
-    """The seconds from `start` to `end` of a sound."""
+    """A sound from `start` to `end` seconds."""
 
     def blocks() -> Iterator[np.ndarray]:
         first, last, at = round(start * sound.rate), round(end * sound.rate), 0
@@ -120,14 +120,14 @@ def cut(sound: Sound, start: float, end: float) -> Sound:
 
 
 def in_a_row(parts: Sequence[tuple[Sound | None, float]]) -> Sound | None:
-    """Sounds one after the other, each cut or followed by silence to its length in seconds; None where all are silent.
+    """Sounds one after the other, each cut or padded with silence to its length in seconds; None if there is no sound.
 
-    Samples per second are those of the first that is heard, channels those of the one with most.
+    The result has the sample rate of the first sound and the channels of the one with most.
     """
-    heard = [sound for sound, _ in parts if sound]
-    if not heard:
+    sounds = [sound for sound, _ in parts if sound]
+    if not sounds:
         return None
-    rate, channels = heard[0].rate, max(sound.channels for sound in heard)
+    rate, channels = sounds[0].rate, max(sound.channels for sound in sounds)
 
     def blocks() -> Iterator[np.ndarray]:
         for sound, seconds in parts:

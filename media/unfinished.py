@@ -1,4 +1,4 @@
-"""A file gets its name when it is whole: hidden while it is written, then named so that nothing is overwritten."""
+"""Writes files under a hidden name and renames them when they are complete, without overwriting another file."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from . import MediaError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV)
-"""What file systems without hard links answer: exFAT, some network shares."""
+"""Errors of file systems without hard links: exFAT, some network shares."""
 ABANDONED = 24 * 3600
 """Seconds without a write after which an unfinished file belongs to a process that was killed."""
 
 
 @dataclass(frozen=True)
 class Numbered:
-    """Names STEM_NUMBER_SUFFIX in a folder. A clip gets the first that is free when it is whole.
+    """Names STEM_NUMBER_SUFFIX in a folder. A clip gets the first free one when it is complete.
 
-    Several processes may write to one folder: the name is taken atomically, so each clip gets its own.
+    The name is taken atomically, so several processes may write to one folder.
     """
 
     folder: Path
@@ -46,14 +46,14 @@ class Numbered:
 
 @dataclass(frozen=True)
 class Written:
-    """What became of a clip: the name it got, and what an artist should know of how it was written."""
+    """A written clip: its path, and notes for the artist on how it was written."""
 
     path: Path
     notes: tuple[str, ...] = ()
 
 
 class Unfinished:
-    """`part` is written to; `path` is the name that it got, once it is whole."""
+    """A file or folder that is being written to `part`. `finish` renames it to `path`."""
 
     def __init__(self, name: Path | Numbered) -> None:
         self.name = name
@@ -61,7 +61,7 @@ class Unfinished:
         self.part = self.path.with_name(f".{self.path.name[:100]}.{uuid.uuid4().hex}.part")
 
     def finish(self) -> None:
-        """Give the name. A plain path is replaced; of numbered names the first free one is taken."""
+        """Rename `part`. An existing file at a plain path is replaced; numbered names take the first free number."""
         if isinstance(self.name, Path):
             os.replace(self.part, self.path)
             return
@@ -71,17 +71,17 @@ class Unfinished:
                 return
 
     def discard(self) -> None:
-        """Remove what is left under the hidden name."""
+        """Remove `part` if it still exists."""
         _remove(self.part)
 
 
 def _taken_for(part: Path, path: Path) -> bool:
-    """Move `part` to `path` unless something has that name already. Atomic among processes."""
+    """Move `part` to `path` unless that name exists. Atomic across processes."""
     try:
         if part.is_dir():
-            if path.exists():  # else an empty folder would be replaced
+            if path.exists():  # os.rename would replace an empty folder
                 return False
-            os.rename(part, path)  # fails on a folder that is not empty
+            os.rename(part, path)  # fails if a folder with files exists
             return True
         try:
             os.link(part, path)
@@ -106,44 +106,44 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def unfinished(name: Path | Numbered, writer: str) -> Iterator[Unfinished]:
-    """A hidden file or folder to write; it gets its name when all went well and is removed when not.
+    """A hidden file or folder to write. It is renamed on success and removed on any error.
 
-    `writer` names the encoder in messages. Raises MediaError where the disk is full or the encoder refuses.
+    writer: the encoder's name for messages. Raises MediaError if the disk is full or the encoder refuses.
     """
-    made = Unfinished(name)
+    file = Unfinished(name)
     try:
-        made.part.parent.mkdir(parents=True, exist_ok=True)  # another process may have cleared the temporary folder
-        _sweep(made.part.parent)
-        yield made
-        made.finish()
-    except OSError as error:  # FFmpeg's errors are, too
+        file.part.parent.mkdir(parents=True, exist_ok=True)  # another process may have cleared the temporary folder
+        _sweep(file.part.parent)
+        yield file
+        file.finish()
+    except OSError as error:  # some of FFmpeg's errors are OSErrors, too
         if error.errno in NO_ROOM:
             raise MediaError(
-                f"There is no room for {made.path.name} in {made.path.parent} ({os.strerror(error.errno)}). Free some "
-                "space and queue again: what was sampled is still there."
+                f"There is no room for {file.path.name} in {file.path.parent} ({os.strerror(error.errno)}). Free some "
+                "space and queue again: the sampled latent is still in ComfyUI's cache."
             ) from error
         if not isinstance(error, av.error.FFmpegError):
             raise
-        raise _refused(made.path, writer, error) from error
+        raise _refused(file.path, writer, error) from error
     except av.error.FFmpegError as error:
-        raise _refused(made.path, writer, error) from error
+        raise _refused(file.path, writer, error) from error
     finally:
-        made.discard()
+        file.discard()
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what killed processes left unfinished."""
+    """Remove unfinished files of processes that were killed."""
     for path in folder.glob(".*.part"):
         try:
             newest = max((entry.stat().st_mtime for entry in path.iterdir()), default=0) if path.is_dir() else 0
             if time.time() - max(newest, path.stat().st_mtime) > ABANDONED:
                 _remove(path)
-        except OSError:  # another process removes it
+        except OSError:  # another process is removing it
             continue
 
 
 def _refused(path: Path, writer: str, error: Exception) -> MediaError:
     return MediaError(
-        f"{path.name} could not be written ({writer}): {error}. It may not take this size or frame rate; try another "
-        "format."
+        f"{path.name} could not be written ({writer}): {error}. The encoder may not take this size or frame rate; try "
+        "another format."
     )

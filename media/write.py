@@ -1,4 +1,4 @@
-"""Frames to a file, as they come: BT.709 converted and tagged, sound in step, the graph inside, whole or not at all."""
+"""Writes frames to a file as they arrive: in tagged BT.709, with sound in sync and the graph as tags."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from .sound import Repairs, Sound
 from .unfinished import Numbered, Written, unfinished
 
 BT709, RGB, LIMITED = 1, 0, 1
-"""Primaries, transfer and matrix, no matrix at all, and the range 16..235, as ITU-T H.273 and FFmpeg number them."""
+"""BT.709 primaries, transfer and matrix; the identity matrix; the range 16..235: ITU-T H.273's and FFmpeg's numbers."""
 SHORTEST = 3
-"""Frames from which on there are B-frames: the packets of one or two have no valid times in x265 when they are on."""
+"""Fewest frames with B-frames on. With one or two frames, x265's packets would get invalid times."""
 RATES = (1000, 768_000)
-"""Samples per second that are taken: all that sound cards and instruments have."""
+"""Samples per second that are accepted: all that sound cards and instruments use."""
 FASTEST_GIF = 50
-"""Frames per second past which players slow a GIF down: its clock counts hundredths, and 1 is taken for 10."""
+"""Most frames per second of a GIF. Its clock counts hundredths of a second, and players read a delay of 1 as 10."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """How a clip is to be written: its format, frames per second, quality (CRF, 0 = best), bit depth and tags."""
+    """How to write a clip: format, frames per second, quality (CRF, 0 = best), bit depth and tags."""
 
     style: Format
     rate: Fraction
@@ -40,7 +40,7 @@ class Target:
 
     @property
     def depth(self) -> int:
-        """The bit depth that is written."""
+        """The bit depth that is written: the format may not have the one asked for."""
         return self.style.depth(self.asked_depth)
 
     @property
@@ -49,29 +49,29 @@ class Target:
 
     @property
     def plays(self) -> bool:
-        """Whether a browser shows the file."""
+        """Whether browsers play the file."""
         return self.depth in self.style.browser
 
 
 def write(name: Path | Numbered, frames: Iterator[torch.Tensor], target: Target, sound: Sound | None = None) -> Written:
-    """Write chunks of frames [f, H, W, 3] in 0..1 to a file (a folder where the format is one of pictures).
+    """Write chunks of frames [f, H, W, 3] in 0..1 to a file, or to a folder for a format of pictures.
 
-    The file has its name only when it is whole: an error or a cancel, from `frames` too, leaves nothing behind. Sound
-    that is longer than the frames is cut. An odd side is made even with a repeated line where the pixels need it.
-    Raises MediaError when there are no frames, the disk is full or the encoder does not take the size.
+    The file appears when it is complete: an error or a cancel, also in `frames`, leaves nothing behind. Sound that is
+    longer than the frames is cut. If the pixel format needs even sides, an odd one gets its last line or column twice.
+    Raises MediaError if there are no frames, the disk is full or the encoder does not take the size.
     """
     pictures = _pictures(frames, target)
-    with unfinished(name, target.style.encoder) as made:
+    with unfinished(name, target.style.encoder) as file:
         begin = list(islice(pictures, SHORTEST))
         if not begin:
             raise MediaError("There are no frames to write.")
         kind = _container if target.style.container else _folder
-        notes = kind(made.part, begin, chain(begin, pictures), target, sound)
-    return Written(made.path, notes)
+        notes = kind(file.part, begin, chain(begin, pictures), target, sound)
+    return Written(file.path, notes)
 
 
 def _pictures(frames: Iterator[torch.Tensor], target: Target) -> Iterator[av.VideoFrame]:
-    """Frames as PyAV's, 8 or 16 bits a channel, numbered."""
+    """Frames as numbered PyAV frames, 8 or 16 bits per channel."""
     deep = target.depth > 8
     levels, dtype, kind, pixels = (
         (65535, torch.int32, np.uint16, "rgb48le") if deep else (255, torch.uint8, np.uint8, "rgb24")
@@ -87,7 +87,7 @@ def _pictures(frames: Iterator[torch.Tensor], target: Target) -> Iterator[av.Vid
 
 
 def _even(images: torch.Tensor) -> torch.Tensor:
-    """Images [f, H, W, C] with the last line or column twice where their number is odd: 4:2:0 halves them."""
+    """Images [f, H, W, C] with the last line or column repeated if their number is odd, because 4:2:0 halves it."""
     for axis in (1, 2):
         if images.shape[axis] % 2:
             images = torch.cat([images, images.narrow(axis, images.shape[axis] - 1, 1)], dim=axis)
@@ -106,24 +106,24 @@ def _container(
         _tag_colours(stream.codec_context, target.pixels)
         if style.tag:
             stream.codec_context.codec_tag = style.tag
-        speaker = _Speaker(output, sound, style.sound) if sound and style.sound else None
+        track = _SoundTrack(output, sound, style.sound) if sound and style.sound else None
         convert = to_pixels(first, target.pixels)
         for number, picture in enumerate(pictures, start=1):
-            for made in convert(picture):
-                output.mux(stream.encode(made))
-            if speaker:
-                speaker.say_until(number / target.rate)
-        for made in convert(None):
-            output.mux(stream.encode(made))
+            for converted in convert(picture):
+                output.mux(stream.encode(converted))
+            if track:
+                track.write_until(number / target.rate)
+        for converted in convert(None):
+            output.mux(stream.encode(converted))
         output.mux(stream.encode(None))
-        if speaker:
-            speaker.finish()
+        if track:
+            track.finish()
     embed.into(part, style.container, target.tags)
-    return speaker.notes if speaker else ()
+    return track.notes if track else ()
 
 
 def _tag_colours(codec: av.VideoCodecContext, pixels: str) -> None:
-    """Say in the file what its numbers mean, so that no player has to guess."""
+    """Tag the colours, so that players do not have to guess them."""
     yuv = pixels.startswith("yuv")
     codec.color_primaries = codec.color_trc = BT709
     codec.colorspace, codec.color_range = (BT709, LIMITED) if yuv else (RGB, FULL)
@@ -140,30 +140,31 @@ def _folder(
         codec = av.CodecContext.create(target.style.encoder, "w")
         codec.width, codec.height, codec.pix_fmt = first.width, first.height, target.pixels
         codec.time_base = 1 / target.rate
-        (made,) = convert(picture)
-        data = b"".join(bytes(packet) for packet in (*codec.encode(made), *codec.encode(None)))
+        (converted,) = convert(picture)
+        data = b"".join(bytes(packet) for packet in (*codec.encode(converted), *codec.encode(None)))
         (part / f"frame_{number:05}.png").write_bytes(embed.in_png(data, target.tags))
     return ()
 
 
-class _Speaker:
-    """Sound that is written beside the frames, so that neither waits in memory for the other.
+class _SoundTrack:
+    """Sound written in step with the frames, so that neither waits in memory for the other.
 
-    What an encoder cannot take is mended, or left out, and `notes` say so: it never costs the picture.
+    Samples that the encoder cannot take are repaired, or the sound is left out, and `notes` say so: a fault in the
+    sound never costs the picture.
     """
 
     def __init__(self, output: av.container.OutputContainer, sound: Sound, encoder: str) -> None:
         self.output, self.sound = output, sound
-        self.repairs, self.wrong = Repairs(), _refusal(sound, encoder)
-        self.blocks, self.said = iter(()) if self.wrong else sound.blocks(), 0
+        self.repairs, self.refusal = Repairs(), _refusal(sound, encoder)
+        self.blocks, self.written = iter(()) if self.refusal else sound.blocks(), 0
         self.rest = np.empty((sound.channels, 0), np.float32)
         self.stream = None
-        if not self.wrong:
+        if not self.refusal:
             self.stream = output.add_stream(encoder, rate=_rate(sound, encoder), layout=sound.layout)
 
-    def say_until(self, seconds: Fraction) -> None:
-        """Write sound until it is as long as this, or ends."""
-        while (wanted := round(seconds * self.sound.rate) - self.said) > 0:
+    def write_until(self, seconds: Fraction) -> None:
+        """Write sound up to this time, or to its end."""
+        while (wanted := round(seconds * self.sound.rate) - self.written) > 0:
             if not self.rest.shape[1]:
                 self.rest = next(self.blocks, None)
                 if self.rest is None:
@@ -171,8 +172,8 @@ class _Speaker:
                     return
             block, self.rest = self.rest[:, :wanted], self.rest[:, wanted:]
             frame = self.sound.frame(self.repairs(block))
-            frame.pts, frame.time_base = self.said, Fraction(1, self.sound.rate)
-            self.said += block.shape[1]
+            frame.pts, frame.time_base = self.written, Fraction(1, self.sound.rate)
+            self.written += block.shape[1]
             self.output.mux(self.stream.encode(frame))
 
     def finish(self) -> None:
@@ -181,18 +182,18 @@ class _Speaker:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What an artist should know of the sound that was written."""
-        return (*([self.wrong] if self.wrong else []), *self.repairs.notes)
+        """Notes for the artist on the sound that was written, or left out."""
+        return (*([self.refusal] if self.refusal else []), *self.repairs.notes)
 
 
 def _rate(sound: Sound, encoder: str) -> int:
-    """The sound's own samples per second where the encoder takes them."""
+    """The sound's own sample rate if the encoder takes it, else 48 kHz."""
     rates = av.Codec(encoder, "w").audio_rates or [sound.rate]
     return sound.rate if sound.rate in rates else 48_000
 
 
 def _refusal(sound: Sound, encoder: str) -> str:
-    """Why an encoder cannot take a sound; "" where it can. Asked before the file has a stream for it."""
+    """Why an encoder cannot take a sound; "" if it can. Call it before the file gets a stream for the sound."""
     about = f"its sound is left out: {sound.channels} channels at {sound.rate} Hz"
     if not RATES[0] <= sound.rate <= RATES[1]:
         return f"{about}. Expected: {RATES[0]} to {RATES[1]} Hz"

@@ -10,7 +10,7 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import InputImpl, io, ui
 
-from ..media import MediaError, formats, read
+from ..media import MediaError, film, formats, read
 from ..media.copy import copy
 from ..media.unfinished import Numbered
 from ..media.write import FASTEST_GIF, Target, write
@@ -61,7 +61,7 @@ class SaveVideoAs(io.ComfyNode):
         rate = min(clip.rate, Fraction(FASTEST_GIF)) if format == "gif" else clip.rate
         target = target_of(cls, formats.DEFAULT if format == AS_IT_IS else format, rate, crf, bit_depth)
         source = video.get_stream_source() if as_it_is else None
-        name, subfolder = place(filename_prefix, clip, read.suffix(source) if as_it_is else target.style.suffix)
+        name, subfolder = place(filename_prefix, clip, film.suffix(source) if as_it_is else target.style.suffix)
         if as_it_is:
             written = copy(source, name, target.tags)
         else:

@@ -1,6 +1,6 @@
-"""Expanding an English prompt without any model: what it does not say (motion, place, camera, light, look) is added.
+"""Expands an English prompt by rules, without a model: adds the motion, place, camera, light or look it lacks.
 
-The prompt itself stays as it was written.
+The prompt itself stays unchanged.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import re
 from dataclasses import dataclass
 
 WORDS_PER_TOKEN = 0.62
-"""T5 takes about four tokens for three words of English, and more where there are commas and rare words."""
+"""Words per T5 token, on the safe side: about 0.75 in plain English, fewer with commas and rare words."""
 TOKENS = 128
-"""What the shortest-sighted of the families reads."""
+"""Tokens of the shortest prompt limit of all families (LTX Video and Pyramid Flow)."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A sentence, for prompts that have one of the contexts `only` (any prompt: none named) and none of `never`."""
+    """A sentence to add to prompts that have one of the contexts `only` (empty: any prompt) and none of `never`."""
 
     text: str
     only: tuple[str, ...] = ()
@@ -29,10 +29,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Aspect:
-    """One thing a prompt may say: how it is recognised, and what is said in its place."""
+    """One aspect of a prompt. pattern: recognises it in a prompt. lines: sentences to add if it is missing."""
 
     name: str
-    said: re.Pattern
+    pattern: re.Pattern
     lines: tuple[Line, ...]
 
 
@@ -72,7 +72,7 @@ CONTEXTS = {
     "wet": _words("rain", "rainy", "raining", "storm", "stormy", "drizzle", "wet"),
     "moving": _words("walk\\w*", "runs?", "running", "driv\\w+", "rides?", "riding", "rac(?:es|ing)", "fl(?:ies|ying)"),
 }
-"""What a prompt is about, as far as the added sentences must agree with it."""
+"""Subjects and settings of a prompt that the added sentences must agree with."""
 
 CLOSED = ("indoors", "underwater", "space")
 PLACES = (*CLOSED, "green", "water", "city", "wide")
@@ -223,7 +223,7 @@ ASPECTS = (
         ),
     ),
 )
-"""In the order in which they are added."""
+"""In the order in which their sentences are added."""
 
 ENGLISH = {
     *"a an the of in on at with and is are to from by for as its his her their that this it".split(),
@@ -241,9 +241,9 @@ OTHER = {
 
 
 def is_english(text: str) -> bool:
-    """Whether English can be added to it: by its letters, then by its small words."""
+    """Whether a text is English, judged by its letters, then by its function words."""
     letters = [letter for letter in text if letter.isalpha()]
-    foreign = [letter for letter in letters if ord(letter) > 0x24F]  # past Latin, its accents included
+    foreign = [letter for letter in letters if ord(letter) > 0x24F]  # beyond Latin and its accented letters
     if len(foreign) > len(letters) / 5:
         return False
     words = re.findall(r"[^\W\d_]+", text.lower())
@@ -258,15 +258,14 @@ def contexts(prompt: str) -> set[str]:
 
 
 def missing(prompt: str) -> list[str]:
-    """The names of the ASPECTS a prompt says nothing about."""
-    return [aspect.name for aspect in ASPECTS if not aspect.said.search(prompt)]
+    """The names of the ASPECTS that a prompt does not mention."""
+    return [aspect.name for aspect in ASPECTS if not aspect.pattern.search(prompt)]
 
 
 def expanded(prompt: str, seed: int, tokens: int = TOKENS) -> str:
-    """The prompt as the first sentence of a paragraph that `tokens` tokens of T5 have room for.
+    """A paragraph of up to `tokens` T5 tokens, with the prompt as its first sentence.
 
-    What is added follows from the seed. A prompt that is empty, in another language, or that says everything, is given
-    back as it is.
+    The seed chooses the added sentences. A prompt that is empty, complete or in another language comes back unchanged.
     """
     about, gaps = contexts(prompt), missing(prompt)
     if not prompt.strip() or not gaps or not is_english(prompt):
@@ -282,7 +281,7 @@ def expanded(prompt: str, seed: int, tokens: int = TOKENS) -> str:
 
 
 def sentence(prompt: str) -> str:
-    """Words as one sentence: on one line, with a capital letter and a full stop."""
+    """A prompt as one sentence: on one line, with a capital letter and a full stop."""
     text = " ".join(prompt.split()).rstrip(" ,;:")
     text = text[:1].upper() + text[1:]
     return text if text.endswith((".", "!", "?", "…", '."', ".)")) else text + "."

@@ -1,4 +1,4 @@
-"""A short prompt -> a long one, by whichever expander was chosen."""
+"""Expands a short prompt with the chosen expander: the built-in rules, or a text model."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from .rules import AUTOMATIC, RULES, Expansion, by_rules
 
 
 def expanders() -> list[str]:
-    """What can be chosen: the rules, each text model in ComfyUI's folders, or the best of these by itself."""
+    """The choices: AUTOMATIC, RULES, and each text model in ComfyUI's folders."""
     return [AUTOMATIC, RULES, *folders.text_models()]
 
 
 def chosen(expander: str) -> str:
-    """The expander of the list that a choice means. AUTOMATIC: the first text model, the rules where there is none."""
+    """The expander that a choice means. AUTOMATIC is the first text model, or the rules if there is none."""
     if expander == AUTOMATIC:
         return next(iter(folders.text_models()), RULES)
     return folders.as_listed(expander, expanders()) or expander
 
 
 def expand(prompt: str, expander: str, seed: int, written: str = "", model: Any = None) -> Expansion:
-    """The prompt expanded for a MODEL (None: for any), unless there is something `written` to be used instead.
+    """The prompt expanded for a MODEL (None: for any). Text in `written` is used instead.
 
-    Raises CheckpointError where the chosen text model cannot be used.
+    Raises CheckpointError if the chosen text model cannot be used.
     """
     if written.strip():
-        return Expansion(written, "you", "What stands in 'expanded' is used.")
+        return Expansion(written, "you", "The text in 'expanded' is used.")
     variant = video_model(model).variant if model is not None else None
     words, tokens = (variant.vocabulary, variant.text.tokens) if variant else (None, english.TOKENS)
     expander = chosen(expander)
@@ -39,5 +39,5 @@ def expand(prompt: str, expander: str, seed: int, written: str = "", model: Any 
     text = text_model.write(folders.text_model_path(expander), prompt, seed, tokens)
     if text:
         return Expansion(text, expander)
-    made = by_rules(prompt, seed, words, tokens)
-    return Expansion(made.text, RULES, f"{expander} gave no text: the rules were used. {made.remark}".strip())
+    expansion = by_rules(prompt, seed, words, tokens)
+    return Expansion(expansion.text, RULES, f"{expander} gave no text: the rules were used. {expansion.remark}".strip())

@@ -1,4 +1,4 @@
-"""The built-in expander: what an expansion is, and how one is made without any model. Plain Python: it never waits."""
+"""The built-in expander: expands a prompt by rules, without a model, in plain Python and at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ AUTOMATIC, RULES = "automatic", "rules (built in)"
 
 @dataclass(frozen=True)
 class Expansion:
-    """The longer prompt, who wrote it, and what an artist should know of it, or ""."""
+    """The longer prompt, the expander that wrote it, and a remark for the artist ("" if there is none)."""
 
     text: str
     expander: str
@@ -21,7 +21,7 @@ class Expansion:
 
 
 def by_rules(prompt: str, seed: int, words: Vocabulary | None = None, tokens: int = english.TOKENS) -> Expansion:
-    """Expanded for a model that knows only a few `words` in these, for any other to fit into `tokens` tokens."""
+    """Expand a prompt by rules. words: the vocabulary of a model with a small one. tokens: the limit of any other."""
     if words is None:
         text = english.expanded(prompt, seed, tokens)
         reason = "The prompt says everything already" if english.is_english(prompt) else "The rules know English only"

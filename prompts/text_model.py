@@ -1,6 +1,6 @@
-"""A text model of the artist's that writes the longer prompt: a transformers folder, or a GGUF file that it can read.
+"""Expands a prompt with a text model: a folder in transformers' layout, or a GGUF file that transformers can read.
 
-transformers is imported here, with the first text model that is used. No code and no pickle of a model is ever run.
+transformers is imported on first use. A model's Python code and pickles are never run.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ ORDER = (
     "marks, no remarks.\n\nIdea: {prompt}"
 )
 CONTINUED = "\n\nParagraph:"
-"""What stands behind the order for a model that was not trained to chat."""
+"""Follows the order for a model that was not trained to chat."""
 TEMPERATURE, TOP_P = 0.7, 0.9
 THOUGHTS = 2048
-"""Tokens for a model that thinks before it answers and cannot be asked not to."""
+"""Extra tokens for a model that always thinks before it answers."""
 KNOWN = "Llama, Qwen 2 and 3, Mistral, Gemma 2 and 3 or Phi 3"
 
 _THOUGHT = re.compile(r"^.*</think>|<think>.*$", re.DOTALL)
@@ -44,9 +44,9 @@ _QUOTES = "\"'“”„«»‘’`*"
 
 
 def write(path: Path, prompt: str, seed: int, tokens: int) -> str:
-    """The prompt as the text model at `path` expands it, to fit into `tokens` tokens of T5; "" if it says nothing.
+    """The prompt expanded by the text model at `path` to fit `tokens` T5 tokens; "" if its answer is empty.
 
-    Raises CheckpointError where the model cannot be used.
+    Raises CheckpointError if the model cannot be used.
     """
     parameters = _parameters(path)
     tokenizer, template = _tokenizer(path)
@@ -61,7 +61,7 @@ def write(path: Path, prompt: str, seed: int, tokens: int) -> str:
 
 
 def cleaned(answer: str) -> str:
-    """The paragraph in a chatting model's answer: without its thoughts, "Here is ...:", quotation marks and remarks."""
+    """The paragraph in a chat model's answer, without its thoughts, "Here is ...:", quotation marks and remarks."""
     words = _THOUGHT.sub("", answer).strip()
     first = next((place for place, letter in enumerate(words) if letter.isalnum()), 0)  # quotes, dashes, stars before
     opening = _OPENING.match(words, first)
@@ -71,28 +71,28 @@ def cleaned(answer: str) -> str:
 
 
 def cut_to(text: str, words: int) -> str:
-    """The whole sentences of `text` that make up to so many words; the first so many words where not even one does."""
+    """The sentences of `text` that fit in `words` words; if not even one fits, the first `words` words."""
     kept = " ".join(text.split()[:words])
-    end = max((found.end() for found in re.finditer(r"[.!?](?=\s|$)", kept)), default=0)
+    end = max((match.end() for match in re.finditer(r"[.!?](?=\s|$)", kept)), default=0)
     return kept[:end] or kept.rstrip(",;:") + "." * bool(kept)
 
 
 def _parameters(path: Path) -> int:
-    """How many the model has. Raises CheckpointError where its files are damaged, or none of them is safetensors."""
+    """The number of the model's parameters. Raises CheckpointError if its files are damaged or not safetensors."""
     if not path.is_dir():
         if re.search(r"-\d{5}-of-\d{5}$", path.stem):
-            raise CheckpointError(f"{path.name} is a part of a split GGUF file. Get the model in one file.")
+            raise CheckpointError(f"{path.name} is a part of a split GGUF file. Get the model as one file.")
         return _numbers(path)
     if (config := path / "config.json").exists():
         headers.check_json(config)
-    found = sorted(path.glob("*.safetensors"))
-    if not found:
-        there = ", ".join(sorted(file.name for file in path.iterdir()))
+    files = sorted(path.glob("*.safetensors"))
+    if not files:
+        present = ", ".join(sorted(file.name for file in path.iterdir()))
         raise CheckpointError(
-            f"{path.name} has no .safetensors file (found: {there}). Pickles (.bin, .pt) are never opened, because "
+            f"{path.name} has no .safetensors file (found: {present}). Pickles (.bin, .pt) are never opened, because "
             "they can run any code: download the model as safetensors, or as one .gguf file."
         )
-    return sum(map(_numbers, found))
+    return sum(map(_numbers, files))
 
 
 def _numbers(file: Path) -> int:
@@ -100,7 +100,7 @@ def _numbers(file: Path) -> int:
 
 
 def _source(path: Path) -> dict[str, Any]:
-    """What transformers' from_pretrained is told: where the model lies, and that it may not run code or go online."""
+    """Arguments of transformers' from_pretrained: the model's path, no code of its own, no downloads."""
     where = (
         {"pretrained_model_name_or_path": path}
         if path.is_dir()
@@ -110,14 +110,14 @@ def _source(path: Path) -> dict[str, Any]:
 
 
 def _tokenizer(path: Path) -> tuple[Any, str]:
-    """The model's tokenizer and its chat template, "" if it was not trained to chat."""
+    """The model's tokenizer and its chat template ("" if it was not trained to chat)."""
     from transformers import AutoTokenizer
 
     def load() -> Any:
-        made = AutoTokenizer.from_pretrained(**_source(path))
-        if not made(CONTINUED).input_ids:  # without its files some versions make an empty one
+        loaded = AutoTokenizer.from_pretrained(**_source(path))
+        if not loaded(CONTINUED).input_ids:  # some versions make an empty tokenizer if its files are missing
             raise ValueError("tokenizer.json is missing")
-        return made
+        return loaded
 
     tokenizer = _loaded(path, "tokenizer", load)
     return tokenizer, str(getattr(tokenizer, "chat_template", None) or "")
@@ -148,7 +148,7 @@ def _loaded(path: Path, part: str, load: Callable[[], Any]) -> Any:
     except Exception as error:  # transformers raises whatever its parts raise
         reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         if "trust_remote_code" in str(error):
-            reason = "it brings Python code of its own, which is never run here"
+            reason = "it needs Python code of its own, which is never run here"
         raise CheckpointError(
             f"{path.name} cannot be used as a text model: no {part} could be loaded from it ({reason}). Expected: a "
             f"folder with config.json, .safetensors and tokenizer files, or one .gguf file, of a model such as {KNOWN}."
@@ -156,7 +156,7 @@ def _loaded(path: Path, part: str, load: Callable[[], Any]) -> Any:
 
 
 def _given(tokenizer: Any, order: str) -> Any:
-    """The order as tokens, in the form of a chat where the model knows one."""
+    """The order as tokens, in the model's chat template if it has one."""
     if not getattr(tokenizer, "chat_template", None):
         return tokenizer(order + CONTINUED, return_tensors="pt", return_token_type_ids=False)
     return tokenizer.apply_chat_template(
@@ -169,24 +169,24 @@ def _given(tokenizer: Any, order: str) -> Any:
 
 
 def _generate(network: Any, given: Any, seed: int, most: int, tokenizer: Any) -> torch.Tensor:
-    """The tokens of the answer; ComfyUI's progress and interrupt come with every one."""
+    """The answer's tokens [n]. ComfyUI shows the progress, and can cancel, at every token."""
     report, start = progress(most), given["input_ids"].shape[1]
 
-    def told(tokens: torch.Tensor, _: Any, **__: Any) -> torch.Tensor:
+    def watch(tokens: torch.Tensor, _: Any, **__: Any) -> torch.Tensor:
         report(tokens.shape[1] - start)
         return torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
 
     devices = [network.device] if network.device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.inference_mode():
         torch.manual_seed(seed)
-        made = network.generate(
+        tokens = network.generate(
             **given,
             max_new_tokens=most,
             do_sample=True,
             temperature=TEMPERATURE,
             top_p=TOP_P,
-            stopping_criteria=[told],
+            stopping_criteria=[watch],
             pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
         )
     report(most)
-    return made[0, start:]
+    return tokens[0, start:]

@@ -31,5 +31,5 @@ def test_an_expansion_is_taken_over_changed_and_used(view):
     view.page.evaluate(CLICK)
     assert view.page.evaluate(VALUE, None) == shown
     view.page.evaluate(VALUE, "a blue square moving up")
-    assert run() == "a blue square moving up\n\nWhat stands in 'expanded' is used."
+    assert run() == "a blue square moving up\n\nThe text in 'expanded' is used."
     assert view.errors == []

@@ -145,7 +145,7 @@ def test_a_shot_that_is_not_joined_is_no_clip_and_a_clip_is_not_joined():
         changes.extended(shot, 1, forward=True)
     with pytest.raises(ValueError, match="nothing to join"):
         pieces.joined(clip(3))
-    with pytest.raises(ValueError, match="before it is scaled"):
+    with pytest.raises(ValueError, match="before you scale it"):
         pieces.joined({**shot, "samples": torch.zeros(1, 2, 3, 6, 8)})
     with pytest.raises(ValueError, match="expected is a video latent"):
         changes.extended({"samples": torch.zeros(1, 4, 8, 8)}, 1, forward=True)
@@ -167,7 +167,7 @@ def test_a_variation_is_picked_with_what_belongs_to_it():
     )
     assert [numbers(pieces.joined(pick([first, batch], n)))[0] for n in (1, 2, 3)] == [1, 20, 40]
     for number in (0, 4):
-        with pytest.raises(ValueError, match=f"There are 3 variations; number {number}"):
+        with pytest.raises(ValueError, match=f"There is no variation {number}. Choose a number from 1 to 3"):
             pick([first, batch], number)
 
 

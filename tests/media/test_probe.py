@@ -38,7 +38,7 @@ def test_single_frames(tmp_path):
 
 def test_too_many_pixels(tmp_path):
     path = clips.make(tmp_path / "large.mp4", clips.numbered(2, 64, 48))
-    with pytest.raises(MediaError, match="The video has 64 x 48 pixels; up to 3000 are taken"):
+    with pytest.raises(MediaError, match="The video has 64 x 48 pixels; the limit is 3000"):
         probe(path, "The video", 3000)
     wide = clips.make(tmp_path / "wide.mp4", clips.numbered(2, 64, 48), options={"x264-params": "sar=10/1"})
     with pytest.raises(MediaError, match="640 x 48"):

@@ -138,7 +138,7 @@ def test_hdr_is_brought_to_bt709(tmp_path):
     options = {"crf": "4", "x265-params": "log-level=error"}
     path = clips.make(tmp_path / "hdr.mp4", image, codec="libx265", pixels="yuv420p10le", options=options, **tags)
     clip = read.of_file(path)
-    assert clip.notes == ("HDR, brought to BT.709",)
+    assert clip.notes == ("HDR, converted to BT.709",)
     black, tenth, white, highlight = frames(clip, [1])[0, 32, 16::32].mean(-1).tolist()
     assert black < 0.02 and abs(tenth - 0.1 ** (1 / 2.4)) < 0.03
     assert 0.85 < white < 0.92 and white + 0.05 < highlight <= 1

@@ -40,7 +40,7 @@ def test_what_is_not_a_number_is_silent_and_the_rest_is_heard(tmp_path, name):
 @pytest.mark.parametrize("name", FILMS)
 def test_what_is_too_loud_is_clipped_and_that_is_said(tmp_path, name):
     made = written(tmp_path, name, torch.from_numpy(clips.click(1, 0.5))[None] * 20)
-    assert made.notes == ("its sound was up to 10 times full scale: clipped",)
+    assert made.notes == ("its sound peaked at 10 times full scale and was clipped",)
     assert np.abs(samples(made.path)).max() < 1.5
     assert written(tmp_path, name, torch.from_numpy(clips.click(1, 0.5))[None] * 2.05).notes == ()
 

@@ -277,7 +277,7 @@ def test_a_variation_that_is_not_there(server):
     graph = graphs.text_to_video(steps=1)
     graph["pick"] = node("AtelierPickVariation", latent=["sample", 0], number=3)
     graph["decode"]["inputs"]["latent"] = ["pick", 0]
-    assert "There are 1 variations; number 3" in complaint(server, graph)
+    assert "There is no variation 3. Choose a number from 1 to 1" in complaint(server, graph)
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ def test_broken_files_are_named(server):
     (folder / "empty.mp4").touch()
     (folder / "words.mp4").write_text("words " * 1000)
     clips.sound_only(folder / "song.mp4")
-    expected = {"cut.mp4": "incomplete", "empty.mp4": "0 bytes", "words.mp4": "no video", "song.mp4": "no picture"}
+    expected = {"cut.mp4": "incomplete", "empty.mp4": "0 bytes", "words.mp4": "not a video", "song.mp4": "no picture"}
     for name, words in expected.items():
         message = failure(server, encoding(node("LoadVideo", file=name)))
         assert name in message and words in message

@@ -109,7 +109,7 @@ def test_what_is_added_agrees_with_the_prompt(prompt, wrong):
 
 def test_every_added_sentence_is_recognised_as_what_it_adds():
     for aspect in english.ASPECTS:
-        assert all(aspect.said.search(line.text) for line in aspect.lines), aspect.name
+        assert all(aspect.pattern.search(line.text) for line in aspect.lines), aspect.name
         assert any(not line.only for line in aspect.lines), aspect.name
 
 
@@ -333,7 +333,7 @@ def broken(path: Path) -> dict[str, tuple[Path, str]]:
         "words": (made["words"], "no tokenizer could be loaded"),
         "short": (path / "short.gguf", "damaged or incomplete GGUF file.*Download it again"),
         "no": (path / "no.gguf", "no safetensors file.*Expected: a .safetensors or .gguf file"),
-        "split": (path / "x-00001-of-00002.gguf", "part of a split GGUF file. Get the model in one file"),
+        "split": (path / "x-00001-of-00002.gguf", "part of a split GGUF file. Get the model as one file"),
     }
 
 
