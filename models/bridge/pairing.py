@@ -14,12 +14,16 @@ import torch
 from .vae import decode_stream, encode_stream, vae_grid
 from .video_model import IN_ONE_GO
 
+PIXEL_SEED = 4
+"""Makes the noise of known pixels another than that of the clip."""
+
 
 def pair(patcher: comfy.model_patcher.ModelPatcher, vae: comfy.sd.VAE) -> comfy.model_patcher.ModelPatcher:
     """The MODEL with what its known frames and its previews need of its VAE."""
     latent_format, known_frames = patcher.model.latent_format, patcher.model.variant.known_frames
     if known_frames.in_one_go:
-        patcher.set_attachments(IN_ONE_GO, partial(still if known_frames.held else with_black_holes, vae))
+        shown = still if known_frames.held else partial(with_black_holes, noise=known_frames.noise)
+        patcher.set_attachments(IN_ONE_GO, partial(shown, vae))
     latent_format.encode = vae.encode if latent_format.known is None else None
     patcher.cached_patcher_init = (_paired, (*patcher.cached_patcher_init, latent_format))
     return patcher
@@ -31,23 +35,37 @@ def _paired(factory: Callable, args: tuple, latent_format: Any, **options: Any) 
     return patcher
 
 
-def still(vae: comfy.sd.VAE, latents: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Latents [B, C, T, h, w] of clips in which the first frame of `latents` is held to the end."""
+def still(vae: comfy.sd.VAE, latents: torch.Tensor, mask: torch.Tensor, seed: int) -> torch.Tensor:
+    """Latents [B, C, T, h, w] of clips in which the first frame of `latents` is held to the end; nothing is drawn."""
     grid = vae_grid(vae)
     count, size = grid.frames(latents.shape[2]), tuple(side * grid.spatial for side in latents.shape[3:])
     firsts = [torch.cat(list(decode_stream(vae, clip))) for clip in latents[:, :, :1].split(1)]
     return torch.cat([encode_stream(vae, partial(itertools.repeat, first, count), size, count) for first in firsts])
 
 
-def with_black_holes(vae: comfy.sd.VAE, latents: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def with_black_holes(
+    vae: comfy.sd.VAE, latents: torch.Tensor, mask: torch.Tensor, seed: int, noise: float = 0.0
+) -> torch.Tensor:
     """Latents [B, C, T, h, w] of the clips of `latents`, black where mask [B, 1, T, h, w] has a hole: encoded anew.
 
-    The autoencoder looks at several frames at once, so a clip with holes has other latents than its parts have.
+    The autoencoder looks at several frames at once, so a clip with holes has other latents than its parts have. noise:
+    the standard deviation of what is added to pixels (-1..1) that are not black, drawn from `seed`.
     """
     clips = zip(latents.split(1), mask.expand(len(latents), -1, -1, -1, -1).split(1), strict=True)
     grid = vae_grid(vae)
     count, size = grid.frames(latents.shape[2]), tuple(side * grid.spatial for side in latents.shape[3:])
-    return torch.cat([encode_stream(vae, partial(_blackened, vae, *clip), size, count) for clip in clips])
+
+    def encoded(number: int, clip: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
+        def frames() -> Iterator[torch.Tensor]:
+            # Begun again with the same draws: an encoder may ask for the clip twice. Not the draws of the sampler.
+            generator = torch.Generator().manual_seed(((seed ^ PIXEL_SEED) + number) % 2**63)
+            for part in _blackened(vae, clip, hole):
+                drawn = torch.randn(part.shape, generator=generator).to(part) * (noise / 2) if noise else 0.0
+                yield part + drawn * (part != 0)
+
+        return encode_stream(vae, frames, size, count)
+
+    return torch.cat([encoded(number, *clip) for number, clip in enumerate(clips)])
 
 
 def _blackened(vae: comfy.sd.VAE, clip: torch.Tensor, hole: torch.Tensor) -> Iterator[torch.Tensor]:

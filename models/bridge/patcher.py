@@ -40,7 +40,7 @@ def make_model(
 def _patched(kind: type, model: VideoModel, device: Any, offload: Any) -> comfy.model_patcher.ModelPatcher:
     patcher = kind(model, load_device=device, offload_device=offload)
     kinds = comfy.patcher_extension.WrappersMP
-    for wrapper in (with_preview, with_windows, with_clip_in_one_go, with_whole_tokens):
+    for wrapper in (with_preview, with_windows, with_whole_tokens, with_clip_in_one_go):
         patcher.add_wrapper(kinds.OUTER_SAMPLE, wrapper)
     for wrapper in (with_enforced_mask, with_own_sampler):
         patcher.add_wrapper(kinds.SAMPLER_SAMPLE, wrapper)

@@ -55,6 +55,7 @@ class VideoModel(comfy.model_base.BaseModel):
         self._check(kwargs["noise"], kwargs.get("cross_attn"))
         conds = super().extra_conds(**kwargs)
         conds["frame_rate"] = comfy.conds.CONDConstant(kwargs.get("frame_rate", self.variant.recipe.fps))
+        conds["first_frame"] = comfy.conds.CONDConstant(kwargs.get("first_frame", 0))
         if kwargs.get("cross_attn") is not None:
             conds["c_crossattn"] = comfy.conds.CONDRegular(kwargs["cross_attn"])
         if kwargs.get("pooled_output") is not None:
@@ -72,7 +73,7 @@ class VideoModel(comfy.model_base.BaseModel):
         noise, latent = kwargs["noise"], kwargs.get("latent_image")
         known = torch.zeros_like(noise) if latent is None else latent.expand_as(noise)
         whole = kwargs.get(IN_ONE_GO)
-        clip = self._control(noise, kwargs.get(CONTROL)) if whole is None else as_long(whole, noise)
+        clip = self._control(noise, kwargs.get(CONTROL)) if whole is None else self._as_long(whole, noise)
         given = self.variant.known_frames.channels(known, kwargs.get("denoise_mask"), clip)
         return None if given is None else given.to(kwargs["device"])
 
@@ -85,13 +86,20 @@ class VideoModel(comfy.model_base.BaseModel):
                 f"{self.variant.name} takes no control clip: load a CogVideoX-Fun Control or Pose model, or leave "
                 "Control Video out."
             )
-        control = as_long(control, noise)
+        control = self._as_long(control, noise)
         if control.shape[1:] != noise.shape[1:]:
             raise ValueError(
                 f"The control clip has latents {list(control.shape[1:])}, the shot {list(noise.shape[1:])} (channels, "
                 "frames, height, width): connect the same latent to Control Video and to the sampler."
             )
         return control
+
+    def _as_long(self, clip: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Latents of a clip, as long as the noise: held at the end where frames were added to that."""
+        clip, lacking = clip.to(noise), noise.shape[2] - clip.shape[2]
+        if self.variant.grid.whole_tokens:
+            return torch.cat([clip] + [clip[:, :, -1:]] * lacking, dim=2)
+        return torch.cat([clip[:, :, :1]] * lacking + [clip], dim=2)
 
     def process_timestep(
         self, timestep: torch.Tensor, denoise_mask: torch.Tensor | None = None, **_: Any
@@ -173,12 +181,6 @@ class VideoModel(comfy.model_base.BaseModel):
                 "comes from another model's text encoder: encode the prompt with the CLIP of the same Load Video Model "
                 "node."
             )
-
-
-def as_long(clip: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """Latents of a clip, as long as the noise: what was put in front of that begins with the first frame, too."""
-    clip = clip.to(noise)
-    return torch.cat([clip[:, :, :1]] * (noise.shape[2] - clip.shape[2]) + [clip], dim=2)
 
 
 def video_model(model: comfy.model_patcher.ModelPatcher) -> VideoModel:

@@ -17,8 +17,9 @@ class Grid:
     """How pixels map to latents: `channels` latent channels, one latent frame per `temporal` frames after the first.
 
     A clip of F frames, W x H pixels, has latents [channels, (F - 1) / temporal + 1, H / spatial, W / spatial]. The
-    autoencoder takes the latent frames after the first in groups of `group`. The network takes `patch` latent frames
-    and latent pixels (a side) as one token; that is no part of what an autoencoder is, so it is not compared.
+    autoencoder takes the latent frames after the first `least` in groups of `group`. The network takes `patch` latent
+    frames and latent pixels (a side) as one token. `least` and `patch` are no part of what an autoencoder is, so they
+    are not compared.
     """
 
     channels: int
@@ -26,11 +27,17 @@ class Grid:
     spatial: int
     group: int = 1
     patch: tuple[int, int] = field(default=(1, 1), compare=False)
+    least: int = field(default=1, compare=False)
+
+    @property
+    def whole_tokens(self) -> bool:
+        """Whether clips of every legal length are whole tokens of the network."""
+        return self.least % self.patch[0] == 0
 
     def legal_frames(self, frames: float) -> int:
-        """The legal frame count nearest to `frames`; at least one."""
-        step = self.temporal * self.group
-        return max(0, round((frames - 1) / step)) * step + 1
+        """The legal frame count nearest to `frames`; at least that of `least` latent frames."""
+        step, least = self.temporal * self.group, self.frames(self.least)
+        return max(0, round((frames - least) / step)) * step + least
 
     def legal_side(self, pixels: float) -> int:
         """The legal width or height nearest to `pixels`; at least one token."""

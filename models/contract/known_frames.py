@@ -13,14 +13,16 @@ class KnownFrames:
 
     clean: the network gets known frames without noise, and a timestep or channels that mark them. controlled: it takes
     a clip that guides the whole shot. in_one_go: the known frames are encoded together, before the network sees them:
-    with black holes, or, where it is `held`, as a clip of the first frame alone. about: what an artist should know of
-    this, or "".
+    with black holes, or, where it is `held`, as a clip of the first frame alone. noise: of the pixels (-1..1) that are
+    known then, the standard deviation of the noise that they get before. about: what an artist should know of this, or
+    "".
     """
 
     clean: bool = False
     controlled: bool = False
     in_one_go: bool = False
     held: bool = False
+    noise: float = 0.0
     about: str = "trained on text alone: known frames are re-noised"
 
     def timestep(self, timestep: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

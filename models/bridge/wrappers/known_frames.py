@@ -19,45 +19,52 @@ def with_clip_in_one_go(run: SamplerRun) -> torch.Tensor:
     if make is not None and run.mask is not None and run.noise.ndim == 5:
         holes = mask_of({"samples": run.latent, "noise_mask": run.mask})
         if holes.lt(1).any():
-            seen = {IN_ONE_GO: make(run.latent, holes)}
+            seen = {IN_ONE_GO: make(run.latent, holes, run.seed or 0)}
             guider.conds = {name: [{**entry, **seen} for entry in entries] for name, entries in guider.conds.items()}
     return run.go_on()
 
 
 @around_run
 def with_whole_tokens(run: SamplerRun) -> torch.Tensor:
-    """Sample with latent frames added in front, where the network's tokens span several and they do not come out even.
+    """Sample with latent frames added where the network's tokens span several and they do not come out even.
 
-    As the reference pipeline does: known content begins with its first frame again, and what was made there is dropped.
+    In front, as the reference pipeline does: known content begins with its first frame again. Behind, where all clips
+    that the network was trained on are whole tokens. What was made there is dropped.
     """
-    variant, noise, mask = run.model.variant, run.noise, run.mask
-    lead = -noise.shape[2] % variant.grid.patch[0] if noise.ndim == 5 else 0
-    if not lead:
+    grid, count = run.model.variant.grid, run.noise.shape[2] if run.noise.ndim == 5 else 0
+    lacking = -count % grid.patch[0]
+    if not lacking:
         return run.go_on()
-    if not noise.any():
+    behind, mask = grid.whole_tokens, run.mask
+    if not behind and not run.noise.any():
         logging.warning(
             "Atelier: %s samples with a latent frame in front, which is no part of a LATENT: going on with a "
             "half-finished clip, it begins as the clip's first. All steps in one sampler give a somewhat other clip.",
-            variant.name,
+            run.model.variant.name,
         )
+    kept = slice(0, count) if behind else slice(lacking, None)
 
-    def begun_again(clip: torch.Tensor) -> torch.Tensor:
-        return torch.cat([clip[:, :, :1]] * lead + [clip], dim=2)
+    def longer(clip: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
+        return torch.cat([clip, added] if behind else [added, clip], dim=2)
+
+    def begun_again(clip: torch.Tensor, behind_it: float) -> torch.Tensor:
+        first = clip[:, :, :1].expand(-1, -1, lacking, -1, -1)
+        return longer(clip, torch.full_like(first, behind_it) if behind else first)
 
     def report(step: int, denoised: torch.Tensor, x: torch.Tensor, steps: int) -> None:
-        run.callback(step, denoised[:, :, lead:], x[:, :, lead:], steps)
+        run.callback(step, denoised[:, :, kept], x[:, :, kept], steps)
 
     made = run.go_on(
-        noise=torch.cat([noise_in_front(noise, lead, run.seed), noise], dim=2),
-        latent=begun_again(run.latent),
-        mask=begun_again(mask) if mask is not None and mask.ndim == 5 else mask,
+        noise=longer(run.noise, noise_in_front(run.noise, lacking, run.seed)),
+        latent=begun_again(run.latent, 0.0),
+        mask=begun_again(mask, 1.0) if mask is not None and mask.ndim == 5 else mask,
         callback=run.callback and report,
     )
-    return made[:, :, lead:]
+    return made[:, :, kept]
 
 
 def noise_in_front(noise: torch.Tensor, frames: int, seed: int | None) -> torch.Tensor:
-    """Noise [B, C, frames, H, W] to go before that of a clip; none where the clip gets none."""
+    """Noise [B, C, frames, H, W] to go before or behind that of a clip; none where the clip gets none."""
     batch, channels, _, *size = noise.shape
     # Another seed than the clip's own: the same would repeat its first values.
     generator = torch.Generator().manual_seed((seed or 0) ^ 1)

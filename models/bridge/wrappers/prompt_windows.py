@@ -92,13 +92,15 @@ def _held(group: Entries, model: VideoModel, rate: float, window: Window) -> Ent
         row = [float(any(entry is one for one in here)) for here in held]
         if not any(row):
             continue
-        entry = _with_part_of_control(entry, window)
+        # Behind a clip's first latent frame all last equally long: positions in time depend on that.
+        entry = {**_with_part_of_control(entry, window), "first_frame": int(window.begin > 0 and not window.opening)}
         if model.family.sample is not None and SPAN in entry:
             passed = (window.begin - window.opening) * grid.temporal / rate
             entry = {**entry, SPAN: tuple(at - passed for at in entry[SPAN])}
         elif not all(row):
-            whole_tokens = -(window.lead + window.until - window.start) % grid.patch[0]
-            over_time = [row[0]] * (whole_tokens + window.lead) + row + [row[-1]] * (window.until - window.end)
+            added = -(window.lead + window.until - window.start) % grid.patch[0]
+            front, behind = (0, added) if grid.whole_tokens else (added, 0)
+            over_time = [row[0]] * (front + window.lead) + row + [row[-1]] * (window.until - window.end + behind)
             entry = {**entry, "mask": torch.tensor(over_time).view(1, -1, 1, 1)}
         kept.append(entry)
     return kept

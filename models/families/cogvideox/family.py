@@ -26,12 +26,20 @@ from ...weights.key_names import renamed
 from .autoencoder import GRID, SCALE_2B, SCALE_5B, build_autoencoder
 from .known_frames import Concatenated, Controlled, Ends, Held, Inpainted
 from .layouts import SAT_NAMES, has_learned_positions, network_state
-from .network import ARGUMENTS, build_network
+from .network import ARGUMENTS, STRETCHED, build_network
 
 # The cards advise at most 49 of them, and for 1.5 16n + 1 up to 161.
 RECIPE = Recipe(720, 480, 49, fps=8, steps=50, guidance=6.0)
 RECIPE_15 = Recipe(1360, 768, 81, fps=16, steps=50, guidance=6.0)
-RECIPE_FUN = Recipe(672, 384, 49, 8, 50, 6.0, negative_prompt="low quality, low resolution, watermark, strange motion")
+NEGATIVE_FUN = (
+    "The video is not of a high quality, it has a low resolution. Watermark present in each frame. The background is "
+    "solid. Strange body and strange trajectory. Distortion. "
+)
+RECIPE_FUN = Recipe(672, 384, 49, fps=8, steps=50, guidance=6.0, negative_prompt=NEGATIVE_FUN)
+FRAMES_FUN_15 = 85
+"""V1.5 was trained on even counts of latent frames, which its authors' scripts make of every length."""
+PIXEL_NOISE = 0.0563
+"""What V1.1 InP's authors add to the pixels that are known (`noise_aug_strength`)."""
 # Padding is attended, by the encoder and by the network: as in training.
 TEXT = Text(tokens=226, network_sees_padding=True)
 TOKENS_15 = 224
@@ -104,16 +112,21 @@ def _variant(checkpoint: Checkpoint, config: dict[str, Any]) -> Variant:
     kind, notes = _kind(checkpoint, config, given, channels)
     size, fun = "2B" if small else "5B", kind in ("InP", "Control")
     recipe = RECIPE_15 if later else RECIPE
+    if fun:
+        recipe = replace(RECIPE_FUN, frames=FRAMES_FUN_15) if later else RECIPE_FUN
+    patch = config.get("patch_size_t") or 1
     scheduler = {**SCHEDULER, "snr_shift_scale": SNR_SHIFT_2B if small else 1.0, **checkpoint.scheduler}
     return Variant(
         name=f"CogVideoX{'-Fun' if fun else ''}{' 1.5' if later else ''} {size} {kind}".rstrip(),
-        grid=replace(GRID, channels=channels, patch=(config.get("patch_size_t") or 1, config.get("patch_size", 2))),
-        recipe=replace(RECIPE_FUN, frames=recipe.frames) if fun else recipe,
-        network={name: value for name, value in config.items() if name in ARGUMENTS},
+        grid=replace(
+            GRID, channels=channels, patch=(patch, config.get("patch_size", 2)), least=patch if fun else GRID.least
+        ),
+        recipe=recipe,
+        network={name: value for name, value in config.items() if name in ARGUMENTS} | {STRETCHED: fun},
         text=replace(
             TEXT, tokens=config.get("max_text_seq_length", TEXT.tokens), channels=config.get("text_embed_dim", 4096)
         ),
-        known_frames=_known_frames(kind, later, SCALE_2B if small else SCALE_5B),
+        known_frames=_known_frames(kind, later, SCALE_2B if small else SCALE_5B, _pixel_noise(checkpoint, config)),
         scheduler=scheduler,
         dtypes=("float16", "bfloat16", "float32") if small else ("bfloat16", "float32"),
         notes=notes,
@@ -146,12 +159,23 @@ def _kind(checkpoint: Checkpoint, config: dict[str, Any], given: int, channels: 
     )
 
 
-def _known_frames(kind: str, later: bool, scale: float) -> KnownFrames:
+def _pixel_noise(checkpoint: Checkpoint, config: dict[str, Any]) -> float:
+    """For InP: a folder's config says it, a file's name alone whether it is V1.1."""
+    noisy = config.get("add_noise_in_inpaint_model", "v1.1" in checkpoint.path.name.lower())
+    return PIXEL_NOISE if noisy else 0.0
+
+
+def _known_frames(kind: str, later: bool, scale: float, noise: float) -> KnownFrames:
     if kind == "I2V":
         # 1.5 is given the image in the latent frame in front, before the clip's own first. Its authors divided that by
         # the scale which all other latents are multiplied with.
         return Concatenated(frames=2, scale=scale**-2) if later else Concatenated()
-    others = {"Interpolation": Ends(), "img2vid": Held(), "InP": Inpainted(scale=scale), "Control": Controlled()}
+    others = {
+        "Interpolation": Ends(),
+        "img2vid": Held(),
+        "InP": Inpainted(scale=scale, noise=noise),
+        "Control": Controlled(),
+    }
     return others.get(kind, KnownFrames())
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import Any
 
 import torch
 from diffusers import CogVideoXTransformer3DModel
-from diffusers.models.embeddings import get_3d_rotary_pos_embed
+from diffusers.models.embeddings import CogVideoXPatchEmbed, get_3d_rotary_pos_embed
+from torch.nn.functional import interpolate
 
 from ...bridge.network_base import ComfyNetwork
 from ...bridge.weights import without_weights
@@ -16,6 +18,8 @@ from .autoencoder import GRID
 
 OFS = 2.0  # the one value that 1.5-5B-I2V's `ofs` embedding is given
 # Fun's configs have more, which its authors' training read.
+STRETCHED = "stretched_positions"
+"""Of a network's arguments: its table of positions is stretched to other pictures, instead of computed for them."""
 ARGUMENTS = inspect.signature(CogVideoXTransformer3DModel.__init__).parameters
 
 
@@ -73,11 +77,31 @@ def centred(grid: tuple[int, int], base: tuple[int, int]) -> tuple[tuple[int, in
 
 
 def build_network(variant: Variant) -> CogVideoXNetwork:
+    config = dict(variant.network)
+    stretches = config.pop(STRETCHED, False)
     with without_weights():
-        network = CogVideoXNetwork(**variant.network)
+        network = CogVideoXNetwork(**config)
     embed = network.patch_embed
     if not network.config.use_rotary_positional_embeddings:
         # A table that is computed, not stored.
         size = embed.sample_height, embed.sample_width, embed.sample_frames
         embed.pos_embedding = embed._get_positional_embeddings(*size)
+        if stretches:
+            embed._get_positional_embeddings = partial(stretched, embed)
     return network
+
+
+def stretched(
+    embed: CogVideoXPatchEmbed, height: int, width: int, frames: int, device: torch.device | None = None
+) -> torch.Tensor:
+    """The positions [1, text + tokens, width] of the picture it was trained on, stretched to one of another size.
+
+    As in CogVideoXPatchEmbed of github.com/aigc-apps/CogVideoX-Fun. height, width: in latent pixels.
+    """
+    trained = embed.sample_height, embed.sample_width
+    table = CogVideoXPatchEmbed._get_positional_embeddings(embed, *trained, frames, device)
+    text, places = table[:, : embed.max_text_seq_length], table[:, embed.max_text_seq_length :]
+    high, wide, new_high, new_wide = (side // embed.patch_size for side in (*trained, height, width))
+    places = places.unflatten(1, (-1, high, wide)).movedim(-1, 1)
+    places = interpolate(places, (places.shape[2], new_high, new_wide), mode="trilinear", align_corners=False)
+    return torch.cat([text, places.movedim(1, -1).flatten(1, 3)], dim=1)

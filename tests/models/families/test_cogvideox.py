@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import reference
 import tiny_cogvideox
 import torch
-from atelier.models.bridge.pairing import pair
+from atelier.models.bridge.pairing import PIXEL_SEED, pair
 from atelier.models.bridge.vae import decode
 from atelier.models.families.cogvideox import autoencoder, layouts
 from atelier.models.families.cogvideox import family as cogvideox
@@ -138,24 +139,34 @@ def test_other_fine_tunes_are_named(tmp_path):
         cogvideox.recognise(open_checkpoint(tiny_cogvideox.single_file(tmp_path / "other.safetensors", other)))
 
 
-@pytest.fixture(scope="module")
-def inpainting(tmp_path_factory):
-    """Fun InP, loaded from a folder whose config has what only its authors' training read."""
-    path = tiny_cogvideox.folder(tmp_path_factory.mktemp("diffusers") / "inp", "Fun 5B InP")
-    config = path / "transformer" / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"add_noise_in_inpaint_model": True}))
+def inpainter(path: Path, name: str, **config: bool) -> reference.Loaded:
+    """Fun InP, loaded from a folder; config: what only its authors' training read."""
+    path = tiny_cogvideox.folder(path, name)
+    file = path / "transformer" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | config))
     model, vae = load.load_model(open_model(path)), load.load_vae(open_model(path))
     return reference.Loaded(pair(model, vae), load.load_clip(open_model(path)), vae)
 
 
-def published(vae: AutoencoderKLCogVideoX, video: torch.Tensor, holes: torch.Tensor) -> torch.Tensor:
+@pytest.fixture(scope="module", params=[False, True], ids=["V1.0", "V1.1"])
+def inpainting(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("diffusers") / "inp"
+    return inpainter(path, "Fun 5B InP", add_noise_in_inpaint_model=request.param)
+
+
+def published(
+    vae: AutoencoderKLCogVideoX, video: torch.Tensor, holes: torch.Tensor, noise: torch.Tensor
+) -> torch.Tensor:
     """What aigc-apps' inpainting pipeline puts beside the noisy clip, by their description of it.
 
     video [1, 3, F, H, W] in -1..1 and holes [1, 1, F, H, W] (1 = to be made) -> [1, 1 + C, T, h, w]: where the clip is
     known, its first frame and the others resized each by themselves, then the clip with its holes black; all scaled.
+    noise, like video: what V1.1 adds to the clip where it is not black (add_noise_to_reference_video).
     """
     scale = vae.config.scaling_factor
-    latents = vae.encode(torch.where(holes > 0.5, -1.0, video)).latent_dist.mode() * scale
+    shown = torch.where(holes > 0.5, -1.0, video)
+    shown = torch.where(shown == -1, shown, shown + noise)
+    latents = vae.encode(shown).latent_dist.mode() * scale
     (frames, *size), known = latents.shape[2:], 1 - holes
     parts = ((known[:, :, :1], 1), (known[:, :, 1:], frames - 1))
     resized = [torch.nn.functional.interpolate(part, (count, *size), mode="trilinear") for part, count in parts]
@@ -179,7 +190,11 @@ def test_inpainting_network_sees_what_its_authors_pipeline_shows_it(inpainting, 
     video = decode(inpainting.vae, latents).movedim(-1, 0)[None] * 2 - 1
     at = torch.tensor([0, 1, 1, 1, 1, 2, 2, 2, 2])
     holes = mask[:, :, at].repeat_interleave(8, 3).repeat_interleave(8, 4)
-    theirs = published(inpainting.vae.first_stage_model.autoencoder.vae, video, holes)
+    draws = torch.Generator().manual_seed(4 ^ PIXEL_SEED)
+    noise = torch.randn(clip.shape, generator=draws).movedim(-1, 0)[None]
+    strength = inpainting.model.model.variant.known_frames.noise
+    assert strength in (0.0, 0.0563)
+    theirs = published(inpainting.vae.first_stage_model.autoencoder.vae, video, holes, strength * noise)
     assert all(relative(one[:, 16:], theirs.expand(len(one), -1, -1, -1, -1)) <= 1e-5 for one in seen)
     alone = inpainting.model.model.variant.known_frames.channels(latents, mask)
     assert relative(alone[:, 1:], theirs[:, 1:]) > 0.05
@@ -198,6 +213,29 @@ def test_inpainting_variant(inpainting):
     variant = inpainting.model.model.variant
     assert variant.name == "CogVideoX-Fun 5B InP" and variant.recipe.width == 672
     assert inpainting.model.clone().get_attachment("atelier_in_one_go") is not None
+
+
+def test_fun_v15_is_shown_whole_tokens_which_end_in_a_hole(tmp_path):
+    """Its authors' scripts make the count of latent frames even: 81 frames are the first of 85, as it was trained."""
+    fun = inpainter(tmp_path / "later", "Fun 1.5 5B InP")
+    variant, seen = fun.model.model.variant, []
+    assert variant.name == "CogVideoX-Fun 1.5 5B InP" and variant.recipe.frames == 85
+    lengths = {frames: variant.grid.legal_frames(frames) for frames in (1, 13, 77, 81, 85, 88)}
+    assert lengths == {1: 5, 13: 13, 77: 77, 81: 85, 85: 85, 88: 85}
+    hook = fun.model.model.diffusion_model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    made = {}
+    for count in (3, 4):
+        mask = torch.ones(1, 1, count, 6, 8)
+        mask[:, :, 0] = 0.0
+        latents = fun.vae.encode(torch.rand(9, HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(5)))
+        latents = torch.cat([latents, torch.zeros_like(latents[:, :, :1])], dim=2)[:, :, :count]
+        made[count] = fun.sampled({"samples": latents, "noise_mask": mask}, seed=4)
+        assert made[count].shape[2] == count and len(decode(fun.vae, made[count])) == 4 * count - 3
+    hook.remove()
+    odd, even = seen[0], seen[-1]
+    assert odd.shape[2] == even.shape[2] == 4
+    assert odd[:, 16, 0].eq(variant.known_frames.scale).all() and not odd[:, 16, 1:].any()
+    assert relative(odd[:, 16:], even[:, 16:]) <= 1e-5  # the frame that was added is one to be made
 
 
 def test_inpainting_network_fills_any_hole(inpainting):
