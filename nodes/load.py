@@ -63,7 +63,7 @@ class LoadVideoModel(io.ComfyNode):
                     "vae",
                     options=[AUTOMATIC, *folder_paths.get_filename_list("vae")],
                     default=AUTOMATIC,
-                    tooltip="'automatic' takes the model's own, else the first file in models/vae that fits.",
+                    tooltip="'automatic' takes the model's own, else the file in models/vae that fits its version.",
                 ),
             ],
             outputs=[io.Model.Output(), io.Clip.Output(), io.Vae.Output()],
@@ -84,9 +84,10 @@ class LoadVideoModel(io.ComfyNode):
     def execute(cls, model: str, weight_dtype: str, text_encoder: str, vae: str) -> io.NodeOutput:
         opened = open_model(model_path(model))
         clip = load.load_clip(opened, lambda: _files("text_encoders"), _chosen("text_encoders", text_encoder))
-        decoder = load.load_vae(opened, lambda: _files("vae"), _chosen("vae", vae))
+        found: list[str] = []
+        decoder = load.load_vae(opened, lambda: _files("vae"), _chosen("vae", vae), tell=found.append)
         network = pair(load.load_model(opened, weight_dtype), decoder)
-        show(cls, advice(network.model.variant))
+        show(cls, ",\n".join([advice(network.model.variant), *found]))
         return io.NodeOutput(network, clip, decoder)
 
 

@@ -65,7 +65,8 @@ class Variant:
     `colours` is what its latents look like, where that was fitted to this checkpoint; `vocabulary` holds the words it
     knows, where they are few. `sampler` is the one its authors run, by ComfyUI's name. `guidance` is their guidance
     level by level, where one number does not say it. `notes` are what an artist should know of it, such as what was
-    assumed because the file does not tell.
+    assumed because the file does not tell. `autoencoders` are the versions of the family's autoencoder whose latents it
+    was trained on, best first, where there are several.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Variant:
     sampler: str = EULER
     guidance: Guidance | None = None
     notes: tuple[str, ...] = ()
+    autoencoders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class Family:
         `normalise(latents)`: its own latents -> as the network sees them, [B, C, T, h, w], about unit variance, and
         `denormalise(latents)`, the inverse;
         `encode_values(F)` and `decode_values`: about how many numbers it holds per pixel while it does that.
+    autoencoder_version(component): which version of the family's autoencoder a VAE is, or "" when it is another's.
+        None: there is one version.
     schedule(variant, steps, latent_shape): the sigmas [steps + 1] the reference pipeline would use, last one 0.
     sample(variant, prepare, noise, known, mask, *, steps, guidance, seed, callback): the family's own sampler, run
         instead of the chosen one. For each latent frame and size it calls prepare(frame, guidance, transformer_options)
@@ -124,3 +128,4 @@ class Family:
     text_encoders: tuple[str, ...] = ("t5xxl", "t5-xxl", "t5_xxl", "t5")
     preview: str = ""
     own_scheduler: Mapping[str, tuple] = field(default_factory=dict)
+    autoencoder_version: Callable[[Component], str] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,11 @@ from ..bridge.patcher import make_model, make_static
 from ..bridge.text_encoder import make_t5_clip
 from ..bridge.vae import make_vae
 from ..bridge.weights import check_memory, choose_dtypes, load_weights
-from ..contract.family import Family, Variant
-from ..weights.checkpoint import open_component
 from ..weights.errors import CheckpointError
 from ..weights.scaled_fp8 import with_scales
 from .identify import OpenedModel, open_model
 from .text_files import Candidates, clip_encoder, t5_encoder
+from .vae_files import own_vae, vaes_among
 
 
 def load_model(model: OpenedModel, weight_dtype: str = "default") -> Any:
@@ -45,30 +45,50 @@ def _load_again(path: Path, weight_dtype: str, disable_dynamic: bool = False) ->
     return make_static(model) if disable_dynamic else model
 
 
-def load_vae(model: OpenedModel, candidates: Candidates = tuple, chosen: Path | None = None) -> Any:
-    """The VAE for a model: `chosen` if given, else its own, else the first of `candidates` that fits."""
-    family, variant, checkpoint = model.family, model.variant, model.checkpoint
-    if chosen is not None:
-        autoencoder = family.autoencoder(open_component(chosen, "VAE", ("vae.", "")), variant)
-        if autoencoder is None:
-            raise CheckpointError(f"{chosen.name} is no {family.name} VAE. Choose another, or 'automatic'.")
-        return make_vae(_fitting(autoencoder, variant, chosen.name))
-    if checkpoint.vae is not None:
-        autoencoder = family.autoencoder(checkpoint.vae, variant)
-        if autoencoder is None:
-            raise CheckpointError(
-                f"{model.path.name} holds a VAE, but not a {family.name} VAE: choose a file for 'vae'."
-            )
-        return make_vae(_fitting(autoencoder, variant, model.path.name))
-    looked = []
-    for candidate in candidates():
-        autoencoder = _try_autoencoder(family, variant, candidate)
-        if autoencoder is not None and autoencoder.grid == variant.grid:
-            return make_vae(autoencoder)
-        looked.append(candidate.name)
+def load_vae(
+    model: OpenedModel,
+    candidates: Candidates = tuple,
+    chosen: Path | None = None,
+    tell: Callable[[str], None] = lambda choice: None,
+) -> Any:
+    """The VAE for a model: `chosen` if given, else its own, else that of `candidates` which fits it best.
+
+    tell: called with which of the candidates was taken. Raises CheckpointError.
+    """
+    component = own_vae(model, chosen)
+    if component is None:
+        autoencoder, name = _found_vae(model, list(candidates()))
+        tell(f"the VAE {name}")
+        return make_vae(autoencoder)
+    autoencoder, name = model.family.autoencoder(component, model.variant), component.files[0].name
+    if autoencoder is None:
+        holds = f"{name} is no" if chosen else f"{model.path.name} holds a VAE, but not a"
+        raise CheckpointError(f"{holds} {model.family.name} VAE. Choose another file for 'vae'.")
+    if autoencoder.grid.channels != model.variant.grid.channels:
+        raise CheckpointError(
+            f"The VAE of {name} has {autoencoder.grid.channels} latent channels, {model.variant.name} has "
+            f"{model.variant.grid.channels}: they do not belong together."
+        )
+    return make_vae(autoencoder)
+
+
+def _found_vae(model: OpenedModel, available: list[Path]) -> tuple[torch.nn.Module, str]:
+    """The VAE in the file that fits the model best, and the file's name. Raises CheckpointError where none does."""
+    for component in vaes_among(model, available):
+        name = component.files[0].name
+        try:
+            autoencoder = model.family.autoencoder(component, model.variant)
+        except CheckpointError as error:  # another may be whole
+            logging.info("Atelier: passed over %s: %s", name, error)
+            continue
+        if autoencoder is not None and autoencoder.grid == model.variant.grid:
+            return autoencoder, name
+    version = " or ".join(model.variant.autoencoders)
     raise CheckpointError(
-        f"{model.path.name} has no VAE inside, and no file in models/vae is a {family.name} VAE (looked at: "
-        f"{', '.join(looked) or 'none, the folder is empty'}). Put it there, or choose a checkpoint that has one."
+        f"{model.path.name} has no VAE inside, and no file in models/vae is a {model.family.name} VAE"
+        f"{f' of {version}' if version else ''} (looked at: "
+        f"{', '.join(path.name for path in available) or 'none, the folder is empty'}). Put it there, or choose a "
+        "checkpoint that has one."
     )
 
 
@@ -81,21 +101,3 @@ def load_clip(model: OpenedModel, candidates: Candidates = tuple, chosen: Path |
     text = model.variant.text
     pooled = {name: clip_encoder(model, name, candidates) for name in text.pooled}
     return make_t5_clip(component.state_dict(), tokenizer, text, pooled)
-
-
-def _fitting(autoencoder: torch.nn.Module, variant: Variant, name: str) -> torch.nn.Module:
-    if autoencoder.grid.channels != variant.grid.channels:
-        raise CheckpointError(
-            f"The VAE of {name} has {autoencoder.grid.channels} latent channels, {variant.name} has "
-            f"{variant.grid.channels}: they do not belong together."
-        )
-    return autoencoder
-
-
-def _try_autoencoder(family: Family, variant: Variant, path: Path) -> torch.nn.Module | None:
-    """Somebody else's file in models/vae is no error while we look for ours."""
-    try:
-        return family.autoencoder(open_component(path, "VAE", ("vae.", "")), variant)
-    except CheckpointError as error:
-        logging.info("Atelier: passed over %s: %s", path.name, error)
-        return None

@@ -17,6 +17,7 @@ from ...contract.family import Family, Text, Variant
 from ...contract.grid import Grid, Shape
 from ...contract.schedule import linear_quadratic, shift_of_tokens
 from ...weights.checkpoint import Checkpoint, Component
+from ...weights.errors import CheckpointError
 from .autoencoder import build_autoencoder, grid_of
 from .known_frames import PerToken
 from .layouts import network_state, vae_version
@@ -50,10 +51,23 @@ def recognise(checkpoint: Checkpoint) -> Variant | None:
             return None
         config = network.arguments
     elif "patchify_proj.weight" in network.shapes or "proj_in.weight" in network.shapes and _looks_like_ltx(network):
-        config = _network_config(network, checkpoint.metadata.get("transformer", {}))
+        metadata = checkpoint.metadata.get("transformer", {})
+        config = _network_config(network, metadata)
+        _check_metadata(checkpoint, metadata, config)
     else:
         return None
     return _variant(checkpoint, config)
+
+
+def _check_metadata(checkpoint: Checkpoint, metadata: dict[str, Any], config: dict[str, Any]) -> None:
+    """Raise CheckpointError where a file's metadata describe a network of another size than its weights."""
+    wrong = [name for name, value in config.items() if metadata.get(name, value) != value]
+    if wrong:
+        name = wrong[0]
+        raise CheckpointError(
+            f"The metadata of {checkpoint.path.name} contradicts its weights: {name} is {metadata[name]} in the one, "
+            f"{config[name]} in the other. It was put together from two models: download it again."
+        )
 
 
 def _looks_like_ltx(network: Component) -> bool:
@@ -92,6 +106,7 @@ def _variant(checkpoint: Checkpoint, config: dict[str, Any]) -> Variant:
         sampler=version.sampler,
         guidance=version.guidance,
         notes=version.notes,
+        autoencoders=version.autoencoders,
     )
 
 
@@ -135,5 +150,6 @@ FAMILY = Family(
     autoencoder=build_autoencoder,
     schedule=schedule,
     preview="LTXV",
+    autoencoder_version=vae_version,
     own_scheduler={"_class_name": ("FlowMatchEulerDiscreteScheduler",), "invert_sigmas": (False,)},
 )

@@ -54,7 +54,7 @@ class Version:
 
     causal: its places in time count frames (0, 1, 9, ...) instead of latent frames times 8. linear_quadratic: its
     schedule, instead of one that is shifted by the number of tokens. sigmas: of a distilled model, all that it knows.
-    notes: what was assumed.
+    notes: what was assumed. known: whether the file or its name tells the version's generation.
     """
 
     number: str
@@ -67,6 +67,16 @@ class Version:
     guidance: Guidance | None = None
     sampler: str = EULER
     notes: tuple[str, ...] = ()
+    known: bool = True
+
+    @property
+    def autoencoders(self) -> tuple[str, ...]:
+        """The versions of the autoencoder that it goes with, best first; all of them where its own was assumed."""
+        if not self.known:
+            return ("0.9.5", *reversed(EARLY))
+        if self.causal:
+            return ("0.9.5",)
+        return EARLY if self.number == EARLY[0] else tuple(reversed(EARLY))
 
     @property
     def name(self) -> str:
@@ -80,7 +90,8 @@ def version_of(checkpoint: Checkpoint, large: bool, vae: str) -> Version:
     What the file says of itself goes before its name. Raises CheckpointError where that makes no sense.
     """
     number, notes = _named(checkpoint.path.name), []
-    late = _is_late(checkpoint, large, vae)
+    late, sigmas = _is_late(checkpoint, large, vae), _distilled_sigmas(checkpoint)
+    told = late is not None or bool(number or sigmas)
     if late is None:
         late = number not in EARLY
         notes += [] if number else ["its file does not tell the version:\n0.9.5 or later is assumed"]
@@ -88,10 +99,10 @@ def version_of(checkpoint: Checkpoint, large: bool, vae: str) -> Version:
     if number and number not in known:
         notes.append(f"its file is named {number}, and is\n{'0.9.5 or later' if late else '0.9.1 or earlier'}")
     number = vae if vae in EARLY and not late else number if number in known else ""
-    sigmas = _distilled_sigmas(checkpoint)
     if not late:
         return Version(number, large, RECIPE_EARLY, 128, False, False, guidance=GUIDANCE_2B, notes=tuple(notes))
-    version = Version(number, large, RECIPE_13B if large else RECIPE_2B, 256, True, True, notes=tuple(notes))
+    recipe = RECIPE_13B if large else RECIPE_2B
+    version = Version(number, large, recipe, 256, True, True, notes=tuple(notes), known=told)
     if not sigmas:
         return replace(version, guidance=GUIDANCE_13B if large else GUIDANCE_2B)
     if not large and not number:
