@@ -1,1 +1,4 @@
-"""What a family answers: its grid, recipe, schedule, known frames, colours and vocabulary. No family, no ComfyUI."""
+"""The interface of a model family: grid, recipe, schedule, known frames, colours, vocabulary.
+
+This room imports no family and no ComfyUI.
+"""

@@ -1,4 +1,4 @@
-"""Latents in colour without a decoder: a linear function of the channels, published, fitted or false."""
+"""Latents to RGB without a decoder: a linear function of the channels. It is published, fitted, or in false colours."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from .grid import Grid
 
 CHARTS, CHART_FRAMES, CHART_SIDE = 8, 3, 8
-"""Clips that colours are fitted to, and their latent frames and latent pixels a side."""
+"""Number of clips that colours are fitted to, latent frames per clip, and latent pixels per side."""
 LEAVES, SMALLEST_LEAF, GREY_LEAVES = 12, 0.12, 0.3
-"""Discs in such a clip, the least diameter in shares of the picture, and the share of them that is grey."""
+"""Discs per clip, the smallest diameter as a share of the picture, and the share of discs that are grey."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Colours:
 
 
 def false_colours(channels: int) -> Colours:
-    """For latents of about unit variance whose colours nobody has fitted: thirds of the channels as red, green, blue.
+    """Show thirds of the channels as red, green and blue, for latents of about unit variance without fitted colours.
 
-    Shapes and motion can be seen, the colours mean nothing.
+    Shapes and motion are visible. The colours mean nothing.
     """
     size = (channels + 2) // 3
     strength = 0.5 / size**0.5  # a third's sum then has a standard deviation of a quarter of the range
@@ -34,24 +34,24 @@ def false_colours(channels: int) -> Colours:
 
 
 def fitted_colours(encode: Callable[[torch.Tensor], torch.Tensor], grid: Grid) -> Colours:
-    """The linear function of an autoencoder's channels that comes nearest to the colours, by least squares.
+    """Fit a linear function from an autoencoder's latent channels to RGB by least squares, on clips of moving discs.
 
-    encode(images [F, H, W, 3] in 0..1) -> latents [1, C, T, h, w]. It sees clips of moving discs.
+    encode(images [F, H, W, 3] in 0..1) -> latents [1, C, T, h, w].
     """
-    side, seen, wanted = CHART_SIDE * grid.spatial, [], []
+    side, encoded, targets = CHART_SIDE * grid.spatial, [], []
     for number in range(CHARTS):
         clip = moving_leaves(grid.frames(CHART_FRAMES), side, side, seed=number)
         latents = encode(clip)
-        seen.append(latents[0].movedim(0, -1).flatten(0, 2).double().cpu())
-        wanted.append((as_small(clip, latents.shape[2:]) * 2 - 1).flatten(0, 2).double())
-    channels, colours = torch.cat(seen), torch.cat(wanted)
+        encoded.append(latents[0].movedim(0, -1).flatten(0, 2).double().cpu())
+        targets.append((as_small(clip, latents.shape[2:]) * 2 - 1).flatten(0, 2).double())
+    channels, colours = torch.cat(encoded), torch.cat(targets)
     channels = torch.cat([channels, channels.new_ones(len(channels), 1)], dim=1)
-    solved = torch.linalg.lstsq(channels, colours).solution.tolist()
-    return Colours(solved[:-1], solved[-1])
+    solution = torch.linalg.lstsq(channels, colours).solution.tolist()
+    return Colours(solution[:-1], solution[-1])
 
 
 def as_small(clip: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """A clip [F, H, W, 3] as small as its latents are, (T, h, w): means of what each latent pixel stands for."""
+    """A clip [F, H, W, 3] averaged down to the size (T, h, w) of its latents."""
     first, others = clip.movedim(-1, 0)[None].split([1, len(clip) - 1], dim=2)
     small = [torch.nn.functional.interpolate(first, (1, *size[1:]), mode="area")]
     if size[0] > 1:
@@ -60,9 +60,9 @@ def as_small(clip: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
 
 
 def moving_leaves(frames: int, height: int, width: int, seed: int) -> torch.Tensor:
-    """A clip [F, H, W, 3] in 0..1 of discs that drift over each other on a grey ground, often in full colours.
+    """A clip [F, H, W, 3] in 0..1 of discs that drift over each other on a grey ground, often in saturated colours.
 
-    Its areas and edges are distributed like those of photographs: the dead leaves model, whose radii have a density of
+    Areas and edges are distributed as in photographs: this is the dead leaves model, whose radii have a density of
     r ** -3 (Lee, Mumford, Huang 2001).
     """
     generator = torch.Generator().manual_seed(seed)

@@ -1,7 +1,7 @@
-"""The contract every model family fulfils: its grid, recipe, text, schedule, parts and its way with known frames.
+"""The contract that every model family fulfils: grid, recipe, text, schedule, parts and known frames.
 
-No family is named here and nothing heavy is imported. Whoever holds a MODEL asks `model.model.family` and
-`model.model.variant` these questions instead of asking which model it is.
+This file names no family and imports nothing heavy. Code that has a MODEL reads `model.model.family` and
+`model.model.variant` instead of testing which model it is.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WEIGHT_DTYPES = ("default", "float32", "bfloat16", "float16", "float8_e4m3fn", "
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the model's authors recommend: pixels, frames, frames per second, steps, guidance (CFG), negative prompt."""
+    """Settings that the model's authors recommend. `width` and `height` are in pixels, `guidance` is the CFG scale."""
 
     width: int
     height: int
@@ -40,10 +40,10 @@ class Recipe:
 class Text:
     """How a model reads its prompt: padded to `tokens` tokens, each embedded in `channels` numbers.
 
-    `encoder_sees_padding`: the text encoder attends the padding. `network_sees_padding`: the network does, so no mask
-    goes with the text. `empty_is_nothing`: of an empty prompt not even its end token counts. `pooled`: the CLIP
-    encoders ("clip_l", "clip_g") whose pooled output goes with the text, behind their projection (`pooled_projected`)
-    or before it. `style`: the style (styles.json) whose words its authors add to every prompt, or "".
+    `encoder_sees_padding`: the text encoder attends to the padding. `network_sees_padding`: the network attends to it,
+    so the text has no mask. `empty_is_nothing`: an empty prompt is all padding, without even an end token. `pooled`:
+    the CLIP encoders ("clip_l", "clip_g") whose pooled output is passed beside the text, taken after their projection
+    (`pooled_projected`) or before it. `style`: the style (styles.json) that the authors add to every prompt, or "".
     """
 
     tokens: int
@@ -58,15 +58,15 @@ class Text:
 
 @dataclass(frozen=True)
 class Variant:
-    """One checkpoint of a family: what it is called, how big its clips are and how it wants to be run.
+    """One checkpoint of a family: its name, its grid and its settings.
 
-    `network` holds the arguments of the family's network class, `scheduler` configures the family's schedule.
-    `known_frames` is how known frames reach the network; `dtypes` are the formats it can compute in, best first;
-    `colours` is what its latents look like, where that was fitted to this checkpoint; `vocabulary` holds the words it
-    knows, where they are few. `sampler` is the one its authors run, by ComfyUI's name. `guidance` is their guidance
-    level by level, where one number does not say it. `notes` are what an artist should know of it, such as what was
-    assumed because the file does not tell. `autoencoders` are the versions of the family's autoencoder whose latents it
-    was trained on, best first, where there are several.
+    `network` holds the arguments of the family's network class. `scheduler` configures the family's schedule.
+    `known_frames` is how known frames reach the network. `dtypes` are the dtypes it can compute in, best first.
+    `colours` are preview colours fitted to this checkpoint. `vocabulary` lists its words if it knows only a few.
+    `sampler` is the sampler its authors use, by ComfyUI's name. `guidance` is their guidance level by level, if one
+    number cannot express it. `notes` tell an artist about it, for example what was assumed because the file does not
+    say. `autoencoders` are the versions of the family's autoencoder whose latents it was trained on, best first, if
+    the family has several.
     """
 
     name: str
@@ -87,33 +87,33 @@ class Variant:
 
 @dataclass(frozen=True)
 class Family:
-    """What differs between families, as one record of facts and functions.
+    """Everything that differs between families, as one record of facts and functions.
 
-    recognise(checkpoint): the variant, or None when the checkpoint's network is not this family's.
-    network(variant): the network with ComfyUI's calling convention, its weights not yet there (meta device).
-    network_state(state): a state dict in any published layout -> the network's own key names.
-    autoencoder(component, variant): a VAE in any published layout -> the loaded autoencoder (below), or None when it
-        is not this family's. What its file does not tell is the variant's. The autoencoder has
+    recognise(checkpoint): the variant, or None if the checkpoint's network is not this family's.
+    network(variant): the network with ComfyUI's calling convention, without weights (on the meta device).
+    network_state(state): a state dict in any published layout -> the same weights under the network's own key names.
+    autoencoder(component, variant): a VAE in any published layout -> the loaded autoencoder, or None if it is not this
+        family's. Settings that the VAE's file does not state come from the variant. The autoencoder has
         `grid`;
-        `encoding(F)` and `decoding(T)`, which begin a pass over a clip of so many frames (streaming's CodingPass):
-        pixels [B, 3, f, H, W] in -1..1 -> latents of its own, and back;
-        `normalise(latents)`: its own latents -> as the network sees them, [B, C, T, h, w], about unit variance, and
+        `encoding(F)` and `decoding(T)`, which start a pass (streaming's CodingPass) over a clip of F frames or T latent
+        frames: pixels [B, 3, f, H, W] in -1..1 -> raw latents, and back;
+        `normalise(latents)`: raw latents -> what the network reads, [B, C, T, h, w], about unit variance, and
         `denormalise(latents)`, the inverse;
-        `encode_values(F)` and `decode_values`: about how many numbers it holds per pixel while it does that.
-    autoencoder_version(component): which version of the family's autoencoder a VAE is, or "" when it is another's.
-        None: there is one version.
-    schedule(variant, steps, latent_shape): the sigmas [steps + 1] the reference pipeline would use, last one 0.
+        `encode_values(F)` and `decode_values`: roughly how many numbers it keeps in memory per pixel during a pass.
+    autoencoder_version(component): the version of the family's autoencoder that a VAE is, or "" if it is another
+        family's. None: there is only one version.
+    schedule(variant, steps, latent_shape): the sigmas [steps + 1] of the reference pipeline; the last one is 0.
     sample(variant, prepare, noise, known, mask, *, steps, guidance, seed, callback): the family's own sampler, run
         instead of the chosen one. For each latent frame and size it calls prepare(frame, guidance, transformer_options)
-        and gets velocity(x, timestep) with the prompts of that frame. None: any sampler of ComfyUI's.
+        and gets velocity(x, timestep) with the prompts of that frame. None: any of ComfyUI's samplers works.
     levels(variant): the sigmas of a v-prediction network's training timesteps, rising. None: flow matching.
-    own_scheduler: what a folder's scheduler_config.json has where it is this family's: entry -> values it may have,
-        the first of them where it is missing.
-    text_encoders: the words a text encoder's file name usually has, best first, for finding one unasked.
-    dynamic_guidance(guidance, timestep, steps): the guidance at a timestep (0..999) of so many steps, for those whose
-        authors let it change on the way. None: they do not.
-    preview: the latent format of ComfyUI's whose preview colours fit these latents, where there is one; latents that
-        neither it nor `Variant.colours` describes are shown in false colours.
+    own_scheduler: the entries by which a folder's scheduler_config.json is recognised as this family's: entry -> its
+        allowed values. A missing entry counts as the first of them.
+    text_encoders: words that a text encoder's file name usually contains, best first, to find one automatically.
+    dynamic_guidance(guidance, timestep, steps): the guidance at a timestep (0..999) of a run of `steps` steps, for
+        families whose authors change it during the run. None: it is constant.
+    preview: ComfyUI's latent format whose preview colours fit these latents, or "". Latents that neither it nor
+        `Variant.colours` describes are previewed in false colours.
     """
 
     name: str

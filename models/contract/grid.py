@@ -1,4 +1,4 @@
-"""How pixels map to latents, and the names of shapes and weights that every room uses."""
+"""How pixels map to latents, and the types for shapes and state dicts that every room uses."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Grid:
     """How pixels map to latents: `channels` latent channels, one latent frame per `temporal` frames after the first.
 
     A clip of F frames, W x H pixels, has latents [channels, (F - 1) / temporal + 1, H / spatial, W / spatial]. The
-    autoencoder takes the latent frames after the first `least` in groups of `group`. The network takes `patch` latent
-    frames and latent pixels (a side) as one token. `least` and `patch` are no part of what an autoencoder is, so they
-    are not compared.
+    autoencoder codes the latent frames after the first `least` in groups of `group`. `patch` is how many latent frames,
+    and latent pixels per side, the network reads as one token. `least` and `patch` do not describe the autoencoder, so
+    grids are compared without them.
     """
 
     channels: int
@@ -45,15 +45,15 @@ class Grid:
         return max(1, round(pixels / step)) * step
 
     def latent_shape(self, width: int, height: int, frames: int, batch: int = 1) -> Shape:
-        """Shape [B, C, T, H, W] of the latents of a clip whose size is legal."""
+        """Shape [B, C, T, h, w] of the latents of a clip whose width, height and length are legal."""
         time = (frames - 1) // self.temporal + 1
         return (batch, self.channels, time, height // self.spatial, width // self.spatial)
 
     def frames(self, latent_frames: int) -> int:
-        """How many frames `latent_frames` decode to."""
+        """How many frames a clip of `latent_frames` latent frames decodes to."""
         return (latent_frames - 1) * self.temporal + 1
 
     def moment(self, latent_frame: int, fps: float) -> float:
-        """The middle, in seconds, of the frames that the latent frame of this index decodes to."""
+        """The time in seconds at the middle of the frames that the latent frame with this index decodes to."""
         first, last = max(0, self.frames(latent_frame)), latent_frame * self.temporal
         return (first + last + 1) / 2 / fps

@@ -1,4 +1,4 @@
-"""Guidance that its authors publish level by level, instead of as one number."""
+"""Guidance that a model's authors publish per noise level instead of as one number."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class GuidanceLevel:
-    """What holds at steps whose sigma is at least `sigma`, until a level above it does.
+    """The guidance of steps whose sigma is at least `sigma` and below that of the next higher level.
 
-    cfg: the scale of classifier-free guidance; 1 is off. stg: the scale of spatio-temporal guidance, a second
-    prediction made without the self-attention of the blocks `skipped`; 0 is off. rescale: how far the result is brought
-    back to the standard deviation of the prediction with the prompt, 0 to 1.
+    cfg: the scale of classifier-free guidance; 1 is off. stg: the scale of spatio-temporal guidance; 0 is off. It needs
+    another prediction, without the self-attention of the blocks `skipped`. rescale: how far the result is scaled back
+    to the standard deviation of the prediction with the prompt, 0 to 1.
     """
 
     sigma: float
@@ -25,15 +25,15 @@ class GuidanceLevel:
 class Guidance:
     """The guidance that a variant's authors publish, as levels from the highest sigma down.
 
-    zero_star: the prediction without the prompt is first scaled to the projection of the other onto it (CFG-Zero*).
+    zero_star: first scale the prediction without the prompt to the projection of the other onto it (CFG-Zero*).
 
-    Of a level, sampling applies `cfg`. `stg`, `rescale` and `skipped` are facts that no node reads yet: they need the
-    attention of single blocks.
+    Sampling applies only the `cfg` of a level. No node reads `stg`, `rescale` and `skipped` yet: they need to switch
+    off the attention of single blocks.
     """
 
     levels: tuple[GuidanceLevel, ...]
     zero_star: bool = False
 
     def at(self, sigma: float) -> GuidanceLevel:
-        """The first level that the sigma reaches; below all of them the last one."""
+        """The highest level that the sigma reaches, or the lowest level if it reaches none."""
         return next((level for level in self.levels if level.sigma <= sigma + 1e-6), self.levels[-1])

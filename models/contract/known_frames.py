@@ -1,4 +1,4 @@
-"""How known frames reach a network: what it is told beside the noisy latent, and what the sampler keeps in place."""
+"""How known frames reach a network: its timesteps and extra channels, and what the sampler keeps in place."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 
 @dataclass(frozen=True)
 class KnownFrames:
-    """Known frames for a network not trained on them: ComfyUI re-noises them to each step's level. The default.
+    """Known frames for a network not trained on them, the default: ComfyUI re-noises them to each step's level.
 
     clean: the network gets known frames without noise, and a timestep or channels that mark them. controlled: it takes
-    a clip that guides the whole shot. in_one_go: the known frames are encoded together, before the network sees them:
-    with black holes, or, where it is `held`, as a clip of the first frame alone. noise: of the pixels (-1..1) that are
-    known then, the standard deviation of the noise that they get before. about: what an artist should know of this, or
-    "".
+    a control clip that guides the whole shot. in_one_go: the known frames are encoded together, once before sampling,
+    as a clip whose unknown frames are black or, with `held`, as a clip that repeats the first frame. noise: the
+    standard deviation of the noise that the known pixels (-1..1) get before that. about: one line for an artist about
+    how this variant treats known frames, or "".
     """
 
     clean: bool = False
@@ -26,19 +26,19 @@ class KnownFrames:
     about: str = "trained on text alone: known frames are re-noised"
 
     def timestep(self, timestep: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Timesteps [B] -> what the network is given, with mask [B, C, T, H, W] or None."""
+        """Timesteps [B] and a mask [B, C, T, H, W] or None -> the timesteps that the network gets."""
         return timestep
 
     def channels(
         self, latent: torch.Tensor, mask: torch.Tensor | None, clip: torch.Tensor | None = None
     ) -> torch.Tensor | None:
-        """What stands beside the noisy latent as further channels, from the known one [B, C, T, H, W].
+        """The extra input channels beside the noisy latent, from the known latent [B, C, T, H, W]. None: it has none.
 
-        clip: the latents [B, C, T, H, W] of the clip that guides the shot (`controlled`), or of what is known, encoded
-        `in_one_go`, where there is one.
+        clip: latents [B, C, T, H, W] of the control clip (`controlled`), or of the known frames encoded `in_one_go`.
+        None: there is no such clip.
         """
         return None
 
     def enforced(self, mask: torch.Tensor | None) -> torch.Tensor | None:
-        """What of the mask [B, C, T, H, W] the sampler keeps in place; the network keeps the rest by itself."""
+        """The part of the mask [B, C, T, H, W] that the sampler must enforce. The network itself keeps the rest."""
         return mask

@@ -11,13 +11,13 @@ from .family import Family, Variant
 from .grid import Shape
 
 LINEAR_SHARE = 0.025
-"""Of the noise, what the linear half of a linear-quadratic schedule takes away."""
+"""The share of the noise that the linear half of a linear-quadratic schedule removes."""
 
 
 def sigmas_for(family: Family, variant: Variant, steps: int, denoise: float, latent_shape: Shape) -> torch.Tensor:
-    """The sigmas of `steps` steps (0 = the recipe's), with denoise below 1 only the end of a longer schedule.
+    """The sigmas of `steps` steps (0 = the recipe's). With denoise below 1 they are the end of a longer schedule.
 
-    A family may know fewer levels than asked for (distilled models); then that share of what it has is used.
+    If the family has fewer levels than that (distilled models), the share `denoise` of its levels is used.
     """
     steps = steps or variant.recipe.steps
     total = int(steps / max(denoise, 1e-3))
@@ -27,10 +27,10 @@ def sigmas_for(family: Family, variant: Variant, steps: int, denoise: float, lat
 
 
 def denoise_for(family: Family, variant: Variant, noise: float, latent_shape: Shape) -> float:
-    """The share of the schedule that begins at about this share of noise (0..1), whatever the schedule's shape.
+    """The denoise value whose first step begins at about this share of noise (0..1), for any schedule.
 
-    Half the steps of a shifted schedule begin with far more noise than half. The share is sigma for flow matching and
-    sigma / (1 + sigma) for v-prediction, where the clip keeps its size and noise is added.
+    In a shifted schedule, the second half of the steps begins with far more than half the noise. The share of noise is
+    sigma for flow matching. It is sigma / (1 + sigma) for v-prediction, which adds noise to an unscaled clip.
     """
     sigmas = family.schedule(variant, 1000, latent_shape)[:-1]
     shares = sigmas / (1 + sigmas) if family.levels else sigmas
@@ -45,15 +45,15 @@ def shift_of_tokens(scheduler: Mapping[str, Any], tokens: int) -> float:
 
 
 def linear_quadratic(steps: int) -> torch.Tensor:
-    """Sigmas [steps + 1], last one 0: the first half of the steps is linear, down to 1 - LINEAR_SHARE.
+    """Sigmas [steps + 1], the last one 0: the first half of the steps falls linearly from 1 to 1 - LINEAR_SHARE.
 
-    The rest is a parabola that goes on with that slope. Movie Gen's schedule (arXiv 2410.13720), for which Mochi 1 and
-    LTX Video were published.
+    The second half is a parabola that starts with the same slope. This is Movie Gen's schedule (arXiv 2410.13720),
+    which Mochi 1 and LTX Video use.
     """
     linear = steps // 2
     rest = steps - linear
     slope = LINEAR_SHARE / linear if linear else 0.0
     start = slope * linear
     bend = (1 - start - slope * rest) / rest**2
-    gone = [slope * n for n in range(linear)] + [start + slope * n + bend * n**2 for n in range(rest + 1)]
-    return 1 - torch.tensor(gone, dtype=torch.float64).float()
+    removed = [slope * n for n in range(linear)] + [start + slope * n + bend * n**2 for n in range(rest + 1)]
+    return 1 - torch.tensor(removed, dtype=torch.float64).float()

@@ -1,6 +1,6 @@
-"""Expanding a prompt for a model that knows only a few words: what of its attributes is missing is filled in.
+"""Prompt completion for a model that knows only a few words: attributes that the prompt lacks are added.
 
-Such a model's recipe.json says which words these are.
+The model's recipe.json lists these words.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ BEFORE, BEHIND, END = "before", "behind", "end"
 
 @dataclass(frozen=True)
 class Attribute:
-    """What a prompt can say of a thing: `words` that say it, `add`, what is said where they are missing, and where.
+    """A property of a thing, such as its colour.
 
-    place: "before" the thing's other adjectives, "behind" the thing, or at the "end".
+    words: those that state it in a prompt. add: the phrases to choose from if the prompt has none of `words`. place:
+    where to add one: "before" the thing's other adjectives, "behind" the thing, or at the "end".
     """
 
     words: tuple[str, ...]
     add: tuple[str, ...]
     place: str
 
-    def said(self, prompt: str) -> bool:
+    def is_in(self, prompt: str) -> bool:
         return _any(self.words).search(prompt) is not None
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The things a model knows by name, and their attributes: those before the thing in their order in English."""
+    """The things that a model knows, and their attributes. Those with place "before" are in English word order."""
 
     things: tuple[str, ...]
     attributes: tuple[Attribute, ...]
@@ -39,12 +40,12 @@ class Vocabulary:
 
     @staticmethod
     def of(recipe: Mapping[str, Any]) -> Vocabulary | None:
-        """The vocabulary a recipe.json tells of, if it does. Raises KeyError, TypeError where it is incomplete."""
-        told = recipe.get("vocabulary")
-        if told is None:
+        """The vocabulary in a recipe.json, or None. Raises KeyError, TypeError if it is incomplete."""
+        entry = recipe.get("vocabulary")
+        if entry is None:
             return None
-        attributes = (Attribute(tuple(a["words"]), tuple(a["add"]), a["place"]) for a in told["attributes"])
-        return Vocabulary(tuple(told["things"]), tuple(attributes), told["example"])
+        attributes = (Attribute(tuple(a["words"]), tuple(a["add"]), a["place"]) for a in entry["attributes"])
+        return Vocabulary(tuple(entry["things"]), tuple(attributes), entry["example"])
 
     def knows(self, prompt: str) -> bool:
         """Whether the prompt names one of its things."""
@@ -52,14 +53,13 @@ class Vocabulary:
 
 
 def completed(prompt: str, seed: int, vocabulary: Vocabulary) -> str:
-    """The prompt with a choice (by seed) for every attribute it leaves out. One about no known thing stays as it is."""
+    """The prompt with a random choice (by seed) for each missing attribute; unchanged if it names no known thing."""
     thing = _any(vocabulary.things).search(prompt)
     if thing is None:
         return prompt
     draw, text = random.Random(seed), " ".join(prompt.split())
     choices = [(attribute, draw.choice(attribute.add)) for attribute in vocabulary.attributes]
-    said = [attribute for attribute in vocabulary.attributes if attribute.said(text)]
-    missing = [(attribute, chosen) for attribute, chosen in choices if attribute not in said]
+    missing = [(attribute, chosen) for attribute, chosen in choices if not attribute.is_in(text)]
     adjectives = [a for a in vocabulary.attributes if a.place == BEFORE]
     for attribute, chosen in reversed(missing):
         if attribute.place == BEFORE:
@@ -72,19 +72,19 @@ def completed(prompt: str, seed: int, vocabulary: Vocabulary) -> str:
 
 
 def _before(text: str, word: str, things: tuple[str, ...], adjectives: list[str]) -> str:
-    """`word` before the first thing and those adjectives that stand right before it; "an" becomes "a" where it must.
+    """Insert `word` before the first thing and the adjectives directly before it, and correct the article "a" or "an".
 
-    text: with one blank between words. What stands before the thing is read backwards from it: a search forwards would
-    try every adjective of a long row as the first.
+    text: with one blank between words. The text before the thing is matched backwards: a forward search would try each
+    adjective of a long row as the first one, which takes quadratic time.
     """
     place = _any(things).search(text).start()
     row = rf"(?:\s(?:{_alternatives([adjective[::-1] for adjective in adjectives])})\b)*" if adjectives else ""
-    found = re.match(rf"({row})(?:\s(na|a)\b)?", text[:place][::-1], re.IGNORECASE)
-    before, rest = text[: place - found.end()], text[place - found.end(1) :]
-    if found[2]:
-        right = "an" if word[0] in "aeiou" else "a"
-        right = right.capitalize() if found[2][-1] == "A" else right
-        return f"{before}{right} {word} {rest}"
+    match = re.match(rf"({row})(?:\s(na|a)\b)?", text[:place][::-1], re.IGNORECASE)
+    before, rest = text[: place - match.end()], text[place - match.end(1) :]
+    if match[2]:
+        article = "an" if word[0] in "aeiou" else "a"
+        article = article.capitalize() if match[2][-1] == "A" else article
+        return f"{before}{article} {word} {rest}"
     if not before and rest[0].isupper():
         word, rest = word.capitalize(), rest[0].lower() + rest[1:]
     return f"{before}{word} {rest}"
@@ -96,7 +96,7 @@ def _behind(text: str, phrase: str, things: tuple[str, ...]) -> str:
 
 
 def _after(text: str, phrase: str, things: tuple[str, ...]) -> str:
-    """`phrase` at the end of what is said of the first thing: before the next comma or full stop."""
+    """Insert `phrase` at the end of the first thing's clause: before the next punctuation mark."""
     thing = _any(things).search(text).end()
     at = thing + len(re.match(r"[^,.;:!]*", text[thing:])[0].rstrip())
     return f"{text[:at]} {phrase}{text[at:]}"

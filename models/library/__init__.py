@@ -1,1 +1,1 @@
-"""What lies in ComfyUI's model folders. No weights are opened here."""
+"""List what is in ComfyUI's model folders. This room opens no weights."""

@@ -1,4 +1,4 @@
-"""What lies in ComfyUI's model folders: the names on a node's list, and the paths behind them. Nothing is opened."""
+"""List what is in ComfyUI's model folders: the choices of a node, and their paths. No weights are opened."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from ..contract.vocabulary import Vocabulary
 from ..weights import checkpoint, headers
 from ..weights.errors import CheckpointError
 
-BUILT_IN = {  # what ships with the pack, by where it lies in models/
+BUILT_IN = {  # models that ship with the pack -> their folder in models/
     "pocket (built in)": "pocket",
     "pocket pyramid (built in)": "pocket_pyramid/diffusion_transformer_pocket",
 }
 POCKET = next(iter(BUILT_IN))
 LLM = ("LLM", "llm")
-"""What the folder of text models is called; ComfyUI itself has none."""
+"""Folder names for text models; ComfyUI itself has no such folder."""
 _WRITES = re.compile(r"ForCausalLM$|^Gemma3ForConditionalGeneration$")
-"""The classes of transformers that answer a text with a text."""
+"""Classes of transformers that generate text."""
 
 
 def listed(kind: str) -> list[str]:
-    """The files ComfyUI lists for a kind of model, and the GGUF files beside them, which it does not.
+    """The files that ComfyUI lists for a kind of model, and the GGUF files beside them, which it does not list.
 
-    Those are a kind of their own, in the same folders: no other node's list changes, and ComfyUI remembers ours.
+    GGUF files are registered as a separate kind in the same folders. So no other node's list changes, and ComfyUI
+    caches ours.
     """
     quantised, folders = f"atelier_gguf_{kind}", folder_paths.folder_names_and_paths
     folders[quantised] = folders[kind][0], {".gguf"}
@@ -34,10 +35,9 @@ def listed(kind: str) -> list[str]:
 
 
 def as_listed(name: str, names: Iterable[str]) -> str | None:
-    """The one of `names` that is meant: `name` itself, or what differs from it in slashes alone; None where it is
-    missing.
+    """The entry of `names` that equals `name`, or differs from it only in slashes; None if there is none.
 
-    ComfyUI lists files in subfolders with the slashes of the system it runs on, and graphs travel.
+    ComfyUI lists files in subfolders with the slashes of its operating system, and graphs move between systems.
     """
     same = [listed for listed in names if slashed(listed) == slashed(name)]
     return name if name in same else next(iter(same), None)
@@ -48,13 +48,13 @@ def slashed(name: str) -> str:
 
 
 def file_path(kind: str, name: str) -> Path:
-    """Where a file of ComfyUI's lists lies, its folders separated by either slash. Raises FileNotFoundError."""
-    found = folder_paths.get_full_path(kind, name)
-    return Path(found or folder_paths.get_full_path_or_raise(kind, slashed(name)))
+    """The path of a file in ComfyUI's lists. `name` may have either slash. Raises FileNotFoundError."""
+    path = folder_paths.get_full_path(kind, name)
+    return Path(path or folder_paths.get_full_path_or_raise(kind, slashed(name)))
 
 
 def model_choices() -> list[str]:
-    """`folder kind/name` of everything that could be a model; the kind keeps names apart that exist twice."""
+    """`folder kind/name` of every possible model. The kind distinguishes equal names in two folders."""
     folders = [
         f"diffusers/{model.relative_to(root).as_posix()}"
         for root in folder_paths.get_folder_paths("diffusers")
@@ -68,21 +68,21 @@ def model_choices() -> list[str]:
 
 
 def model_path(choice: str) -> Path:
-    """Where a choice of `model_choices` lies."""
+    """The path of a choice of `model_choices`."""
     if choice in BUILT_IN:
         return Path(__file__).parents[1] / BUILT_IN[choice]
     kind, name = choice.split("/", 1)
     if kind == "diffusers":
         name = slashed(name)
-        found = [Path(root) / name for root in folder_paths.get_folder_paths(kind) if (Path(root) / name).is_dir()]
-        return found[0] if found else Path(folder_paths.get_folder_paths(kind)[0]) / name
+        folders = [Path(root) / name for root in folder_paths.get_folder_paths(kind) if (Path(root) / name).is_dir()]
+        return folders[0] if folders else Path(folder_paths.get_folder_paths(kind)[0]) / name
     return file_path(kind, name)
 
 
 def vocabulary(choice: str) -> Vocabulary | None:
-    """The few words that a choice of `model_choices` knows, where its recipe.json tells of them.
+    """The vocabulary in the recipe.json of a choice of `model_choices`; None if the model knows ordinary language.
 
-    Raises CheckpointError where that cannot be used.
+    Raises CheckpointError if it cannot be used.
     """
     if choice not in BUILT_IN and not choice.startswith("diffusers/"):
         return None  # a single file has no recipe.json
@@ -98,14 +98,14 @@ def text_models() -> list[str]:
 
 
 def text_model_path(choice: str) -> Path:
-    """Where a choice of `text_models` lies."""
+    """The path of a choice of `text_models`."""
     choice = slashed(choice)
     name = choice.split("/", 1)[1]
     return next((root / name for root in _llm() if (root / name).exists()), Path(folder_paths.models_dir) / choice)
 
 
 def _llm() -> list[Path]:
-    """The folders of text models, those that extra_model_paths.yaml or another pack adds among them."""
+    """The folders of text models, including those that extra_model_paths.yaml or another pack adds."""
     own = [Path(folder_paths.models_dir) / kind for kind in LLM]
     known = folder_paths.folder_names_and_paths
     return [
@@ -124,7 +124,7 @@ def _writers(root: Path) -> Iterator[Path]:
 
 
 def _writes(config: Path) -> bool:
-    """Whether a config.json is of a text model. A damaged one may be: using it says what is wrong."""
+    """Whether a config.json is a text model's. A damaged one counts, so that loading it reports the fault."""
     try:
         classes = headers.read_json(config).get("architectures") or []
         return any(_WRITES.search(str(name)) for name in classes)

@@ -1,1 +1,1 @@
-"""A clip through an autoencoder by the piece, in constant memory."""
+"""Encode and decode clips piece by piece, in constant memory."""

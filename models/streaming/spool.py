@@ -1,4 +1,4 @@
-"""Tensors that wait in a temporary file, because there may be more of them than fit into memory."""
+"""Keep tensors in a temporary file, for when they may not fit into memory."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 
 
 class Spool:
-    """Tensors in the order in which they were added, to be read as often as wanted, in main memory.
+    """A list of tensors in a temporary file. Iterating reads them in order, into main memory, as often as needed.
 
-    folder: where the file is made (None: the system's folder for temporary files); it is gone when the block is left.
+    folder: where to create the file; None: the system's temporary folder. Leaving the `with` block deletes it.
     """
 
     def __init__(self, folder: str | None = None) -> None:
@@ -27,11 +27,11 @@ class Spool:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        with suppress(OSError):  # of a full disk, told before
+        with suppress(OSError):  # a full disk, already reported by `add`
             self.file.close()
 
     def add(self, tensor: torch.Tensor) -> None:
-        """Raises OSError when the disk is full, with what to do."""
+        """Append a tensor. Raises OSError with advice if the disk is full."""
         try:
             self.file.seek(self.bytes)
             self.file.write(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
@@ -41,8 +41,8 @@ class Spool:
                 raise
             raise OSError(
                 errno.ENOSPC,
-                f"The disk of {self.folder} is full: a clip that goes through the VAE in tiles waits there, "
-                f"{self.bytes / 1e9:.1f} GB so far. Make room, or take a smaller picture or a shorter clip",
+                f"The disk of {self.folder} is full: the VAE stores the tiles of a clip there, "
+                f"{self.bytes / 1e9:.1f} GB so far. Make room, or choose a smaller picture or a shorter clip",
             ) from error
         self.entries.append((tensor.shape, tensor.dtype))
         self.bytes += tensor.nbytes

@@ -1,1 +1,1 @@
-"""A LATENT and its time: which prompt holds when, windows over long clips, storyboards."""
+"""A LATENT over time: which prompt applies when, windows over long clips, storyboards."""

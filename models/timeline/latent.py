@@ -1,4 +1,4 @@
-"""A LATENT of a clip: its mask, its frame rate, its length, and what this pack notes in it."""
+"""A LATENT of a clip: its mask, frame rate and length, and the keys that this pack adds to it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ..contract.grid import Grid
 DEFAULT_FPS = 25.0
 """Frames per second of a LATENT that has no "frame_rate"."""
 CUTS = "cuts"
-"""LATENT key: the latent frames at which scenes begin, without the first scene. Scenes are decoded apart."""
+"""LATENT key: the latent frames at which the second and later scenes begin. Scenes are decoded separately."""
 LOOP = "loop"
-"""LATENT key of a clip that repeats: how many frames come before the first one that is shown."""
+"""LATENT key of a loop: how many decoded frames come before the first one that is shown."""
 AROUND = "around"
-"""LATENT key of a shot cut out of a clip: the rest of that clip (editing's Around)."""
+"""LATENT key of a shot that was cut out of a clip: the rest of that clip (editing's Around)."""
 
 
 def frame_rate_of(latent: dict) -> float:
@@ -22,9 +22,9 @@ def frame_rate_of(latent: dict) -> float:
 
 
 def mask_of(latent: dict) -> torch.Tensor:
-    """The mask [B, 1, T, H, W] of a LATENT; all ones (everything is to be made) where it has none.
+    """The mask [B, 1, T, H, W] of a LATENT: 1 = generate, 0 = keep. Without a mask, all of it is generated.
 
-    Masks of other nodes ([H, W], [B, H, W], any size) are spread over time and resized.
+    Masks of other nodes ([H, W], [B, H, W], any size) are repeated over time and resized.
     """
     samples = latent["samples"]
     batch, _, *size = samples.shape
@@ -39,28 +39,28 @@ def mask_of(latent: dict) -> torch.Tensor:
 
 
 def length(latent: dict, grid: Grid) -> int:
-    """How many frames a clip shows."""
+    """How many frames of video a clip shows."""
     return grid.frames(latent["samples"].shape[2]) - (LOOP in latent)
 
 
 def finished(latent: dict) -> torch.Tensor:
-    """The latents [B, C, T, h, w] of a whole clip. Raises ValueError for what is no clip, or a shot not yet joined."""
+    """The latents [B, C, T, h, w] of a whole clip. Raises ValueError for a picture's latent or an unjoined shot."""
     samples = latent["samples"]
     if AROUND in latent:
         raise ValueError(
             "This latent is a piece that an editing node cut out of a clip. Put Join Shot between Sample Video and "
-            "this node: it gives the whole clip."
+            "this node: its output is the whole clip."
         )
     if samples.ndim != 5:
         raise ValueError(
-            f"This latent has shape {list(samples.shape)}; expected is a video latent [batch, channels, frames, "
-            "height, width]: from Sample Video, Join Shot or Encode Video."
+            f"This latent has shape {list(samples.shape)}. Expected: a video latent [batch, channels, frames, height, "
+            "width], from Sample Video, Join Shot or Encode Video."
         )
     return samples
 
 
 def with_holes(latent: dict, samples: torch.Tensor, mask: torch.Tensor) -> dict:
-    """A LATENT like `latent` of samples [B, C, T, h, w] and a mask: [T], 1 = make and 0 = keep."""
+    """A LATENT like `latent` with samples [B, C, T, h, w] and a mask [T]: 1 = generate, 0 = keep."""
     shape = (samples.shape[0], 1, *samples.shape[2:])
     rest = {key: value for key, value in latent.items() if key not in (LOOP, CUTS)}
     return {**rest, "samples": samples, "noise_mask": mask.to(samples).view(1, 1, -1, 1, 1).expand(shape).clone()}

@@ -1,4 +1,4 @@
-"""Placing images in a clip: the latent frame they begin at, which images to encode, and writing them into a LATENT."""
+"""Place images in a clip: find the latent frame they begin at, choose which to encode, and write them into a LATENT."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .latent import frame_rate_of, mask_of
 def place(latent: dict, content: torch.Tensor, start: int, strength: float) -> dict:
     """Write known content [1 or B, C, t, H, W] into a LATENT from latent frame `start` on; returns a new LATENT.
 
-    strength 1 keeps the content as it is, 0 leaves the model free; between, it is noised that much less. What runs
-    past the end is dropped. Raises ValueError when channels or size do not fit.
+    strength 1 keeps the content, 0 ignores it, and a value between keeps it in part. Latent frames past the end are
+    dropped. Raises ValueError if channels or size do not fit.
     """
     samples = latent["samples"].clone()
     if content.shape[1] != samples.shape[1] or content.shape[3:] != samples.shape[3:]:
         raise ValueError(
             f"The encoded images have latents {tuple(content.shape[1:])} (channels, frames, height, width), but the "
-            f"latent they go into has {tuple(samples.shape[1:])}: use the VAE that was loaded together with the model."
+            f"latent they go into has {tuple(samples.shape[1:])}. Use the VAE of the same Load Video Model node."
         )
     count = min(content.shape[2], samples.shape[2] - start)
     where = slice(start, start + count)
@@ -40,11 +40,11 @@ def start_of(position: str, time: float, count: int, latent: dict, grid: Grid) -
 
 
 def clip_for(count: int, start: int, grid: Grid) -> list[int]:
-    """Which of `count` images, in which order, to encode for placing them from latent frame `start` on.
+    """Indices of the images to encode, of `count` images that begin at latent frame `start`.
 
-    The first latent frame of a clip is one frame long, every other `temporal` frames. At the start, images that do not
-    fill a latent frame are left out. Elsewhere the clip gets one frame in front, whose latent frame is thrown away, and
-    images that are too few for one latent frame are held for its length.
+    The first latent frame of a clip is one frame long, each other one `temporal` frames. At the start, images that do
+    not fill a latent frame are left out. Elsewhere the clip gets one extra frame in front, whose latent frame is
+    discarded, and the last image is repeated if there are fewer images than one latent frame has.
     """
     step = grid.temporal
     if start == 0:
@@ -55,7 +55,7 @@ def clip_for(count: int, start: int, grid: Grid) -> list[int]:
 def keyframes(times: str, strengths: str, count: int, latent: dict, grid: Grid) -> list[tuple[int, float]]:
     """The latent frame and strength of each of `count` images, read from "first, 1.5, 50%, last" and "1" or "1, 0.5".
 
-    Raises ValueError naming what cannot be read, lies after the end, or falls on the same latent frame as another.
+    Raises ValueError for a time that cannot be read, lies after the end, or falls on another image's latent frame.
     """
     when = [word.strip().lower() for word in times.split(",") if word.strip()]
     kept = [word.strip() for word in strengths.split(",") if word.strip()]
@@ -68,8 +68,8 @@ def keyframes(times: str, strengths: str, count: int, latent: dict, grid: Grid) 
         start = _keyframe(word, latent, grid)
         if start in placed:
             raise ValueError(
-                f"The images at '{placed[start]}' and '{word}' fall on the same latent frame, which holds "
-                f"{grid.temporal} frames of video. Move one of them."
+                f"The images at '{placed[start]}' and '{word}' fall on the same latent frame, which is "
+                f"{grid.temporal} frames of video long. Move one of them."
             )
         placed[start] = word
     return list(zip(placed, [_share(word) for word in kept] * (count // len(kept)), strict=True))
@@ -79,13 +79,13 @@ def _keyframe(word: str, latent: dict, grid: Grid) -> int:
     rate, end = frame_rate_of(latent), latent["samples"].shape[2]
     if word in ("first", "last"):
         return start_of(word, 0.0, 1, latent, grid)
-    length = (grid.frames(end) - 1) / rate  # when the last frame is seen
+    length = (grid.frames(end) - 1) / rate  # the time of the last frame
     try:
         seconds = float(word[:-1]) / 100 * length if word.endswith("%") else float(word)
     except ValueError:
-        raise ValueError(f"The time '{word}' is none: write seconds, first, last, or a share such as 50%.") from None
+        raise ValueError(f"'{word}' is not a time. Write seconds, first, last, or a percentage such as 50%.") from None
     if not 0 <= seconds <= length + 1 / rate:
-        raise ValueError(f"The time '{word}' is not in the shot, whose last frame is at {length:.2f} seconds.")
+        raise ValueError(f"The time '{word}' is outside the shot, whose last frame is at {length:.2f} seconds.")
     return start_of("at time", seconds, 1, latent, grid)
 
 

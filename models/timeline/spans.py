@@ -1,8 +1,8 @@
-"""Prompts over time: which entries of a CONDITIONING hold at a moment of a clip.
+"""Prompts over time: which entries of a CONDITIONING apply at a moment of a clip.
 
-An entry is [text, options] with SPAN: (start, end) in seconds among its options; one without a span holds for the whole
-clip. CUT: True says that what it shows does not go on from what was seen before. Whoever samples asks here for each
-frame; ComfyUI alone would mix all entries everywhere.
+An entry is [text, options]. Its option SPAN is (start, end) in seconds; an entry without a span applies to the whole
+clip. The option CUT: True says that the entry's scene does not continue the footage before it. Samplers of this pack
+ask here for each latent frame. Without that, ComfyUI would blend all entries over the whole clip.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ Options = TypeVar("Options", bound=Mapping[str, Any])
 
 
 def active_at(entries: Sequence[Options], seconds: float) -> list[Options]:
-    """The entries (their options, SPAN among them) that hold at a moment, in their order.
+    """The entries (as their options) that apply at a moment, in their order.
 
-    Of those with a span, the one whose span (its end left out) holds the moment; where several do, the one that began
-    last, and between spans the nearest. Entries that share a span hold together, as do those without one.
+    These are all entries without a span, and the entries of one span: the one that contains the moment (its end is
+    exclusive). If several do, the one that begins last applies. If none does and all entries have spans, the nearest
+    one applies.
     """
     always = [entry for entry in entries if SPAN not in entry]
     spans = {tuple(entry[SPAN]) for entry in entries if SPAN in entry}
-    here = [span for span in spans if span[0] <= seconds < span[1]]
-    if not here and not always and spans:
-        here = [min(spans, key=lambda span: max(span[0] - seconds, seconds - span[1]))]
-    chosen = max(here, default=None)
+    active = [span for span in spans if span[0] <= seconds < span[1]]
+    if not active and not always and spans:
+        active = [min(spans, key=lambda span: max(span[0] - seconds, seconds - span[1]))]
+    chosen = max(active, default=None)
     return [entry for entry in entries if SPAN not in entry or tuple(entry[SPAN]) == chosen]

@@ -1,7 +1,7 @@
-"""A storyboard: cards on a time line, each with a time, words, and optionally an image, read from a compact text.
+"""A storyboard, read from text: cards on a timeline, each with a time, words and optionally an image.
 
-One card a line, `2.5s cut [image 1, 0.8]: words`; only time and words are needed. The words hold until the next card.
-Several images, `[images 2-17]`, are a clip.
+Each line is one card, `2.5s cut [image 1, 0.8]: words`. Only time and words are required. The words apply until the
+next card. Several images, `[images 2-17]`, are a clip.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 CLOSE = 1.0
-"""Seconds: a card that comes sooner than this after the one before is cut to."""
+"""Seconds. A card that follows the one before it sooner than this becomes a cut."""
 EXPECTED = "Write one card a line: '2.5s: words', '2.5s cut: words' or '2.5s [image 1, 0.8]: words'."
 
 MAX_TEXT, MAX_LINE, MAX_CARDS = 100_000, 33_000, 1000
-"""Characters of a board, characters of a line, and cards."""
+"""Limits: characters of a board, characters of a line, and cards."""
 
 # Each optional part takes the blanks behind it, so a line can be read in one way only and in linear time.
 _CARD = re.compile(
@@ -29,12 +29,12 @@ _CARD = re.compile(
 
 
 class StoryboardError(ValueError):
-    """What is wrong with a board; the message names the line and what was expected."""
+    """A board that cannot be read; the message names the line and what was expected."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """A card at `time` seconds. cut: nothing flows over from the card before. image and last count from 1: a clip's."""
+    """A card at `time` seconds. cut: a hard cut from the card before. image, last: a clip of images, counted from 1."""
 
     line: int
     time: float
@@ -46,10 +46,10 @@ class Card:
 
 
 def read(text: str) -> list[Card]:
-    """The cards of a board in the order of their times; a card with an image alone goes on with the words before it.
+    """The cards of a board, sorted by time. A card with only an image takes the words of the card before it.
 
-    Raises StoryboardError for a board that is empty or too long, a line that is no card, two cards at one time, and no
-    words at the start.
+    Raises StoryboardError for a board that is empty or too long, a line that is not a card, two cards at the same time,
+    and a first card without words.
     """
     if len(text) > MAX_TEXT:
         raise StoryboardError(f"The storyboard has {len(text):,} characters; up to {MAX_TEXT:,} are read. Shorten it.")
@@ -75,24 +75,24 @@ def read(text: str) -> list[Card]:
 def _card(number: int, line: str) -> Card:
     if len(line) > MAX_LINE:
         raise StoryboardError(f"Line {number} has {len(line):,} characters; up to {MAX_LINE:,} are read. Shorten it.")
-    found = _CARD.fullmatch(line)
-    if not found:
-        raise StoryboardError(f"Line {number} ('{line[:60]}') is no card. {EXPECTED}")
-    words, image = found["words"].strip(), found["image"]
+    match = _CARD.fullmatch(line)
+    if not match:
+        raise StoryboardError(f"Line {number} ('{line[:60]}') is not a card. {EXPECTED}")
+    words, image = match["words"].strip(), match["image"]
     if not words and not image:
         raise StoryboardError(f"Line {number} has neither words nor an image. {EXPECTED}")
     try:
-        strength = float(found["strength"] or 1)
+        strength = float(match["strength"] or 1)
     except ValueError:
         strength = -1.0
     if not 0 <= strength <= 1:
-        raise StoryboardError(f"Line {number}: the strength '{found['strength']}' is not a number from 0 to 1.")
-    first, last = (found[name] and int(found[name]) for name in ("image", "last"))
-    return Card(number, float(found["time"]), words, bool(found["cut"]), first, strength, last)
+        raise StoryboardError(f"Line {number}: the strength '{match['strength']}' is not a number from 0 to 1.")
+    first, last = (match[name] and int(match[name]) for name in ("image", "last"))
+    return Card(number, float(match["time"]), words, bool(match["cut"]), first, strength, last)
 
 
 def check(cards: Sequence[Card], length: float, images: int) -> None:
-    """Raises StoryboardError for a card at or after `length` seconds, and for an image that is not there."""
+    """Raises StoryboardError for a card at or after `length` seconds, and for an image number above `images`."""
     for card in cards:
         if card.time >= length:
             raise StoryboardError(
@@ -105,24 +105,25 @@ def check(cards: Sequence[Card], length: float, images: int) -> None:
 
 
 def spans(cards: Sequence[Card], length: float) -> list[tuple[float, float]]:
-    """(start, end) in seconds in which each card's words hold; the first's from the start on, whenever its card is."""
+    """(start, end) in seconds in which each card's words apply. The first card's words apply from 0 s on."""
     starts = [0.0, *(card.time for card in cards[1:]), length]
     return list(pairwise(starts))
 
 
 def places(cards: Sequence[Card], moments: Sequence[float]) -> list[int]:
-    """The latent frame, of those whose `moments` are given, with which each card begins; their number: with none.
+    """The index of the latent frame at which each card begins; `len(moments)` if it begins after the last one.
 
-    Raises StoryboardError where two cards with images begin with the same one.
+    moments: the time of each latent frame in seconds. Raises StoryboardError if two cards with images begin at the same
+    one.
     """
-    found = [bisect_left(moments, card.time) for card in cards]
+    frames = [bisect_left(moments, card.time) for card in cards]
     taken: dict[int, int] = {}
-    for card, place in zip(cards, found, strict=True):
+    for card, place in zip(cards, frames, strict=True):
         if card.image is not None and place in taken:
             raise StoryboardError(
-                f"The images of lines {taken[place]} and {card.line} fall on the same latent frame, the shortest time "
-                "that the model knows. Move one of the cards."
+                f"The images of lines {taken[place]} and {card.line} fall on the same latent frame, the shortest unit "
+                "of time that the model has. Move one of the cards."
             )
         if card.image is not None:
             taken[place] = card.line
-    return found
+    return frames

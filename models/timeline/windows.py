@@ -1,6 +1,6 @@
-"""A clip in windows of time, made one after the other: memory does not grow with its length, and words can change.
+"""Split a clip into windows of time, sampled one after the other, so that memory stays constant and prompts can change.
 
-A window sees finished latent frames before it and goes on from them. Where the clip is cut, it sees none.
+A window continues from the finished latent frames before it. After a cut it gets none of them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .spans import CUT, SPAN
 
 @dataclass(frozen=True)
 class Turn:
-    """The latent frame from which on other words hold. cut: nothing flows over from what was before."""
+    """A latent frame at which the prompt changes. cut: the new prompt does not continue the footage before it."""
 
     frame: int
     cut: bool
@@ -24,10 +24,11 @@ class Turn:
 
 @dataclass(frozen=True)
 class Window:
-    """Latent frames `start` to `end` of a clip, made together by a network that sees `begin` to `until`; ends left out.
+    """Latent frames `start` to `end` of a clip, sampled together; the network reads `begin` to `until`, ends exclusive.
 
-    What it sees outside is finished. opening: frames in front that are made and thrown away. Only the first latent
-    frame of a clip stands for a single frame of video, so a scene that begins later needs one that nobody sees.
+    Frames from `begin` to `start` and from `end` to `until` are finished. opening: extra frames in front, sampled and
+    then discarded. Only the first latent frame of a clip stands for a single frame of video, so a scene that begins
+    later gets such a frame in front.
     """
 
     begin: int
@@ -38,12 +39,12 @@ class Window:
 
     @property
     def lead(self) -> int:
-        """How many frames the network sees in front of those that are made."""
+        """How many frames the network reads before the first one that it generates."""
         return self.opening + self.start - self.begin
 
 
 def prompt_changes(entries: Sequence[Mapping[str, Any]], moments: Sequence[float]) -> list[Turn]:
-    """Where the words of a clip change: at the first of its latent frames, whose `moments` are given, in each span."""
+    """Where the prompts of a clip change: the first latent frame of each span. moments: each latent frame's seconds."""
     cuts = {0: True}
     for entry in entries:
         frame = bisect_left(moments, entry[SPAN][0]) if SPAN in entry else 0
@@ -53,19 +54,19 @@ def prompt_changes(entries: Sequence[Mapping[str, Any]], moments: Sequence[float
 
 
 def windows(changes: Sequence[Turn], known: Sequence[bool], longest: int, context: int) -> Iterator[Window]:
-    """The windows of a clip: one from each turn on, or more where the network would see over `longest` latent frames.
+    """The windows of a clip: one per prompt change, or more if the network would read over `longest` latent frames.
 
-    known: which of the clip's latent frames are given; those right behind a window are seen, so that it leads there.
-    context: how many frames it sees on either side, where there are as many in its scene.
+    known: which of the clip's latent frames are given. A window reads the known frames directly after it, so that it
+    leads up to them. context: the most frames that it reads on either side, within its scene.
     """
     scene = 0
     for turn, following in pairwise([*changes, Turn(len(known), True)]):
         scene = turn.frame if turn.cut else scene
         start = turn.frame
         while start < following.frame:
-            seen, opening = min(context, start - scene), int(0 < start == scene)
-            end = min(following.frame, start + max(1, longest - seen - opening))
+            before, opening = min(context, start - scene), int(0 < start == scene)
+            end = min(following.frame, start + max(1, longest - before - opening))
             ahead = 0 if end == following.frame and following.cut else context
             until = end + len(list(takewhile(bool, known[end : end + ahead])))
-            yield Window(start - seen, start, end, until, opening)
+            yield Window(start - before, start, end, until, opening)
             start = end

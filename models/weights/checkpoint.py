@@ -1,6 +1,6 @@
-"""Checkpoint files as their parts (network, VAE, text encoder) without reading more than headers until asked.
+"""Open a checkpoint as its parts (network, VAE, text encoder). Only headers are read until weights are requested.
 
-Safetensors and GGUF are read. Pickles are refused unopened: a pickle can run any code when it is loaded.
+Safetensors and GGUF are supported. Pickles are refused unopened, because loading a pickle can run any code.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from .errors import CheckpointError
 from .gguf import GGUFTensors
 from .safetensors_file import SafetensorsFile
 
-# Where ComfyUI's all-in-one files keep their text encoder.
+# The key prefix of the text encoder in ComfyUI's all-in-one files.
 T5_PREFIX = "text_encoders.t5xxl.transformer."
-# Repositories in which several networks, each in a folder named like one of these, share the parts beside them: Pyramid
-# Flow's, and packagers' that hold a model for text and one for images.
+# Folder names in repositories where several networks share the VAE and text encoders beside them: Pyramid Flow's, and
+# repackaged ones with a text-to-video and an image-to-video model.
 SHARING_NETWORKS, SHARED_VAES = ("diffusion_transformer_", "transformer_"), ("causal_video_vae", "vae")
 
 
 WHOLE_NUMBERS = ("U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64")
-"""Types of safetensors that no weight has as it is."""
+"""Integer dtypes of safetensors. Weights stored in them are quantised."""
 
 
 @dataclass(frozen=True)
 class Component:
-    """The weights of one part: `files` in safetensors or GGUF, of which the keys under `prefix` belong to it.
+    """The weights of one part: the keys under `prefix` in `files` (safetensors or GGUF).
 
-    `config` is the part's config.json ({} for single files); `shapes` maps key (prefix removed) -> shape.
+    `config` is the part's config.json, {} for single files. `shapes` maps key (without prefix) -> shape.
     """
 
     name: str
@@ -44,11 +44,11 @@ class Component:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The config as arguments of the part's class: without diffusers' own notes (`_class_name`, ...)."""
+        """The config as arguments of the part's class, without diffusers' own entries (`_class_name`, ...)."""
         return {name: value for name, value in self.config.items() if not name.startswith("_")}
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Key (prefix removed) -> tensor, memory-mapped: nothing is copied until it is used or converted."""
+        """Key (without prefix) -> tensor, memory-mapped: it is copied only when it is used or converted."""
         state = {}
         for file in self.files:
             with _opened(file) as tensors:
@@ -60,9 +60,9 @@ class Component:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model on disk: a diffusers folder or a single file, as its parts. Parts that are not there are None.
+    """The parts of a model on disk, which is a diffusers folder or a single file. A missing part is None.
 
-    text_encoder: T5, with its tokenizer. clips: the CLIP encoders beside it, by the names family.Text.pooled has.
+    text_encoder: T5, with its tokenizer. clips: the CLIP encoders beside it, by their names in family.Text.pooled.
     pipeline: the class that a folder's model_index.json names, or "".
     """
 
@@ -79,18 +79,18 @@ class Checkpoint:
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Look at a diffusers folder, a safetensors or a GGUF file. Raises CheckpointError when it is neither."""
+    """Open a diffusers folder, a safetensors or a GGUF file. Raises CheckpointError for anything else."""
     if not path.exists():
         raise CheckpointError(f"{path} does not exist. Check the name, or choose another model in the loader.")
     return _open_folder(path) if path.is_dir() else _open_file(path)
 
 
 def models_in(folder: Path) -> list[Path]:
-    """What can be opened of a folder: its networks, where several share one repository, else the folder itself."""
+    """The models in a folder: its network folders if several share one repository, else the folder itself."""
     if (folder / "model_index.json").is_file() or (folder / "transformer").is_dir():
         return [folder]
-    found = {path for prefix in SHARING_NETWORKS for path in folder.glob(f"{prefix}*") if path.is_dir()}
-    return sorted(found) or [folder]
+    networks = {path for prefix in SHARING_NETWORKS for path in folder.glob(f"{prefix}*") if path.is_dir()}
+    return sorted(networks) or [folder]
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -104,28 +104,29 @@ def repository(path: Path) -> Path:
 
 
 def recipe(folder: Path) -> dict[str, Any]:
-    """What a model's folder says of how it is run and prompted (recipe.json); {} where it says nothing."""
+    """The recipe.json of a model's folder, with its recommended settings; {} if there is none."""
     return _json_file(folder / "recipe.json")
 
 
 def open_component(path: Path, name: str, prefixes: tuple[str, ...] = ("",)) -> Component:
-    """One part from a file of its own, or from a checkpoint that holds it under one of `prefixes`."""
+    """One part, from a separate file or from a checkpoint that has it under one of `prefixes`."""
     shapes = _shapes(path)
     for prefix in prefixes:
         inside = {key[len(prefix) :]: shape for key, shape in shapes.items() if key.startswith(prefix)}
         if inside:
             return Component(name, (path,), inside, prefix)
-    raise CheckpointError(f"{path.name} holds no {name}: none of its {len(shapes)} tensors starts with {prefixes}.")
+    raise CheckpointError(f"{path.name} has no {name}: none of its {len(shapes)} tensors starts with {prefixes}.")
 
 
 COPIED = 512 * 2**20
-"""Bytes up to which `read` copies a file."""
+"""Files of up to this many bytes are copied by `read`."""
 
 
 def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """All tensors of a file, and what its metadata says. Those of a small file are copies, else memory-mapped.
+    """All tensors of a file, and its metadata. Tensors of a small file are copied, others are memory-mapped.
 
-    Trainers write a LoRA again and again under one name, and a mapped file that is cut kills the whole process.
+    The copy is a precaution: a trainer overwrites its LoRA under the same name, and if a mapped file is truncated, the
+    whole process dies.
     """
     small = path.stat().st_size <= COPIED
     with _opened(path) as tensors:
@@ -151,7 +152,7 @@ def _open_file(path: Path) -> Checkpoint:
 
 
 def _network_prefix(keys: Iterable[str]) -> str:
-    """What the names of a file's network begin with. "transformer." is no prefix where other weights of it lack it."""
+    """The key prefix of a file's network. "transformer." counts only if all of the network's keys have it."""
     if any(key.startswith("model.diffusion_model.") for key in keys):
         return "model.diffusion_model."
     own = [key for key in keys if not key.startswith(("vae.", "text_encoder", "scaled_fp8"))]
@@ -162,17 +163,17 @@ def _open_folder(path: Path) -> Checkpoint:
     if repository(path) != path:
         return _open_sharing(path)
     if models_in(path) != [path]:
-        names = ", ".join(found.name for found in models_in(path))
+        names = ", ".join(model.name for model in models_in(path))
         raise CheckpointError(f"{path} holds several models ({names}). Choose one of these folders inside it.")
     network = _folder_component(path, "transformer", "network")
     if network is None and not (path / "model_index.json").is_file():
-        found = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
+        content = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
         raise CheckpointError(
-            f"{path} is no diffusers model: it has neither a model_index.json nor a folder 'transformer'. Download the "
-            f"whole repository into the folder (found: {found})."
+            f"{path} is not a diffusers model: it has neither a model_index.json nor a folder 'transformer'. Download "
+            f"the whole repository into the folder (found: {content})."
         )
     if network is None:
-        raise CheckpointError(f"{path} has no folder 'transformer': it is no video model in diffusers' layout.")
+        raise CheckpointError(f"{path} has no folder 'transformer', so it is not a video model in diffusers' layout.")
     return Checkpoint(
         path=path,
         network=network,
@@ -186,7 +187,7 @@ def _open_folder(path: Path) -> Checkpoint:
 
 
 def _open_sharing(path: Path) -> Checkpoint:
-    """One network of a repository in which several share the parts; text encoders are told apart by their weights."""
+    """One network of a repository where several share the parts. T5 and CLIP are distinguished by their weights."""
     network = _folder_component(path.parent, path.name, "network")
     t5, tokenizer, clips = None, None, []
     for number in ("", "_2", "_3"):
@@ -216,9 +217,9 @@ def _folder_component(root: Path, folder: str, name: str) -> Component | None:
         return None
     files = tuple(sorted(where.glob("*.safetensors")))
     if not files:
-        found = ", ".join(sorted(p.name for p in where.iterdir())) or "nothing"
-        raise CheckpointError(f"{where} has no .safetensors file (found: {found}). Download the missing weights.")
-    # A repository may carry the same weights twice (model.safetensors and model.fp16.safetensors): take one set.
+        content = ", ".join(sorted(p.name for p in where.iterdir())) or "nothing"
+        raise CheckpointError(f"{where} has no .safetensors file (found: {content}). Download the missing weights.")
+    # A repository may have the same weights twice (model.safetensors and model.fp16.safetensors): use one set.
     plain = tuple(f for f in files if ".fp16" not in f.name and ".bf16" not in f.name)
     files = plain or files
     shapes: dict[str, tuple[int, ...]] = {}
@@ -238,7 +239,7 @@ def _json_file(path: Path) -> dict[str, Any]:
 
 
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Key -> shape of every tensor in a file. Raises CheckpointError where they are not the shapes of weights."""
+    """Key -> shape of every tensor in a file. Raises CheckpointError if a tensor holds unreadable quantised blocks."""
     with _opened(path) as tensors:
         slices = {key: tensors.get_slice(key) for key in tensors.keys()}
         shapes = {key: tuple(tensor.get_shape()) for key, tensor in slices.items()}
@@ -247,10 +248,10 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _refuse_blocks(path: Path, dtypes: dict[str, str]) -> None:
-    """Raise CheckpointError where a safetensors file holds the bytes of quantised blocks (Q4_0, NF4, ...).
+    """Raise CheckpointError if a safetensors file holds the bytes of quantised blocks (Q4_0, NF4, ...).
 
-    Their rows are shorter than the weight's, so a model of another size would be seen in them, and other files would
-    seem not to belong to it. Matrices of whole numbers that have a scale beside them are another matter.
+    Their rows are shorter than the weight's rows. Without this check the model would be taken for one of another size,
+    and its other files would seem not to fit. Integer matrices with a scale beside them are allowed.
     """
     scales = (".scale_weight", ".weight_scale", ".comfy_quant")
     for key, dtype in dtypes.items():
@@ -263,16 +264,16 @@ def _refuse_blocks(path: Path, dtypes: dict[str, str]) -> None:
 
 
 def _opened(path: Path) -> SafetensorsFile | GGUFTensors:
-    """The file's tensors by name, with errors that tell what the file really is."""
+    """Open a file's tensors. Raises CheckpointError that names what the file really is."""
     head = headers.check(path)
     if head[:4] == b"GGUF":
         return GGUFTensors(path)
-    if head[8:9] == b"{":  # asked before the next: a header's length can begin with a pickle's first byte
+    if head[8:9] == b"{":  # tested before pickles: a header's length can begin with a pickle's first byte
         wrong = None
     elif head[:2] == b"PK" or head[:1] == b"\x80":
         wrong = "a pickle (.pt, .ckpt), which is never opened because loading one can run any code"
     else:
-        wrong = "no safetensors file (its header is missing)"
+        wrong = "not a safetensors file (its header is missing)"
     if wrong:
         raise CheckpointError(
             f"{path.name} is {wrong}. Expected: a .safetensors or .gguf file. Download the model in that format."

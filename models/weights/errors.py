@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class CheckpointError(ValueError):
-    """A model file or folder that cannot be used; the message says what was found, what was expected, what to do."""
+    """A model file or folder that cannot be used. The message says what was found, what was expected and what to do."""

@@ -1,6 +1,6 @@
-"""GGUF files: weights quantised in blocks, read as they are and turned into numbers when they are used.
+"""GGUF files: weights quantised in blocks. They stay quantised in memory and are dequantised when they are used.
 
-The file is read by the package `gguf`, the blocks by diffusers; both are imported with the first such file.
+The package `gguf` reads the file, diffusers dequantises the blocks. Both are imported with the first GGUF file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ T5_NAMES = (
 
 @dataclass(frozen=True)
 class Blocks:
-    """Rows of the blocks of a GGUF file, as bytes; `name` says of which sort ("Q8_0", "Q4_K")."""
+    """Rows of GGUF blocks, as bytes. `name` is the quantisation type ("Q8_0", "Q4_K")."""
 
     name: str
 
@@ -45,34 +45,34 @@ class Blocks:
         from diffusers.quantizers.gguf.utils import dequantize_functions
 
         (block, size), blocks = self._sizes(), rows.to(torch.uint8)
-        made = dequantize_functions[self._sort()](blocks.reshape(-1, size), block, size, dtype=torch.float32)
-        return made.reshape(len(rows), -1).to(dtype)
+        values = dequantize_functions[self._type()](blocks.reshape(-1, size), block, size, dtype=torch.float32)
+        return values.reshape(len(rows), -1).to(dtype)
 
-    def _sort(self) -> Any:
+    def _type(self) -> Any:
         import gguf
 
         return gguf.GGMLQuantizationType[self.name]
 
     def _sizes(self) -> tuple[int, int]:
-        """(numbers, bytes) of a block."""
+        """(numbers per block, bytes per block)."""
         import gguf
 
-        return gguf.GGML_QUANT_SIZES[self._sort()]
+        return gguf.GGML_QUANT_SIZES[self._type()]
 
 
 PLAIN = ("F32", "F16", "F64", "BF16")
 
 
 def readable(path: Path, kinds: set[str]) -> None:
-    """Raise CheckpointError where a file has blocks of a kind that cannot be read here."""
+    """Raise CheckpointError if a file has blocks of an unsupported type."""
     _package(path)
     from diffusers.quantizers.gguf.utils import dequantize_functions
 
-    strange = sorted(kinds - {kind.name for kind in dequantize_functions})
-    if strange:
+    unsupported = sorted(kinds - {kind.name for kind in dequantize_functions})
+    if unsupported:
         raise CheckpointError(
-            f"{path.name} is quantised as {', '.join(strange)}, which cannot be read here. Download the model as "
-            "Q8_0, Q6_K, Q5_K, Q4_K or another of the common kinds."
+            f"{path.name} is quantised as {', '.join(unsupported)}, which cannot be read here. Download the model as "
+            "Q8_0, Q6_K, Q5_K, Q4_K or another common type."
         )
 
 
@@ -81,16 +81,16 @@ def _package(path: Path) -> Any:
         import gguf
     except ImportError as missing:
         raise CheckpointError(
-            f"{path.name} has GGUF's weights, for which Python's package 'gguf' is needed. Install it with ComfyUI's "
-            "Python: pip install gguf. Then restart ComfyUI."
+            f"{path.name} has GGUF weights, which need the Python package 'gguf'. Install it with ComfyUI's Python: "
+            "pip install gguf. Then restart ComfyUI."
         ) from missing
     return gguf
 
 
 class GGUFTensors:
-    """A GGUF file under the calls of SafetensorsFile. Matrices that are quantised are given as Quantised.
+    """A GGUF file with the interface of SafetensorsFile. Quantised matrices are returned as Quantised.
 
-    Raises CheckpointError when the file is damaged, or quantised in a way that cannot be read here.
+    Raises CheckpointError if the file is damaged, or quantised in an unsupported type.
     """
 
     def __init__(self, path: Path) -> None:
@@ -114,7 +114,7 @@ class GGUFTensors:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        """Nothing is open: the file's bytes are mapped, and stay so as long as a tensor needs them."""
+        """Closes nothing: the file's bytes are memory-mapped and stay mapped as long as a tensor uses them."""
 
     def keys(self) -> list[str]:
         return list(self.tensors)
@@ -123,13 +123,13 @@ class GGUFTensors:
         return {name: field.contents() for name, field in self.fields.items() if field.types[:1] == [_strings()]}
 
     def get_slice(self, key: str) -> Described:
-        # The format has four dimensions at most: ComfyUI's converter notes the shape of a tensor that had others.
-        noted = self.fields.get(f"comfy.gguf.orig_shape.{self.tensors[key].name}")
-        shape = noted.contents() if noted else self.tensors[key].shape.tolist()[::-1]
+        # GGUF allows at most four dimensions: ComfyUI's converter stores the shape of other tensors in a field.
+        original = self.fields.get(f"comfy.gguf.orig_shape.{self.tensors[key].name}")
+        shape = original.contents() if original else self.tensors[key].shape.tolist()[::-1]
         return Described(shape, self.tensors[key].tensor_type.name)
 
     def get_tensor(self, key: str) -> torch.Tensor:
-        """The weight: plain, or a Quantised matrix; quantised weights of other shapes are given as float16."""
+        """The weight: plain, or a Quantised matrix. Other quantised weights are dequantised to float16."""
         tensor, shape = self.tensors[key], self.get_slice(key).get_shape()
         kind, content = tensor.tensor_type.name, self._mapped.content(key).numpy()
         values = torch.from_numpy(content.view(tensor.data.dtype).reshape(tensor.data.shape))

@@ -1,8 +1,7 @@
-"""Headers of model files, looked at before a library reads them: their counts are checked against the file's size.
+"""Check the headers of model files before a library reads them: their counts must agree with the file's size.
 
-A header is a stranger's word for how much there is to read. The libraries believe it: a GGUF file of a hundred bytes
-that announces 2^40 entries takes all memory. Nothing here reads more than a header, and no header may be larger than
-any that was ever published.
+Libraries trust the header of a downloaded file: a GGUF file of a hundred bytes that announces 2^40 entries takes all
+memory. This module reads only headers, and refuses headers larger than any published one.
 """
 
 from __future__ import annotations
@@ -17,20 +16,20 @@ from .errors import CheckpointError
 
 MB = 2**20
 MAX_JSON = 16 * MB
-"""Bytes of a config.json or an index of weights; the largest published index has about 3 MB."""
+"""Largest config.json or index of weights, in bytes; the largest published index has about 3 MB."""
 MAX_HEADER = 32 * MB
-"""Bytes of a safetensors header; 4,000 tensors take about 0.5 MB, notes of trainers up to a few more."""
+"""Largest safetensors header, in bytes; 4,000 tensors take about 0.5 MB, trainers' metadata up to a few MB more."""
 MAX_TENSORS = 50_000
 MAX_ENTRIES = 2_000_000
-"""Entries of all lists of a GGUF file together: Gemma 3's vocabulary of 262,000 words has three, and its merges."""
+"""Most entries of all lists of a GGUF file. Gemma 3's vocabulary of 262,000 words has three lists, and its merges."""
 MAX_DIMENSIONS, MAX_DEPTH = 8, 2
 SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-"""Bytes of GGUF's kinds of numbers."""
+"""GGUF number type -> bytes."""
 STRING, ARRAY = 8, 9
 
 
 def check(path: Path) -> bytes:
-    """The first 24 bytes of a model file. Raises CheckpointError where it is no file, or its header cannot be true."""
+    """The first 24 bytes of a model file. Raises CheckpointError if it is not a file or its header is impossible."""
     size = size_of(path)
     with path.open("rb") as file:
         head = file.read(24)
@@ -42,15 +41,15 @@ def check(path: Path) -> bytes:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file that is one: opening a pipe or a device would wait for ever. Raises CheckpointError."""
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
+    """Size of a regular file in bytes. Raises CheckpointError for a pipe or a device, which would block when opened."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
         raise CheckpointError(f"{path.name} is not a file that can be read, but a pipe, a device or a folder.")
-    return found.st_size
+    return status.st_size
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file beside weights. Raises CheckpointError where it is damaged, or larger than any is."""
+    """The object in a JSON file beside weights. Raises CheckpointError if it is damaged, or over MAX_JSON bytes."""
     check_json(path)
     try:
         return parsed_json(path.read_text(encoding="utf-8"), str(path))
@@ -59,7 +58,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def check_json(path: Path) -> None:
-    """Raises CheckpointError where a JSON file is larger than any that is published beside weights."""
+    """Raises CheckpointError for a JSON file over MAX_JSON bytes, which is more than any published one has."""
     if (size := size_of(path)) > MAX_JSON:
         raise CheckpointError(
             f"{path} has {size / MB:.0f} MB; up to {MAX_JSON // MB} MB are read as JSON. Download it again."
@@ -67,13 +66,13 @@ def check_json(path: Path) -> None:
 
 
 def parsed_json(text: str, where: str) -> dict[str, Any]:
-    """The object in a file's text or metadata. Raises CheckpointError."""
+    """The JSON object in a file's text or metadata. `where` names it in errors. Raises CheckpointError."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{where} is not valid JSON ({error}). Download it again.") from error
     if not isinstance(value, dict):
-        raise CheckpointError(f"{where} holds no JSON object: {text[:20]!r}. Download it again.")
+        raise CheckpointError(f"{where} is not a JSON object: {text[:20]!r}. Download it again.")
     return value
 
 
@@ -87,11 +86,11 @@ def _check_safetensors(path: Path, file: BinaryIO, head: bytes, size: int) -> No
     if length > MAX_HEADER:
         raise CheckpointError(
             f"{path.name} has a header of {length / MB:.0f} MB; up to {MAX_HEADER // MB} MB are read. It is damaged, "
-            "or no model for this pack."
+            "or not a model for this pack."
         )
     file.seek(8)
     if (count := file.read(length).count(b'"data_offsets"')) > MAX_TENSORS:
-        raise CheckpointError(f"{path.name} has {count} tensors; no model has more than {MAX_TENSORS}.")
+        raise CheckpointError(f"{path.name} has {count} tensors; up to {MAX_TENSORS} are read.")
 
 
 def _check_gguf(path: Path, file: BinaryIO, size: int) -> None:
@@ -104,7 +103,7 @@ def _check_gguf(path: Path, file: BinaryIO, size: int) -> None:
 
 
 class _Gguf:
-    """One walk through a GGUF header, which looks at lengths and counts only. Raises ValueError, struct.error."""
+    """A walk through a GGUF header that reads only lengths and counts. Raises ValueError, struct.error."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file, self.size, self.at, self.entries = file, size, 4, 0
@@ -112,7 +111,7 @@ class _Gguf:
 
     def walk(self) -> None:
         self.file.seek(self.at)
-        if self._take("I") & 0xFFFF == 0:  # a small version with its bytes the other way round
+        if self._take("I") & 0xFFFF == 0:  # a small version number in big-endian byte order
             self.order = ">"
         tensors, fields = self._take("Q"), self._take("Q")
         if tensors > MAX_TENSORS:
@@ -128,7 +127,7 @@ class _Gguf:
             if dimensions > MAX_DIMENSIONS:
                 raise ValueError(f"it announces a tensor of {dimensions} dimensions")
             self._skip(dimensions, 8)
-            self._skip(1, 12)  # kind and place
+            self._skip(1, 12)  # type and offset
 
     def _value(self, kind: int, depth: int = 0) -> None:
         if kind == STRING:
@@ -169,7 +168,7 @@ class _Gguf:
         self.file.seek(count * each, 1)
 
     def _fits(self, count: int, each: int) -> None:
-        """So many entries, each of so many bytes at least, must be there, and not more than a reader can take in."""
+        """Check that `count` entries of at least `each` bytes fit into the file and into MAX_ENTRIES."""
         self.entries += count
         if self.at + count * each > self.size or self.entries > MAX_ENTRIES:
             raise ValueError(f"it announces {count} entries in {self.size} bytes")

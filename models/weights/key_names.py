@@ -1,4 +1,4 @@
-"""From the key names and row order of one published layout to those of another."""
+"""Convert key names and row order from one published layout to another."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import torch
 
 
 def exchange(one: torch.Tensor, other: torch.Tensor) -> None:
-    """Let two parts of a weight change places where they are.
+    """Swap two parts of a weight in place.
 
-    Pages of a mapped file then become our own one by one, where putting the parts together anew would take their memory
-    a second time.
+    A mapped file is then copied page by page. Concatenating the parts in the other order would take their memory twice.
     """
     kept = one.clone()
     one.copy_(other)
@@ -19,7 +18,7 @@ def exchange(one: torch.Tensor, other: torch.Tensor) -> None:
 
 
 def renamed(key: str, rules: tuple[tuple[str, str], ...]) -> str:
-    """A weight's name after every (pattern, replacement) in turn: from one published layout's names to another's."""
+    """A weight's name after each (pattern, replacement) in turn, which lead from one layout's names to another's."""
     for pattern, replacement in rules:
         key = re.sub(pattern, replacement, key)
     return key

@@ -1,4 +1,4 @@
-"""Parts of a file as memory that is read when it is used, however large the file is."""
+"""Memory-map parts of a file of any size. They are read from disk when they are used."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 WINDOW = 2**31
-"""Bytes that are mapped at a time, if no part is larger. Linux refuses a writable mapping that is larger than memory
-and swap together; mapped whole, a file of 28.6 GB cannot be opened in 23 GB. Each mapping holds a file descriptor, so
-windows are few."""
+"""Bytes per mapping, unless one part is larger. Linux refuses a writable mapping that is larger than memory and swap
+together: in 23 GB, a file of 28.6 GB cannot be mapped whole. Each mapping uses a file descriptor, so windows are large
+and few."""
 
 
 class Mapped:
-    """Byte ranges of a file, by name, copied on write: nothing is written back, and untouched pages take no memory."""
+    """Byte ranges of a file, by name, mapped copy-on-write: the file never changes, and unused pages take no memory."""
 
     def __init__(self, path: Path, ranges: dict[str, tuple[int, int]]) -> None:
         self.path, self.ranges = path, ranges
@@ -41,7 +41,7 @@ class Mapped:
 
 
 class Described:
-    """What a header says of a tensor, under the calls of a slice of safetensors'."""
+    """A tensor's shape and dtype from a header, with the interface of a safetensors slice."""
 
     def __init__(self, shape: list[int], dtype: str) -> None:
         self._shape, self._dtype = [int(side) for side in shape], dtype

@@ -1,4 +1,4 @@
-"""Matrices that are kept as a file quantised them, and become numbers when they are used."""
+"""Matrices that stay quantised as in their file, and are dequantised when they are used."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, Protocol
 import torch
 
 BLOCK = 32
-"""Numbers that share a scale in EightBits."""
+"""How many numbers share a scale in EightBits."""
 
 
 class Kind(Protocol):
-    """How rows, as they are stored, stand for numbers."""
+    """A quantisation format: how stored rows decode to numbers."""
 
     def columns(self, width: int) -> int:
-        """How many numbers are in a row of `width` elements."""
+        """How many numbers a row of `width` stored elements has."""
 
     def numbers(self, rows: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """Rows [rows, width], of any dtype that holds their elements -> numbers [rows, columns]."""
@@ -36,7 +36,7 @@ class Scaled:
 
 
 class EightBits:
-    """Blocks of 32 numbers: a float16 scale and 32 int8. As GGUF's Q8_0."""
+    """Blocks of 32 numbers, each a float16 scale and 32 int8. This is GGUF's Q8_0."""
 
     def columns(self, width: int) -> int:
         return width // (BLOCK + 2) * BLOCK
@@ -48,7 +48,7 @@ class EightBits:
 
 
 def in_eight_bits(matrix: torch.Tensor) -> torch.Tensor:
-    """A matrix [rows, columns], columns a multiple of 32 -> uint8 rows of EightBits."""
+    """Quantise a matrix [rows, columns], columns a multiple of 32 -> uint8 rows of EightBits."""
     blocks = matrix.float().reshape(-1, BLOCK)
     scale = blocks.abs().amax(dim=1, keepdim=True) / 127
     steps = torch.where(scale > 0, blocks / scale, 0).round().to(torch.int8)
@@ -56,19 +56,19 @@ def in_eight_bits(matrix: torch.Tensor) -> torch.Tensor:
 
 
 class Quantised(torch.Tensor):
-    """A matrix as rows [rows, width] of some `kind`. Its rows can be moved."""
+    """A matrix as stored rows [rows, width] in the format `kind`. Slicing or moving it keeps the format."""
 
     kind: Kind
 
     @staticmethod
     def of(rows: torch.Tensor, kind: Kind) -> Quantised:
-        made = rows.as_subclass(Quantised)
-        made.kind = kind
-        return made
+        matrix = rows.as_subclass(Quantised)
+        matrix.kind = kind
+        return matrix
 
     @property
     def numbers_shape(self) -> tuple[int, int]:
-        """Shape of the matrix it stands for."""
+        """Shape [rows, columns] of the dequantised matrix."""
         return self.shape[0], self.kind.columns(self.shape[1])
 
     def numbers(self, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -82,12 +82,12 @@ class Quantised(torch.Tensor):
         result = super().__torch_function__(function, types, args, kwargs or {})
         flat = itertools.chain.from_iterable(arg if isinstance(arg, (list, tuple)) else [arg] for arg in args)
         kind = next((arg.kind for arg in flat if isinstance(arg, cls) and hasattr(arg, "kind")), None)
-        for made in result if isinstance(result, (list, tuple)) else [result]:
-            if isinstance(made, cls):
-                made.kind = kind
+        for output in result if isinstance(result, (list, tuple)) else [result]:
+            if isinstance(output, cls):
+                output.kind = kind
         return result
 
 
 def shape_of(weight: torch.Tensor) -> tuple[int, ...]:
-    """The shape of a weight as numbers, quantised or not."""
+    """The shape of a weight as numbers, also if it is quantised."""
     return weight.numbers_shape if isinstance(weight, Quantised) else tuple(weight.shape)

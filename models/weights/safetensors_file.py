@@ -1,7 +1,6 @@
-"""Safetensors files, their header read as text and their tensors mapped in parts.
+"""Safetensors files: the header is read as text, the tensors are memory-mapped in parts.
 
-The library's own `safe_open` maps the whole file before anything of it can be read, which fails where the file is
-larger than memory and swap.
+The library's own `safe_open` maps the whole file first, which fails if the file is larger than memory and swap.
 """
 
 from __future__ import annotations
@@ -40,14 +39,14 @@ DTYPES = {
 
 
 _BLOCKS = re.compile(r"\.(Q\d\w*)_qweight$")
-"""How packagers of Mochi and CogVideoX name a weight whose GGUF blocks they keep in a safetensors file."""
+"""The name of a weight that is stored as GGUF blocks, in repackaged safetensors files of Mochi and CogVideoX."""
 
 
 class SafetensorsFile:
-    """A safetensors file under the calls of the library's `safe_open`.
+    """A safetensors file with the interface of the library's `safe_open`.
 
-    `module.Q8_0_qweight`, rows of GGUF's blocks as bytes, is given as the weight `module.weight` that it stands for.
-    Raises CheckpointError when the header does not describe the file, or names blocks that cannot be read here.
+    `module.Q8_0_qweight`, rows of GGUF blocks as bytes, appears as the weight `module.weight`. Raises CheckpointError
+    if the header does not match the file, or names blocks of an unsupported type.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,9 +54,9 @@ class SafetensorsFile:
         with path.open("rb") as file:
             start = 8 + int.from_bytes(file.read(8), "little")
             header = headers.parsed_json(file.read(start - 8).decode("utf-8", "replace"), f"The header of {path.name}")
-        notes = header.pop("__metadata__", None)
+        metadata = header.pop("__metadata__", None)
         self.path, self._tensors = path, header
-        self._notes = notes if isinstance(notes, dict) else {}
+        self._metadata = metadata if isinstance(metadata, dict) else {}
         ranges = {name: _range(path, name, entry, size - start) for name, entry in header.items()}
         self._mapped = Mapped(path, {name: (start + begin, start + end) for name, (begin, end) in ranges.items()})
         self._blocks = {_BLOCKS.sub(".weight", name): name for name in header if _BLOCKS.search(name)}
@@ -65,19 +64,19 @@ class SafetensorsFile:
             readable(path, {_BLOCKS.search(name)[1] for name in self._blocks.values()})
         for name in self._blocks.values():
             if header[name]["dtype"] not in ("U8", "I8") or len(header[name]["shape"]) != 2:
-                raise CheckpointError(f"{path.name} is damaged: its {name} is not rows of bytes. Download it again.")
+                raise CheckpointError(f"{path.name} is damaged: its {name} has no rows of bytes. Download it again.")
 
     def __enter__(self) -> SafetensorsFile:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        """Nothing is open: a tensor's bytes are mapped, and stay so as long as it is needed."""
+        """Closes nothing: a tensor's bytes are memory-mapped and stay mapped as long as it is used."""
 
     def keys(self) -> list[str]:
         return [_BLOCKS.sub(".weight", name) for name in self._tensors]
 
     def metadata(self) -> dict[str, str]:
-        return {name: text for name, text in self._notes.items() if isinstance(text, str)}
+        return {name: text for name, text in self._metadata.items() if isinstance(text, str)}
 
     def get_slice(self, key: str) -> Described:
         entry = self._tensors[self._blocks.get(key, key)]
@@ -102,21 +101,21 @@ class SafetensorsFile:
 
 
 def _range(path: Path, name: str, entry: Any, length: int) -> tuple[int, int]:
-    """Where a tensor begins and ends among `length` bytes of weights. Raises CheckpointError."""
+    """(begin, end) of a tensor in bytes, within `length` bytes of weights. Raises CheckpointError."""
     try:
         shape, dtype, (begin, end) = entry["shape"], entry["dtype"], entry["data_offsets"]
         count = math.prod(shape) * DTYPES[dtype].itemsize if dtype in DTYPES else end - begin
-        true = all(type(number) is int and number >= 0 for number in (*shape, begin, end)) and end - begin == count
+        valid = all(type(number) is int and number >= 0 for number in (*shape, begin, end)) and end - begin == count
     except (KeyError, TypeError, ValueError):
-        true = False
-    if not true:
+        valid = False
+    if not valid:
         raise CheckpointError(
-            f"{path.name} is a damaged safetensors file: its header describes '{name[:80]}' in a way that cannot be "
-            "true. Download it again."
+            f"{path.name} is a damaged safetensors file: its header's entry for '{name[:80]}' is invalid. Download "
+            "it again."
         )
     if end > length:
         raise CheckpointError(
             f"{path.name} ({path.stat().st_size / 1e6:.1f} MB) is a damaged or incomplete safetensors file: its "
-            f"'{name[:80]}' should end {(end - length) / 1e6:.1f} MB behind the file's end. Download it again."
+            f"'{name[:80]}' should end {(end - length) / 1e6:.1f} MB after the end of the file. Download it again."
         )
     return begin, end

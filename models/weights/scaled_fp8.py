@@ -1,4 +1,4 @@
-"""Scaled fp8 files: float8 weights with scales beside them."""
+"""Scaled fp8 files: float8 weights with their scales as further tensors."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from .quantised import BLOCK, Quantised, Scaled
 
 
 def with_scales(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights of a "scaled fp8" file with their scales (`x.scale_weight` or `x.weight_scale`), as Quantised.
+    """Combine the weights of a "scaled fp8" file with their scales (`x.scale_weight` or `x.weight_scale`) as Quantised.
 
-    Plain fp8 files have no scales and stay as they are. Text encoders keep theirs: ComfyUI's own loader reads them.
-    Raises CheckpointError for another kind of quantised file.
+    Plain fp8 files have no scales and stay as they are. Do not call this for text encoders: ComfyUI's own loader reads
+    their scales. Raises CheckpointError for another kind of quantised file.
     """
     for key in [key for key in state if key.endswith((".scale_weight", ".weight_scale"))]:
         scale, name = state.pop(key), key.rsplit(".", 1)[0] + ".weight"
-        if name in state:  # else the weights do not fit, which is said later
+        if name in state:  # if it is missing, load_weights reports that later
             state[name] = _scaled(state[name], scale, name)
     unused = (".scale_input", ".input_scale", ".comfy_quant")
     return {key: weight for key, weight in state.items() if not key.endswith(unused) and key != "scaled_fp8"}
 
 
 def _scaled(weight: torch.Tensor, scale: torch.Tensor, name: str) -> torch.Tensor:
-    """Scales of rows, or of a matrix whose rows do not divide into blocks when it is patched, become part of it."""
+    """A weight with its scale: Quantised if one scale serves all rows and they divide into blocks, else multiplied."""
     if weight.dtype not in (torch.float8_e4m3fn, torch.float8_e5m2) or scale.numel() not in (1, len(weight)):
         raise CheckpointError(
             f"{name} is stored as {weight.dtype} with {scale.numel()} scales, which cannot be read here. Download the "
@@ -35,7 +35,7 @@ def _scaled(weight: torch.Tensor, scale: torch.Tensor, name: str) -> torch.Tenso
 
 
 def dequantised(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Numbers alone: the weights of a file, multiplied with the scales that it has."""
+    """The weights of a file as plain numbers, multiplied by their scales if it has any."""
     return {
         key: weight.numbers() if isinstance(weight, Quantised) else weight for key, weight in with_scales(state).items()
     }

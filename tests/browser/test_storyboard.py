@@ -149,7 +149,8 @@ def test_text_written_by_hand_is_drawn_and_broken_lines_are_kept(storyboard, vie
     page.wait_for_function("() => document.querySelectorAll('.atelier-storyboard .card').length === 4")
     said = page.locator(".atelier-storyboard .message").inner_text()
     assert (
-        "Line 2 ('nonsense') is no card." in said and "Line 5: the card is at 9 s, but the shot ends at 3.12 s." in said
+        "Line 2 ('nonsense') is not a card." in said
+        and "Line 5: the card is at 9 s, but the shot ends at 3.12 s." in said
     )
     assert [kind for kind, _ in cards(page)][2] == "1.5 seconds, cut to"  # less than a second after the one before
     page.get_by_role("button", name="Line 2").click()

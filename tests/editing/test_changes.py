@@ -147,7 +147,7 @@ def test_a_shot_that_is_not_joined_is_no_clip_and_a_clip_is_not_joined():
         pieces.joined(clip(3))
     with pytest.raises(ValueError, match="before you scale it"):
         pieces.joined({**shot, "samples": torch.zeros(1, 2, 3, 6, 8)})
-    with pytest.raises(ValueError, match="expected is a video latent"):
+    with pytest.raises(ValueError, match="Expected: a video latent"):
         changes.extended({"samples": torch.zeros(1, 4, 8, 8)}, 1, forward=True)
 
 

@@ -64,12 +64,12 @@ def test_text_file_with_a_models_name(server, models):
     put(models / "checkpoints", "words.safetensors").write_text(
         "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
     )
-    assert "no safetensors file" in error(server, model="checkpoints/words.safetensors")
+    assert "not a safetensors file" in error(server, model="checkpoints/words.safetensors")
 
 
 def test_empty_file(server, models):
     put(models / "checkpoints", "nothing.safetensors").touch()
-    assert "no safetensors file" in error(server, model="checkpoints/nothing.safetensors")
+    assert "not a safetensors file" in error(server, model="checkpoints/nothing.safetensors")
 
 
 @pytest.mark.parametrize("at_fault", ["model", "text encoder"])
@@ -360,7 +360,7 @@ def test_lora_with_one_half(server, models):
 
 def test_text_file_with_a_loras_name(server, models):
     put(models / "loras", "bad.safetensors").write_text("trigger word: watercolour, 1girl, masterpiece")
-    assert "no safetensors file" in lora_error(server, with_lora())
+    assert "not a safetensors file" in lora_error(server, with_lora())
 
 
 def test_model_where_a_lora_belongs(server, models):

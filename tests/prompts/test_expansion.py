@@ -174,7 +174,7 @@ def test_what_a_caption_leaves_out_is_filled_in_and_the_rest_kept(words, seed):
         kept = iter(re.findall(r"\w+", made.lower()))
         old = [word for word in re.findall(r"\w+", prompt.lower()) if word not in ("a", "an")]
         assert all(word in kept for word in old), (prompt, made)
-        assert all(attribute.said(made) for attribute in words.attributes), (prompt, made)
+        assert all(attribute.is_in(made) for attribute in words.attributes), (prompt, made)
         assert completed(made, seed + 1, words) == made
         assert not re.search(r"\ba [aeiou]|\ban [^aeiou]|  | ,", made, re.IGNORECASE), made
 
@@ -332,7 +332,7 @@ def broken(path: Path) -> dict[str, tuple[Path, str]]:
         "code": (made["code"], "Python code of its own, which is never run"),
         "words": (made["words"], "no tokenizer could be loaded"),
         "short": (path / "short.gguf", "damaged or incomplete GGUF file.*Download it again"),
-        "no": (path / "no.gguf", "no safetensors file.*Expected: a .safetensors or .gguf file"),
+        "no": (path / "no.gguf", "not a safetensors file.*Expected: a .safetensors or .gguf file"),
         "split": (path / "x-00001-of-00002.gguf", "part of a split GGUF file. Get the model as one file"),
     }
 

@@ -24,7 +24,7 @@ const CARD = new RegExp(`^${TIME.source}(?:\\[\\s*images?\\s+${NUMBERS.source}\\
  *
  * A card has line (from 1), time, words (its own, or those before it), cut, close (cut to because of its time), image
  * (or null), last (of a clip's images, or null), strength, and `written`: the parts of its line. A card with an error
- * is among them, so that it can be mended; a line that is no card at all is only an error.
+ * is among them, so that it can be mended; a line that is not a card is only an error.
  */
 export function read(text) {
   const cards = [],
@@ -41,7 +41,7 @@ export function read(text) {
     }
     const found = line.match(CARD)
     if (found) cards.push(card(place + 1, found.groups, errors))
-    else errors.push({ line: place + 1, message: `Line ${place + 1} ('${start(line)}') is no card. ${EXPECTED}` })
+    else errors.push({ line: place + 1, message: `Line ${place + 1} ('${start(line)}') is not a card. ${EXPECTED}` })
   })
   if (!cards.length && !errors.length) errors.push({ line: null, message: `The storyboard is empty. ${EXPECTED}` })
   cards.sort((a, b) => a.time - b.time)

@@ -232,7 +232,7 @@ def test_what_waits_comes_back_as_it_was(tmp_path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_says_what_to_do(monkeypatch):
     monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: open("/dev/full", "r+b"))
-    with Spool() as spool, pytest.raises(OSError, match="full: a clip that goes through the VAE in tiles.*Make room"):
+    with Spool() as spool, pytest.raises(OSError, match="full: the VAE stores the tiles of a clip there.*Make room"):
         spool.add(torch.zeros(9))
 
 

@@ -64,7 +64,7 @@ def test_what_runs_past_the_end_is_dropped():
 
 
 def test_content_of_another_model_is_refused():
-    with pytest.raises(ValueError, match="VAE that was loaded together"):
+    with pytest.raises(ValueError, match="VAE of the same Load Video Model"):
         place(latent(), torch.ones(1, 16, 1, 3, 4), start=0, strength=1.0)
 
 
@@ -99,7 +99,7 @@ def test_keyframes_are_read(times, strengths, expected):
         ("0, 1", "1, 1, 1", "2 images and 3 strengths"),
         ("0, noon", "1", "'noon'"),
         ("0, x%", "1", "'x%'"),
-        ("0, -1", "1", "'-1' is not in the shot"),
+        ("0, -1", "1", "'-1' is outside the shot"),
         ("0, 2.5", "1", "last frame is at 2.00 seconds"),
         ("0, nan", "1", "'nan'"),
         ("0, 1", "1, strong", "'strong'"),

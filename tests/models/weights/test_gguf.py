@@ -75,7 +75,7 @@ def test_blocks_of_an_unknown_kind_are_named(tmp_path):
     with pytest.raises(CheckpointError, match="model.safetensors is quantised as Q9_X.*Download the model as Q8_0"):
         files.open_checkpoint(tmp_path / "model.safetensors")
     save_file({"a.Q8_0_qweight": torch.zeros(34, dtype=torch.uint8)}, tmp_path / "flat.safetensors")
-    with pytest.raises(CheckpointError, match="flat.safetensors is damaged: its a.Q8_0_qweight is not rows of bytes"):
+    with pytest.raises(CheckpointError, match="flat.safetensors is damaged: its a.Q8_0_qweight has no rows of bytes"):
         files.open_checkpoint(tmp_path / "flat.safetensors")
 
 
