@@ -13,6 +13,7 @@ import folder_paths
 import torch
 
 from ..streaming import passes
+from .weights import bring_along, uncast
 
 SMALLEST_TILE = 256  # pixels; smaller ones show too little of the picture to be coded well
 
@@ -22,7 +23,7 @@ class FirstStage(torch.nn.Module):
 
     def __init__(self, autoencoder: torch.nn.Module) -> None:
         super().__init__()
-        self.autoencoder = autoencoder
+        self.autoencoder, self.uncast = autoencoder, uncast(autoencoder)
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pixels [B, 3, F, H, W] in -1..1 -> latents [B, C, T, h, w]. A few frames too many are left out."""
@@ -53,6 +54,7 @@ class FirstStage(torch.nn.Module):
         pixels() gives them from the first one on, [B, 3, f, H, W] in -1..1. Where memory does not suffice, the clip is
         begun again in smaller tiles. tell(share): called when so much of the work (0..1) is done.
         """
+        bring_along(self.uncast, device)
         tile = self.tile(self.autoencoder.encode_values(count), size, device, dtype)
         while True:
             try:
@@ -83,6 +85,7 @@ class FirstStage(torch.nn.Module):
         Where memory does not suffice, the clip is begun again in smaller tiles; what is done already is not lost.
         tell(share): called when so much of the work (0..1) is done.
         """
+        bring_along(self.uncast, latents.device)
         size = tuple(side * self.autoencoder.grid.spatial for side in latents.shape[3:])
         tile = self.tile(self.autoencoder.decode_values, size, latents.device, latents.dtype)
         done = 0

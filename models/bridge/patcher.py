@@ -13,9 +13,8 @@ import comfy.sd
 import torch
 
 from ..contract.family import Family, Variant
-from .network_base import uncast
 from .video_model import VideoModel
-from .weights import QuantisedLinear
+from .weights import QuantisedLinear, uncast
 from .wrappers.known_frames import with_clip_in_one_go, with_enforced_mask, with_whole_tokens
 from .wrappers.own_sampler import with_own_sampler
 from .wrappers.previews import with_preview

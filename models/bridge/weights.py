@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -175,20 +176,66 @@ def keep_quantised(network: torch.nn.Module, weights: State) -> None:
 
 
 def _make_castable(network: torch.nn.Module, ops: Any) -> None:
-    """Turn plain torch layers into ComfyUI's twins of them: offloaded one by one, cast when used.
-
-    Only exact types: a subclass with a forward of its own would lose it.
-    """
-    layers = (
-        torch.nn.Linear,
-        torch.nn.Conv1d,
-        torch.nn.Conv2d,
-        torch.nn.Conv3d,
-        torch.nn.LayerNorm,
-        torch.nn.GroupNorm,
-    )
+    """Turn torch layers into ComfyUI's twins of them: offloaded one by one, cast when used."""
     for module in network.modules():
-        if type(module) in (*layers, torch.nn.Embedding, torch.nn.RMSNorm):
-            if type(module) is torch.nn.RMSNorm:
-                module.bias = None  # the twin asks for one
-            module.__class__ = getattr(ops, type(module).__name__)
+        twin = _twin(type(module), ops)
+        if twin is None:
+            continue
+        if isinstance(module, torch.nn.RMSNorm):
+            module.bias = None  # the twin asks for one
+        module.__class__ = twin
+
+
+LAYERS = (
+    torch.nn.Linear,
+    torch.nn.Conv1d,
+    torch.nn.Conv2d,
+    torch.nn.Conv3d,
+    torch.nn.LayerNorm,
+    torch.nn.GroupNorm,
+    torch.nn.Embedding,
+    torch.nn.RMSNorm,
+)
+
+
+@functools.cache
+def _twin(kind: type, ops: Any) -> type | None:
+    """ComfyUI's class for a class of layers; None where it has none.
+
+    A subclass that computes by `super().forward` (diffusers' CogVideoXSafeConv3d does) is put in front of ComfyUI's
+    class, which that call reaches then. One that reads its weights itself has no twin: see `uncast`.
+    """
+    layer = next((layer for layer in LAYERS if issubclass(kind, layer)), None)
+    if layer is None or hasattr(kind, "comfy_cast_weights"):
+        return None
+    twin = getattr(ops, layer.__name__)
+    if kind is layer:
+        return twin
+    forwards = [vars(base)["forward"] for base in kind.__mro__[: kind.__mro__.index(layer)] if "forward" in vars(base)]
+    if all("__class__" in forward.__code__.co_freevars for forward in forwards):  # each one names `super()`
+        return type(kind.__name__, (kind, twin), {})
+    return None
+
+
+Uncast = Sequence[tuple[torch.nn.Module, str]]
+"""(module, name) of parameters and buffers."""
+
+
+def uncast(network: torch.nn.Module) -> Uncast:
+    """What no layer of ComfyUI's casts: tables, norms of other classes. ComfyUI may leave it behind; it is little."""
+    return [
+        (module, name)
+        for module in network.modules()
+        if not hasattr(module, "comfy_cast_weights")
+        for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+    ]
+
+
+def bring_along(tensors: Uncast, device: torch.device) -> None:
+    """Move to `device` what ComfyUI left behind when it loaded a network in part."""
+    for module, name in tensors:
+        tensor = getattr(module, name)
+        if tensor.device != device:
+            moved = tensor.to(device)
+            parameter = name in module._parameters
+            setattr(module, name, torch.nn.Parameter(moved, requires_grad=False) if parameter else moved)

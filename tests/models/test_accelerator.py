@@ -1,0 +1,141 @@
+"""Every family on a device that refuses to be mixed with the processor, with its weights inside and outside."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management as memory
+import pytest
+import tiny
+import tiny_cogvideox
+import tiny_mochi
+import tiny_pyramid
+import torch
+from atelier.models.bridge import vae as coding
+from atelier.models.bridge.sampling import control, empty_latent, sample, with_options
+from atelier.models.bridge.text_encoder import encode_text
+from atelier.models.bridge.weights import bring_along, load_weights, uncast
+from atelier.models.loading import load
+from atelier.models.loading.identify import open_model
+from atelier.models.timeline.placing import place
+from reference import PROMPT, relative
+from simulated_accelerator import SIM, VRAM, Accelerator, accelerator
+
+FOLDERS = {
+    "ltx 0.9.0": lambda path: tiny.folder(path, "0.9.0"),
+    "ltx 0.9.1": lambda path: tiny.folder(path, "0.9.1"),
+    "ltx 0.9.5": lambda path: tiny.folder(path, "0.9.5"),
+    "mochi": tiny_mochi.folder,
+    **{
+        f"cogvideox {variant}": lambda path, variant=variant: tiny_cogvideox.folder(path, variant)
+        for variant in ("2B", "5B", "1.5 5B I2V", "Fun 5B InP", "Fun 5B Control")
+    },
+    "pyramid miniflux": lambda path: tiny_pyramid.folder(path, "miniflux"),
+    "pyramid sd3": lambda path: tiny_pyramid.folder(path, "sd3"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """``folder("mochi")``: where that family's tiny weights are, written once."""
+    return cache(lambda name: FOLDERS[name](tmp_path_factory.mktemp("models") / "model"))
+
+
+def worked(path: Path, device: Accelerator | None = None) -> dict[str, torch.Tensor]:
+    """Load, prompt, encode, T2V, I2V, V2V and decode: what each gives, in main memory."""
+    opened = open_model(path)
+    model, clip, vae = load.load_model(opened), load.load_clip(opened), load.load_vae(opened)
+    room = device.make_room if device else lambda patcher: None
+    inner = model.model
+    grid = inner.variant.grid
+    side = grid.legal_side(32)
+    blank = empty_latent(grid.latent_shape(side, side, grid.frames(2)), 8.0)
+    shape = blank["samples"].shape
+    images = torch.rand(grid.frames(2), side, side, 3, generator=torch.Generator().manual_seed(1))
+    room(clip.patcher)
+    (positive, _), (negative, _) = (encode_text(clip, text) for text in (PROMPT, ""))
+    room(vae.patcher)
+    footage = vae.encode(images)
+    if inner.variant.known_frames.controlled:
+        positive, negative = (with_options(cond, control(vae, images, blank)) for cond in (positive, negative))
+    sigmas = inner.family.schedule(inner.variant, 1, shape)
+    results: dict[str, Any] = {"prompt": positive[0][0], "encode": footage}
+    room(model)
+    for task, latent in {
+        "T2V": blank,
+        "I2V": place(blank, footage[:, :, :1], start=0, strength=1.0),
+        "V2V": place(blank, footage, start=0, strength=0.5),
+    }.items():
+        results[task] = sample(model, latent, positive, negative, seed=3, sigmas=sigmas, guidance=3.0)["samples"]
+    room(vae.patcher)
+    results["decode"] = coding.decode(vae, results["T2V"])
+    return {name: result.cpu() for name, result in results.items()}
+
+
+@pytest.fixture(scope="module")
+def expected(folder):
+    """``expected("mochi")``: what the processor makes of that family's tiny weights."""
+
+    @cache
+    def made(name: str) -> dict[str, torch.Tensor]:
+        memory.unload_all_models()
+        return worked(folder(name))
+
+    return made
+
+
+ALWAYS = {("ltx 0.9.1", vram) for vram in VRAM} | {
+    (name, "most outside") for name in ("mochi", "cogvideox 1.5 5B I2V", "pyramid miniflux")
+}
+"""What is run each time; together all families and all states of memory. The rest takes minutes."""
+CASES = [
+    pytest.param(name, vram, marks=() if (name, vram) in ALWAYS else pytest.mark.slow)
+    for name in FOLDERS
+    for vram in VRAM
+]
+
+
+@pytest.mark.parametrize("name,vram", CASES)
+def test_every_family_on_a_device(folder, expected, name, vram):
+    processor = expected(name)
+    with accelerator(VRAM[vram]) as device:
+        made = worked(folder(name), device)
+    assert {key: relative(made[key], processor[key]) for key in made} == pytest.approx(dict.fromkeys(made, 0), abs=3e-5)
+
+
+def test_the_device_refuses_what_a_gpu_refuses():
+    with accelerator():
+        there, here = torch.ones(2, device=SIM), torch.ones(2)
+        with pytest.raises(RuntimeError, match="same device"):
+            there + here
+        with pytest.raises(TypeError, match="numpy"):
+            there.numpy()
+        with pytest.raises(RuntimeError, match="generator"):
+            torch.randn(2, device=SIM, generator=torch.Generator())
+        assert (there + here.to(SIM)).cpu().tolist() == [2, 2]
+
+
+class Doubled(torch.nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
+class Transposed(torch.nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.linear(x, self.weight.T, self.bias)
+
+
+def test_layers_of_other_classes_compute_with_weights_left_outside():
+    network = torch.nn.Sequential(Doubled(3, 3), Transposed(3, 3))
+    x = torch.randn(2, 3)
+    expected = network(x).detach()
+    load_weights(network, dict(network.state_dict()), torch.float32, torch.float32)
+    with accelerator():
+        left_behind = uncast(network)
+        assert {module for module, _ in left_behind} == {network[1]}
+        bring_along(left_behind, SIM)
+        network[0].comfy_cast_weights = True  # as ComfyUI sets it on a layer that it leaves outside
+        made = network(x.to(SIM)).cpu()
+    assert torch.equal(made, expected)
