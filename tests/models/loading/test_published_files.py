@@ -40,6 +40,35 @@ def test_published_files(tmp_path, variant, layout, name):
     assert {key: shape_of(weight) for key, weight in state.items()} == expected
     _same_config(config, told["transformer"])
     _check_vae(family, found, checkpoint, told)
+    _check_run(family, found, told, layout)
+
+
+def _check_run(family, variant, told: dict, layout: str) -> None:
+    """Text, positions, schedule and recipe are those that its authors, or their own ComfyUI graphs, run it with."""
+    configured = told["transformer"].get("max_text_seq_length") if layout in ("folder", "beside") else None
+    assert variant.text.tokens == (configured or told["text"]["max_tokens"])
+    assert variant.network.get("causal_temporal_positioning", False) == told.get("causal_temporal_positioning", False)
+    assert all("version" in note for note in variant.notes)
+    shift = told.get("scheduler", {}).get("snr_shift_scale")
+    assert shift is None or variant.scheduler["snr_shift_scale"] == shift
+    recipe, expected = variant.recipe, told.get("comfy_workflow") or told["recipe"]
+    assert (recipe.width, recipe.height, recipe.frames) == tuple(expected[n] for n in ("width", "height", "frames"))
+    if family.name == "LTX Video":
+        _check_ltx_schedule(family, variant, told)
+    else:
+        assert (recipe.fps, recipe.steps) == (told["recipe"]["fps"], told["recipe"]["steps"])
+
+
+def _check_ltx_schedule(family, variant, told: dict) -> None:
+    """Distilled: the published levels. From 0.9.5 on linear-quadratic: 0.975 half-way. Before, shifted."""
+    sigmas = family.schedule(variant, variant.recipe.steps, variant.grid.latent_shape(768, 512, 97))
+    assert variant.recipe.guidance == (1.0 if told["distilled"] else 3.0)
+    if told["distilled"]:
+        levels = told["metadata_config"]["allowed_inference_steps"]
+        assert sigmas.tolist() == pytest.approx([*levels, 0.0]) and variant.recipe.steps == len(levels)
+        return
+    middle = sigmas[len(sigmas) // 2].item()
+    assert (middle == pytest.approx(0.975)) == told["causal_temporal_positioning"] and 0 < middle < 1
 
 
 _NETWORKS: dict[str, tuple] = {}
