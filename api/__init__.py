@@ -1,7 +1,7 @@
 """The OpenAI-compatible Videos API on ComfyUI's own server, and the studio page that is a client of it.
 
-It runs saved graphs through ComfyUI's queue and loads no weights. This file only hangs up the routes; everything
-else is imported with the first request.
+The API runs saved graphs through ComfyUI's queue and loads no weights. This file only registers the routes; the first
+request imports the rest.
 """
 
 from __future__ import annotations
@@ -32,19 +32,20 @@ ROUTES = (
     ("*", "/v1/videos/{rest:(?s:.*)}", "nothing_here"),
     ("*", "/v1/prompts/{rest:(?s:.*)}", "nothing_here"),
 )
-"""Method, path and the name of the function in app.py that answers. The last three give unknown addresses OpenAI's form
-of error, those with a line break too."""
+"""Method, path and the name of the call in `app.CALLS`. The last three answer unknown addresses with OpenAI's error
+form; `(?s:.*)` matches addresses with a line break too."""
 
 PAGES = (
     ("/atelier/shot", ".calls.shot_length", "answer"),
     ("/atelier", ".calls.studio", "show"),
     ("/atelier/{file:.*}", ".calls.studio", "show"),
 )
-"""Path, module and function of what is no call of the API: the studio's page, and a question of the node editor's."""
+"""Path, module and function of what is not a call of the API: the studio's page, and the node editor's query for the
+length of a shot."""
 
 
 def register() -> None:
-    """Hang the routes on ComfyUI's server, if there is one in this process. Called once, when the pack is loaded."""
+    """Register the routes on ComfyUI's server, if this process has one. Called once, when the pack is loaded."""
     from server import PromptServer
 
     host = getattr(PromptServer, "instance", None)
@@ -77,7 +78,7 @@ def _warn_if_open() -> None:
 
     if args.listen not in ("127.0.0.1", "localhost", "::1"):
         logging.warning(
-            "Atelier: ComfyUI listens on %s. An api_key in user/atelier/api.json closes /v1 to strangers, but /prompt "
-            "and the rest of ComfyUI stay as open as before: put a proxy with a login in front.",
+            "Atelier: ComfyUI listens on %s. An api_key in user/atelier/api.json protects /v1, but not /prompt and the "
+            "rest of ComfyUI: put a proxy with a login in front.",
             args.listen,
         )

@@ -1,13 +1,13 @@
-"""Who may come in: the owner's key, and no page of another site that happens to be open in the same browser.
+"""Access control: the owner's key, and protection from pages of other sites in the same browser.
 
-A page of another site has three ways in, and each is closed by one thing that a browser says and a page cannot change:
+A page of another site can attack in three ways. Each is recognised by a header that the page cannot change:
 
-- It sends a request across sites. The browser then sends `Origin`, or `Sec-Fetch-Site`, or both.
-- Its name leads to this machine (DNS rebinding), so that the browser takes it for a page of ours. `Host` is its name.
-- It is framed or opened from a file, with `Origin: null`.
+- It sends a cross-site request. The browser adds `Origin`, `Sec-Fetch-Site`, or both.
+- Its own name resolves to this machine (DNS rebinding), so the browser considers it same-origin. `Host` has that name.
+- It runs in a sandboxed frame or from a file. The browser sends `Origin: null`.
 
-A browser sends `Sec-Fetch-Site` over https and to localhost only. There a foreign name cannot lead here: this machine
-has no certificate for it. So `same-origin` is believed, whatever a proxy has done to `Host`.
+A browser sends `Sec-Fetch-Site` over https and to localhost only. DNS rebinding does not work there: this machine has
+no certificate for the foreign name. So `same-origin` is trusted, even where a proxy has rewritten `Host`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from .errors import ApiError
 
 PORTS = {"http": 80, "https": 443}
 PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".home.arpa")
-"""Ends of names that nobody can register, so that no page on the internet has one (RFC 6761, 6762, 8375; ICANN)."""
+"""Suffixes that cannot be registered, so no page on the internet has such a name (RFC 6761, 6762, 8375; ICANN)."""
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9_.-]{1,253})(?::(\d{1,5}))?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Address:
-    """A host name or number in lower case, and a port; None is the usual one of its scheme."""
+    """A host name or IP address in lower case, and a port. Port None is the default of the scheme."""
 
     host: str
     port: int | None = None
@@ -41,7 +41,7 @@ class Address:
 
     @classmethod
     def of(cls, authority: str, scheme: str | None = None) -> Address | None:
-        """ "name:443" or "[::1]:8188" -> its parts; None where it is neither."""
+        """Parse "name:443" or "[::1]:8188"; None for anything else."""
         match = _AUTHORITY.fullmatch(authority.strip())
         if match is None:
             return None
@@ -50,33 +50,35 @@ class Address:
 
     @classmethod
     def of_origin(cls, origin: str) -> Address | None:
-        """What an Origin header says; None for "null" and what is no web address."""
+        """Parse an Origin header; None for "null" and whatever is not an http(s) origin."""
         scheme, separator, authority = origin.partition("://")
         return cls.of(authority, scheme.lower()) if separator and scheme.lower() in PORTS else None
 
     def is_local(self) -> bool:
-        """Whether a browser reaches it on its own machine only."""
+        """Whether the address is the browser's own machine."""
         return self.host == "localhost" or self.host.endswith(".localhost") or _number(self.host, "is_loopback")
 
 
 def check(request: web.Request) -> None:
-    """Raises ApiError 401 or 403."""
+    """Refuse a request of another site's page, or one without the owner's key. Raises ApiError 401 or 403."""
     owner = settings.current()
-    here = _asked_for(request, owner.behind_proxy)
+    here = _requested_address(request, owner.behind_proxy)
     _refuse_other_sites(request, here)
     if owner.api_key is None:
         _refuse_unknown_hosts(request, here, owner.hosts)
         return
-    kind, _, given = request.headers.get("Authorization", "").partition(" ")
-    given = given.strip().encode(errors="surrogateescape")
-    if kind.lower() != "bearer" or not hmac.compare_digest(given, owner.api_key.encode()):
-        raise ApiError(401, "invalid_api_key", "The API key is missing or wrong: this server wants 'Bearer KEY'.")
+    kind, _, key = request.headers.get("Authorization", "").partition(" ")
+    key = key.strip().encode(errors="surrogateescape")
+    if kind.lower() != "bearer" or not hmac.compare_digest(key, owner.api_key.encode()):
+        raise ApiError(
+            401, "invalid_api_key", "The API key is missing or wrong. Send the header 'Authorization: Bearer KEY'."
+        )
 
 
-def _asked_for(request: web.Request, behind_proxy: bool) -> Address | None:
-    """The address that the client has asked for, as the proxy in front says where there is one that is trusted.
+def _requested_address(request: web.Request, behind_proxy: bool) -> Address | None:
+    """The address that the client requested: X-Forwarded-Host and -Proto if the owner trusts the proxy, else Host.
 
-    Of several values the last one counts: the nearest proxy has written it, those before it may come from the client.
+    Of several forwarded values the last one counts: the nearest proxy wrote it, the others may come from the client.
     """
     forwarded = {
         name: request.headers.get(f"X-Forwarded-{name}", "").rpartition(",")[2].strip() if behind_proxy else ""
@@ -87,22 +89,27 @@ def _asked_for(request: web.Request, behind_proxy: bool) -> Address | None:
 
 
 def _refuse_other_sites(request: web.Request, here: Address | None) -> None:
-    """A browser says where a request comes from; SDKs say nothing. ComfyUI's own check lets Origin: null through."""
-    if args.enable_cors_header:  # the owner has said which sites may
+    """Raises ApiError 403 for a page of another site. Browsers send the headers checked here, SDKs do not.
+
+    ComfyUI's own check lets `Origin: null` through.
+    """
+    if args.enable_cors_header:  # the owner has allowed other sites
         return
     origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
     if site not in (None, "none", "same-origin"):
         foreign = True
-    elif origin is None or _believed(request):
+    elif origin is None or _is_same_origin(request):
         foreign = False
     else:
         foreign = here is None or not _same(Address.of_origin(origin), here)
     if foreign:
-        raise ApiError(403, "cross_site", "Requests from pages of other sites are refused.")
+        raise ApiError(
+            403, "cross_site", "Requests from pages of other sites are refused. Use the API from the server's own page."
+        )
 
 
-def _believed(request: web.Request) -> bool:
-    """Whether a browser says that the page is ours, over a connection on which it says so at all."""
+def _is_same_origin(request: web.Request) -> bool:
+    """Whether the browser declares the page same-origin, on a connection where `Sec-Fetch-Site` can be trusted."""
     origin = request.headers.get("Origin")
     page = None if origin is None else Address.of_origin(origin)
     secure = origin is None or (page is not None and (page.scheme == "https" or page.is_local()))
@@ -110,24 +117,24 @@ def _believed(request: web.Request) -> bool:
 
 
 def _same(page: Address | None, here: Address) -> bool:
-    """Whether a page's address is the one that its request asks for. The page's scheme says what port is usual."""
+    """Whether a page's address is the one that it requests. The page's scheme gives the default port."""
     return page is not None and page.host == here.host and page.port == (here.port or PORTS[page.scheme])
 
 
 def _refuse_unknown_hosts(request: web.Request, here: Address | None, owners: list[str]) -> None:
-    """Without a key, the name that was asked for must be this server's, or a page could bring its own (DNS rebinding).
+    """Raises ApiError 403 if the requested name may belong to a page that rebinds DNS. Called where there is no key.
 
-    Numbers and names that nobody can register are nobody's page.
+    IP addresses and names that cannot be registered are safe: no page on the internet has one.
     """
-    if args.enable_cors_header == "*" or _believed(request):
+    if args.enable_cors_header == "*" or _is_same_origin(request):
         return
     if here is not None and (_is_private(here.host) or here.host in {*_own_names(), *map(str.lower, owners)}):
         return
-    name = here.host if here is not None else "what the client sent"
+    name = f"'{here.host[:100]}'" if here is not None else "in the request"
     raise ApiError(
         403,
         "unknown_host",
-        f"This server does not know itself as '{name[:100]}'. Its owner can add the name to 'hosts' in "
+        f"The host name {name} is not one of this server's. Its owner can add it to 'hosts' in "
         "user/atelier/api.json, or set an api_key there.",
     )
 
@@ -137,7 +144,7 @@ def _is_private(host: str) -> bool:
 
 
 def _number(host: str, attribute: str) -> bool:
-    """What ipaddress says of a host; False for names."""
+    """An attribute of `ipaddress` for an IP address; False for a name."""
     try:
         return bool(getattr(ipaddress.ip_address(host), attribute))
     except ValueError:
@@ -146,5 +153,5 @@ def _number(host: str, attribute: str) -> bool:
 
 @cache
 def _own_names() -> set[str]:
-    """The names that ComfyUI listens on, and this machine's."""
+    """The names that ComfyUI listens on, and this machine's host name."""
     return {name.strip().lower() for name in (*args.listen.split(","), socket.gethostname())}

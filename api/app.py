@@ -1,4 +1,4 @@
-"""One request from door to answer: access, the shared state, the call, and errors in OpenAI's form."""
+"""The handler of every request: check access, open the shared state, run the call, put errors in OpenAI's form."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from aiohttp import web
 from aiohttp.client_exceptions import ClientConnectionError
 
 from ..media import MediaError
-from . import access, errors, settings
+from . import access, settings
 from .calls import characters, models, openapi, prompts, videos
-from .errors import ApiError, bad
+from .errors import ApiError, bad, disk_full, summary
 from .state import Api, opened
 from .store import StoreTooNew
 
 
 async def answer(name: str, request: web.Request) -> web.StreamResponse:
-    """Run the call `name`; whatever goes wrong has OpenAI's form of error."""
+    """Run the call `name`. Every error is answered in OpenAI's form, except a lost connection and aiohttp's own."""
     try:
         access.check(request)
         api = await opened()
@@ -27,20 +27,20 @@ async def answer(name: str, request: web.Request) -> web.StreamResponse:
     except ApiError as error:
         return error.response()
     except MediaError as error:
-        return bad(str(error), code="invalid_video").response()
+        return bad(summary(error), code="invalid_video").response()
     except (settings.SettingsError, StoreTooNew) as error:
         logging.error("Atelier: %s", error)
-        return ApiError(500, "misconfigured", str(error)).response()
+        return ApiError(500, "misconfigured", summary(error)).response()
     except (web.HTTPException, ConnectionError, ClientConnectionError, asyncio.CancelledError):
         raise
     except Exception as error:
-        full = errors.disk_full(error) if isinstance(error, OSError) else None
         logging.exception("Atelier: %s failed", name)
-        return (full or ApiError(500, "internal_error", "An error of this server; ComfyUI's log says more.")).response()
+        internal = ApiError(500, "internal_error", "The server failed to handle the request. See ComfyUI's log.")
+        return (disk_full(error) or internal).response()
 
 
 async def nothing_here(api: Api, request: web.Request) -> web.Response:
-    raise ApiError(404, "unknown_url", f"There is no {request.method} {request.path[:200]} here; see /v1/openapi.json.")
+    raise ApiError(404, "unknown_url", f"{request.method} {request.path[:200]} does not exist. See /v1/openapi.json.")
 
 
 CALLS: dict[str, Callable[[Api, web.Request], Awaitable[web.StreamResponse]]] = {

@@ -1,4 +1,4 @@
-"""What /v1/models says: the names a request can use, what model stands behind each, and what that can do."""
+"""The models of /v1/models: the names that a request can use, the local model behind each, and its features."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from ..models.library.folders import as_listed, slashed
 from ..models.loading.describe import describe
 from . import settings
-from .errors import ApiError, words
+from .errors import ApiError, summary
 from .graphs import comfy_queue, marks
 from .settings import LocalModel
 
@@ -40,23 +40,23 @@ FEATURES: dict[str, tuple[str, str, str | None]] = {
     "extend": ("extend", "video", "forward"),
     "extend_backward": ("extend", "direction", "backward"),
 }
-"""What can be asked for: which graph must listen to which field, and which of the model's abilities it takes."""
+"""Feature -> (the graph that makes it, the mark that this graph must have, the ability that the model must have)."""
 
 LOOK_LIMIT = 10.0
-"""Seconds that a request waits for a look at a model's files. A look that takes longer goes on."""
+"""Seconds that a request waits until a model's files are read. Reading continues after that."""
 _looks = ThreadPoolExecutor(2, "atelier-look")
-"""Threads of their own: files that take long, or for ever, leave those of ComfyUI alone."""
+"""Separate threads, so that a file which never ends (a pipe, a dead network drive) blocks no thread of ComfyUI."""
 _looking: dict[str, tuple[float, asyncio.Future]] = {}
-"""Looks that have begun and not ended, by choice: since when, and what they will say."""
+"""Choice of Load Video Model -> (start, result) while its files are being read."""
 
 
 async def names() -> list[str]:
-    """What a request can name: the owner's and OpenAI's names, then whatever Load Video Model has in its list."""
+    """The names that a request can use: the owner's, OpenAI's, then all of Load Video Model's list."""
     return [*settings.current().names(), *await _choices()]
 
 
 async def local_model(name: str) -> LocalModel:
-    """The model that a request's name stands for. Raises ApiError 404."""
+    """The local model for a name in a request. Raises ApiError 404."""
     local = settings.current().local(name)
     if local is None and (listed := as_listed(name, await _choices())):
         name = listed
@@ -67,18 +67,18 @@ async def local_model(name: str) -> LocalModel:
 
 
 async def lora(wanted: str) -> str:
-    """The file of models/loras that a request means: by its name in the list, or by the end of a path. Raises ApiError.
+    """The file of models/loras that a request names, by its name in the list or by the last part of a path.
 
-    Paths are not opened: they are those of another machine, or of a client that only knows where the file lies.
+    The path is not opened: it may belong to another machine. Raises ApiError 404.
     """
     listed = await comfy_queue.choices(LORA_LOADER, "lora")
-    if (found := as_listed(wanted, listed)) is not None:
-        return found
+    if (match := as_listed(wanted, listed)) is not None:
+        return match
     alike = [name for name in listed if _stem(name) == _stem(wanted)]
     if len(alike) != 1:
-        what = f"are several '{wanted[:100]}'" if alike else f"is no '{wanted[:100]}'"
-        shown = f"there are {', '.join((alike or listed)[:12])}" if listed else "it is empty"
-        raise ApiError(404, "lora_not_found", f"In models/loras there {what}; {shown}.", "lora")
+        problem = f"models/loras has {'several files' if alike else 'no file'} named '{wanted[:100]}'"
+        remedy = f"Use one of {', '.join((alike or listed)[:12])}" if listed else "It is empty"
+        raise ApiError(404, "lora_not_found", f"{problem}. {remedy}.", "lora")
     return alike[0]
 
 
@@ -91,88 +91,88 @@ async def _choices() -> list[str]:
 
 
 async def entry(name: str) -> Json:
-    """A model as /v1/models shows it. Raises ApiError 404."""
+    """A model's entry in /v1/models. Raises ApiError 404."""
     local = await local_model(name)
     known = await facts(local.model)
-    shown = {"id": name, "object": "model", "created": 0, "owned_by": "atelier", "local_model": local.model}
-    shown |= {"name": known.get("name"), "family": known.get("family"), "problem": known.get("problem")}
+    about = {"id": name, "object": "model", "created": 0, "owned_by": "atelier", "local_model": local.model}
+    about |= {"name": known.get("name"), "family": known.get("family"), "problem": known.get("problem")}
     limits = {"max_pixels": local.max_pixels, "max_seconds": local.max_seconds, "max_frames": local.max_frames}
     multiples = {"side": known.get("sides"), "frames": known.get("frames")}
-    shown |= {"defaults": _defaults(local, known), "limits": limits, "multiples": multiples}
-    listening = {operation: await _graph(operation) for operation, _, _ in FEATURES.values()}
-    styles = listening["generate"].choices("style") if isinstance(listening["generate"], marks.Graph) else []
-    return shown | {"sizes": _sizes(local, known), "features": _features(listening, known), "styles": styles}
+    about |= {"defaults": _defaults(local, known), "limits": limits, "multiples": multiples}
+    graphs = {operation: await _graph(operation) for operation, _, _ in FEATURES.values()}
+    styles = graphs["generate"].choices("style") if isinstance(graphs["generate"], marks.Graph) else []
+    return about | {"sizes": _sizes(local, known), "features": _features(graphs, known), "styles": styles}
 
 
 async def facts(choice: str) -> Json:
-    """What is known of a choice of Load Video Model; {"problem": why not} where its file cannot be used.
+    """`describe`'s record of a choice of Load Video Model, or {"problem": reason} if its files cannot be used.
 
-    With "reading" where that is not known yet. Each file is looked at once at a time, whoever asks for it.
+    {"problem", "reading": True} if they are still being read. Concurrent requests for one choice share one read.
     """
     since, look = _looking.get(choice) or _look(choice)
     await asyncio.wait([look], timeout=max(0.0, since + LOOK_LIMIT - time.monotonic()))
     if not look.done():
-        problem = f"Its files have been read for more than {LOOK_LIMIT:g} s without an end; ask again later."
+        problem = f"Reading its files takes longer than {LOOK_LIMIT:g} s. Try again later."
         return {"problem": problem, "reading": True}
     try:
         return look.result()
-    except Exception as error:  # a stranger's file: whatever is wrong with it, the list of models goes on
+    except Exception as error:  # an untrusted file: no fault of it may break the list of models
         logging.info("Atelier: %s: %s", choice, error)
-        return {"problem": words(error)}
+        return {"problem": summary(error)}
 
 
 def _look(choice: str) -> tuple[float, asyncio.Future]:
-    """Begin to look at a choice's files."""
+    """Start to read a choice's files."""
     look = asyncio.wrap_future(_looks.submit(describe, choice))
-    look.add_done_callback(lambda ended: (_looking.pop(choice, None), ended.exception()))
+    look.add_done_callback(lambda done: (_looking.pop(choice, None), done.exception()))
     _looking[choice] = time.monotonic(), look
     return _looking[choice]
 
 
 def _defaults(local: LocalModel, known: Json) -> Json:
-    """What is used where a request says nothing; null where that is not known before the model is loaded."""
-    kept = ("num_frames", "fps", "num_inference_steps", "guidance_scale", "negative_prompt")
-    found = {"size": local.size, "seconds": local.seconds} | {name: known.get(name) for name in kept}
-    if not found["size"] and known.get("width"):
-        found["size"] = f"{known['width']}x{known['height']}"
-    if found["fps"]:
-        found["seconds"] = found["seconds"] or round(found["num_frames"] / found["fps"], 3)
-    return found
+    """The values for fields that a request leaves out; None if only the loaded model would tell."""
+    copied = ("num_frames", "fps", "num_inference_steps", "guidance_scale", "negative_prompt")
+    defaults = {"size": local.size, "seconds": local.seconds} | {name: known.get(name) for name in copied}
+    if not defaults["size"] and known.get("width"):
+        defaults["size"] = f"{known['width']}x{known['height']}"
+    if defaults["fps"]:
+        defaults["seconds"] = defaults["seconds"] or round(defaults["num_frames"] / defaults["fps"], 3)
+    return defaults
 
 
 def _sizes(local: LocalModel, known: Json) -> list[str]:
-    """Sizes of the usual aspects, of about as many pixels as the model was made for and not more than it may have."""
+    """Sizes in common aspect ratios, with about the model's own number of pixels and at most max_pixels."""
     if "sides" not in known:
         return [local.size] if local.size else []
     step, pixels = known["sides"], known["width"] * known["height"]
     most = min(pixels, local.max_pixels or pixels)
-    found = [_defaults(local, known)["size"]]
+    sizes = [_defaults(local, known)["size"]]
     for wide, high in ASPECTS:
         unit = math.sqrt(most / (wide * high))
         width, height = (max(step, round(side * unit / step) * step) for side in (wide, high))
         if local.max_pixels and width * height > local.max_pixels:
             width, height = (max(step, int(side * unit / step) * step) for side in (wide, high))
-        found.append(f"{width}x{height}")
-    return list(dict.fromkeys(found))
+        sizes.append(f"{width}x{height}")
+    return list(dict.fromkeys(sizes))
 
 
 async def _graph(operation: str) -> marks.Graph | str:
-    """The graph of an operation, or why it cannot be used."""
+    """The graph of an operation, or the reason why it cannot be used."""
     try:
         return await marks.load(operation)
     except ApiError as error:
         return error.message
 
 
-def _features(listening: dict[str, marks.Graph | str], known: Json) -> Json:
-    found = {}
+def _features(graphs: dict[str, marks.Graph | str], known: Json) -> Json:
+    features = {}
     for feature, (operation, field, ability) in FEATURES.items():
-        graph = listening[operation]
+        graph = graphs[operation]
         able = known.get("abilities", {}).get(ability, {"possible": "problem" not in known, "note": ""})
         note = known.get("problem") or able["note"]
         if isinstance(graph, str):
             able, note = {"possible": False}, graph
         elif field not in graph.fields():
-            able, note = {"possible": False}, f"The graph {operation} has no use for it."
-        found[feature] = {"supported": able["possible"], "note": note or None}
-    return found
+            able, note = {"possible": False}, f"The graph {operation} has no mark for it."
+        features[feature] = {"supported": able["possible"], "note": note or None}
+    return features

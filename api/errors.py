@@ -1,7 +1,7 @@
-"""What went wrong, in the form that OpenAI's clients read: {"error": {"message", "type", "param", "code"}}.
+"""Errors in the form that OpenAI's clients read: {"error": {"message", "type", "param", "code"}}.
 
-An answer names no path of this machine and repeats nothing of the owner's files: `words` makes a sentence of an
-exception, `without_paths` is what every text goes through that other rooms or ComfyUI's nodes have written.
+An answer contains no path of this machine and no value of the owner's files. `summary` turns an exception into a
+message; `without_paths` cleans every text that other rooms or ComfyUI's nodes wrote.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 class ApiError(Exception):
-    """An answer other than 2xx. 408, 409, 429 and 5xx make the clients try again, so they are not used lightly."""
+    """An error answer. OpenAI's clients retry on 408, 409, 429 and 5xx, so use those only where a retry can help."""
 
     def __init__(self, status: int, code: str, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -33,39 +33,44 @@ class ApiError(Exception):
 
 
 def bad(message: str, param: str | None = None, code: str = "invalid_value") -> ApiError:
-    """400: the request cannot be done as it is written."""
+    """400: the request is invalid."""
     return ApiError(400, code, message, param)
 
 
 def missing(what: str, name: str) -> ApiError:
-    """404: there is no such thing (any more)."""
+    """404: the id does not exist, or no longer."""
     return ApiError(404, "not_found", f"No {what} found with id '{name}'.", "id")
 
 
-def disk_full(error: OSError) -> ApiError | None:
-    """507 where an error says that a disk takes no more, else None."""
-    if error.errno not in _FULL:
+def disk_full(error: BaseException) -> ApiError | None:
+    """507 if the error means that a disk is full or a quota is used up, else None."""
+    if getattr(error, "errno", None) not in _FULL:
         return None
     return ApiError(507, "disk_full", "The server's disk is full: delete videos or free some space, then try again.")
 
 
-def words(error: BaseException) -> str:
-    """What an exception says, without the values and paths that Python's and pydantic's own texts have in them."""
+def invalid_fields(error: ValidationError) -> list[tuple[str, str, bool]]:
+    """(dotted path of the field or "", message, whether the field is missing), without the value that was sent."""
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    return [(".".join(map(str, each["loc"])), each["msg"], each["type"] == "missing") for each in details]
+
+
+def summary(error: BaseException) -> str:
+    """The message of an exception, without the values and paths that Python's and pydantic's own messages contain."""
     if isinstance(error, ValidationError):
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in found[:8])
-    reason = getattr(error, "strerror", None)  # of the system's errors and FFmpeg's
+        return "; ".join(f"{field or 'it'}: {message}" for field, message, _ in invalid_fields(error)[:8])
+    reason = getattr(error, "strerror", None)  # of OSError and of FFmpeg's errors: without the file name
     return without_paths(str(reason or error)) or type(error).__name__
 
 
 def without_paths(text: str) -> str:
-    """`text` with each absolute path cut down to the name at its end. The API's own addresses are none."""
+    """`text` with each absolute path shortened to its last name. The API's own addresses (/v1/...) stay."""
     return _paths().sub(lambda match: re.split(r"[/\\]", match[0].rstrip("/\\"))[-1], text)
 
 
 @cache
 def _paths() -> re.Pattern:
-    """Paths below the folders that this process works with, whose names may have spaces, and what looks like a path."""
+    """Matches paths below this process's folders (names with spaces included), and whatever looks like a path."""
     kinds = (folder for folders, *_ in folder_paths.folder_names_and_paths.values() for folder in folders)
     own = (folder_paths.base_path, folder_paths.models_dir, folder_paths.get_user_directory())
     media = (folder_paths.get_output_directory(), folder_paths.get_input_directory(), folder_paths.get_temp_directory())
@@ -78,9 +83,9 @@ def _paths() -> re.Pattern:
 
 
 def node_failed(error: dict[str, Any]) -> tuple[str, str]:
-    """ComfyUI's record of a node that raised -> (code, message) of a job's error."""
+    """(code, message) of a job's error, from ComfyUI's record of a node that raised."""
     message = str(error.get("exception_message") or error.get("exception_type") or "").strip()
-    number = re.match(r"\[Errno (\d+)\]", message)  # ComfyUI keeps an OSError as text, its path included
+    number = re.match(r"\[Errno (\d+)\]", message)  # ComfyUI stores an OSError as text, with its path
     if number and (full := disk_full(OSError(int(number[1]), ""))):
         return full.code, f"{error.get('node_type')}: {full.message}"
     return "generation_failed", f"{error.get('node_type')}: {message}"

@@ -1,6 +1,6 @@
-"""The files of the API: one folder per job in ComfyUI's output folder, characters in its user folder.
+"""The files of the API: one folder per job in ComfyUI's output folder, one per character in its user folder.
 
-No name that a client sent ever becomes a path, and what a file is, is read from its bytes.
+A name that a client sent never becomes a path. A file's type is read from its first bytes.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ import folder_paths
 
 from ..media import probe, sheet
 from . import settings
-from .errors import bad, words
+from .errors import bad, summary
 
 IMAGE, VIDEO = "image", "video"
 JOB, CHARACTER = "video_", "char_"
-"""How the names of folders begin, which are the ids of what lies in them."""
-MADE = "video"
-"""The name of a made video; SaveVideo adds a number to it."""
+"""Prefixes of the ids of jobs and characters. A folder is named after the id."""
+VIDEO_NAME = "video"
+"""The name of a finished video; SaveVideo adds a number to it."""
 _NAME = re.compile(rf"({JOB}|{CHARACTER})[0-9a-f]{{32}}")
 _SENT = re.compile(r"[0-9a-f]{32}(\.\w{1,5})?")
-"""Names of folders, and of files that were sent or are not finished yet."""
+"""Names of folders, and of uploads and unfinished files in them."""
 MAX_PIXELS = 64_000_000
+"""Pixels of an uploaded picture, or of a frame of an uploaded clip."""
 SHEET = 16, 4, 256, 0
-"""Frames of a sprite sheet, frames in a row, pixels of each at most, and between them."""
+"""A sprite sheet's number of frames, frames per row, longest side of a frame and gap (both in pixels)."""
 
 FORMATS = {".webp": "WEBP", ".jpg": "JPEG", ".png": "PNG"}
-"""What a picture is written as."""
+"""Suffix -> Pillow's name of the format that a picture is written in."""
 
 _SIGNATURES = (
     (0, b"\x89PNG\r\n\x1a\n", IMAGE, ".png"),
@@ -42,11 +43,11 @@ _SIGNATURES = (
     (4, b"ftyp", VIDEO, ".mp4"),
     (0, b"\x1a\x45\xdf\xa3", VIDEO, ".webm"),
 )
-"""Offset, bytes, kind, suffix of what is taken."""
+"""Accepted files: (offset, signature at it, kind, suffix)."""
 
 
 def job_folder(job_id: str) -> Path:
-    """Where everything of one job lies: its video, what was made of it, what was sent with it."""
+    """The folder of one job: its video, its thumbnail and sprite sheet, its uploads."""
     return Path(folder_paths.get_output_directory()) / "atelier" / "videos" / job_id
 
 
@@ -55,12 +56,12 @@ def character_folder(character_id: str) -> Path:
 
 
 def for_graph(path: Path) -> str:
-    """A file of the output folder as LoadImage and LoadVideo name it."""
+    """The name of a file of the output folder for LoadImage and LoadVideo."""
     return path.relative_to(folder_paths.get_output_directory()).as_posix() + " [output]"
 
 
 def sniff(path: Path) -> tuple[str, str]:
-    """(kind, suffix) by the first bytes. Raises ApiError."""
+    """(kind, suffix) of a file by its first bytes. Raises ApiError."""
     with path.open("rb") as file:
         head = file.read(16)
     for offset, signature, kind, suffix in _SIGNATURES:
@@ -68,13 +69,15 @@ def sniff(path: Path) -> tuple[str, str]:
             return kind, suffix
     if not head:
         raise bad("The file is empty.", code="empty_file")
-    raise bad("The file is none of PNG, JPEG, WebP, MP4, MOV, WebM, Matroska.", code="unsupported_file")
+    raise bad(
+        "The file's type is not supported. Send PNG, JPEG, WebP, MP4, MOV, WebM or Matroska.", code="unsupported_file"
+    )
 
 
 def checked(path: Path) -> tuple[Path, str]:
-    """A file that was received, opened to see that it is whole and named by what it is: (its new path, kind).
+    """Check that an upload can be decoded, and rename it with the suffix of its type. Returns (new path, kind).
 
-    Raises ApiError or MediaError where it cannot be read.
+    Raises ApiError or MediaError.
     """
     kind, suffix = sniff(path)
     if kind == IMAGE:
@@ -92,54 +95,56 @@ def _open_image(path: Path) -> None:
     try:
         with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise bad(f"The image has {image.width} x {image.height} pixels; up to {MAX_PIXELS} are taken.")
+                raise bad(f"The image has {image.width} x {image.height} pixels; up to {MAX_PIXELS:,} are allowed.")
             image.load()
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise bad(f"The image cannot be read: {words(error)}", code="invalid_image") from None
+        raise bad(f"The image cannot be read: {summary(error)}", code="invalid_image") from None
 
 
 def facts(path: Path) -> probe.Facts:
-    """What a video is, as it is seen. Raises MediaError."""
+    """Size, length and frame rate of a video, after rotation. Raises MediaError."""
     return probe.probe(path, "The video", MAX_PIXELS)
 
 
 def thumbnail(video: Path) -> Path:
-    """The first frame as WebP beside the video, made once."""
+    """The first frame as WebP, in a file beside the video that is written once."""
     return _beside(video, "thumbnail.webp", lambda: probe.pictures(video, [0])[0])
 
 
 def spritesheet(video: Path) -> Path:
-    """Up to sixteen frames, evenly spread, in rows of four, as JPEG beside the video, made once."""
+    """Up to 16 evenly spaced frames in rows of 4 as JPEG, in a file beside the video that is written once."""
     return _beside(video, "spritesheet.jpg", lambda: sheet.of_file(video, *SHEET))
 
 
 def _beside(video: Path, name: str, make: Callable[[], Any]) -> Path:
-    made = video.with_name(name)
-    if not made.is_file():
-        save_picture(make(), made)
-    return made
+    picture = video.with_name(name)
+    if not picture.is_file():
+        save_picture(make(), picture)
+    return picture
 
 
 def save_picture(picture: Any, path: Path) -> None:
-    """Write a PIL image, whole or not at all. Raises OSError, where the disk is full too: Pillow, writing to the disk
-    itself, takes no notice of a write that was cut short."""
-    encoded, half = io.BytesIO(), path.with_name(f"{uuid.uuid4().hex}{path.suffix}")
+    """Write a PIL image, whole or not at all. Raises OSError.
+
+    Pillow encodes into memory, because it does not notice a short write when it writes to a full disk itself.
+    """
+    encoded, unfinished = io.BytesIO(), path.with_name(f"{uuid.uuid4().hex}{path.suffix}")
     picture.save(encoded, FORMATS[path.suffix])
     try:
-        half.write_bytes(encoded.getbuffer())
-        half.replace(path)
+        unfinished.write_bytes(encoded.getbuffer())
+        unfinished.replace(path)
     finally:
-        half.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
 
 
 def copied(source: Path, folder: Path, name: str | None = None) -> Path:
-    """A copy under a name of its own (the suffix stays), so that deleting the one never touches the other."""
+    """Copy a file into `folder`, under `name` or a random one (the suffix stays). Returns the copy's path."""
     folder.mkdir(parents=True, exist_ok=True)
     return Path(shutil.copyfile(source, folder / ((name or uuid.uuid4().hex) + source.suffix)))
 
 
 def size_of(folder: Path) -> int:
-    """Bytes in a folder, which may go while it is looked at."""
+    """Bytes in a folder. Files may disappear meanwhile."""
     size = 0
     for file in folder.rglob("*"):
         with suppress(FileNotFoundError):
@@ -148,7 +153,7 @@ def size_of(folder: Path) -> int:
 
 
 def remove(folder: Path) -> bool:
-    """Remove a folder with all that is in it; whether it is gone."""
+    """Remove a folder and its content. Returns whether it is gone."""
     shutil.rmtree(folder, ignore_errors=True)
     return not folder.exists()
 
@@ -159,9 +164,9 @@ def folder_of(identity: str) -> Path:
 
 
 def only_uploads() -> list[Path]:
-    """Folders of jobs and characters with nothing in them but what was sent: no video that somebody may want."""
-    found = []
+    """Folders of jobs and characters that hold uploads only, no finished video."""
+    folders = []
     for folder in (*job_folder("").glob(f"{JOB}*"), *character_folder("").glob(f"{CHARACTER}*")):
         if _NAME.fullmatch(folder.name) and all(_SENT.fullmatch(file.name) for file in folder.iterdir()):
-            found.append(folder)
-    return found
+            folders.append(folder)
+    return folders

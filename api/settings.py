@@ -1,4 +1,4 @@
-"""What the owner of the server decides: user/atelier/api.json. Without the file, the defaults below hold."""
+"""The owner's settings: user/atelier/api.json. Without the file, the defaults below apply."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pathlib import Path
 import folder_paths
 from pydantic import BaseModel, ConfigDict, Field
 
-from .errors import words
+from .errors import summary
 
 DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 """The end of a dated model name: sora-2-2025-10-06 is sora-2."""
 
 
 class LocalModel(BaseModel):
-    """A choice of Load Video Model, and how much of a request's size and length it is asked for."""
+    """A choice of Load Video Model, its default size and length, and its limits."""
 
     model_config = ConfigDict(extra="forbid")
-    model: str = Field(description="what Load Video Model shows in its list")
-    size: str | None = Field(None, pattern=r"^[1-9]\d{0,4}x[1-9]\d{0,4}$", description="where a request names none")
-    seconds: float | None = Field(None, gt=0, description="where a request names none")
-    max_pixels: int | None = Field(None, ge=1, description="width x height; larger requests keep their aspect")
+    model: str = Field(description="the model's name in Load Video Model's list")
+    size: str | None = Field(None, pattern=r"^[1-9]\d{0,4}x[1-9]\d{0,4}$", description="used if a request names none")
+    seconds: float | None = Field(None, gt=0, description="used if a request names none")
+    max_pixels: int | None = Field(None, ge=1, description="width x height; a larger request is scaled down")
     max_seconds: float | None = Field(None, gt=0)
     max_frames: int | None = Field(None, ge=1)
 
@@ -35,54 +35,58 @@ BUILT_IN = {"sora-2": POCKET, "sora-2-pro": POCKET}
 
 
 class ContentCredentials(BaseModel):
-    """The owner's certificate for C2PA."""
+    """The owner's C2PA certificate."""
 
     model_config = ConfigDict(extra="forbid")
-    certificate: str = Field(description="PEM file: the certificate, then those that vouch for it")
+    certificate: str = Field(description="PEM file: the certificate, then the chain that issued it")
     key: str = Field(description="PEM file: its private key, without a password")
     timestamp_url: str | None = Field(None, pattern="^https?://", description="a time stamp authority (RFC 3161)")
 
 
 class Settings(BaseModel):
-    """The file's keys."""
+    """The keys of api.json."""
 
     model_config = ConfigDict(extra="forbid")
-    api_key: str | None = Field(None, min_length=1, description="asked for as Authorization: Bearer")
+    api_key: str | None = Field(None, min_length=1, description="clients send it as Authorization: Bearer KEY")
     models: dict[str, LocalModel] = Field(default_factory=dict, description="name in the API -> local model")
     remote_images: bool = Field(False, description="whether image_url may be http(s)")
-    hosts: list[str] = Field(default_factory=list, description="names of this server beside its own, for browsers")
-    behind_proxy: bool = Field(False, description="believe X-Forwarded-Host and X-Forwarded-Proto")
+    hosts: list[str] = Field(default_factory=list, description="further host names of this server")
+    behind_proxy: bool = Field(False, description="trust X-Forwarded-Host and X-Forwarded-Proto")
     max_upload_mb: float = Field(512, gt=0)
-    max_waiting: int = Field(1000, ge=1, description="jobs that may be waiting at once")
+    max_waiting: int = Field(1000, ge=1, description="jobs that may be queued or running at once")
     quota_gb: float | None = Field(None, gt=0, description="finished videos, references and characters together")
-    expire_days: float | None = Field(None, gt=0, description="finished videos are deleted after this long")
+    expire_days: float | None = Field(None, gt=0, description="days after which a finished video is deleted")
 
     content_credentials: ContentCredentials | None = Field(None, description="sign every finished video")
 
+    @property
+    def max_upload_bytes(self) -> int:
+        return int(self.max_upload_mb * 1e6)
+
     def names(self) -> list[str]:
-        """The names that stand for a local model."""
+        """OpenAI's and the owner's names of models."""
         return list(BUILT_IN | self.models)
 
     def local(self, name: str) -> LocalModel | None:
-        """The local model behind a name of OpenAI's or of the owner's, dated or not; None where there is none."""
+        """The local model for a name of OpenAI's or of the owner's, dated or not; None for other names."""
         known = BUILT_IN | self.models
         return known.get(name) or known.get(DATED.sub("", name))
 
 
 def folder() -> Path:
-    """Where the API keeps what is its own: settings, job store, characters, the artist's graphs."""
+    """The API's folder: settings, job store, characters, the artist's graphs."""
     return Path(folder_paths.get_user_directory()) / "atelier"
 
 
 class SettingsError(Exception):
-    """api.json cannot be read; the text says why. Nothing is served then: a key that is ignored would be worse."""
+    """api.json cannot be read. Every request is then refused, because the file may hold a key."""
 
 
 _read: tuple[int, Settings] | None = None
 
 
 def current() -> Settings:
-    """The settings as the file says now. ATELIER_API_KEY in the environment goes before the file's key."""
+    """The settings, read again when the file has changed. ATELIER_API_KEY in the environment overrides the file's."""
     global _read
     file = folder() / "api.json"
     changed = file.stat().st_mtime_ns if file.is_file() else 0
@@ -91,6 +95,6 @@ def current() -> Settings:
             text = file.read_text(encoding="utf-8") if changed else "{}"
             _read = changed, Settings.model_validate(json.loads(text))
         except (OSError, ValueError, RecursionError) as error:
-            raise SettingsError(f"api.json cannot be used: {words(error)}") from None
+            raise SettingsError(f"api.json cannot be used: {summary(error)}") from None
     key = os.environ.get("ATELIER_API_KEY")
     return _read[1].model_copy(update={"api_key": key}) if key else _read[1]

@@ -1,4 +1,4 @@
-"""What all calls share: the store and the runner, opened with the first request."""
+"""The state that all calls share: the store and the runner, opened with the first request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .store import Store
 
 @dataclass(frozen=True)
 class Api:
-    """What the calls share."""
+    """The state that all calls share."""
 
     store: Store
     runner: Runner
@@ -23,11 +23,11 @@ _opening: asyncio.Task[Api] | None = None
 
 
 async def opened() -> Api:
-    """The store and the runner, opened with the first request; where that failed, with the next."""
+    """Open the store and the runner once. After a failure, the next request tries again."""
     global _opening
     if _opening is None or (_opening.done() and (_opening.cancelled() or _opening.exception())):
         _opening = asyncio.create_task(_open())
-    return await asyncio.shield(_opening)  # one try for all who ask; it goes on if one of them goes away
+    return await asyncio.shield(_opening)  # shared by all requests, so it continues if one of them disconnects
 
 
 async def _open() -> Api:

@@ -1,7 +1,7 @@
-"""What survives a restart: jobs and characters, in one SQLite file.
+"""The store of jobs and characters: one SQLite file, which survives a restart.
 
-Every call is one short transaction in a thread of the store's own, so that no other program that holds the file can
-stop ComfyUI. Readers wait for nobody; writers wait for PATIENCE seconds, and then the client is told so.
+Every call is one short transaction in one of the store's own threads, so a program that locks the file cannot block
+ComfyUI. Reads never wait for a lock. Writes wait up to PATIENCE seconds, then the client gets an error.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from .settings import Settings
 Row = dict[str, Any]
 
 PAGE_LETTERS = 1_000_000
-"""Letters of words after which a page of jobs ends: a hundred jobs have about 50,000, but may have 20 million."""
+"""Letters after which a page of jobs ends. A hundred jobs usually have about 50,000, but may have 20 million."""
 ACTIVE = ("queued", "in_progress")
-"""States of a job that ComfyUI still has to do with."""
+"""Statuses of a job that ComfyUI has not ended."""
 GONE = "server_restarted"
-"""The error of a job whose ComfyUI has died. Only this end may be corrected, by that ComfyUI, if it lives after all."""
+"""Error code of a job whose ComfyUI died. That ComfyUI may overwrite this end if it turns out to be alive."""
 PATIENCE = 5.0
-"""Seconds for which a call waits for another program that writes to the file."""
+"""Seconds that a write waits for a lock."""
 READERS = 4
+"""Threads that read."""
 PLACES = 10_000
-"""Of so many deleted videos the place in the list is remembered, for those who go through it and delete."""
+"""Deleted videos whose place in the list is kept, so that a client can delete while it pages through the list."""
 
 _tables = sql.MetaData()
 jobs = sql.Table(
@@ -57,7 +58,7 @@ jobs = sql.Table(
     sql.Column("deleted", sql.Boolean, nullable=False, default=False),
     sql.Column("stopping", sql.Boolean, nullable=False, default=False),
 )
-"""`process` is the ComfyUI that has the job, `stopping` and `deleted` what any ComfyUI on this store may ask of it."""
+"""`process` is the ComfyUI that runs the job. Any ComfyUI on this store may set `stopping` and `deleted` for it."""
 characters = sql.Table(
     "characters",
     _tables,
@@ -75,15 +76,15 @@ claims = sql.Table(
     sql.Column("process", sql.String, nullable=False),
     sql.Column("bytes", sql.Integer, nullable=False),
 )
-"""Folders that a process fills or empties at this moment, and the bytes that are expected in them. If the process
-dies, they are removed. The folder of a job is named as its job, that of a character as the character."""
+"""Folders that a process is filling or removing, named by the id of the job or character, and their expected bytes. If
+the process dies, another one removes them."""
 places = sql.Table(
     "places",
     _tables,
     sql.Column("id", sql.String, primary_key=True),
     sql.Column("seq", sql.Integer, nullable=False),
 )
-"""Where deleted videos stood in the list."""
+"""Places of deleted videos in the list."""
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -111,21 +112,26 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 _PROBLEMS = (
     ("locked", 503, "store_locked", "the job store is locked by another program: try again"),
     ("disk is full", 507, "disk_full", "the disk with the job store is full: free some space, then try again"),
-    ("malformed", 500, "store_damaged", "the job store is damaged: mend it, or move it away to begin a new one"),
-    ("not a database", 500, "store_damaged", "the job store is damaged: mend it, or move it away to begin a new one"),
+    ("malformed", 500, "store_damaged", "the job store is damaged: restore it, or move it away to start a new one"),
+    (
+        "not a database",
+        500,
+        "store_damaged",
+        "the job store is damaged: restore it, or move it away to start a new one",
+    ),
     ("readonly", 500, "store_unusable", "the job store cannot be written: ComfyUI must own it and its folder"),
     ("unable to open", 500, "store_unusable", "the job store cannot be opened: ComfyUI must own it and its folder"),
-    ("disk I/O", 500, "store_unusable", "the disk with the job store fails, or takes no more"),
+    ("disk I/O", 500, "store_unusable", "the disk with the job store has an error or is full"),
 )
-"""Words of SQLite's errors, and what a client is told."""
+"""(text in SQLite's error, status, code, message) of the answer to a client."""
 
 
 class StoreTooNew(Exception):
-    """The file was written by a newer Atelier; it is left alone."""
+    """A newer Atelier wrote the file. It stays unchanged."""
 
 
 def _reading(call: Callable) -> Callable:
-    """A method that is given a connection, as one that is awaited and runs in one of the reading threads."""
+    """Decorator: run a method with a connection in one of the reading threads, and await it."""
 
     @functools.wraps(call)
     async def method(self: Store, *args: Any) -> Any:
@@ -135,7 +141,7 @@ def _reading(call: Callable) -> Callable:
 
 
 def _writing(call: Callable) -> Callable:
-    """A method that is given a connection, as one that is awaited: one transaction in the one thread that writes."""
+    """Decorator: run a method with a connection as one transaction in the writing thread, and await it."""
 
     @functools.wraps(call)
     async def method(self: Store, *args: Any, **kwargs: Any) -> Any:
@@ -146,10 +152,10 @@ def _writing(call: Callable) -> Callable:
 
 
 class Store:
-    """The jobs and characters in one file. Every call may raise ApiError (503 while another program has the file)."""
+    """Jobs and characters in one file. Every call may raise ApiError, such as 503 while another program locks it."""
 
     def __init__(self, file: Path) -> None:
-        """Open the file, or make it; it takes PATIENCE seconds at most. Raises StoreTooNew, ApiError."""
+        """Open or create the file, within PATIENCE seconds. Raises StoreTooNew, ApiError."""
         file.parent.mkdir(parents=True, exist_ok=True)
         self.file = file
         self._engine = sql.create_engine(
@@ -160,7 +166,7 @@ class Store:
         self._readers = ThreadPoolExecutor(READERS, "atelier-store-reader")
         try:
             self.new = self._write(_migrated, time.monotonic() + PATIENCE) == 0
-            """Whether the file was made just now."""
+            """Whether the file was just created."""
         except BaseException:
             self.close()
             raise
@@ -175,10 +181,10 @@ class Store:
             with self._engine.connect() as connection:
                 return call(self, connection, *args)
         except sql.exc.DBAPIError as error:
-            raise self._told(error) from error
+            raise self._explained(error) from error
 
     def _write(self, call: Callable, until: float, *args: Any, **kwargs: Any) -> Any:
-        """until: when the one who asked has waited long enough; calls that stood behind others wait no longer."""
+        """until: the caller's deadline (time.monotonic). Time spent waiting for the writing thread counts too."""
         try:
             with self._engine.connect() as connection:
                 left = max(0, int((until - time.monotonic()) * 1000))
@@ -188,12 +194,12 @@ class Store:
                 connection.commit()
                 return result
         except sql.exc.DBAPIError as error:
-            raise self._told(error) from error
+            raise self._explained(error) from error
 
-    def _told(self, error: sql.exc.DBAPIError) -> Exception:
-        """SQLite's error as what a client can do about it."""
-        for words, status, code, message in _PROBLEMS:
-            if words in str(error.orig):
+    def _explained(self, error: sql.exc.DBAPIError) -> Exception:
+        """An ApiError with the remedy for a known error of SQLite, else the error itself."""
+        for text, status, code, message in _PROBLEMS:
+            if text in str(error.orig):
                 return ApiError(status, code, f"{self.file.name}: {message}.")
         return error
 
@@ -201,7 +207,7 @@ class Store:
 
     @_writing
     def add(self, connection: sql.Connection, rows: Sequence[Row], limits: Settings) -> None:
-        """Write new jobs, all or none, in the place of the claims on their folders. Raises ApiError 403, 429."""
+        """Add jobs, all or none, and remove the claims on their folders. Raises ApiError 403, 429."""
         names = [row["id"] for row in rows]
         _refuse_too_many(connection, len(rows), limits)
         _refuse_too_much(connection, sum(row["bytes"] for row in rows), limits, names)
@@ -210,17 +216,17 @@ class Store:
 
     @_reading
     def job(self, connection: sql.Connection, job_id: str) -> Row | None:
-        """A job as clients see it: none that is deleted."""
+        """A job, unless it is deleted."""
         return _one(connection, sql.select(jobs).where(jobs.c.id == job_id, ~jobs.c.deleted))
 
     @_reading
     def row(self, connection: sql.Connection, job_id: str) -> Row | None:
-        """A job, also one whose deletion waits for ComfyUI."""
+        """A job, even if it is marked as deleted and still running."""
         return _one(connection, sql.select(jobs).where(jobs.c.id == job_id))
 
     @_reading
     def known(self, connection: sql.Connection, names: Sequence[str]) -> set[str]:
-        """Those of these jobs that there are and that are not deleted; up to some thousands can be asked for."""
+        """The ids among `names` of jobs that exist and are not deleted. SQLite allows some thousands of names."""
         return set(connection.execute(sql.select(jobs.c.id).where(jobs.c.id.in_(names), ~jobs.c.deleted)).scalars())
 
     @_writing
@@ -229,22 +235,22 @@ class Store:
 
     @_writing
     def begin(self, connection: sql.Connection, job_id: str) -> None:
-        """Note that ComfyUI has begun with a job."""
+        """Record that ComfyUI has started a job."""
         now = {"status": "in_progress", "started_at": time.time(), "completed_at": None, "error": None}
         connection.execute(sql.update(jobs).where(jobs.c.id == job_id, _open_to(True)).values(**now))
 
     @_writing
     def end(self, connection: sql.Connection, job_id: str, owner: bool, **values: Any) -> bool:
-        """Note how a job has ended, unless that is known already; whether it was noted.
+        """Record the end of a job, unless it has one. Returns whether it was recorded.
 
-        owner: whether the ComfyUI that had the job says so; it corrects those who took it for dead.
+        owner: whether this is the job's own process, which may overwrite the end GONE.
         """
         ended = connection.execute(sql.update(jobs).where(jobs.c.id == job_id, _open_to(owner)).values(**values))
         return ended.rowcount > 0
 
     @_writing
     def forget(self, connection: sql.Connection, job_id: str) -> None:
-        """Take out a job; its place in the list is remembered for a while."""
+        """Remove a job, and keep its place in the list until PLACES more are removed."""
         connection.execute(
             sql.insert(places)
             .prefix_with("OR REPLACE")
@@ -256,13 +262,13 @@ class Store:
 
     @_reading
     def active(self, connection: sql.Connection, process: str) -> list[Row]:
-        """A process's jobs that wait or run, deleted ones too, oldest first."""
+        """A process's queued and running jobs, deleted ones included, oldest first."""
         query = sql.select(jobs).where(jobs.c.status.in_(ACTIVE), jobs.c.process == process)
         return _all(connection, query.order_by(jobs.c.seq))
 
     @_reading
     def stopping(self, connection: sql.Connection, process: str) -> list[Row]:
-        """Its jobs that somebody wants stopped, here or in another process."""
+        """A process's active jobs that a client cancelled or deleted through any process."""
         asked = sql.or_(jobs.c.stopping, jobs.c.deleted)
         return _all(connection, sql.select(jobs).where(jobs.c.status.in_(ACTIVE), jobs.c.process == process, asked))
 
@@ -272,21 +278,21 @@ class Store:
 
     @_reading
     def half_deleted(self, connection: sql.Connection) -> list[Row]:
-        """Jobs that were to be deleted when something came in between."""
+        """Ended jobs that are marked as deleted but not removed yet."""
         return _all(connection, sql.select(jobs).where(jobs.c.deleted, jobs.c.status.not_in(ACTIVE)))
 
     @_reading
     def page(
         self, connection: sql.Connection, after: str | None, limit: int, newest_first: bool
     ) -> tuple[list[Row], bool] | None:
-        """Up to `limit` jobs behind job `after`, and whether there are more; None if there was no job `after`.
+        """(up to `limit` jobs after job `after`, whether there are more); None if `after` is unknown.
 
-        Fewer, but one at least, where their words are longer than PAGE_LETTERS.
+        The page ends early, after at least one job, if its texts exceed PAGE_LETTERS.
         """
         query = sql.select(jobs).where(~jobs.c.deleted)
         if after is not None:
-            found = [sql.select(table.c.seq).where(table.c.id == after) for table in (jobs, places)]
-            last = connection.execute(sql.union_all(*found)).scalar()
+            queries = [sql.select(table.c.seq).where(table.c.id == after) for table in (jobs, places)]
+            last = connection.execute(sql.union_all(*queries)).scalar()
             if last is None:
                 return None
             query = query.where(jobs.c.seq < last if newest_first else jobs.c.seq > last)
@@ -305,9 +311,9 @@ class Store:
     def claim(
         self, connection: sql.Connection, folder: str, process: str, size: int, limits: Settings, new_jobs: int
     ) -> None:
-        """Say that a request of `size` bytes is about to be received into a folder, for so many jobs.
+        """Claim a folder for a request of `size` bytes that creates `new_jobs` jobs.
 
-        Raises ApiError 403 where the quota does not allow that, 429 where too many jobs wait.
+        Raises ApiError 403 beyond the quota, 429 beyond max_waiting.
         """
         _refuse_too_many(connection, new_jobs, limits)
         _refuse_too_much(connection, size, limits, [])
@@ -319,38 +325,38 @@ class Store:
 
     @_reading
     def claimed(self, connection: sql.Connection, process: str) -> list[str]:
-        """The folders that a process was filling or emptying."""
+        """The folders that a process is filling or removing."""
         return list(connection.execute(sql.select(claims.c.folder).where(claims.c.process == process)).scalars())
 
     @_reading
     def folders(self, connection: sql.Connection) -> set[str]:
-        """The names of all folders that something is known of."""
+        """The names of all folders of jobs, characters and claims."""
         known = sql.union_all(*(sql.select(c) for c in (jobs.c.id, characters.c.id, claims.c.folder)))
         return set(connection.execute(known).scalars())
 
     @_reading
     def processes(self, connection: sql.Connection) -> list[str]:
-        """Those that have something to do or to be cleared away."""
+        """The processes with active jobs or claims."""
         busy = sql.select(jobs.c.process).where(jobs.c.status.in_(ACTIVE))
         return list(connection.execute(sql.union(busy, sql.select(claims.c.process))).scalars())
 
     @_reading
     def bytes_kept(self, connection: sql.Connection) -> int:
-        """What videos, references and characters take on the disk, and what is being received."""
+        """Bytes of all jobs' and characters' folders, and the expected bytes of all claims."""
         return _bytes(connection)
 
     # Characters
 
     @_writing
     def add_character(self, connection: sql.Connection, row: Row, limits: Settings) -> None:
-        """Write a new character in the place of the claim on its folder. Raises ApiError 403."""
+        """Add a character, and remove the claim on its folder. Raises ApiError 403."""
         _refuse_too_much(connection, row["bytes"], limits, [row["id"]])
         connection.execute(sql.insert(characters), row)
         connection.execute(sql.delete(claims).where(claims.c.folder == row["id"]))
 
     @_writing
     def forget_character(self, connection: sql.Connection, character_id: str, process: str) -> None:
-        """Take out a character; its folder is claimed, to be removed."""
+        """Remove a character, and claim its folder until that is removed."""
         connection.execute(sql.delete(characters).where(characters.c.id == character_id))
         claim = {"folder": character_id, "process": process, "bytes": 0}
         connection.execute(sql.insert(claims).prefix_with("OR REPLACE"), claim)
@@ -361,7 +367,7 @@ class Store:
 
 
 def _letters(value: Any) -> int:
-    """How many letters of words are in a column."""
+    """The number of letters of all texts in a column."""
     if isinstance(value, dict | list):
         return sum(map(_letters, value.values() if isinstance(value, dict) else value))
     return len(value) if isinstance(value, str) else 0
@@ -376,7 +382,7 @@ def _all(connection: sql.Connection, query: sql.Select) -> list[Row]:
 
 
 def _open_to(owner: bool) -> sql.ColumnElement[bool]:
-    """Of jobs: has not ended, or only because its owner was thought to be dead."""
+    """Condition: the job is active, or (for its owner) ended with GONE."""
     active = jobs.c.status.in_(ACTIVE)
     return sql.or_(active, sql.func.json_extract(jobs.c.error, "$.code") == GONE) if owner else active
 
@@ -388,20 +394,20 @@ def _bytes(connection: sql.Connection, without: Sequence[str] = ()) -> int:
 
 
 def _refuse_too_much(connection: sql.Connection, more: int, limits: Settings, without: Sequence[str]) -> None:
-    """Raises ApiError where the quota does not allow `more` bytes; `without`: claims that they stand for."""
+    """Raises ApiError 403 if `more` bytes exceed the quota. without: claims that these bytes replace."""
     if limits.quota_gb is not None and _bytes(connection, without) + more > limits.quota_gb * 1e9:
         raise ApiError(403, "quota_exceeded", f"The videos would take more than {limits.quota_gb:g} GB: delete some.")
 
 
 def _refuse_too_many(connection: sql.Connection, more: int, limits: Settings) -> None:
-    """Raises ApiError where `more` jobs would be too many waiting ones."""
+    """Raises ApiError 429 if `more` jobs exceed max_waiting."""
     count = sql.select(sql.func.count()).select_from(jobs).where(jobs.c.status.in_(ACTIVE))
     if more and connection.execute(count).scalar_one() + more > limits.max_waiting:
         raise ApiError(429, "queue_full", f"Up to {limits.max_waiting} jobs may wait at once: try again later.")
 
 
 def _migrated(store: Store, connection: sql.Connection) -> int:
-    """Bring the file to the newest version; returns the one it had. Raises StoreTooNew."""
+    """Migrate the file to the newest version. Returns the version it had, 0 for a new file. Raises StoreTooNew."""
     version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
     if version > len(MIGRATIONS):
         raise StoreTooNew(
@@ -415,6 +421,6 @@ def _migrated(store: Store, connection: sql.Connection) -> int:
 
 
 def _prepare(connection: Any, _: object) -> None:
-    """Readers never wait for a writer; what is committed survives the death of the process."""
+    """In WAL mode readers never wait for a writer, and a commit survives the death of the process."""
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")

@@ -1,1 +1,1 @@
-"""The calls of the API, a file for each family of addresses. A call reads the request, does it, and answers."""
+"""The calls of the API: one file per family of addresses, one function per call."""

@@ -22,10 +22,12 @@ async def create_character(api: Api, request: web.Request) -> web.Response:
     folder = files.character_folder(identity)
     async with claims.received(request, identity, api.store, api.runner) as sent:
         named = await body.off_the_loop(fields.parsed, fields.Named, sent.fields)
-        given = await references.resolve("video", named.video, sent, folder, api.store)
-        if given is None:
-            raise bad("'video' is missing: the character's clip or picture.", "video", "missing_required_parameter")
-        picture = await asyncio.to_thread(_portrait, given)
+        clip = await references.resolve("video", named.video, sent, folder, api.store)
+        if clip is None:
+            raise bad(
+                "'video' is missing. Send a clip or a picture of the character.", "video", "missing_required_parameter"
+            )
+        picture = await asyncio.to_thread(_portrait, clip)
         row = {"id": identity, "name": named.name, "created_at": time.time(), "picture": picture.name}
         size = await asyncio.to_thread(files.size_of, folder)
         await api.store.add_character({**row, "bytes": size}, settings.current())
@@ -52,14 +54,14 @@ async def _character(api: Api, request: web.Request) -> Row:
 
 
 def _shown_character(row: Row) -> web.Response:
-    shown = {"id": row["id"], "object": "character", "name": row["name"], "created_at": int(row["created_at"])}
-    return web.json_response({**shown, "used_as": "first_frame"})
+    character = {"id": row["id"], "object": "character", "name": row["name"], "created_at": int(row["created_at"])}
+    return web.json_response({**character, "used_as": "first_frame"})
 
 
-def _portrait(given: references.Given) -> Path:
-    """The picture of a character: the one that was sent, or the first of its clip."""
-    if given.kind == files.IMAGE:
-        return given.path
-    picture = given.path.with_suffix(".png")
-    files.save_picture(probe.pictures(given.path, [0])[0], picture)
+def _portrait(reference: references.ReferenceFile) -> Path:
+    """The picture of a character: the picture that was sent, or the first frame of the clip."""
+    if reference.kind == files.IMAGE:
+        return reference.path
+    picture = reference.path.with_suffix(".png")
+    files.save_picture(probe.pictures(reference.path, [0])[0], picture)
     return picture

@@ -1,4 +1,4 @@
-"""GET /v1/models: what a request can name as its model."""
+"""GET /v1/models: the models that a request can name."""
 
 from __future__ import annotations
 

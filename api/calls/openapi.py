@@ -1,4 +1,4 @@
-"""The API described in OpenAPI 3.1, from the same models that read the requests."""
+"""The API's OpenAPI 3.1 document, built from the pydantic models that validate the requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 
 def _record(**properties: Json) -> Json:
-    """An object that has all of these keys."""
+    """The schema of an object that always has these keys."""
     return {"type": "object", "required": list(properties), "properties": properties}
 
 
@@ -36,13 +36,13 @@ _VIDEO: Json = _record(
     completed_at=_STAMP,
     expires_at=_STAMP,
     prompt=_MAYBE_TEXT,
-    size={**_TEXT, "description": "WIDTHxHEIGHT; 'auto' where the model decides, until it is made"},
-    seconds={**_TEXT, "description": "of the whole video; 'auto' as for size"},
+    size={**_TEXT, "description": "WIDTHxHEIGHT; 'auto' if the model decides, until the video is completed"},
+    seconds={**_TEXT, "description": "length of the whole video; 'auto' as for size"},
     remixed_from_video_id=_MAYBE_TEXT,
     error={"anyOf": [_record(code=_TEXT, message=_TEXT), {"type": "null"}]},
-    operation={**_TEXT, "description": "the name of the graph that makes it"},
-    queue_position={**_STAMP, "description": "1 is next; null when it does not wait"},
-    step={**_STAMP, "description": "of `steps`, of the node that is at work now; null when none counts"},
+    operation={**_TEXT, "description": "the name of the graph that the job runs"},
+    queue_position={**_STAMP, "description": "1 is next; null if the job is not queued"},
+    step={**_STAMP, "description": "the current step, of `steps`, of the running node; null if that node reports none"},
     steps=_STAMP,
     started_at=_STAMP,
     warnings={"type": "array", "items": _TEXT},
@@ -52,21 +52,21 @@ _VIDEO: Json = _record(
     **{name: _MAYBE_TEXT for name in ("negative_prompt", "style", "direction", "loop", "storyboard")},
 )
 _VIDEO["properties"] |= {
-    "duration": {"type": "number", "description": "seconds, exactly, of a completed video"},
-    "variations": {"type": "array", "items": _TEXT, "description": "the ids of all jobs of a request with n"},
+    "duration": {"type": "number", "description": "the exact length in seconds, once the video is completed"},
+    "variations": {"type": "array", "items": _TEXT, "description": "the ids of all jobs of a request with n > 1"},
     "characters": {"type": "array", "items": _record(id=_TEXT, name=_TEXT, used_as={"const": "first_frame"})},
 }
 _VIDEO["properties"] |= {
     "lora": {**_TEXT, "description": "the file of models/loras"},
     "lora_scale": {"type": "number"},
-    "frame_interpolation_exp": {**_WHOLE, "description": "how often the frames were doubled"},
+    "frame_interpolation_exp": {**_WHOLE, "description": "how many times the frame rate was doubled"},
 }
 _CHARACTER = _record(
     id=_TEXT,
     object={"const": "character"},
     name=_TEXT,
     created_at=_WHOLE,
-    used_as={"const": "first_frame", "description": "how it reaches a video: its picture is the first frame"},
+    used_as={"const": "first_frame", "description": "how a video uses the character: its picture is the first frame"},
 )
 _FEATURE = _record(supported={"type": "boolean"}, note=_MAYBE_TEXT)
 
@@ -90,7 +90,7 @@ _MODEL: Json = _record(
     object={"const": "model"},
     created={"type": "integer"},
     owned_by=_TEXT,
-    local_model={**_TEXT, "description": "what Load Video Model shows in its list"},
+    local_model={**_TEXT, "description": "the model's name in Load Video Model's list"},
     name=_MAYBE_TEXT,
     family=_MAYBE_TEXT,
     problem={**_MAYBE_TEXT, "description": "why this file cannot be used"},
@@ -105,10 +105,13 @@ _MODEL: Json = _record(
     ),
     limits=_record(max_pixels=_NUMBER, max_seconds=_NUMBER, max_frames=_NUMBER),
     multiples=_record(
-        side={**_NUMBER, "description": "widths and heights are multiples of it; others move to the nearest"},
-        frames={**_NUMBER, "description": "frame counts are one more than a multiple of it"},
+        side={
+            **_NUMBER,
+            "description": "widths and heights are multiples of it; other values are rounded to the nearest",
+        },
+        frames={**_NUMBER, "description": "a frame count is a multiple of it plus one"},
     ),
-    sizes={"type": "array", "items": _TEXT, "description": "the usual aspects at the model's own number of pixels"},
+    sizes={"type": "array", "items": _TEXT, "description": "common aspect ratios at the model's own number of pixels"},
     features=_record(**dict.fromkeys(catalogue.FEATURES, _FEATURE)),
     styles={"type": "array", "items": _TEXT},
 )
@@ -119,7 +122,7 @@ async def describe(api: Api, request: web.Request) -> web.Response:
 
 
 def description() -> Json:
-    """The whole document. Addresses are relative to /v1, where it is served."""
+    """The whole document. Its addresses are relative to /v1."""
     return {
         "openapi": "3.1.0",
         "info": {"title": "Atelier's Videos API", "version": "1"},
@@ -187,19 +190,19 @@ _LEADS_TO = {
     "Video": ("retrieve", "delete", "content", "remix", "cancel"),
     "Character": ("getCharacter", "deleteCharacter"),
 }
-"""The calls that take the id of an answer."""
+"""Schema of an answer -> the calls that take its id."""
 
 
 def _call(name: str, answer: str, body: Json | None = None, parameters: list[Json] | None = None) -> Json:
     call: Json = {"operationId": name, "parameters": parameters or []}
-    found: Json = {"description": answer, "content": _json(answer)}
+    response: Json = {"description": answer, "content": _json(answer)}
     if body:
         call["requestBody"] = body
         links = {
             to: {"operationId": to, "parameters": {"id": "$response.body#/id"}} for to in _LEADS_TO.get(answer, ())
         }
-        found |= {"links": links} if links else {}
-    return call | {"responses": {"200": found} | _errors()}
+        response |= {"links": links} if links else {}
+    return call | {"responses": {"200": response} | _errors()}
 
 
 def _content() -> Json:
@@ -211,7 +214,7 @@ def _content() -> Json:
 
 
 def _finished(body: Json) -> Json:
-    """The call that answers with the file itself."""
+    """/videos/sync, which answers with the file itself."""
     headers = {
         "X-Video-Id": {"schema": _TEXT, "description": "the job's id, as in /videos/{id}"},
         "X-Warnings": {"schema": _TEXT, "description": "the job's warnings, as a JSON array"},
@@ -234,12 +237,12 @@ def _shot(*files: str, required: list[str] | None = None) -> Json:
 
 
 def _body(model: type[BaseModel], files: list[str], required: list[str]) -> Json:
-    """The same fields as JSON and as multipart, where some may be files."""
+    """A request body with the same fields as JSON and as multipart. In multipart, `files` may be uploads."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)  # they are among the components
+    schema.pop("$defs", None)  # they are in the components
     for field in schema["properties"].values():
         if any(kind.get("type") in ("integer", "number") for kind in field.get("anyOf", ())):
-            field["anyOf"].append(_TEXT)  # forms, and OpenAI's `seconds`, send numbers as text
+            field["anyOf"].append(_TEXT)  # forms send numbers as text, and so do OpenAI's clients for `seconds`
     schema["required"] = sorted({*schema.get("required", []), *required})
     binary = {name: {"type": "string", "contentMediaType": "application/octet-stream"} for name in files}
     multipart = schema | {"properties": schema["properties"] | binary}

@@ -1,4 +1,4 @@
-"""How long a shot will be, before it is made: asked by the storyboard's time line in the browser (web/storyboard/)."""
+"""GET /atelier/shot: the length that a shot will have. The storyboard editor in the browser asks (web/storyboard/)."""
 
 from __future__ import annotations
 
@@ -11,36 +11,38 @@ from ...models.library.folders import as_listed, model_choices, model_path
 from ...models.loading.identify import open_model
 from ...models.timeline.length import length_of
 from ...models.weights.errors import CheckpointError
-from ..errors import words
+from ..errors import summary
 
 
 async def answer(request: web.Request) -> web.Response:
-    """A model by its name in Load Video Model, and seconds, frames, fps of Empty Video Latent -> `shot` as JSON.
+    """Answer `shot` as JSON. The query has the model's name and Empty Video Latent's seconds, frames and fps.
 
-    400 for what is no number, 404 for a model that is not there or of no family this pack knows.
+    400 if one of them is not a number, 404 if the model does not exist or belongs to no known family.
     """
     try:
-        asked = {name: kind(request.query.get(name, 0)) for name, kind in NUMBERS.items()}
-        if not all(map(math.isfinite, asked.values())):
-            raise ValueError("a number is infinite, or none")
+        numbers = {name: kind(request.query.get(name, 0)) for name, kind in NUMBERS.items()}
+        if not all(map(math.isfinite, numbers.values())):
+            raise ValueError("infinity and nan are not allowed")
     except ValueError as error:
-        return web.json_response({"error": f"{error}; expected numbers: {', '.join(NUMBERS)}"}, status=400)
+        message = f"Send a number for each of {', '.join(NUMBERS)}: {summary(error)}."
+        return web.json_response({"error": message}, status=400)
     try:
-        return web.json_response(await asyncio.to_thread(shot, request.query.get("model", ""), **asked))
+        return web.json_response(await asyncio.to_thread(shot, request.query.get("model", ""), **numbers))
     except (CheckpointError, OSError) as error:
-        return web.json_response({"error": words(error)}, status=404)
+        return web.json_response({"error": summary(error)}, status=404)
 
 
 NUMBERS = {"seconds": float, "frames": int, "fps": float}
+"""Query parameter -> its type; 0 if it is not sent."""
 
 
 def shot(model: str, seconds: float, frames: int, fps: float) -> dict[str, float]:
-    """Frames, frames per second, seconds, and how many frames a latent frame after the first holds.
+    """The legal number of frames, the frame rate, the length in seconds, and pixel frames per latent frame.
 
-    Only the headers of the model's files are read. Raises CheckpointError, OSError.
+    Reads only the headers of the model's files. Raises CheckpointError, OSError.
     """
     if as_listed(model, model_choices()) is None:
-        raise CheckpointError(f"There is no model '{model}' in Load Video Model.")
+        raise CheckpointError(f"Load Video Model has no model '{model}' in its list.")
     variant = open_model(model_path(model)).variant
     legal, rate = length_of(variant, seconds, frames, fps)
     return {"frames": legal, "fps": rate, "seconds": legal / rate, "latent_frame": variant.grid.temporal}

@@ -1,4 +1,4 @@
-"""The studio: the files of one page, given out as they lie in the folder studio/. All it does goes through the API."""
+"""The studio's page: serves the files of the folder studio/ as they are. The page is a client of the API alone."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ POLICY = "; ".join(
     (
         "default-src 'none'",
         *(f"{kind}-src 'self'" for kind in ("script", "style", "font", "connect")),
-        *(f"{kind}-src 'self' blob:" for kind in ("img", "media")),  # blob: pictures being sent, files behind a key
+        *(f"{kind}-src 'self' blob:" for kind in ("img", "media")),  # blob: uploads, and files that need the key
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'self'",
     )
 )
-"""The page's Content-Security-Policy: nothing from anywhere else, no script or style inside the page."""
+"""The page's Content-Security-Policy: no resource of another server, no inline script or style."""
 
 
 def _files() -> dict[str, Path]:
-    """The page's files by name. What a client asks for is looked up among them and never becomes a path."""
+    """The page's files by name. A requested name is looked up here and never becomes a path."""
     return {file.relative_to(FOLDER).as_posix(): file for file in FOLDER.rglob("*") if file.suffix in KINDS}
 
 
 async def show(request: web.Request) -> web.StreamResponse:
-    """The page, or a file that it is made of."""
+    """Serve the page, or one of its files."""
     name = request.match_info.get("file")
-    if name == "":  # the page's addresses are relative to its own, which ends without a slash
+    if name == "":  # the page's relative addresses need an address without a slash at the end
         raise web.HTTPMovedPermanently("../atelier")
     file = _files().get(name or "index.html")
     if file is None:
@@ -47,7 +47,7 @@ async def show(request: web.Request) -> web.StreamResponse:
         "Referrer-Policy": "same-origin",
         "Cache-Control": "no-cache",
     }
-    # Sent here, before ComfyUI's --disable-api-nodes can put its own, weaker policy in the place of ours.
+    # Sent here, because ComfyUI's --disable-api-nodes replaces the policy of an unsent response with a weaker one.
     response = web.StreamResponse(headers=headers)
     await response.prepare(request)
     await response.write_eof(file.read_bytes())

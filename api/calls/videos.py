@@ -1,4 +1,4 @@
-"""Videos: POST and GET /v1/videos and what belongs to one video. Each call is one function."""
+"""Videos: /v1/videos, and the calls on one video. Each call is one function."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..state import Api
 from ..store import ACTIVE, Row
 
 POLL_AFTER_MS = "500"
-"""How long the SDKs' poll helpers are asked to wait between two looks."""
+"""Milliseconds that the SDKs' poll helpers wait between two requests."""
 
 
 async def create(api: Api, request: web.Request) -> web.Response:
@@ -29,12 +29,12 @@ async def create(api: Api, request: web.Request) -> web.Response:
 
 
 async def create_and_wait(api: Api, request: web.Request) -> web.FileResponse:
-    """vLLM-Omni's `/v1/videos/sync`: the answer is the finished file. A client that hangs up takes its job along."""
+    """vLLM-Omni's `/v1/videos/sync`: answer with the finished file. The job is cancelled if the client disconnects."""
     (row,) = await _started(api, request, "generate", most=1)
     while row["status"] in ACTIVE:
-        if request.transport is None or request.transport.is_closing():
+        if body.disconnected(request):
             await api.runner.cancel(row)
-            raise ConnectionResetError("the client has gone")
+            raise ConnectionResetError("the client has disconnected")
         await asyncio.sleep(LOOK_EVERY)
         row = await _existing(api, row["id"])
     about = {"X-Video-Id": row["id"], "X-Warnings": json.dumps(row["warnings"])}
@@ -62,19 +62,14 @@ async def _make(api: Api, request: web.Request, operation: str, **fixed: Any) ->
 
 
 async def _started(api: Api, request: web.Request, operation: str, most: int | None = None, **fixed: Any) -> list[Row]:
-    """The jobs of a request; `most`: how many it may make. Raises ApiError."""
+    """Read a request and queue its jobs. most: how many jobs it may have. Raises ApiError."""
     first = start.new_id(files.JOB)
     async with claims.received(request, first, api.store, api.runner) as sent:
         shot = await body.off_the_loop(fields.shot, sent.fields | fixed)
         if most is not None and (shot.n or 1) > most:
-            raise bad(f"'n' is {shot.n}, but this address answers with one video. Use /v1/videos.", "n")
+            raise bad(f"'n' is {shot.n}, but /v1/videos/sync makes one video. Use /v1/videos.", "n")
         ids = [first, *(start.new_id(files.JOB) for _ in range(1, shot.n or 1))]
-        try:
-            return await start.start(operation, shot, sent, ids, api.store, api.runner)
-        except BaseException:
-            for job_id in ids:
-                await asyncio.to_thread(files.remove, files.job_folder(job_id))
-            raise
+        return await start.queue_jobs(operation, shot, sent, ids, api.store, api.runner)
 
 
 async def retrieve(api: Api, request: web.Request) -> web.Response:
@@ -83,10 +78,10 @@ async def retrieve(api: Api, request: web.Request) -> web.Response:
 
 async def list_videos(api: Api, request: web.Request) -> web.Response:
     page = fields.parsed(fields.Page, dict(request.query))
-    found = await api.store.page(page.after, page.limit, page.order == "desc")
-    if found is None:
-        raise bad(f"There is no video '{page.after[:100]}' to go on from.", "after")
-    rows, more = found
+    listed = await api.store.page(page.after, page.limit, page.order == "desc")
+    if listed is None:
+        raise bad(f"'after' is not the id of a video: '{page.after[:100]}'.", "after")
+    rows, more = listed
     live = api.runner.live(rows)
     data = [fields.video(row, state) for row, state in zip(rows, live, strict=True)]
     ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
@@ -115,9 +110,9 @@ async def content(api: Api, request: web.Request) -> web.StreamResponse:
 
 
 async def _file(row: Row, variant: str, headers: dict[str, str] | None = None) -> web.FileResponse:
-    """A video's file, or what is made of it. Raises ApiError where there is none."""
+    """A video's file, or its thumbnail or sprite sheet. Raises ApiError if the video is not completed."""
     if row["status"] == "failed":
-        raise ApiError(422, "video_failed", f"There is no video: {row['error']['message']}", "id")
+        raise ApiError(422, "video_failed", f"The video failed: {row['error']['message']}", "id")
     if row["status"] != "completed":
         raise ApiError(404, "video_not_ready", f"The video is {row['status']}, not completed.", "id")
     video = files.job_folder(row["id"]) / row["file"]
@@ -132,7 +127,12 @@ async def _file(row: Row, variant: str, headers: dict[str, str] | None = None) -
 async def _preview(row: Row) -> web.Response:
     picture = comfy_queue.preview(prompt_id(row["id"])) if row["status"] == "in_progress" else None
     if picture is None:
-        raise ApiError(404, "no_preview", "There is no preview now; --preview-method switches them on.", "variant")
+        raise ApiError(
+            404,
+            "no_preview",
+            "There is no preview now. Start ComfyUI with --preview-method auto to get previews.",
+            "variant",
+        )
     encoded = io.BytesIO()
     await asyncio.to_thread(picture.convert("RGB").save, encoded, "JPEG")
     headers = {"Cache-Control": "no-store"}

@@ -1,1 +1,1 @@
-"""Saved graphs, the marks in them that a request fills, and ComfyUI's queue that runs them."""
+"""Saved graphs, the marks that a request's values replace, and ComfyUI's queue."""

@@ -1,7 +1,7 @@
-"""ComfyUI's own queue, from inside its process: the one file of this room that knows how ComfyUI runs a graph.
+"""ComfyUI's queue, history and progress, from inside its process. No other file of the API touches them.
 
-Graphs go in through the handler that ComfyUI registered for POST /prompt, so that hooks, checks and the form of a queue
-item stay ComfyUI's business, whatever its version.
+Graphs are submitted through the handler that ComfyUI registered for POST /prompt. So its hooks and checks run, and the
+form of a queue item may change with its version.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ..errors import ApiError
 Json = dict[str, Any]
 
 CLIENT = "atelier-videos-api"
-"""A client id: without one ComfyUI 0.3.75 gives no outputs for a graph it has in its cache."""
+"""The client id of all submitted graphs. Without one, ComfyUI 0.3.75 reports no outputs for a cached graph."""
 
 
 class _Request:
-    """As much of a request as ComfyUI's handlers look at."""
+    """A stand-in for a request, with the parts that ComfyUI's handlers read."""
 
     headers: dict[str, str] = {}
 
@@ -43,11 +43,11 @@ def _handler(method: str, path: str):
 
 
 async def submit(prompt_id: str, prompt: Json, extra: Json, front: bool = False) -> None:
-    """Queue a graph, `front`: before those that wait. `extra` is written into the files it saves.
+    """Queue a graph. front: ahead of the waiting ones. extra: metadata for the files that it saves.
 
-    Raises ApiError where ComfyUI refuses the graph.
+    Raises ApiError if ComfyUI refuses the graph.
     """
-    more = {"extra_pnginfo": extra, "preview_method": "auto"}  # newer ComfyUI makes previews for whoever asks
+    more = {"extra_pnginfo": extra, "preview_method": "auto"}  # newer ComfyUI makes previews per request
     body = {"prompt": prompt, "prompt_id": prompt_id, "client_id": CLIENT, "extra_data": more}
     body |= {"front": True} if front else {}
     answer = await _handler("POST", "/prompt")(_Request(body))
@@ -56,7 +56,7 @@ async def submit(prompt_id: str, prompt: Json, extra: Json, front: bool = False)
 
 
 def _refusal(answer: Json, prompt: Json) -> ApiError:
-    """ComfyUI's complaints in one message."""
+    """All of ComfyUI's validation errors in one message."""
     lines = []
     for node_id, report in (answer.get("node_errors") or {}).items():
         title = (prompt.get(node_id) or {}).get("_meta", {}).get("title") or report.get("class_type", node_id)
@@ -66,22 +66,22 @@ def _refusal(answer: Json, prompt: Json) -> ApiError:
 
 
 async def schemas(types: set[str]) -> Json:
-    """What /object_info says about these nodes; a type that ComfyUI does not know is left out."""
-    handler, found = _handler("GET", "/object_info/{node_class}"), {}
+    """The schemas of these node types from /object_info. A type that ComfyUI does not know is left out."""
+    handler, schemas_by_type = _handler("GET", "/object_info/{node_class}"), {}
     for name in sorted(types):
-        found |= json.loads((await handler(_Request(node_class=name))).text)
-    return found
+        schemas_by_type |= json.loads((await handler(_Request(node_class=name))).text)
+    return schemas_by_type
 
 
 async def choices(node_type: str, name: str) -> list[str]:
-    """What a node's list has to choose from."""
+    """The options of a node's combo input."""
     kind, options = (await schemas({node_type}))[node_type]["input"]["required"][name]
     return kind if isinstance(kind, list) else options["options"]
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Who runs and who waits, at one moment; the waiting in the order in which they will run."""
+    """The running and the waiting graphs at one moment; the waiting ones in the order in which they will run."""
 
     running: frozenset[str]
     waiting: tuple[str, ...]
@@ -96,7 +96,7 @@ def snapshot() -> Snapshot:
 
 
 def busy() -> bool:
-    """Whether anything runs or waits."""
+    """Whether any graph runs or waits."""
     now = snapshot()
     return bool(now.running or now.waiting)
 
@@ -110,13 +110,18 @@ def outcome(prompt_id: str) -> Json | None:
     return PromptServer.instance.prompt_queue.get_history(prompt_id=prompt_id).get(prompt_id)
 
 
+def events(record: Json) -> dict[str, Json]:
+    """Event -> its data, of a record: execution_error, execution_interrupted, ..."""
+    return dict((record.get("status") or {}).get("messages") or [])
+
+
 def forget(prompt_id: str) -> None:
-    """Take a graph that has ended out of ComfyUI's history."""
+    """Remove a graph that has ended from ComfyUI's history."""
     PromptServer.instance.prompt_queue.delete_history_item(prompt_id)
 
 
 class _Preview(ProgressHandler):
-    """Keeps the newest picture that a running graph shows of its work."""
+    """Keeps the newest preview of the running graph."""
 
     picture = None
 
@@ -126,24 +131,24 @@ class _Preview(ProgressHandler):
 
 
 def preview(prompt_id: str):
-    """The newest preview of a running graph, a PIL image; None before the first, and where ComfyUI makes none."""
+    """The newest preview of a running graph as a PIL image; None before the first, or if previews are off."""
     state = get_progress_state()
     watcher = state.handlers.get(__name__)
     return watcher.picture if watcher is not None and state.prompt_id == prompt_id else None
 
 
 def watch_previews(prompt_id: str) -> None:
-    """Begin to keep previews of a running graph; ComfyUI forgets its watchers with every graph."""
+    """Start to keep previews of a running graph. ComfyUI drops its progress handlers with each graph."""
     state = get_progress_state()
     if state.prompt_id == prompt_id and __name__ not in state.handlers:
-        # A new dict: ComfyUI's own thread may be going through the old one, and would fail the graph if it grew.
+        # A new dict: ComfyUI's thread may be iterating over the old one, and adding to that would fail the graph.
         state.handlers = {**state.handlers, __name__: _Preview(__name__)}
 
 
 @dataclass(frozen=True)
 class Steps:
-    """How far a running graph is: `done` of `all` steps over the nodes that count theirs, and the same of the one at
-    work now (`at` of `of`; 0 of 0 while none counts)."""
+    """Progress of a running graph: `done` of `all` steps over all nodes that report steps, and step `at` of `of` of the
+    running one (0 of 0 if it reports none)."""
 
     done: float = 0
     all: float = 0
@@ -152,6 +157,7 @@ class Steps:
 
 
 def steps(prompt_id: str) -> Steps:
+    """The progress of a graph; zeros if it does not run."""
     state = get_progress_state()
     if state.prompt_id != prompt_id:
         return Steps()
@@ -162,7 +168,7 @@ def steps(prompt_id: str) -> Steps:
 
 
 def withdraw(prompt_id: str) -> bool:
-    """Take a waiting graph out of the queue, or interrupt it if it runs; whether it was still waiting."""
+    """Remove a waiting graph from the queue, or interrupt a running one. Returns whether it was waiting."""
     queue = PromptServer.instance.prompt_queue
     if queue.delete_queue_item(lambda item: item[1] == prompt_id):
         return True

@@ -1,4 +1,4 @@
-"""New frames between those of a finished video, by ComfyUI's own nodes (RIFE, FILM), where this ComfyUI has them."""
+"""Frame interpolation of a finished video with ComfyUI's own nodes (RIFE, FILM), if this ComfyUI has them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ Json = dict[str, Any]
 
 LOADER, NODE = "FrameInterpolationModelLoader", "FrameInterpolate"
 SAVES = ("SaveVideo", "AtelierSaveVideoAs")
-"""Nodes that save what comes in as `video`."""
+"""Nodes that save their input `video`."""
 
 
 async def model() -> tuple[str | None, str]:
-    """(the file of models/frame_interpolation to use: RIFE before others, else None; why there is none)."""
+    """(the file of models/frame_interpolation to use, "") or (None, reason). RIFE is preferred."""
     known = await comfy_queue.schemas({LOADER, NODE})
     if known.keys() != {LOADER, NODE}:
         return None, f"this ComfyUI has no node {NODE}; update it"
@@ -28,9 +28,10 @@ async def model() -> tuple[str | None, str]:
 
 
 def interpolated(prompt: Json, model_name: str, doublings: int, rate: float) -> Json:
-    """A prompt for ComfyUI's queue whose videos get their frames doubled so many times before they are saved.
+    """Insert interpolation nodes before each node of a prompt that saves a video.
 
-    rate: frames per second of what the graph makes. N frames become (N - 1) * 2**doublings + 1, as fast as before.
+    rate: the frame rate of the graph's video. N frames become (N - 1) * 2**doublings + 1 at 2**doublings times the
+    rate, so the video's speed stays the same.
     """
     out, factor = dict(prompt), 2**doublings
     for key, node in prompt.items():

@@ -1,9 +1,9 @@
-"""Saved graphs with marks: which graph an operation runs, and which of its inputs take what the request says.
+"""Saved graphs with marks: the graph that an operation runs, and the inputs that take the request's values.
 
-A graph is saved as any other, with Workflow > Save. A mark stands in a node's title, in braces: `{prompt}` fills the
-node's input `prompt`; `{denoise=strength}` fills its input `denoise` with the request's `strength`;
-`{bypass without image}` bypasses the node when the request has no image, and lets one that was saved bypassed run
-when it has. Marks of nodes that never run (muted, without a way to an output, notes) are not read.
+A graph is saved with Workflow > Save. A mark is text in braces in a node's title: `{prompt}` sets the node's input
+`prompt`; `{denoise=strength}` sets its input `denoise` to the request's `strength`; `{bypass without image}` bypasses
+the node if the request has no image, and enables it if the request has one. Marks of nodes that never run are ignored
+(muted nodes, notes, nodes that no output depends on).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import settings
-from ..errors import ApiError, words
+from ..errors import ApiError, summary
 from . import comfy_queue
 from .saved_graph import BYPASSED, MUTED, PRIMITIVE, GraphError, node_types, to_api, type_into
 
@@ -31,7 +31,7 @@ FIELDS = {
     *("expander", "loop", "direction", "storyboard", "output"),
     *("context_start", "context_seconds", "new_start", "new_end"),
 }
-"""What a graph's marks can ask for."""
+"""Fields that a mark can name."""
 
 _MARK = re.compile(r"\{\s*(?:bypass\s+without\s+(?P<without>\w+)|(?:(?P<input>\w+)\s*=\s*)?(?P<field>\w+))\s*\}")
 
@@ -52,17 +52,17 @@ class Graph:
         return self.file.parent == BUILT_IN
 
     def fields(self) -> set[str]:
-        """What of a request this graph listens to."""
+        """The fields that this graph's marks name."""
         return {mark["field"] or mark["without"] for _, mark in self.marks()}
 
     def marks(self, workflow: Json | None = None) -> Iterator[tuple[Json, re.Match]]:
-        """(node, mark in its title), of `workflow` where another copy of it is given."""
+        """(node, mark in its title) of all nodes that can run, in `workflow` if a copy of the graph is given."""
         for node in (workflow or self.workflow)["nodes"]:
             if node["id"] in self.running:
                 yield from ((node, mark) for mark in _marks(node))
 
     def choices(self, field: str) -> list[str]:
-        """What can be chosen in the input that takes `field`; [] where it is none with a list."""
+        """The options of the combo input that takes `field`; [] if there is no such input."""
         for node, mark in self.marks():
             if mark["field"] == field and node["type"] != PRIMITIVE:
                 inputs = self.schemas[node["type"]]["input"]
@@ -71,13 +71,13 @@ class Graph:
         return []
 
     def filled(self, values: Json) -> tuple[Json, Json]:
-        """(what ComfyUI's queue takes, the saved graph) with these values typed into the marked inputs.
+        """(prompt for ComfyUI's queue, saved graph) with `values` in the marked inputs.
 
-        A value of None leaves what the artist saved.
+        A value of None keeps the value that the artist saved.
         """
         workflow = json.loads(self.text)  # several times faster than a deep copy
         for node, mark in self.marks(workflow):
-            if mark["without"] and node.get("mode") == BYPASSED:  # saved so; what is missing is found below
+            if mark["without"] and node.get("mode") == BYPASSED:  # saved bypassed; the next loop bypasses it again
                 node["mode"] = 0
         for node, mark in self.marks(workflow):
             value = values.get(mark["without"] or mark["field"])
@@ -92,7 +92,7 @@ _read: dict[str, tuple[Path, int, Graph]] = {}
 
 
 async def load(operation: str) -> Graph:
-    """The artist's own graph for an operation (user/atelier/api/OPERATION.json), else ours. Raises ApiError 422."""
+    """The artist's graph for an operation (user/atelier/api/OPERATION.json), else ours. Raises ApiError 422."""
     own = settings.folder() / "api" / f"{operation}.json"
     file = own if own.is_file() else BUILT_IN / f"{operation}.json"
     changed = file.stat().st_mtime_ns
@@ -102,7 +102,7 @@ async def load(operation: str) -> Graph:
 
 
 async def _checked(file: Path) -> Graph:
-    """The graph in a file, every mark of which fits its node."""
+    """Read a graph from a file and check that every mark fits its node. Raises ApiError 422."""
     try:
         text = file.read_text(encoding="utf-8")
         workflow = json.loads(text)
@@ -111,23 +111,25 @@ async def _checked(file: Path) -> Graph:
         graph = Graph(file, text, workflow, schemas, _running(json.loads(text), schemas))
         for node, mark in graph.marks():
             if (field := mark["field"] or mark["without"]) not in FIELDS:
-                raise GraphError(f"'{node['title']}' asks for '{field}'; there are {', '.join(sorted(FIELDS))}.")
+                raise GraphError(
+                    f"The mark in '{node['title']}' names '{field}'. Use one of {', '.join(sorted(FIELDS))}."
+                )
             if name := mark["input"] or mark["field"]:
                 type_into(copy.deepcopy(node), schemas.get(node["type"]), name, None)
     except GraphError as error:
-        raise ApiError(422, "unusable_graph", f"The graph {file.name} cannot be used: {words(error)}") from None
+        raise ApiError(422, "unusable_graph", f"The graph {file.name} cannot be used: {summary(error)}") from None
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ApiError(
             422,
             "unusable_graph",
-            f"The graph {file.name} cannot be read ({type(error).__name__}: {words(error)}). Open it in ComfyUI's "
+            f"The graph {file.name} cannot be read ({type(error).__name__}: {summary(error)}). Open it in ComfyUI's "
             "editor and save it with Workflow > Save.",
         ) from None
     return graph
 
 
 def _running(workflow: Json, schemas: Json) -> frozenset[int | str]:
-    """The ids of nodes that run when a request has everything, and of primitives, whose value goes to other nodes."""
+    """The ids of nodes that run if a request has every field, and of primitives, whose values go to other nodes."""
     for node in workflow["nodes"]:
         if node.get("mode") == BYPASSED and any(mark["without"] for mark in _marks(node)):
             node["mode"] = 0
@@ -144,7 +146,7 @@ def _marks(node: Json) -> list[re.Match]:
 
 
 def _needed(prompt: Json, schemas: Json) -> Json:
-    """The graph without nodes that no output depends on (a loader whose picture was not sent)."""
+    """The prompt without nodes that no output depends on, such as the loader of a picture that was not sent."""
     wanted, ends = set(), [key for key, node in prompt.items() if schemas[node["class_type"]].get("output_node")]
     while ends:
         key = ends.pop()

@@ -1,23 +1,23 @@
-"""A saved graph (the UI format that ComfyUI's editor writes) -> the API prompt that ComfyUI's queue takes.
+"""Convert a saved graph (the UI format that ComfyUI's editor writes) into the API prompt that ComfyUI's queue takes.
 
-A pure function of the workflow and of what ``/object_info`` says about its nodes; the same rules as the editor's own.
+The result depends only on the graph and on its nodes' schemas from ``/object_info``. The rules are the editor's own.
 """
 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 MUTED, BYPASSED = 2, 4
-"""``mode`` of a node that does not run, and of one that hands its inputs through."""
+"""``mode`` of a node that does not run, and of one that passes its inputs through."""
 
 NOTES = {"Note", "MarkdownNote"}
 PRIMITIVE = "PrimitiveNode"
-"""A value that stands beside the nodes that take it."""
+"""A node that only holds a value for the nodes linked to it."""
 VIRTUAL = NOTES | {"Reroute", PRIMITIVE}
-"""Nodes that live in the editor only; the server has never heard of them."""
+"""Nodes that exist in the editor only. The server does not know them."""
 
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
 CONTROL_WORDS = ("fixed", "increment", "increment-wrap", "decrement", "randomize")
-"""What the editor's "control after generate" widget can say; it is saved right after the seed's own value."""
+"""Values of the editor's "control after generate" widget, which is saved right after the seed."""
 
 Json = dict[str, Any]
 Spec = tuple[str, Any, Json]
@@ -25,11 +25,11 @@ Spec = tuple[str, Any, Json]
 
 
 class GraphError(ValueError):
-    """The workflow cannot be run as it stands."""
+    """The saved graph cannot be run."""
 
 
 def node_types(workflow: Json) -> set[str]:
-    """The node types the server must know to run ``workflow``."""
+    """The node types that the server must know to run ``workflow``."""
     _check_form(workflow)
     return {node["type"] for node in workflow["nodes"] if node["type"] not in VIRTUAL and node.get("mode") != MUTED}
 
@@ -47,7 +47,7 @@ def to_api(workflow: Json, object_info: Json) -> Json:
         if schema is None:
             raise GraphError(
                 f"Node {node['id']} is a '{node['type']}', which this ComfyUI does not know. "
-                "Install or update the pack that brings it, or look in ComfyUI's log why that pack did not load."
+                "Install or update its pack. If it is installed, ComfyUI's log says why it did not load."
             )
         inputs = {name: value for name, _, value in _widgets(node, schema)}
         for socket in node.get("inputs", []):
@@ -64,7 +64,7 @@ def to_api(workflow: Json, object_info: Json) -> Json:
 
 
 def set_widget(workflow: Json, object_info: Json, node_type: str, name: str, value: Any) -> None:
-    """Type another value into every node of one type, in the saved graph itself, as a person would in the editor."""
+    """Set a widget of every node of one type in the saved graph, in place. Raises GraphError."""
     matching = [node for node in workflow["nodes"] if node["type"] == node_type and node_type in object_info]
     if not matching:
         raise GraphError(f"The graph has no node of type '{node_type}', so its '{name}' cannot be set.")
@@ -73,9 +73,9 @@ def set_widget(workflow: Json, object_info: Json, node_type: str, name: str, val
 
 
 def type_into(node: Json, schema: Json | None, name: str, value: Any) -> None:
-    """Type another value into the widget `name` of one node of a saved graph. Raises GraphError if it has none.
+    """Set the widget `name` of one node of a saved graph, in place. Raises GraphError if it has no such widget.
 
-    schema: what /object_info says about it; None for a primitive, which has one widget.
+    schema: the node's entry in /object_info; None for a primitive, which has one widget.
     """
     if node["type"] == PRIMITIVE:
         node["widgets_values"] = [value, *(node.get("widgets_values") or [None])[1:]]
@@ -85,7 +85,7 @@ def type_into(node: Json, schema: Json | None, name: str, value: Any) -> None:
     if place is None:
         raise GraphError(f"'{node['type']}' has no widget '{name}'; it has {', '.join(w[0] for w in widgets)}.")
     values = node["widgets_values"] = node.get("widgets_values") or []
-    if isinstance(values, list):  # a save older than the node lacks the last ones
+    if isinstance(values, list):  # a graph saved with an older version of the node lacks the last values
         values += [default for _, at, default in widgets if at >= len(values)]
     values[place] = value
 
@@ -106,18 +106,20 @@ def _check_form(workflow: Json) -> None:
 
 
 def _read_link(link: list | Json) -> tuple[int, tuple[int, int]]:
-    """-> (link id, (id of the node it starts from, its output slot)); saved as a list or, newer, as an object."""
+    """(link id, (source node's id, its output slot)) of a link saved as a list or, newer, as an object."""
     if isinstance(link, dict):
         return link["id"], (link["origin_id"], link["origin_slot"])
     return link[0], (link[1], link[2])
 
 
 def _source(link_id: int, nodes: dict[int, Json], links: dict[int, tuple[int, int]]) -> Any:
-    """What arrives over a link: ``[node id, slot]``, the value of a primitive, or None when nothing does."""
+    """The source of a link: ``[node id, slot]``, the value of a primitive, or None if the source does not run."""
     seen = set()
     while link_id is not None:
         if link_id not in links or link_id in seen:
-            raise GraphError(f"Link {link_id} leads nowhere or in a circle; open the graph in the editor and save it.")
+            raise GraphError(
+                f"Link {link_id} has no source or is part of a loop. Open the graph in the editor and save it again."
+            )
         seen.add(link_id)
         origin_id, slot = links[link_id]
         node = nodes[origin_id]
@@ -135,7 +137,8 @@ def _source(link_id: int, nodes: dict[int, Json], links: dict[int, tuple[int, in
 
 
 def _bypass(node: Json, slot: int) -> int | None:
-    """The link that a bypassed node hands through: the input beside the output if it fits, else the first that does."""
+    """The link that a bypassed node passes through: the input in the output's slot if its type fits, else the first
+    input whose type does."""
     wanted = node["outputs"][slot]["type"]
     inputs = node.get("inputs", [])
     for socket in inputs[slot : slot + 1] + inputs:
@@ -145,10 +148,9 @@ def _bypass(node: Json, slot: int) -> int | None:
 
 
 def _widgets(node: Json, schema: Json) -> list[tuple[str, int | str, Any]]:
-    """(input, its place in ``widgets_values``, value) of all that is typed into a node rather than wired to it.
+    """(input, its place in ``widgets_values``, value) of all widgets of a node.
 
-    A widget that is newer than the save gets its default. Values left over (the upload button's, say) belong to no
-    input.
+    A widget that is newer than the saved graph gets its default. Extra values, as of the upload button, are ignored.
     """
     saved = node.get("widgets_values") or []
     marked = {socket["widget"]["name"] for socket in node.get("inputs", []) if socket.get("widget")}
@@ -162,7 +164,7 @@ def _widgets(node: Json, schema: Json) -> list[tuple[str, int | str, Any]]:
 def _deal(
     specs: Iterable[Spec], values: list, marked: set[str], place: int = 0, prefix: str = ""
 ) -> tuple[list[tuple[str, int | str, Any]], int]:
-    """Deal saved values out to widgets, in the order in which the editor draws them; also the next free place."""
+    """Assign saved values to widgets in the order in which the editor draws them. Returns (widgets, next place)."""
     dealt: list[tuple[str, int | str, Any]] = []
     for short, kind, options in specs:
         name = prefix + short

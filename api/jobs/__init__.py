@@ -1,1 +1,1 @@
-"""Jobs from a request to a finished video: what is queued, with which values, watched until it has ended."""
+"""Jobs, from a request to a finished video: choose the graph and its values, queue it, watch it until it ends."""

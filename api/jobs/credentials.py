@@ -1,6 +1,6 @@
-"""C2PA Content Credentials in finished videos, with the owner's certificate: the optional package c2pa-python.
+"""C2PA Content Credentials: signs finished videos with the owner's certificate and the optional package c2pa-python.
 
-Imported when the first video is signed. A video that cannot be signed is kept as it is, and its job says why.
+The package is imported for the first video. A video that cannot be signed stays unsigned, and its job has a warning.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from ..errors import words
+from ..errors import summary
 from ..settings import ContentCredentials
 from ..store import Row
 
@@ -23,11 +23,11 @@ CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
 
 
 class CannotSign(Exception):
-    """Why a video was not signed, in words for its owner."""
+    """The reason why a video was not signed, for the server's owner."""
 
 
 def sign(video: Path, row: Row, owner: ContentCredentials) -> list[str]:
-    """Put a signed manifest into a finished video, in place. Returns warnings: empty, or why it stays unsigned."""
+    """Sign a finished video in place. Returns warnings: [] or the reason why it stays unsigned."""
     signed = video.with_name(f"{uuid.uuid4().hex}{video.suffix}")
     try:
         _signed(video, signed, _manifest(row), owner)
@@ -41,12 +41,12 @@ def sign(video: Path, row: Row, owner: ContentCredentials) -> list[str]:
 
 
 def _signed(video: Path, into: Path, manifest: dict[str, Any], owner: ContentCredentials) -> None:
-    """Raises CannotSign."""
+    """Write a signed copy of a video. Raises CannotSign."""
     try:
         import c2pa
     except ImportError as error:
         raise CannotSign(
-            f"c2pa-python cannot be imported ({words(error)}): pip install c2pa-python, restart ComfyUI."
+            f"c2pa-python cannot be imported ({summary(error)}): pip install c2pa-python, restart ComfyUI."
         ) from None
     chain, key = _read(owner.certificate, "certificate"), _read(owner.key, "key")
     try:
@@ -54,7 +54,7 @@ def _signed(video: Path, into: Path, manifest: dict[str, Any], owner: ContentCre
         with c2pa.Signer.from_info(about) as signer, c2pa.Builder(json.dumps(manifest)) as builder:
             builder.sign_file(video, into, signer)
     except (c2pa.C2paError, ValueError, TypeError, OSError) as error:
-        raise CannotSign(f"the certificate, its key or the time stamp cannot be used: {words(error)}") from None
+        raise CannotSign(f"the certificate, key or time stamp cannot be used: {summary(error)}") from None
 
 
 def _read(file: str, part: str) -> bytes:
@@ -62,12 +62,12 @@ def _read(file: str, part: str) -> bytes:
         return Path(file).expanduser().read_bytes()
     except OSError as error:
         raise CannotSign(
-            f"the {part}'s file cannot be read ({words(error)}). Mend content_credentials in api.json."
+            f"the file of the {part} cannot be read ({summary(error)}). Correct content_credentials in api.json."
         ) from None
 
 
 def _algorithm(key: bytes) -> str:
-    """C2PA's name for how this private key (PEM) signs. Raises ValueError."""
+    """C2PA's name of the signature algorithm for a private key (PEM). Raises ValueError."""
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -78,11 +78,11 @@ def _algorithm(key: bytes) -> str:
         return "ps256"
     if isinstance(private, ed25519.Ed25519PrivateKey):
         return "ed25519"
-    raise ValueError("its key is none of ECDSA (P-256, P-384, P-521), RSA and Ed25519")
+    raise ValueError("its key must be ECDSA (P-256, P-384, P-521), RSA or Ed25519")
 
 
 def _manifest(row: Row) -> dict[str, Any]:
-    """Who made it and from what. The settings and the graph stay where they are, in the file's own tags."""
+    """The C2PA manifest: the generator and the kind of source. Settings and graph stay in the file's own tags."""
     source = IN_PART if row["operation"] in ("edit", "extend", "loop") else ALL_NEW
     action = {"action": "c2pa.created", "digitalSourceType": source, "softwareAgent": {"name": "Atelier"}}
     return {

@@ -1,4 +1,4 @@
-"""The numbers of a shot: what a graph is given, from the request, the model, and the clip that is changed."""
+"""The values of a shot for its graph, computed from the request, the model's limits and the source clip."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from ...media.probe import Facts
 from ...models.timeline import storyboard
-from ..errors import bad
+from ..errors import bad, summary
 from ..graphs import marks
 from ..request import fields
 from ..settings import LocalModel
@@ -15,92 +15,95 @@ from ..settings import LocalModel
 Json = dict[str, Any]
 
 CONTEXT_SECONDS = 1.0
-"""How much of a clip the model sees of what it is to go on from."""
+"""Seconds of the source clip that the model sees when it extends it."""
 FRAME_STEP = 8
-"""Frames by which a clip grows where the model does not say: right for most."""
+"""The step between legal frame counts if the model's is unknown. LTX Video and Pyramid Flow have 8."""
 SEAM = "normal"
-"""Of `loop: true`; Loop Shot's other words may stand there instead."""
+"""Loop Shot's choice for `loop: true`."""
 
 
-def values(
+def plan_shot(
     operation: str, shot: fields.Shot, local: LocalModel, known: Json, clip: Facts | None
 ) -> tuple[Json, list[str]]:
-    """(what the graph of `operation` is given, what had to be made smaller). Raises ApiError.
+    """(values for the marks of `operation`'s graph, warnings about what was reduced). Raises ApiError.
 
-    Beside `graphs.FIELDS` there is "whole": the seconds of the finished video, where they are known.
-    known: what catalogue.facts says of the model. clip: the one to be changed or gone on from.
+    The values have all of `marks.FIELDS`, and "whole": the length of the finished video in seconds, or None.
+    known: the model's record from `catalogue.facts`. clip: the clip to edit or extend.
     """
-    found = {name: getattr(shot, name, None) for name in marks.FIELDS}
-    found |= {"model": local.model, "loop": SEAM if shot.loop is True else shot.loop or None}
+    values = {name: getattr(shot, name, None) for name in marks.FIELDS}
+    values |= {"model": local.model, "loop": SEAM if shot.loop is True else shot.loop or None}
     if shot.size:
-        found["width"], found["height"] = fields.sides(shot.size)
+        values["width"], values["height"] = fields.sides(shot.size)
     if clip is not None:
-        found |= {"width": found["width"] or clip.width, "height": found["height"] or clip.height}
-    elif not found["width"] and not found["height"] and local.size:
-        found["width"], found["height"] = fields.sides(local.size)
-    warnings = _limit_size(found, local, known) + _LENGTHS[operation](found, local, known, clip)
-    if "whole" not in found:
-        counted = found["num_frames"] / found["fps"] if found["num_frames"] and found["fps"] else None
-        found["whole"] = found["seconds"] or counted
-    return found, warnings
+        values |= {"width": values["width"] or clip.width, "height": values["height"] or clip.height}
+    elif not values["width"] and not values["height"] and local.size:
+        values["width"], values["height"] = fields.sides(local.size)
+    warnings = _limit_size(values, local, known) + _LENGTHS[operation](values, local, known, clip)
+    if "whole" not in values:
+        counted = values["num_frames"] / values["fps"] if values["num_frames"] and values["fps"] else None
+        values["whole"] = values["seconds"] or counted
+    return values, warnings
 
 
-def _limit_size(found: Json, local: LocalModel, known: Json) -> list[str]:
-    """Bring the size down to what the model is asked for at most, in its own steps; says what was changed.
+def _limit_size(values: Json, local: LocalModel, known: Json) -> list[str]:
+    """Reduce the size in place to the model's max_pixels, in multiples of its step. Returns warnings.
 
-    A side that the request does not name is the one that the model recommends.
+    A side that the request leaves out is the model's recommended one.
     """
-    step, (width, height) = known.get("sides", 8), (found[side] or known.get(side) for side in ("width", "height"))
+    step, (width, height) = known.get("sides", 8), (values[side] or known.get(side) for side in ("width", "height"))
     if not (width and height and local.max_pixels) or max(width, step) * max(height, step) <= local.max_pixels:
         return []
     scale = math.sqrt(local.max_pixels / (width * height))
     short, long = (max(step, round(side * scale / step) * step) for side in sorted((width, height)))
     long = max(step, min(long, local.max_pixels // short // step * step))
-    found["width"], found["height"] = (short, long) if width <= height else (long, short)
-    return [f"size {width}x{height} is too large for {local.model}: {found['width']}x{found['height']}."]
+    values["width"], values["height"] = (short, long) if width <= height else (long, short)
+    return [f"size {width}x{height} is too large for {local.model}: {values['width']}x{values['height']}."]
 
 
-def _limit_length(found: Json, local: LocalModel, known: Json) -> list[str]:
-    """Bring the length down to what the model is asked for at most, whichever way it is named; says what was changed.
+def _limit_length(values: Json, local: LocalModel, known: Json) -> list[str]:
+    """Reduce the length in place to the model's max_frames and max_seconds. Returns warnings.
 
-    Seconds become the nearest frame count that the model can make, so half a step more than the limit is within it.
+    Seconds are rounded to the nearest legal frame count, so up to half a step beyond the limit is allowed.
     """
-    rate, warnings = found["fps"] or known.get("fps"), []
+    rate, warnings = values["fps"] or known.get("fps"), []
     most, step = _most(local, rate) if rate else local.max_frames or math.inf, known.get("frames", FRAME_STEP)
-    seconds, frames = found["seconds"], found["num_frames"] or (0 if found["seconds"] else known.get("num_frames", 0))
+    seconds, frames = (
+        values["seconds"],
+        values["num_frames"] or (0 if values["seconds"] else known.get("num_frames", 0)),
+    )
     if frames > most:
-        found["num_frames"] = max(1, int(most))
-        warnings.append(f"num_frames {frames:g} is too long for {local.model}: {found['num_frames']}.")
+        values["num_frames"] = max(1, int(most))
+        warnings.append(f"num_frames {frames:g} is too long for {local.model}: {values['num_frames']}.")
     if seconds and local.max_seconds and seconds > local.max_seconds:
-        found["seconds"] = local.max_seconds
-    if rate and found["seconds"] and found["seconds"] * rate > most + step / 2:
-        found["seconds"] = most / rate
-    if seconds != found["seconds"]:
-        warnings.append(f"seconds {seconds:g} is too long for {local.model}: {found['seconds']:g}.")
+        values["seconds"] = local.max_seconds
+    if rate and values["seconds"] and values["seconds"] * rate > most + step / 2:
+        values["seconds"] = most / rate
+    if seconds != values["seconds"]:
+        warnings.append(f"seconds {seconds:g} is too long for {local.model}: {values['seconds']:g}.")
     return warnings
 
 
-def _generated(found: Json, local: LocalModel, known: Json, clip: None) -> list[str]:
-    if not found["num_frames"] and not found["seconds"]:
-        found["seconds"] = local.seconds
-    return _limit_length(found, local, known)
+def _generated(values: Json, local: LocalModel, known: Json, clip: None) -> list[str]:
+    if not values["num_frames"] and not values["seconds"]:
+        values["seconds"] = local.seconds
+    return _limit_length(values, local, known)
 
 
-def _boarded(found: Json, local: LocalModel, known: Json, clip: None) -> list[str]:
-    """A board as Storyboard reads it; the prompt is what is seen before its first card."""
-    cards = _cards(found["storyboard"])
+def _boarded(values: Json, local: LocalModel, known: Json, clip: None) -> list[str]:
+    """Put the prompt before the first card if that starts later than 0 s, and make the video longer than the cards."""
+    cards = _cards(values["storyboard"])
     if cards[0].time > 0:
-        found["storyboard"] = f"0s: {' '.join(found['prompt'].split())}\n{found['storyboard']}"
-        cards = _cards(found["storyboard"])
+        values["storyboard"] = f"0s: {' '.join(values['prompt'].split())}\n{values['storyboard']}"
+        cards = _cards(values["storyboard"])
     last = cards[-1].time
-    rate = found["fps"] or known.get("fps")
-    if not found["num_frames"] and not found["seconds"]:
+    rate = values["fps"] or known.get("fps")
+    if not values["num_frames"] and not values["seconds"]:
         usual = local.seconds or (known["num_frames"] / rate if rate else 0)
-        found["seconds"] = usual if usual > last else last + 1
-    warnings = _limit_length(found, local, known)
-    seconds = found["num_frames"] / rate if found["num_frames"] and rate else found["seconds"]
+        values["seconds"] = usual if usual > last else last + 1
+    warnings = _limit_length(values, local, known)
+    seconds = values["num_frames"] / rate if values["num_frames"] and rate else values["seconds"]
     if seconds and last >= seconds:
-        raise bad(f"The storyboard's last card is at {last:g} s, but the video is {seconds:g} s long.", "storyboard")
+        raise bad(f"The storyboard's last card is at {last:g} s, but the video has only {seconds:g} s.", "storyboard")
     return warnings
 
 
@@ -108,31 +111,31 @@ def _cards(board: str) -> list[storyboard.Card]:
     try:
         return storyboard.read(board)
     except storyboard.StoryboardError as error:
-        raise bad(str(error), "storyboard") from None
+        raise bad(summary(error), "storyboard") from None
 
 
 def _most(local: LocalModel, rate: float) -> float:
-    """Frames the model is asked for at most; infinite where nobody has set a limit."""
+    """The model's maximum number of frames; infinite if the owner set no limit."""
     return min(local.max_frames or math.inf, (local.max_seconds or math.inf) * rate)
 
 
-def _changed(found: Json, local: LocalModel, known: Json, clip: Facts) -> list[str]:
-    """As much of the clip as is asked for, at its own speed."""
-    rate = found["fps"] or clip.fps
-    asked = found["num_frames"] or (found["seconds"] or math.inf) * rate
+def _changed(values: Json, local: LocalModel, known: Json, clip: Facts) -> list[str]:
+    """Take as many frames of the clip as requested, at the clip's own frame rate if none is."""
+    rate = values["fps"] or clip.fps
+    asked = values["num_frames"] or (values["seconds"] or math.inf) * rate
     count, most = max(1, round(min(asked, clip.seconds * rate))), _most(local, rate)
-    found["num_frames"] = count if count <= most else max(1, int(most))
-    found["seconds"] = found["num_frames"] / rate
-    kept = found["num_frames"]
+    values["num_frames"] = count if count <= most else max(1, int(most))
+    values["seconds"] = values["num_frames"] / rate
+    kept = values["num_frames"]
     return [f"{count} frames are too many for {local.model}: the first {kept}."] if kept < count else []
 
 
-def _extended(found: Json, local: LocalModel, known: Json, clip: Facts) -> list[str]:
-    """Frames to be made beside those the model sees. The clip's own frames are not among what the graph makes anew."""
-    if not found["seconds"] and not found["num_frames"]:
-        raise bad("'seconds' is missing: how much is to be added.", "seconds", "missing_required_parameter")
+def _extended(values: Json, local: LocalModel, known: Json, clip: Facts) -> list[str]:
+    """Place the new frames before or after the clip, with CONTEXT_SECONDS of it for the model. The clip stays."""
+    if not values["seconds"] and not values["num_frames"]:
+        raise bad("'seconds' is missing. Send the length to add.", "seconds", "missing_required_parameter")
     rate, step = clip.fps, known.get("frames", FRAME_STEP)
-    asked = found["num_frames"] or found["seconds"] * rate
+    asked = values["num_frames"] or values["seconds"] * rate
     context = min(max(1, round(CONTEXT_SECONDS * rate / step)), (clip.frames - 1) // step) * step + 1
     added = max(1, round(asked / step)) * step
     warnings = []
@@ -140,8 +143,8 @@ def _extended(found: Json, local: LocalModel, known: Json, clip: Facts) -> list[
         fitting = max(1, int((most - context) // step)) * step
         warnings.append(f"{asked:g} frames are too many to add with {local.model} at once: {fitting}.")
         added = fitting
-    forward = (found["direction"] or "forward") == "forward"
-    found |= {
+    forward = (values["direction"] or "forward") == "forward"
+    values |= {
         "direction": "forward" if forward else "backward",
         "num_frames": clip.frames + added,
         "seconds": added / rate,
@@ -161,4 +164,4 @@ _LENGTHS = {
     "loop": _changed,
     "extend": _extended,
 }
-"""How the length of each operation's video is found; the keys are the names of the graphs."""
+"""Operation (the name of its graph) -> the function that sets the length of its video."""

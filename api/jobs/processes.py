@@ -1,7 +1,7 @@
-"""Which of the ComfyUIs that share a job store are alive, without a clock: a lock that the system drops at their death.
+"""Liveness of the ComfyUI processes that share a job store, by file locks: the system releases them when one dies.
 
-A process is a number, and the byte of that number in one file, which it locks for as long as it lives. SQLite's own
-journal wants all processes on one machine, so such a lock is seen by everyone who has the store open.
+Each process draws a random number and locks the byte at that offset of one file until it ends. All processes run on
+one machine, because SQLite's WAL journal requires it, so each sees the others' locks.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import secrets
 from pathlib import Path
 
 NUMBERS = 2**31 - 2
-"""Windows locks up to this byte. Numbers are drawn anew at each start, so that nobody takes a dead one for its own."""
+"""Windows can lock bytes below 2^31. The number is random, so a new process does not get that of a dead one."""
 
 
 class Processes:
-    """This process among the others. Raises OSError where the folder's disk has no locks."""
+    """The lock of this process, and the check of the others'. Raises OSError if the file system has no locks."""
 
     def __init__(self, file: Path) -> None:
-        # POSIX drops all of a process's locks with the first descriptor it closes: there is one, and it stays open.
+        # POSIX releases all locks of a process on a file when it closes any descriptor of it. So one stays open.
         self._file = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
         number = secrets.randbelow(NUMBERS)
         while not _lock(self._file, number):
@@ -26,10 +26,10 @@ class Processes:
         self.own = str(number)
 
     def alive(self, process: str) -> bool:
-        """Whether the process that wrote this into the store still runs."""
+        """Whether the process with this number in the store still runs."""
         if process == self.own:
             return True
-        if not process.isdecimal() or int(process) > NUMBERS:  # written by an Atelier that knew itself by the clock
+        if not process.isdecimal() or int(process) > NUMBERS:  # written by an older Atelier, which used a time stamp
             return False
         if not _lock(self._file, int(process)):
             return True
@@ -37,7 +37,7 @@ class Processes:
         return False
 
     def close(self) -> None:
-        """Be dead to the others."""
+        """Release the lock: the other processes now consider this one dead."""
         os.close(self._file)
 
 

@@ -1,7 +1,7 @@
-"""Jobs from the queue to their end: what ComfyUI reports is written down, and the made video put in its place.
+"""Watches jobs from ComfyUI's queue to their end: records status and progress, and puts the video into its folder.
 
-Several ComfyUIs may work on one store. Each looks after the jobs it has handed to its own queue, stops those that
-anyone wants stopped, and clears up after the ones that have died.
+Several ComfyUIs may share one store. Each watches the jobs in its own queue, stops those that a client cancelled
+through any of them, and cleans up after processes that have died.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import folder_paths
 
 from ...media import MediaError
 from ...media.probe import Facts
-from .. import errors, files, settings
-from ..errors import ApiError
+from .. import files, settings
+from ..errors import ApiError, disk_full, node_failed, summary
 from ..graphs import comfy_queue
 from ..request import fields
 from ..store import ACTIVE, GONE, Row, Store
@@ -31,58 +31,57 @@ NOT_BEGUN: Json = {"progress": 0, "step": None, "steps": None}
 LOOK_EVERY = 0.2
 """Seconds between two looks at ComfyUI's queue while there are jobs in it."""
 LOOK_AROUND_EVERY = 1.0
-"""Seconds between two looks at what the others that share the store have done, or left undone, while there are
-requests."""
+"""Seconds between two checks for dead processes and for jobs deleted by others. Only requests cause a check."""
 IN_HISTORY = 100
-"""Of so many jobs that have ended ComfyUI's history keeps the graph, some 70 kB each; each video has its own in it."""
+"""Ended jobs that stay in ComfyUI's history, at about 70 kB each. A video has its graph in its own file too."""
 SUFFIXES = (".mp4", ".webm", ".mov", ".mkv")
-"""Of files that count as a made video."""
+"""Suffixes of video files among a graph's outputs."""
 
 
 def prompt_id(job_id: str) -> str:
-    """video_<32 hex digits> -> the canonical UUID that ComfyUI wants."""
+    """ComfyUI's id of a job: video_<32 hex digits> as a canonical UUID."""
     return str(uuid.UUID(job_id.removeprefix("video_")))
 
 
 class Runner:
-    """Watches the jobs of this process. All methods belong to the server's event loop."""
+    """Watches the jobs of this process. Call its methods in the server's event loop only."""
 
     def __init__(self, store: Store, processes: Processes) -> None:
         self._store, self._processes = store, processes
         self._progress: dict[str, Json] = {}
         self._handed: dict[str, None] = {}
-        """Jobs that are in ComfyUI's queue or running, as far as is known; a set that keeps its order."""
+        """Ids of jobs that are queued or running in this ComfyUI, in order. The values are unused."""
         self._ended: dict[str, None] = {}
-        """Jobs that are in ComfyUI's history, the oldest first."""
+        """Ids of jobs in ComfyUI's history, oldest first. The values are unused."""
         self._watch: asyncio.Task | None = None
         self._order = asyncio.Lock()
-        self._strange: set[str] = set()
-        """Those of them that the log has a complaint about."""
+        self._logged: set[str] = set()
+        """Ids of jobs with unusable outputs that the log already mentions."""
         self._released: set[str] = set()
-        """Folders whose claims are still in the store because it was locked."""
+        """Folders whose claims could not be removed yet, because the store was locked."""
         self._next_look_around = 0.0
         self._trouble = ""
 
     @property
     def process(self) -> str:
-        """This ComfyUI among those on the same store."""
+        """The store's id of this ComfyUI process."""
         return self._processes.own
 
     async def recover(self) -> None:
-        """At the start: what processes that are gone have left half done is ended or cleared away."""
-        await self._bury_the_dead()
+        """At the start, end the jobs of dead processes and remove what they left."""
+        await self._clean_up_after_the_dead()
         for row in await self._store.half_deleted():
             await self._erase(row["id"])
-        if not self._store.new:  # a store that knows nothing yet does not know what is garbage
-            found = await asyncio.to_thread(files.only_uploads)  # before the store is asked: claims come before folders
+        if not self._store.new:  # a new store, made after the old one was moved away, does not know any folder
+            folders = await asyncio.to_thread(files.only_uploads)  # before the store: a claim is older than its folder
             known = await self._store.folders()
-            for folder in found:
+            for folder in folders:
                 if folder.name not in known:
                     await asyncio.to_thread(files.remove, folder)
 
     async def queue(self, rows: list[Row], prompts: list[Any], extras: list[Any]) -> None:
-        """Write down jobs and hand them to ComfyUI, in that order. Raises ApiError, and then none of them exists."""
-        async with self._order:  # so that the list has the order of the queue
+        """Add jobs to the store, then submit them to ComfyUI: all or none. Raises ApiError."""
+        async with self._order:  # so that the list of videos has the order of the queue
             try:
                 await self._store.add(rows, settings.current())
                 for row, prompt, extra in zip(rows, prompts, extras, strict=True):
@@ -90,7 +89,7 @@ class Runner:
             except BaseException:
                 for row in rows:
                     comfy_queue.withdraw(prompt_id(row["id"]))
-                    self._handed[row["id"]] = None  # until it is forgotten: if the store is locked, a look does it
+                    self._handed[row["id"]] = None  # if the store is locked now, `_look` removes the job later
                 for row in rows:
                     await self._store.forget(row["id"])
                     self._handed.pop(row["id"], None)
@@ -101,7 +100,7 @@ class Runner:
                 self.watch()
 
     def live(self, rows: list[Row]) -> list[Json]:
-        """What changes by the second, of jobs as they stand now: progress in percent, step, place in the queue."""
+        """The current progress (percent), step, steps and queue_position of each job."""
         waiting: tuple[str, ...] = ()
         if any(row["status"] == "queued" for row in rows):
             waiting = comfy_queue.snapshot().waiting
@@ -115,25 +114,25 @@ class Runner:
         ]
 
     async def cancel(self, row: Row) -> None:
-        """Stop a job; one that runs ends at its next step. A job of another ComfyUI is stopped by that one."""
+        """Stop a job. A running one ends after its current step; another process's job is stopped by that process."""
         if row["status"] in ACTIVE:
             await self._store.change(row["id"], stopping=True)
             if row["process"] == self.process:
                 await self._stop(row)
 
     async def delete(self, row: Row) -> None:
-        """Remove a job and its files; one that runs is stopped first and disappears when it has stopped."""
+        """Remove a job and its files. A running job is stopped first, and removed when it has stopped."""
         await self._store.change(row["id"], deleted=True)
         await self.cancel(row)
         await self._erase_if_deleted(row["id"])
 
     def watch(self) -> None:
-        """Make sure that somebody looks while there are jobs."""
+        """Start the watching task if it does not run."""
         if self._watch is None or self._watch.done():
             self._watch = asyncio.create_task(self._look_until_done())
 
     async def clean(self) -> None:
-        """Delete what has expired, and clear up after processes that have died."""
+        """Delete expired videos, and clean up after dead processes. Runs before each request."""
         for row in await self._store.expired():
             await self._store.change(row["id"], deleted=True)
             await self._erase(row["id"])
@@ -143,11 +142,11 @@ class Runner:
             self._released.discard(folder)
         if time.monotonic() >= self._next_look_around:
             self._next_look_around = time.monotonic() + LOOK_AROUND_EVERY
-            await self._bury_the_dead()
+            await self._clean_up_after_the_dead()
             await self._forget_what_others_deleted()
 
     async def release(self, folder: str) -> None:
-        """Give up a claim on a folder; where the store is locked, with one of the next requests."""
+        """Remove the claim on a folder. If the store is locked, `clean` tries again."""
         self._released.add(folder)
         try:
             await self._store.release(folder)
@@ -155,7 +154,8 @@ class Runner:
         except ApiError as error:
             logging.warning("Atelier: %s", error)
 
-    async def _bury_the_dead(self) -> None:
+    async def _clean_up_after_the_dead(self) -> None:
+        """End the jobs of processes that have died, and remove the folders that they were filling."""
         for process in await self._store.processes():
             if self._processes.alive(process):
                 continue
@@ -166,6 +166,7 @@ class Runner:
                 await self._store.release(folder)
 
     async def _forget_what_others_deleted(self) -> None:
+        """Remove jobs from ComfyUI's history that were deleted through another process."""
         ended = list(self._ended)
         known = await self._store.known(ended)
         for job_id in ended:
@@ -173,19 +174,19 @@ class Runner:
                 self._forget(job_id)
 
     def _forget(self, job_id: str) -> None:
-        """Take a job out of ComfyUI's history."""
+        """Remove a job from ComfyUI's history."""
         self._ended.pop(job_id, None)
         comfy_queue.forget(prompt_id(job_id))
 
     async def _look_until_done(self) -> None:
-        await asyncio.sleep(LOOK_EVERY)  # first the answer to whoever queued the job
+        await asyncio.sleep(LOOK_EVERY)  # answer the request that queued the job first
         while self._handed:
             try:
                 await self._look()
                 self._trouble = ""
-            except Exception as error:  # the store cannot be used now, or api.json: the next look may be luckier
+            except Exception as error:  # the store or api.json is unusable now; try again
                 if str(error) != self._trouble:
-                    logging.exception("Atelier: a look at ComfyUI's queue failed")
+                    logging.exception("Atelier: the status of jobs cannot be updated; trying again")
                 self._trouble = str(error)
             await asyncio.sleep(LOOK_EVERY)
 
@@ -193,7 +194,7 @@ class Runner:
         for row in await self._store.stopping(self.process):
             await self._stop(row)
         handed = list(self._handed)
-        now = comfy_queue.snapshot()  # first the queue, then the history: what leaves the one is already in the other
+        now = comfy_queue.snapshot()  # before the history: a job that leaves the queue is in the history already
         waiting = set(now.waiting)
         for job_id in handed:
             identity = prompt_id(job_id)
@@ -201,7 +202,7 @@ class Runner:
                 await self._follow(job_id, identity in now.running)
 
     async def _follow(self, job_id: str, runs: bool) -> None:
-        """See how far a job is, or how it has ended. What goes wrong with its outputs is its own affair."""
+        """Record a job's progress or its end. Unusable outputs fail this job alone."""
         row = await self._store.row(job_id)
         try:
             if row is None:
@@ -212,18 +213,18 @@ class Runner:
                 await self._finish(row, comfy_queue.outcome(prompt_id(job_id)))
             else:
                 self._let_go(job_id)
-        except (ApiError, settings.SettingsError):  # not the job's fault: it is looked at again
+        except (ApiError, settings.SettingsError):  # not the job's fault: `_look` tries again
             raise
         except Exception:
-            if job_id not in self._strange:
-                logging.exception("Atelier: what ComfyUI says of %s cannot be used", job_id)
-            self._strange.add(job_id)
+            if job_id not in self._logged:
+                logging.exception("Atelier: ComfyUI's record of %s cannot be used", job_id)
+            self._logged.add(job_id)
             if not runs:
-                await self._fail(row, "unusable_output", "The graph's outputs cannot be read; ComfyUI's log says more.")
+                await self._fail(row, "unusable_output", "The graph's outputs cannot be read. See ComfyUI's log.")
                 await self._erase_if_deleted(job_id)
 
     async def _abandon(self, job_id: str, runs: bool) -> None:
-        """A job that the store no longer knows: whoever took this process for dead has deleted it."""
+        """End a job that is not in the store: a process that took this one for dead has deleted it."""
         if runs:
             comfy_queue.withdraw(prompt_id(job_id))
         else:
@@ -231,14 +232,14 @@ class Runner:
             self._let_go(job_id)
 
     def _let_go(self, job_id: str) -> None:
-        """Nothing has to be known of a job any more but what the store says."""
+        """Stop watching a job, and keep the newest IN_HISTORY ended jobs in ComfyUI's history."""
         if job_id in self._handed:
             self._ended[job_id] = None
             while len(self._ended) > IN_HISTORY:
                 self._forget(next(iter(self._ended)))
         self._handed.pop(job_id, None)
         self._progress.pop(job_id, None)
-        self._strange.discard(job_id)
+        self._logged.discard(job_id)
 
     async def _stop(self, row: Row) -> None:
         if comfy_queue.withdraw(prompt_id(row["id"])):
@@ -257,21 +258,21 @@ class Runner:
 
     async def _finish(self, row: Row, record: Any) -> None:
         if record is None:
-            await self._end_without_comfyui(row, "cancelled", "The job was taken out of ComfyUI's queue.")
+            await self._end_without_comfyui(row, "cancelled", "The job was removed from ComfyUI's queue.")
             return
-        events = {event: data for event, data in (record.get("status") or {}).get("messages") or []}
+        events = comfy_queue.events(record)
         if "execution_interrupted" in events:
             await self._fail(row, "cancelled", "The job was cancelled while it ran.")
         elif "execution_error" in events:
-            await self._fail(row, *errors.node_failed(events["execution_error"]))
-        elif (made := _made_video(record.get("outputs") or {})) is None:
-            await self._fail(row, "no_video", "The graph ended without saving a video.")
+            await self._fail(row, *node_failed(events["execution_error"]))
+        elif (video := _saved_video(record.get("outputs") or {})) is None:
+            await self._fail(row, "no_video", "The graph ended without saving a video. It needs a node Save Video.")
         else:
-            await self._complete(row, made)
+            await self._complete(row, video)
         await self._erase_if_deleted(row["id"])
 
     async def _end_without_comfyui(self, row: Row, code: str, message: str) -> None:
-        """ComfyUI knows nothing of the job: keep the video if it was saved whole, else say why there is none."""
+        """End a job that ComfyUI has no record of: completed if its video was saved whole, else failed."""
         saved = sorted(files.job_folder(row["id"]).glob("video*.mp4"))
         if saved:
             await self._complete(row, saved[-1], code, message)
@@ -282,29 +283,29 @@ class Runner:
     async def _complete(self, row: Row, video: Path, code: str = "no_video", message: str | None = None) -> None:
         folder, days = files.job_folder(row["id"]), settings.current().expire_days
         try:
-            if video.parent != folder:  # a graph of the artist's own saves where it likes, and may share a cached file
-                video = await asyncio.to_thread(files.copied, video, folder, files.MADE)
+            if video.parent != folder:  # an artist's graph saves anywhere, and ComfyUI may reuse a cached file
+                video = await asyncio.to_thread(files.copied, video, folder, files.VIDEO_NAME)
             clip = await asyncio.to_thread(files.facts, video)
             warnings = [*row["warnings"], *await self._signed(video, row)]
         except OSError as error:
-            full = errors.disk_full(error)
-            reason = full.message if full else f"The video cannot be read: {errors.words(error)}."
+            full = disk_full(error)
+            reason = full.message if full else f"The video cannot be read: {summary(error)}."
             await self._fail(row, full.code if full else code, message or reason)
             return
         except MediaError as error:
-            await self._fail(row, code, message or f"The saved video cannot be used: {error}")
+            await self._fail(row, code, message or f"The saved video cannot be used: {summary(error)}")
             return
         now = time.time()
-        made = {
+        columns = {
             "expires_at": now + days * 86400 if days else None,
             "file": video.name,
-            "settings": row["settings"] | _as_made(row["settings"], clip),
+            "settings": row["settings"] | _measured(row["settings"], clip),
             "warnings": warnings,
         }
-        await self._end(row, "completed", None, **made)
+        await self._end(row, "completed", None, **columns)
 
     async def _signed(self, video: Path, row: Row) -> list[str]:
-        """Sign a video where the owner wants that; warnings where it did not work."""
+        """Sign a video if the owner has a certificate. Returns warnings."""
         owner = settings.current().content_credentials
         return await asyncio.to_thread(credentials.sign, video, row, owner) if owner else []
 
@@ -312,29 +313,29 @@ class Runner:
         await self._end(row, "failed", {"code": code, "message": message})
 
     async def _end(self, row: Row, status: str, error: Json | None, **values: Any) -> None:
-        """Note the end of a job in the store, and stop looking at it."""
+        """Record the end of a job in the store, and stop watching it."""
         size = await asyncio.to_thread(files.size_of, files.job_folder(row["id"]))
         values |= {"status": status, "completed_at": time.time(), "error": error, "bytes": size}
         await self._store.end(row["id"], row["process"] == self.process, **values)
         self._let_go(row["id"])
 
     async def _erase(self, job_id: str) -> None:
-        """Remove what there is of a job. Where a file cannot be removed now, the next start tries again."""
+        """Remove a job from the history, the disk and the store. `recover` tries again if a file cannot be removed."""
         self._forget(job_id)
         if await asyncio.to_thread(files.remove, files.job_folder(job_id)):
             await self._store.forget(job_id)
 
     async def _erase_if_deleted(self, job_id: str) -> None:
-        """A deleted job goes as soon as ComfyUI has nothing to do with it any more."""
+        """Remove a job that is marked as deleted and has ended."""
         row = await self._store.row(job_id)
         if row is not None and row["deleted"] and row["status"] not in ACTIVE:
             await self._erase(job_id)
 
 
-def _as_made(asked: Any, clip: Facts) -> Any:
-    """Size and length as they are in the file. `seconds` stays as it was asked for if that is about right."""
-    near = asked["seconds"] != fields.AUTO and abs(float(asked["seconds"]) - clip.seconds) < 0.5
-    seconds = asked["seconds"] if near else str(max(1, round(clip.seconds)))
+def _measured(requested: Json, clip: Facts) -> Json:
+    """Size and length of the video file. `seconds` keeps the requested value if it is less than 0.5 s off."""
+    near = requested["seconds"] != fields.AUTO and abs(float(requested["seconds"]) - clip.seconds) < 0.5
+    seconds = requested["seconds"] if near else str(max(1, round(clip.seconds)))
     return {
         "size": f"{clip.width}x{clip.height}",
         "seconds": seconds,
@@ -344,19 +345,19 @@ def _as_made(asked: Any, clip: Facts) -> Any:
     }
 
 
-def _made_video(outputs: Any) -> Path | None:
-    """The last video file among a graph's outputs, which core reports as pictures. What does not name one is passed
-    over: nodes of other packs may say there what they like."""
-    found = None
+def _saved_video(outputs: Json) -> Path | None:
+    """The last video file among a graph's outputs, which core lists as images. Everything else is ignored: nodes of
+    other packs may put any value there."""
+    video = None
     for output in outputs.values():
         for items in output.values() if isinstance(output, dict) else ():
             for item in items if isinstance(items, (list, tuple)) else ():
-                found = _file_of(item) or found
-    return found
+                video = _file_of(item) or video
+    return video
 
 
 def _file_of(item: Any) -> Path | None:
-    """The video file that an output names, in one of ComfyUI's folders."""
+    """The video file that an output names, if it is in one of ComfyUI's folders."""
     if not isinstance(item, dict) or not str(item.get("filename", "")).lower().endswith(SUFFIXES):
         return None
     root = folder_paths.get_directory_by_type(str(item.get("type") or "output"))

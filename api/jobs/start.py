@@ -1,4 +1,4 @@
-"""From a request to jobs: which saved graph it runs, with which values, and what is told about it."""
+"""Turns a request into queued jobs: the graph, the values for its marks, the rows of the store, the warnings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..graphs import interpolation, marks
 from ..request import fields, references
 from ..request.body import Body
 from ..request.dialects import canonical
-from ..request.references import Given
+from ..request.references import ReferenceFile
 from ..settings import LocalModel
 from ..store import Row, Store
 from . import plan
@@ -28,63 +28,81 @@ SHOWN = (
     *("seed", "fps", "num_frames", "num_inference_steps", "guidance_scale", "negative_prompt", "style", "strength"),
     *("direction", "loop", "storyboard"),
 )
-"""What is told about a job beside OpenAI's own keys."""
-
-MAX_UNKNOWN = 20
-"""Unknown fields that are named: every list of videos shows them again."""
+"""Values that a job's record shows in addition to OpenAI's own keys."""
 RECIPE = ("num_inference_steps", "guidance_scale")
-"""What of it is the model's own where the request says nothing."""
+"""Those of them that show the model's own value if the request leaves them out."""
+MAX_UNKNOWN = 20
+"""Unknown fields that the warnings name. A list of videos repeats the warnings of each, so they are kept short."""
 ELSEWHERE = (
     *("n", "characters", "input_reference", "model", "control_reference", "control_type"),
     *("enable_frame_interpolation", "frame_interpolation_exp"),
 )
-"""Fields that no mark of a graph has to take."""
+"""Fields that take effect without a mark in the graph."""
+NEEDS = {
+    "lora_scale": "lora",
+    "control_type": "control_reference",
+    "frame_interpolation_exp": "enable_frame_interpolation",
+}
+"""Field -> the field without which it has no effect."""
+CONTROL = ("control_reference", "control_type")
+FILES = ("image", "last_frame", "video", "control")
+"""The fields of Media that are files, which are also the names of marks."""
+KIND_NAMES = {files.IMAGE: "a picture", files.VIDEO: "a clip"}
 MAX_SEED = 2**31
-"""Below this our own seeds are drawn: every program can hold them."""
+"""Random seeds are below this, so that a signed 32-bit integer holds them."""
 
 
 def new_id(kind: str) -> str:
-    """kind: files.JOB or files.CHARACTER."""
+    """A random id. kind: files.JOB or files.CHARACTER."""
     return f"{kind}{uuid.uuid4().hex}"
-
-
-FILES = ("image", "last_frame", "video", "control")
-"""Of Media, what lies on the disk; marks of graphs have the same names."""
 
 
 @dataclass(frozen=True)
 class Media:
     """The pictures and clips of a request."""
 
-    image: Given | None = None
-    last_frame: Given | None = None
-    video: Given | None = None
-    control: Given | None = None
+    image: ReferenceFile | None = None
+    last_frame: ReferenceFile | None = None
+    video: ReferenceFile | None = None
+    control: ReferenceFile | None = None
     character: Json | None = None
 
     def in_folder(self, folder: Path) -> Media:
-        """The same, copied for another job."""
-        given = {name: getattr(self, name) for name in FILES}
-        return replace(self, **{n: g and replace(g, path=files.copied(g.path, folder)) for n, g in given.items()})
+        """Copies of all files, for another job."""
+        references = {name: getattr(self, name) for name in FILES}
+        return replace(self, **{n: r and replace(r, path=files.copied(r.path, folder)) for n, r in references.items()})
 
     def values(self) -> Json:
-        return {n: files.for_graph(g.path) for n in FILES if (g := getattr(self, n))}
+        """The values of the marks in FILES."""
+        return {n: files.for_graph(r.path) for n in FILES if (r := getattr(self, n))}
 
 
-async def start(
+async def queue_jobs(
     operation: str, shot: fields.Shot, body: Body, ids: list[str], store: Store, runner: Runner
 ) -> list[Row]:
-    """Queue one job per id; their files belong under the folder of the first. Raises ApiError."""
+    """Queue one job per id, all or none. The request's files are in the folder of the first. Raises ApiError."""
+    try:
+        return await _queue_jobs(operation, shot, body, ids, store, runner)
+    except BaseException:
+        for job_id in ids[1:]:  # the folder of the first is removed with the claim on it
+            await asyncio.to_thread(files.remove, files.job_folder(job_id))
+        raise
+
+
+async def _queue_jobs(
+    operation: str, shot: fields.Shot, body: Body, ids: list[str], store: Store, runner: Runner
+) -> list[Row]:
     local = await catalogue.local_model(shot.model)
     media = await _media(operation, shot, body, files.job_folder(ids[0]), store)
     operation = _graph_of(operation, shot, media)
     graph = await marks.load(operation)
     known = await _model_for(operation, shot, media, graph, local)
     clip = await asyncio.to_thread(files.facts, media.video.path) if media.video else None
-    values, warnings = plan.values(operation, shot, local, known, clip)
+    values, warnings = plan.plan_shot(operation, shot, local, known, clip)
     values |= await _lora(shot, graph)
-    between, why_not = await _interpolation(shot, values["fps"] or (clip.fps if clip else known.get("fps")))
-    warnings += [*_unheard(shot, media, graph), *_untaken(shot, body), *why_not, *known.get("notes", ())]
+    rate = values["fps"] or (clip.fps if clip else known.get("fps"))
+    interpolate, why_not = await _interpolation(shot, rate)
+    warnings += [*_unused_fields(shot, media, graph), *_ineffective(shot, body), *why_not, *known.get("notes", ())]
     seed = secrets.randbelow(MAX_SEED) if shot.seed is None else shot.seed
     rows, prompts, extras = [], [], []
     for number, job_id in enumerate(ids):
@@ -94,13 +112,13 @@ async def start(
         row |= {"process": runner.process, "bytes": await asyncio.to_thread(files.size_of, files.job_folder(job_id))}
         row["settings"] |= {"variations": ids} if len(ids) > 1 else {}
         row["settings"] |= {"characters": [media.character]} if media.character and "image" in graph.fields() else {}
-        if graph.ours:  # an artist's own may say something else where the request says nothing
+        if graph.ours:  # an artist's graph may have other values of its own
             row["settings"] |= {name: known[name] for name in RECIPE if values[name] is None and name in known}
         row["settings"] |= {name: values[name] for name in ("lora", "lora_scale") if values[name] is not None}
-        row["settings"] |= {"frame_interpolation_exp": between[1]} if between else {}
+        row["settings"] |= {"frame_interpolation_exp": interpolate[1]} if interpolate else {}
         rows.append(row)
         prompt, workflow = graph.filled(values)
-        prompt = interpolation.interpolated(prompt, *between) if between else prompt
+        prompt = interpolation.interpolated(prompt, *interpolate) if interpolate else prompt
         about = {"id": job_id, "operation": operation, "prompt": shot.prompt, **row["settings"]}
         prompts.append(prompt)
         extras.append({"workflow": workflow, "atelier": about})
@@ -109,7 +127,7 @@ async def start(
 
 
 def _graph_of(operation: str, shot: fields.Shot, media: Media) -> str:
-    """The name of the graph that does what the request says."""
+    """The name of the graph for a request."""
     if operation == "generate" and media.video is not None:
         operation = "edit"
     if operation == "generate" and shot.storyboard:
@@ -118,9 +136,9 @@ def _graph_of(operation: str, shot: fields.Shot, media: Media) -> str:
 
 
 async def _model_for(operation: str, shot: fields.Shot, media: Media, graph: marks.Graph, local: LocalModel) -> Json:
-    """What is known of the model, with "notes" about this shot. Raises ApiError where it cannot make it.
+    """The model's record from `catalogue.facts`, with "notes" for this shot. Raises ApiError if the model cannot do it.
 
-    Nothing is known where the graph is the artist's own and loads what it likes.
+    {} if the graph has no mark for the model, as an artist's graph that always loads the same one.
     """
     if "model" not in graph.fields():
         return {}
@@ -145,15 +163,16 @@ async def _model_for(operation: str, shot: fields.Shot, media: Media, graph: mar
 
 
 async def _media(operation: str, shot: fields.Shot, body: Body, folder: Path, store: Store) -> Media:
-    async def given(name: str, value: Any) -> Given | None:
-        return await references.resolve(name, value, body, folder, store)
+    """The request's files, checked and in `folder`. Raises ApiError."""
 
-    first, last = await given("input_reference", shot.input_reference), await given("last_frame", shot.last_frame)
-    if last is not None and last.kind != files.IMAGE:
-        raise bad("'last_frame' must be a picture.", "last_frame")
-    control = await given("control_reference", shot.control_reference)
-    if control is not None and control.kind != files.VIDEO:
-        raise bad("'control_reference' must be a clip, this is a picture.", "control_reference")
+    async def resolved(name: str, kind: str | None = None) -> ReferenceFile | None:
+        reference = await references.resolve(name, getattr(shot, name), body, folder, store)
+        if kind is not None and reference is not None and reference.kind != kind:
+            raise bad(f"'{name}' must be {KIND_NAMES[kind]}, not {KIND_NAMES[reference.kind]}.", name)
+        return reference
+
+    first, last = await resolved("input_reference"), await resolved("last_frame", files.IMAGE)
+    control = await resolved("control_reference", files.VIDEO)
     character = None
     if first is None and shot.characters:
         first, character = await _character(shot.characters[0], body, folder, store)
@@ -161,53 +180,51 @@ async def _media(operation: str, shot: fields.Shot, body: Body, folder: Path, st
         return Media(None, last, first, control)
     video = None
     if operation != "generate":
-        video = await given("video", shot.video)
+        video = await resolved("video", files.VIDEO)
         if video is None:
-            raise bad("'video' is missing: a file, or {\"id\": ...}.", "video", "missing_required_parameter")
-        if video.kind != files.VIDEO:
-            raise bad("'video' must be a clip, this is a picture.", "video")
+            raise bad("'video' is missing. Send a file, or {\"id\": ...}.", "video", "missing_required_parameter")
     return Media(first, last, video, control, character)
 
 
-async def _character(value: str | Json, body: Body, folder: Path, store: Store) -> tuple[Given, Json]:
-    """The picture of a character, and what is told about it."""
+async def _character(value: str | Json, body: Body, folder: Path, store: Store) -> tuple[ReferenceFile, Json]:
+    """(the picture of a character, its entry in the job's record). Raises ApiError 404."""
     identity = value.get("id") if isinstance(value, dict) else value
     row = await store.character(identity) if isinstance(identity, str) else None
     if row is None:
         raise missing("character", str(identity)[:100])
-    told = {"id": identity, "name": row["name"], "used_as": "first_frame"}
-    return await references.resolve("characters", identity, body, folder, store), told
+    entry = {"id": identity, "name": row["name"], "used_as": "first_frame"}
+    return await references.resolve("characters", identity, body, folder, store), entry
 
 
-def _unheard(shot: fields.Shot, media: Media, graph: marks.Graph) -> list[str]:
-    """What the client said and nobody listens to."""
-    heard = graph.fields()
+def _unused_fields(shot: fields.Shot, media: Media, graph: marks.Graph) -> list[str]:
+    """Warnings about fields that are unknown, or that the graph has no mark for."""
+    used = graph.fields()
     for names in ({"width", "height", "size"}, {"num_frames", "seconds"}, {"storyboard", "prompt"}):
-        heard |= names if names & heard else set()
-    said = {name for name in shot.model_fields_set if getattr(shot, name) not in (None, False)}
-    said -= {*ELSEWHERE, *shot.unknown()}
-    said |= {name for name in ("image", "last_frame", "control") if getattr(media, name)}
-    unknown = [f"'{name[:100]}' is not known here." for name in shot.unknown()]
+        used |= names if names & used else set()
+    sent = {name for name in shot.model_fields_set if getattr(shot, name) not in (None, False)}
+    sent -= {*ELSEWHERE, *shot.unknown()}
+    sent |= {name for name in ("image", "last_frame", "control") if getattr(media, name)}
+    unknown = [f"'{name[:100]}' is not a known field." for name in shot.unknown()]
     more = len(unknown) - MAX_UNKNOWN
     return [
         *unknown[:MAX_UNKNOWN],
-        *([f"{more} more fields are not known here."] if more > 0 else []),
-        *(f"'{name}' is not used by the graph {graph.file.stem}." for name in sorted(said - heard)),
+        *([f"{more} more fields are not known."] if more > 0 else []),
+        *(f"'{name}' is not used by the graph {graph.file.stem}." for name in sorted(sent - used)),
         *(["Only the first character is used." for _ in (shot.characters or [])[1:]]),
     ]
 
 
 async def _lora(shot: fields.Shot, graph: marks.Graph) -> Json:
-    """The LoRA of a request as marks take it. Raises ApiError where there is none of its name."""
+    """The values of the marks `lora` and `lora_scale`. Raises ApiError 404."""
     if not shot.lora or "lora" not in graph.fields():
         return {"lora": None, "lora_scale": None}
     first = shot.lora[0]
-    scale = next((given for given in (first.scale, shot.lora_scale) if given is not None), 1.0)
+    scale = next((scale for scale in (first.scale, shot.lora_scale) if scale is not None), 1.0)
     return {"lora": await catalogue.lora(first.wanted), "lora_scale": scale}
 
 
 async def _interpolation(shot: fields.Shot, rate: float | None) -> tuple[tuple[str, int, float] | None, list[str]]:
-    """(model, doublings and frame rate of the interpolation that a request asks for, why there is none)."""
+    """((model, doublings, frame rate before) or None, warnings about why it is None)."""
     if not shot.enable_frame_interpolation:
         return None, []
     name, reason = await interpolation.model()
@@ -217,24 +234,15 @@ async def _interpolation(shot: fields.Shot, rate: float | None) -> tuple[tuple[s
     return None, [f"'enable_frame_interpolation' is not used: {reason}."]
 
 
-NEEDS = {
-    "lora_scale": "lora",
-    "control_type": "control_reference",
-    "frame_interpolation_exp": "enable_frame_interpolation",
-}
-"""Fields that say more of another one."""
-CONTROL = ("control_reference", "control_type")
-
-
-def _untaken(shot: fields.Shot, body: Body) -> list[str]:
-    """Files, pictures and names of the same thing that came beside the one that is used."""
+def _ineffective(shot: fields.Shot, body: Body) -> list[str]:
+    """Warnings about duplicates: further names, pictures and files, and fields that need another one."""
     pictures = {n: getattr(shot, n) for n in ("input_reference", "last_frame", "video", "control_reference", "lora")}
     sent = {name for name in shot.model_fields_set if getattr(shot, name) is not None}
     sent |= {canonical(name) for name in body.taken}
     return [
         *shot.twice,
-        *(f"'{name}' changes nothing without '{of}'." for name, of in NEEDS.items() if name in sent and of not in sent),
-        *(["'control_type' changes nothing: the control clip is followed as it is."] if {*CONTROL} <= sent else []),
+        *(f"'{name}' has no effect without '{of}'." for name, of in NEEDS.items() if name in sent and of not in sent),
+        *(["'control_type' has no effect: the control clip is used as it is."] if {*CONTROL} <= sent else []),
         *(f"Only the first '{n}' is used, {len(p)} were sent." for n, p in pictures.items() if _several(p)),
         *(f"The file '{name}' is not used." for name, _ in body.files),
     ]
@@ -278,5 +286,5 @@ def _row(
 
 
 def _seconds_text(value: float, exactly: bool) -> str:
-    """Seconds the way OpenAI writes them: a string, a whole number unless the client said otherwise."""
+    """Seconds as OpenAI writes them: a string, rounded to a whole number unless `exactly`."""
     return f"{value:g}" if exactly else str(max(1, round(value)))

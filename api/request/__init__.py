@@ -1,1 +1,1 @@
-"""What a client sends: the body, its fields, and the pictures and clips it brings or names."""
+"""Reading a request: its body, its fields, and the pictures and clips that it contains or refers to."""

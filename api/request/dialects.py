@@ -1,5 +1,5 @@
-"""What other servers of this API and their clients call the same things: vLLM-Omni, SGLang, FastVideo, OpenRouter,
-LocalAI, and gateways in front of them."""
+"""Field names of other servers of this API and their clients: vLLM-Omni, SGLang, FastVideo, OpenRouter, LocalAI, and
+gateways."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ ALIASES = {
     **dict.fromkeys(("loras", "lora_path", "lora_name"), "lora"),
     "lora_strength": "lora_scale",
 }
-"""Another name -> ours, of fields and of files."""
+"""Alias -> our name, for fields and for files."""
 HOLDERS = ("extra_params", "extra_body", "extra_json", "video_params")
-"""Objects whose fields count as if they stood beside the others."""
+"""Objects whose fields are treated as fields of the request."""
 FRAMES = {"first_frame": "input_reference", "last_frame": "last_frame"}
-"""OpenRouter's `frame_images`: the `frame_type` of an entry -> what it is here."""
+"""OpenRouter's `frame_images`: the `frame_type` of an entry -> our field."""
 
 
 def canonical(name: str) -> str:
-    """Our name of a field or a file: `input_reference[]` and `image[0]` are entries of an array, as forms write it."""
+    """Our name for a field or a file. Forms write entries of an array as `input_reference[]` or `image[0]`."""
     plain = re.sub(r"\[\d*\]$", "", name)
     return ALIASES.get(plain, plain)
 
 
 def translated(fields: Json) -> tuple[Json, list[str]]:
-    """(the fields under our names, what was sent twice under different names). Raises ApiError.
+    """(fields under our names, warnings about fields sent under two names). Raises ApiError.
 
-    Our own name goes before an alias, and a field beside the others before one in a holder.
+    Our name takes precedence over an alias, and a field of the request over one inside HOLDERS.
     """
     flat: Json = {}
     for holder in HOLDERS:
@@ -50,18 +50,18 @@ def translated(fields: Json) -> tuple[Json, list[str]]:
         flat |= inner or {}
     flat |= {name: value for name, value in fields.items() if name not in HOLDERS}
     flat = _with_frames(flat)
-    found, twice = {}, []
+    named, twice = {}, []
     for name, value in sorted(flat.items(), key=lambda item: item[0] in ALIASES):
         ours = ALIASES.get(name, name)
-        if found.get(ours) in (None, ""):
-            found[ours] = value
+        if named.get(ours) in (None, ""):
+            named[ours] = value
         elif value not in (None, ""):
-            twice.append(f"'{name}' is not used, because '{ours}' was sent too.")
-    return found, twice
+            twice.append(f"'{name}' is ignored, because '{ours}' was sent too.")
+    return named, twice
 
 
 def _with_frames(fields: Json) -> Json:
-    """`frame_images` as the pictures that it holds; where it has another form, it stays what it is."""
+    """`fields` with the pictures of `frame_images` as our fields. Unchanged if it does not have OpenRouter's form."""
     entries = in_a_field(fields.get("frame_images"))
     if not isinstance(entries, list) or not all(isinstance(e, dict) and e.get("frame_type") in FRAMES for e in entries):
         return fields

@@ -1,4 +1,4 @@
-"""The API's words: what a request may say, and how a video is shown. Other servers' words are in `dialects`."""
+"""The fields of requests and their validation, and the Video object of answers. `dialects` has the aliases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from ...models.timeline import storyboard
-from ..errors import bad, without_paths
+from ..errors import bad, invalid_fields, without_paths
 from ..store import Row
 from .body import MAX_FIELDS
 from .dialects import translated
@@ -26,30 +26,30 @@ from .json_text import in_a_field
 Json = dict[str, Any]
 
 MODEL = "sora-2"
-"""The model of a request that names none."""
+"""The default model."""
 AUTO = "auto"
-"""Size or length of a job that leaves it to the model, until its video is made."""
+"""Size or length of a job that the model decides, until its video is completed."""
 
 
 def _left_open(value: Any) -> Any:
-    """Forms send what was not filled in as "", and some clients write "auto"."""
+    """None for "" (an empty form field) and for "auto", which some clients send."""
     return None if isinstance(value, str) and value.strip().lower() in ("", AUTO) else value
 
 
 def _size(value: Any) -> Any:
-    """1280x720 as others write it: 1280X720, 1280*720."""
+    """Other spellings of 1280x720: 1280X720, 1280*720."""
     return "x".join(map(str.strip, re.split(r"[X*\u00d7]", value))) if isinstance(value, str) else value
 
 
 def _listed(value: Any) -> Any:
-    """An array that a form wrote with numbers, as a list."""
+    """A list from an array that a form wrote with numbers: {"0": ..., "1": ...}."""
     numbered = isinstance(value, dict) and value and all(isinstance(key, str) and key.isdecimal() for key in value)
     return [value[key] for key in sorted(value, key=int)] if numbered else value
 
 
 Reference = Annotated[str | dict | list[str | dict] | None, BeforeValidator(_listed), BeforeValidator(in_a_field)]
-"""A picture or clip that is not sent as a file: a data URL, an id, {"image_url"}, {"file_id"} or {"id"}. Of a list, the
-first counts."""
+"""A picture or clip that is not an upload: a data URL, an id, {"image_url"}, {"file_id"} or {"id"}; the first of a
+list."""
 Whole = Annotated[int | None, BeforeValidator(_left_open)]
 Number = Annotated[float | None, BeforeValidator(_left_open)]
 Flag = Annotated[bool | None, BeforeValidator(_left_open)]
@@ -62,10 +62,10 @@ class Card(BaseModel):
 
     time: float = Field(ge=0, le=3600, description="seconds from the start")
     prompt: str = Field(min_length=1, max_length=32000)
-    cut: bool = Field(False, description="nothing flows over from the card before")
+    cut: bool = Field(False, description="whether the shot cuts here instead of a transition")
 
     def line(self) -> str:
-        """The card as the Storyboard node reads it."""
+        """The card as a line of the Storyboard node's text."""
         time = f"{self.time:.3f}".rstrip("0").rstrip(".")
         return f"{time}s{' cut' if self.cut else ''}: {' '.join(self.prompt.split())}"
 
@@ -77,12 +77,12 @@ Board = (
 
 
 def _board(cards: str | list[Card] | None) -> str | None:
-    """The board as the Storyboard node reads it; None where it has no cards."""
+    """The board as the Storyboard node's text; None if it is empty."""
     return ("\n".join(card.line() for card in cards) if isinstance(cards, list) else cards) or None
 
 
 class LoRA(BaseModel):
-    """A LoRA as vLLM-Omni's clients name it: by its path where there is one, else by its name."""
+    """A LoRA in the form of vLLM-Omni's clients: a path or a name, and a scale."""
 
     path: str | None = Field(None, max_length=1000, validation_alias=AliasChoices("path", "lora_path", "local_path"))
     name: str | None = Field(None, max_length=1000, validation_alias=AliasChoices("name", "lora_name", "adapter"))
@@ -92,13 +92,13 @@ class LoRA(BaseModel):
 
     @property
     def wanted(self) -> str:
-        """What it is looked for by; "" where it has no name."""
+        """The path, else the name, else ""."""
         return self.path or self.name or ""
 
 
 def _loras(value: str | LoRA | list[str | LoRA] | None) -> list[LoRA] | None:
-    given = value if isinstance(value, list) else [value] if value else []
-    named = [LoRA(name=each) if isinstance(each, str) else each for each in given]
+    entries = value if isinstance(value, list) else [value] if value else []
+    named = [LoRA(name=each) if isinstance(each, str) else each for each in entries]
     return [lora for lora in named if lora.wanted] or None
 
 
@@ -112,17 +112,17 @@ LoRAs = Annotated[
 
 
 class Shot(BaseModel):
-    """Every field a request that makes a video can have. What is not named here is reported, not refused."""
+    """All fields of a request for a video. An unknown field causes a warning, not an error."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
-    prompt: str = Field(min_length=1, max_length=32000, description="what should be seen")
+    prompt: str = Field(min_length=1, max_length=32000, description="what the video should show")
     model: Annotated[str, BeforeValidator(lambda name: name or MODEL)] = Field(MODEL, max_length=300)
     seconds: Number = Field(None, gt=0, le=3600)
     size: Annotated[str | None, BeforeValidator(_size), BeforeValidator(_left_open)] = Field(
         None, pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$", description="WIDTHxHEIGHT"
     )
-    input_reference: Reference = Field(None, description="the first frame (or, a clip, what to change)")
+    input_reference: Reference = Field(None, description="a picture to start from, or a clip to edit")
     characters: Annotated[list[str | dict] | None, BeforeValidator(in_a_field)] = Field(None, max_length=2)
     video: Reference = Field(None, description="the clip to edit or extend")
 
@@ -134,32 +134,34 @@ class Shot(BaseModel):
     guidance_scale: Number = Field(None, ge=0, le=100)
     negative_prompt: str | None = Field(None, max_length=32000)
     seed: Whole = Field(None, ge=0, le=2**64 - 1)
-    n: Whole = Field(None, ge=1, le=16, description="how many variations, each a job of its own")
+    n: Whole = Field(None, ge=1, le=16, description="number of variations; each is a separate job")
 
-    strength: Number = Field(None, ge=0.05, le=1, description="how much noise a clip gets that is edited; 1 = all new")
+    strength: Number = Field(
+        None, ge=0.05, le=1, description="how much noise is added to the clip to edit; 1 = all new"
+    )
     last_frame: Reference = Field(None, description="the picture the video ends with")
     loop: Annotated[bool | Literal["short", "normal", "long"] | None, BeforeValidator(_left_open)] = Field(
-        None, description="whether the end flows into the beginning, and how much of the end is made anew for that"
+        None, description="whether the end leads into the beginning, and how much of the end is regenerated for that"
     )
     direction: Annotated[str | None, BeforeValidator(_left_open)] = Field(
         None, pattern="^(forward|backward)$", description="which end is extended"
     )
     style: Annotated[str | None, BeforeValidator(_left_open)] = Field(None, max_length=300)
     lora: LoRAs = Field(None, description="a file of models/loras: its name, or {name, scale}; of a list, the first")
-    lora_scale: Number = Field(None, ge=-10, le=10, description="how strongly it works; 1 = as it was trained")
+    lora_scale: Number = Field(None, ge=-10, le=10, description="strength of the LoRA; 1 = as it was trained")
     control_reference: Reference = Field(None, description="a clip of poses, edges or depth that guides the whole shot")
     control_type: str | None = Field(None, max_length=300, description="what the control clip shows")
-    enable_frame_interpolation: Flag = Field(None, description="new frames between those that were made")
-    frame_interpolation_exp: Whole = Field(None, ge=1, le=4, description="the frames are doubled this many times")
+    enable_frame_interpolation: Flag = Field(None, description="add interpolated frames between the generated ones")
+    frame_interpolation_exp: Whole = Field(None, ge=1, le=4, description="how many times the frame rate is doubled")
     storyboard: Annotated[Board | None, BeforeValidator(in_a_field), AfterValidator(_board)] = Field(
-        None, description="what is seen when: cards, or lines such as '1.5s: words'; the prompt comes before the first"
+        None, description="prompts by time: cards, or lines such as '1.5s: words'; the prompt applies until the first"
     )
 
     _twice: list[str] = PrivateAttr(default_factory=list)
 
     @property
     def twice(self) -> list[str]:
-        """What was sent under two names, as warnings."""
+        """Warnings about fields that were sent under two names."""
         return self._twice
 
     def unknown(self) -> list[str]:
@@ -167,7 +169,7 @@ class Shot(BaseModel):
 
 
 def shot(fields: Json, kind: type[Shot] = Shot) -> Shot:
-    """A request's fields, nested and renamed ones brought to their place. Raises ApiError naming the field."""
+    """Validate a request's fields, aliases included. Raises ApiError that names the field."""
     named, twice = translated(fields)
     if len(named) + len(twice) > MAX_FIELDS:
         raise bad(
@@ -179,14 +181,14 @@ def shot(fields: Json, kind: type[Shot] = Shot) -> Shot:
 
 
 class Named(BaseModel):
-    """A character to be made."""
+    """The request of POST /v1/videos/characters."""
 
     name: str = Field(min_length=1, max_length=80)
     video: Reference = None
 
 
 class Page(BaseModel):
-    """Which part of the list."""
+    """The query of GET /v1/videos."""
 
     after: str | None = None
     limit: int = Field(20, ge=0, le=100)
@@ -194,14 +196,15 @@ class Page(BaseModel):
 
 
 def parsed(kind: type[BaseModel], fields: Json) -> Any:
-    """`fields` as `kind`. Raises ApiError about the first that does not fit."""
+    """Validate `fields` as `kind`. Raises ApiError for the first invalid field."""
     try:
         return kind.model_validate({name: value for name, value in fields.items() if value is not None})
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        param = ".".join(map(str, first["loc"]))[:200] or None
-        code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
-        raise bad(f"{param}: {first['msg']}", param, code) from None
+        field, message, is_missing = invalid_fields(error)[0]
+        param = field[:200] or None
+        raise bad(
+            f"{param}: {message}", param, "missing_required_parameter" if is_missing else "invalid_value"
+        ) from None
 
 
 def sides(size: str) -> tuple[int, int]:
@@ -211,8 +214,8 @@ def sides(size: str) -> tuple[int, int]:
 
 
 def video(row: Row, live: Json) -> Json:
-    """A job as OpenAI's Video object, with how it stands now (Runner.live) and what was really used beside it."""
-    made = row["settings"]
+    """OpenAI's Video object of a job, with its current progress (`Runner.live`) and the values that were used."""
+    used = row["settings"]
     done = row["status"] == "completed"
     return {
         "id": row["id"],
@@ -224,8 +227,8 @@ def video(row: Row, live: Json) -> Json:
         "completed_at": _whole(row["completed_at"]),
         "expires_at": _whole(row["expires_at"]),
         "prompt": row["prompt"],
-        "size": made["size"],
-        "seconds": made["seconds"],
+        "size": used["size"],
+        "seconds": used["seconds"],
         "remixed_from_video_id": row["source"],
         "error": row["error"] and {**row["error"], "message": without_paths(row["error"]["message"])},
         "operation": row["operation"],
@@ -234,7 +237,7 @@ def video(row: Row, live: Json) -> Json:
         "steps": live["steps"],
         "started_at": _whole(row["started_at"]),
         "warnings": [without_paths(warning) for warning in row["warnings"]],
-        **{name: value for name, value in made.items() if name not in ("size", "seconds")},
+        **{name: value for name, value in used.items() if name not in ("size", "seconds")},
     }
 
 

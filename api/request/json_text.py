@@ -1,4 +1,4 @@
-"""JSON of strangers: counted before it is parsed, because a parser holds the whole process while it works."""
+"""Parses untrusted JSON. Values are counted first, because the parser holds the GIL, and so the whole server."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import Any
 from ..errors import ApiError
 
 MAX_MARKS = 100_000
-"""Commas, colons and opening brackets in one text, those inside its words among them: more than its values."""
+"""Commas, colons and opening brackets in one text, including those in its strings. A text has fewer values."""
 _MARKS = b",:[{"
 
 
 def parsed(text: str | bytes) -> Any:
-    """The value of a JSON text. Raises ValueError where it is not JSON, and ApiError 413 where it has too many values.
+    """The value of a JSON text. Raises ValueError if it is not JSON, and ApiError 413 if it has too many values.
 
-    Half of a surrogate pair is not text: it could be written nowhere.
+    A lone surrogate (half a pair) is refused, because it cannot be encoded in the store or in a file.
     """
     content = text.encode() if isinstance(text, str) else text
     if len(content) > MAX_MARKS and len(content) - len(content.translate(None, _MARKS)) > MAX_MARKS:
-        raise ApiError(413, "too_large", f"A JSON text has too many values: up to about {MAX_MARKS:,} are read.")
+        raise ApiError(413, "too_large", f"A JSON text has too many values; the limit is about {MAX_MARKS:,}.")
     try:
         value = json.loads(content)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    _refuse_half_surrogates(value)
+    _refuse_lone_surrogates(value)
     return value
 
 
 def in_a_field(value: Any) -> Any:
-    """The value of a form field that may be JSON; what is not is left as it is. Raises ApiError 413."""
+    """The value of a field that may be JSON text; any other value is returned unchanged. Raises ApiError 413."""
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
             return parsed(value)
@@ -38,7 +38,7 @@ def in_a_field(value: Any) -> Any:
     return value
 
 
-def _refuse_half_surrogates(value: Any) -> None:
+def _refuse_lone_surrogates(value: Any) -> None:
     waiting = [value]
     while waiting:
         part = waiting.pop()

@@ -1,4 +1,4 @@
-"""Pictures and clips that a request brings or names: files, data URLs, addresses, ids of videos and characters."""
+"""Pictures and clips of a request: uploads, data URLs, web addresses, ids of videos and characters."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from pathlib import Path
 from typing import Any
 
 from .. import files, settings
-from ..errors import bad, missing, words
+from ..errors import bad, missing, summary
 from ..store import Store
 from . import remote
 from .body import Body
 
 KEYS = ("image_url", "video_url", "url", "file_id", "id")
-"""Where an object says what it refers to."""
+"""Keys of an object that may hold the address or id."""
 
 
 @dataclass(frozen=True)
-class Given:
-    """A file in the job's own folder, what it is, and the video it was copied from, if any."""
+class ReferenceFile:
+    """A file in the job's folder. kind: files.IMAGE or files.VIDEO. source: the id of the video it was copied from."""
 
     path: Path
     kind: str
     source: str | None = None
 
 
-async def resolve(name: str, value: Any, body: Body, folder: Path, store: Store) -> Given | None:
-    """What the request gives as `name`, checked and lying in `folder`; None where it gives nothing. Raises ApiError."""
+async def resolve(name: str, value: Any, body: Body, folder: Path, store: Store) -> ReferenceFile | None:
+    """The request's picture or clip `name`, checked and stored in `folder`; None if it has none. Raises ApiError."""
     if (sent := body.take(name)) is not None:
-        return Given(*await asyncio.to_thread(files.checked, sent))
+        return ReferenceFile(*await asyncio.to_thread(files.checked, sent))
     if isinstance(value, list):
         value = next(filter(None, value), None)
     if isinstance(value, dict):
-        given = [value.get(key) for key in KEYS if value.get(key)]
-        if len(given) != 1:
+        targets = [value.get(key) for key in KEYS if value.get(key)]
+        if len(targets) != 1:
             raise bad(f"'{name}' must have exactly one of {', '.join(KEYS)}.", name)
-        value = given[0].get("url") if isinstance(given[0], dict) else given[0]
+        value = targets[0].get("url") if isinstance(targets[0], dict) else targets[0]
     if not value:
         return None
     if not isinstance(value, str):
@@ -48,21 +48,21 @@ async def resolve(name: str, value: Any, body: Body, folder: Path, store: Store)
         content = await asyncio.to_thread(_decoded, value, name)
     elif value.startswith(("http://", "https://")):
         if not settings.current().remote_images:
-            raise bad("This server takes data URLs only (remote_images in api.json switches addresses on).", name)
-        content = await remote.fetch(value, int(settings.current().max_upload_mb * 1e6))
+            raise bad("This server fetches no addresses (remote_images in api.json is off). Send a data URL.", name)
+        content = await remote.fetch(value, settings.current().max_upload_bytes)
     else:
         return await _copy_of(value, folder, store)
-    return Given(*await asyncio.to_thread(_written, content, folder))
+    return ReferenceFile(*await asyncio.to_thread(_written, content, folder))
 
 
 def _decoded(url: str, name: str) -> bytes:
     head, comma, content = url.partition(",")
     if not comma or not head.endswith(";base64"):
-        raise bad(f"'{name}': a data URL must be data:TYPE;base64,...", name)
+        raise bad(f"'{name}': a data URL must have the form data:TYPE;base64,...", name)
     try:
         return base64.b64decode(content, validate=True)
     except binascii.Error as error:
-        raise bad(f"'{name}': the data URL is no base64: {words(error)}", name) from None
+        raise bad(f"'{name}': the data URL is not base64: {summary(error)}", name) from None
 
 
 def _written(content: bytes, folder: Path) -> tuple[Path, str]:
@@ -72,11 +72,11 @@ def _written(content: bytes, folder: Path) -> tuple[Path, str]:
     return files.checked(path)
 
 
-async def _copy_of(identity: str, folder: Path, store: Store) -> Given:
-    """A finished video or a character's picture, copied: the original may be deleted while this one waits."""
+async def _copy_of(identity: str, folder: Path, store: Store) -> ReferenceFile:
+    """A copy of a finished video or a character's picture, because the original may be deleted before the job runs."""
     if character := await store.character(identity):
         picture = files.character_folder(identity) / character["picture"]
-        return Given(await asyncio.to_thread(files.copied, picture, folder), files.IMAGE)
+        return ReferenceFile(await asyncio.to_thread(files.copied, picture, folder), files.IMAGE)
     row = await store.job(identity)
     if row is None:
         raise missing("video or character", identity[:100])
@@ -85,4 +85,4 @@ async def _copy_of(identity: str, folder: Path, store: Store) -> Given:
     video = files.job_folder(identity) / row["file"]
     if not video.is_file():
         raise missing("file of video", identity)
-    return Given(await asyncio.to_thread(files.copied, video, folder), files.VIDEO, identity)
+    return ReferenceFile(await asyncio.to_thread(files.copied, video, folder), files.VIDEO, identity)

@@ -62,7 +62,7 @@ def test_last_frame_and_a_video_as_reference(http, clip):
 
 def test_unknown_and_unused_fields_are_reported(http):
     video = http.post("/videos", json=FAST | {"flow_shift": 3, "direction": "forward"}).json()
-    assert video["warnings"] == ["'flow_shift' is not known here.", "'direction' is not used by the graph generate."]
+    assert video["warnings"] == ["'flow_shift' is not a known field.", "'direction' is not used by the graph generate."]
 
 
 def test_variations_are_jobs_of_their_own(http):
@@ -166,7 +166,7 @@ def test_sync_answers_with_the_file(http):
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "video/mp4"), answer.text
     video = http.get(f"/videos/{answer.headers['X-Video-Id']}").json()
     assert video["status"] == "completed" and float(answer.headers["X-Inference-Time-S"]) > 0
-    assert json.loads(answer.headers["X-Warnings"]) == video["warnings"] == ["'flow_shift' is not known here."]
+    assert json.loads(answer.headers["X-Warnings"]) == video["warnings"] == ["'flow_shift' is not a known field."]
     assert http.get(f"/videos/{video['id']}/content").content == answer.content
 
 

@@ -134,7 +134,7 @@ def test_more_than_one_lora_is_named(http, lora):
     video = http.post("/videos", json=FAST | {"lora": [lora, {"name": lora, "scale": 0.5}]}).json()
     assert video["warnings"] == ["Only the first 'lora' is used, 2 were sent."]
     alone = http.post("/videos", json=FAST | {"lora_scale": 0.5}).json()
-    assert alone["warnings"] == ["'lora_scale' changes nothing without 'lora'."]
+    assert alone["warnings"] == ["'lora_scale' has no effect without 'lora'."]
 
 
 def test_a_control_clip_is_for_models_that_follow_one(http, clip, server):
@@ -147,7 +147,7 @@ def test_a_control_clip_is_for_models_that_follow_one(http, clip, server):
     with clip.open("rb") as file:
         controlled, pictures = made_by(http, asked | {"control_type": "edge"}, {"control_reference": file})
     _, alone = made_by(http, asked, {})
-    assert controlled["warnings"] == ["'control_type' changes nothing: the control clip is followed as it is."]
+    assert controlled["warnings"] == ["'control_type' has no effect: the control clip is used as it is."]
     assert len(pictures) == len(alone) == 9 and distance(pictures, alone) > 0.2
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from atelier.api.errors import without_paths, words
+from atelier.api.errors import summary, without_paths
 from pydantic import BaseModel
 from wire_client import FAST, coloured_frames, error, wait
 
@@ -111,11 +111,11 @@ class _Owner(BaseModel):
 def test_words():
     with pytest.raises(ValueError) as raised:
         _Owner.model_validate({"key": KEY})
-    assert KEY not in words(raised.value) and words(raised.value).startswith("key: ")
+    assert KEY not in summary(raised.value) and summary(raised.value).startswith("key: ")
     with pytest.raises(OSError) as raised:
         Path("/no/such/file.txt").read_text()
-    assert words(raised.value) == "No such file or directory"
-    assert words(KeyError()) == "KeyError"
+    assert summary(raised.value) == "No such file or directory"
+    assert summary(KeyError()) == "KeyError"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ FRAMES, PIXELS = 49, 256 * 256
 
 def planned(local: dict, **asked) -> dict:
     model = LocalModel(model="some", **local)
-    found, warnings = plan.values("generate", fields.shot({"prompt": "x", **asked}), model, KNOWN, None)
+    found, warnings = plan.plan_shot("generate", fields.shot({"prompt": "x", **asked}), model, KNOWN, None)
     return found | {"warnings": warnings}
 
 
