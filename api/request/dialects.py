@@ -56,7 +56,7 @@ def translated(fields: Json) -> tuple[Json, list[str]]:
         if named.get(ours) in (None, ""):
             named[ours] = value
         elif value not in (None, ""):
-            twice.append(f"'{name}' is ignored, because '{ours}' was sent too.")
+            twice.append(f"'{name}' is not used, because '{ours}' was sent too.")
     return named, twice
 
 

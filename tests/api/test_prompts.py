@@ -133,7 +133,7 @@ def test_while_comfyui_works_automatic_does_not_wait_and_a_name_does(http, owner
     owner("api/expand.json", TEXT_ONLY)
     running = until_running(http, http.post("/videos", json=SLOW | {"seed": 32}).json())
     made = expand(http, prompt="a red circle")
-    assert made["expander"] == "rules (built in)" and "at work on something else" in made["warnings"][0]
+    assert made["expander"] == "rules (built in)" and "busy with another job" in made["warnings"][0]
     waiting = http.post("/videos", json=SLOW | {"seed": 33}).json()
     with pytest.raises(httpx.ReadTimeout):
         http.post("/prompts/expand", json={"prompt": "a fox", "expander": "LLM/fox"}, timeout=1.5)

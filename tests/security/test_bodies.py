@@ -154,7 +154,7 @@ def test_large_but_legal_requests_are_taken(http, silence):
 
 def test_unknown_fields_are_counted_and_not_all_repeated(http):
     video = http.post("/videos", json={"prompt": "x", "steps": 1} | {f"{'k' * 150}{n}": 1 for n in range(190)}).json()
-    assert len(video["warnings"]) == 21 and video["warnings"][-1] == "170 more fields are not known here."
+    assert len(video["warnings"]) == 21 and video["warnings"][-1] == "170 more fields are not known."
     assert len(json.dumps(video["warnings"])) < 4000
 
 
