@@ -1,10 +1,10 @@
-// The Videos API as any program sees it: /v1/videos, /v1/models and /v1/prompts, with the owner's key where there is one.
+// A client of the Videos API: /v1/videos, /v1/models and /v1/prompts, with the API key if the server requires one.
 
 import { key } from "./kept.js"
 
 const ROOT = new URL("v1/", document.baseURI)
 
-/** The server answered, and the answer was no. */
+/** The server answered with an error. */
 export class Refused extends Error {
   constructor(status, { message, code, param } = {}) {
     super(message || `The server answered ${status}.`)
@@ -12,15 +12,15 @@ export class Refused extends Error {
   }
 }
 
-/** Nobody answered. */
+/** The server does not answer. */
 export class Unreachable extends Error {}
 
 let clock = 0
-/** Now by the server's clock, in seconds. */
+/** The time by the server's clock, in seconds. */
 export const now = () => Date.now() / 1000 + clock
 
 let ask = async () => null
-/** `question(wrong)` asks the person for the key; it resolves to null if there is none to be had. */
+/** `question(wrong)` asks the person for the key and resolves to it, or to null if the person cancels. */
 export const askForKeyWith = (question) => (ask = question)
 let asking = null
 let declined = false
@@ -39,11 +39,11 @@ async function send(path, options = {}) {
   if (stamp) clock = (stamp - Date.now()) / 1000
   if (answer.ok) return answer
   if (answer.status === 401) {
-    if (key.get() !== given) return send(path, options) // it was given meanwhile
+    if (key.get() !== given) return send(path, options) // the person has entered it meanwhile
     asking ??= declined ? null : ask(given !== null).finally(() => (asking = null))
-    const said = await asking
-    if (said) {
-      key.set(said)
+    const entered = await asking
+    if (entered) {
+      key.set(entered)
       return send(path, options)
     }
     declined = true
@@ -85,24 +85,24 @@ export const expand = (prompt, model) => post("prompts/expand", { prompt, model 
 export const blob = async (id, variant) =>
   (await send(`${at(id)}/content?variant=${variant}`, { cache: "default" })).blob()
 
-const made = new Map()
+const urls = new Map() // "id variant" -> a Promise of the blob's URL
 
-/** Its address for <img> and <video>. These send no key, so behind one the file is fetched first. */
+/** A file's address for <img> and <video>. They cannot send a key, so with a key the file is fetched as a blob. */
 export async function address(id, variant) {
   if (!key.get()) return new URL(`${at(id)}/content?variant=${variant}`, ROOT).href
   const name = `${id} ${variant}`
-  if (!made.has(name)) made.set(name, blob(id, variant).then(URL.createObjectURL))
-  return made.get(name).catch((error) => {
-    made.delete(name)
+  if (!urls.has(name)) urls.set(name, blob(id, variant).then(URL.createObjectURL))
+  return urls.get(name).catch((error) => {
+    urls.delete(name)
     throw error
   })
 }
 
-/** Give back the memory that a deleted video's files took. */
+/** Free the memory of a deleted video's files. */
 export function release(id) {
-  for (const [name, url] of made) {
+  for (const [name, url] of urls) {
     if (!name.startsWith(`${id} `)) continue
-    made.delete(name)
+    urls.delete(name)
     url.then(URL.revokeObjectURL, () => {})
   }
 }

@@ -1,4 +1,4 @@
-// The page: its parts put together.
+// The page: connects its parts.
 
 import * as api from "./api.js"
 import { byId, say } from "./element.js"
@@ -42,7 +42,7 @@ function can(video, task) {
   return model ? model.can(task) : { supported: true }
 }
 
-/** Put a video on the stage; the address of the page names it, so that a reload finds it again. */
+/** Put a video on the stage, and its id into the page's address, so that a reload shows it again. */
 function select(id, look = true) {
   history.replaceState(null, "", id ? `#${id}` : location.pathname + location.search)
   stage.show(id)
@@ -57,13 +57,13 @@ function started(video, show) {
   videos.add(video)
   if (!show) return
   select(video.id, false)
-  speak(video.status === "queued" ? place(video.queue_position) : "Begun")
+  speak(video.status === "queued" ? place(video.queue_position) : "Started")
   byId("stage").scrollIntoView({ block: "nearest" })
 }
 
 addEventListener("hashchange", () => videos.get(location.hash.slice(1)) && select(location.hash.slice(1)))
 
-// Deleting can be undone for a while; it is done for certain when the page goes.
+// Deleting can be undone for a while; leaving the page deletes at once.
 
 const going = new Map()
 
@@ -84,7 +84,7 @@ function remove(video) {
     } catch (error) {
       if (error.status === 404) return
       videos.hide(video.id, false)
-      notify(`It could not be deleted. ${problem(error)}`)
+      notify(`The video could not be deleted. ${problem(error)}`)
     }
   }
   going.set(video.id, notify("Deleted.", { action: { label: "Undo", run: undo }, then: finish, stays: UNDO_MS }))
@@ -92,7 +92,7 @@ function remove(video) {
 
 addEventListener("pagehide", () => going.forEach((end) => end()))
 
-// What the server says
+// News from the server
 
 videos.addEventListener("change", () => {
   if (stage.id === null || !stage.video) {
@@ -111,7 +111,7 @@ videos.addEventListener("change", () => {
 })
 
 videos.addEventListener("step", ({ detail: video }) => {
-  if (video.status === "in_progress") speak("Being made")
+  if (video.status === "in_progress") speak("Generating")
   if (video.status === "completed")
     speak(`Completed in ${elapsed(video.completed_at - video.created_at)}: ${brief(video.prompt)}`)
   if (video.status === "failed" && video.error?.code !== "cancelled")
@@ -145,14 +145,13 @@ async function offer() {
 
 api.askForKeyWith(
   (wrong) =>
-    new Promise((told) => {
+    new Promise((resolve) => {
       const dialog = byId("key")
-      say("key-fault", wrong ? "That was not the right key." : "")
+      say("key-fault", wrong ? "The key is wrong." : "")
       dialog.returnValue = ""
       byId("key-text").value = ""
-      dialog.addEventListener("close", () => told(dialog.returnValue === "ok" ? byId("key-text").value.trim() : null), {
-        once: true,
-      })
+      const answer = () => resolve(dialog.returnValue === "ok" ? byId("key-text").value.trim() : null)
+      dialog.addEventListener("close", answer, { once: true })
       dialog.showModal()
     }),
 )

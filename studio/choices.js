@@ -1,4 +1,4 @@
-// A strip of radio buttons, made from a list, of which some may be impossible.
+// A strip of radio buttons from a list. Some of them may be disabled.
 
 import { byId, element } from "./element.js"
 
@@ -33,7 +33,7 @@ export class Choices {
     if (input) input.checked = true
   }
 
-  /** Switch one on or off, with a few words below its label. */
+  /** Enable or disable a button, with a few words below its label. */
   set(value, { possible = true, small = "" }) {
     this.inputs.get(value).disabled = !possible
     const place = this.smalls.get(value)
@@ -41,7 +41,7 @@ export class Choices {
     place.hidden = !small
   }
 
-  /** If what is chosen is not possible, choose the first that is. */
+  /** If the chosen button is disabled, choose the first enabled one. */
   settle() {
     const chosen = this.inputs.get(this.value ?? "")
     if (chosen && !chosen.disabled) return

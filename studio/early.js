@@ -1,4 +1,4 @@
-// Before the first paint: the colours that were chosen last time, so that the page does not flash.
+// Sets the colours chosen last time before the first paint, so that the page does not flash.
 try {
   document.documentElement.dataset.theme = localStorage.getItem("atelier.theme") ?? "auto"
 } catch {

@@ -1,4 +1,4 @@
-// "Expand prompt": the longer prompt is shown, can be changed, and is used only while its switch is on.
+// "Expand prompt": shows the expansion for editing. It is used only while its switch is on.
 
 import * as api from "./api.js"
 import { byId, say } from "./element.js"
@@ -6,7 +6,7 @@ import { speak } from "./notices.js"
 import { problem } from "./words.js"
 
 export class Expansion {
-  /** `model()` is the chosen model; `changed()` is called when the form is to look at itself again. */
+  /** `model()` is the chosen model; `changed()` is called when the form must refresh. */
   constructor(model, changed) {
     Object.assign(this, { model, changed, of: null })
     byId("expand").addEventListener("click", () => this.expand())
@@ -24,8 +24,7 @@ export class Expansion {
     button.setAttribute("aria-disabled", "true")
     say("expand-note", "Expanding …")
     try {
-      const made = await api.expand(prompt, this.model().id)
-      this.show(prompt, made)
+      this.show(prompt, await api.expand(prompt, this.model().id))
     } catch (error) {
       const text =
         error.code === "unknown_url" || error.status === 405 ? "This server cannot expand prompts." : problem(error)
@@ -41,19 +40,19 @@ export class Expansion {
     byId("use-expanded").checked = true
     this.of = prompt
     say("expand-note", "")
-    say("expanded-note", [`Expanded by ${expander}.`, ...warnings, "Change it as you like."].join(" "))
+    say("expanded-note", [`Expanded by ${expander}.`, ...warnings, "Edit it as you like."].join(" "))
     byId("expanded").focus()
-    speak("The generated prompt can be read and changed.")
+    speak("The generated prompt is ready to edit.")
   }
 
-  /** The expansion of another prompt than the one that stands there now is not used unasked. */
+  /** Switch an expansion off when the prompt it was made from changes. */
   outdate() {
     if (!byId("use-expanded").checked || byId("prompt").value.trim() === this.of) return
     byId("use-expanded").checked = false
-    say("expanded-note", "Switched off, because the prompt has changed since.")
+    say("expanded-note", "Switched off, because the prompt has changed.")
   }
 
-  /** The prompt that is to be sent. */
+  /** The prompt to send. */
   get prompt() {
     const expanded = byId("expanded").value.trim()
     return (byId("use-expanded").checked && expanded) || byId("prompt").value.trim()

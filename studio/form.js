@@ -1,4 +1,4 @@
-// The form: what is asked for, and what the chosen model and the task leave possible of it.
+// The form: the request, and which of its settings the chosen model and task allow.
 
 import * as api from "./api.js"
 import { Choices } from "./choices.js"
@@ -22,18 +22,18 @@ const STRENGTHS = [
   [0.5, "subtle"],
   [0.75, "mild"],
   [0.95, "strong"],
-  [1, "nothing of it is left"],
+  [1, "nothing of the video is left"],
 ]
 const TEXTS = ["prompt", "expanded", "seed", "negative_prompt", "num_inference_steps", "guidance_scale", "fps"]
-/** What a request without a style gets: the words that the model's authors add, if they add any. */
+/** The style of a request without one: the words that the model's authors add, if any. */
 const OWN_STYLE = "the model's own"
 const STRIPS = ["resolution", "aspect", "n", "direction", "seam"]
 const DEFAULTS = { resolution: "own", n: "1", direction: "forward", seam: "normal" }
-/** Where a fault is said that the API finds in a field without a place of its own. */
+/** The field that shows an API error for a field without a place of its own. */
 const PLACES = { input_reference: "picture", last_frame: "picture" }
 
 export class Form {
-  /** `started(video, show)` is called with each video that the server has taken; `shown()` is the one on the stage. */
+  /** `started(video, show)` is called with each video that the server accepts; `shown()` is the one on the stage. */
   constructor({ started, shown }) {
     Object.assign(this, { started, shown, models: [], task: "generate", source: null, sending: false })
     const strip = (id, labels) => {
@@ -92,7 +92,7 @@ export class Form {
       if (file && this.task === "generate") this.first.take(file)
     })
     for (const kind of ["dragover", "drop"])
-      // a picture that misses its place must not replace the page
+      // a picture dropped beside its place must not replace the page
       window.addEventListener(kind, (event) => event.preventDefault())
   }
 
@@ -108,7 +108,7 @@ export class Form {
     return this.models.find((model) => model.id === byId("model").value) ?? new Model({ id: "sora-2" })
   }
 
-  /** The models that can be chosen, as the server lists them. */
+  /** Offer the models that the server lists. */
   offer(listed) {
     const chosen = byId("model").value || draft.get().model
     this.models = listed.map((one) => new Model(one))
@@ -121,16 +121,16 @@ export class Form {
         this.models.filter((model) => !model.isAlias),
       ),
       group(
-        "Names that stand for a model",
+        "Aliases",
         this.models.filter((model) => model.isAlias),
       ),
     )
     if (this.models.some((model) => model.id === chosen)) byId("model").value = chosen
     this.fitted = null
-    this.restore({ ...draft.get(), ...this.written }) // what was written while the server was asked stays
+    this.restore({ ...draft.get(), ...this.written }) // keep what was written while the server was asked
   }
 
-  /** Bring the form's ranges, lists and hints to the model's. What was chosen stays where it is possible. */
+  /** Set the form's ranges, lists and hints for the model. Choices stay if the model allows them. */
   fit(model) {
     const { min, max, step } = model.seconds
     const slider = byId("seconds")
@@ -146,9 +146,9 @@ export class Form {
       byId(id).placeholder = model.defaults[id] ? String(model.defaults[id]) : ""
   }
 
-  // What is possible
+  // What the model and the task allow
 
-  /** Show what is possible with what is chosen now, and remember it. Nothing that was written is lost. */
+  /** Enable what the current choices allow, and remember them. Nothing that was written is lost. */
   refresh() {
     const { model, task } = this
     if (this.models.length && this.fitted !== model) this.fit((this.fitted = model))
@@ -209,14 +209,14 @@ export class Form {
     }
   }
 
-  /** [width, height] that is asked for, or null to leave it to the model. */
+  /** [width, height] to request, or null to leave it to the model. */
   get size() {
     return this.model.size(this.resolution.value ?? "own", this.aspect.value ?? this.model.ownAspect)
   }
 
   // Filling the form
 
-  /** Turn to a task: "generate", or "edit", "extend", "loop" with a finished video. */
+  /** Switch to a task: "generate", or "edit", "extend", "loop" with a finished video. */
   turn(task, video = null) {
     Object.assign(this, { task, source: video })
     byId("source").hidden = !video
@@ -237,7 +237,7 @@ export class Form {
     byId("prompt").focus({ preventScroll: true })
   }
 
-  /** Put a prompt into its place. */
+  /** Set the prompt. */
   write(prompt) {
     byId("prompt").value = prompt
     this.expansion.outdate()
@@ -245,7 +245,7 @@ export class Form {
     byId("prompt").focus({ preventScroll: true })
   }
 
-  /** Fill the form with what a video was made with, and from, if that is still there. */
+  /** Fill the form with a video's settings, and with the video it was made from, if that still exists. */
   reuse(video) {
     const source = videos.get(video.remixed_from_video_id)
     this.turn(source ? video.operation : "generate", source)
@@ -261,7 +261,7 @@ export class Form {
     const size = height ? nearest(possible, distance) : { resolution: "own" }
     const fps = video.fps === model.defaults.fps ? "" : (video.fps ?? "")
     const texts = Object.fromEntries(TEXTS.map((id) => [id, String(video[id] ?? "")]))
-    const added = video.operation === "extend" // its seconds are those of the whole, not of what was added
+    const added = video.operation === "extend" // its seconds count the whole video, not the added part
     const seconds = (!added && Number(video.seconds)) || byId("seconds").value
     const style = video.style ?? OWN_STYLE
     const { strength, direction, loop: seam } = video
@@ -308,7 +308,7 @@ export class Form {
   async send() {
     if (this.sending) return
     this.clearFaults()
-    if (!this.models.length) return this.refuse(new Error("The server has not told yet which models there are."))
+    if (!this.models.length) return this.refuse(new Error("The list of models is still loading. Try again in a moment."))
     const { task, source } = this
     const on = (id) => !byId(id).disabled
     const { style, negative_prompt, loop, ...values } = this.values
@@ -332,7 +332,7 @@ export class Form {
     byId("generate").removeAttribute("aria-busy")
   }
 
-  /** The video that was asked for, and its variations. */
+  /** Show the new video, and list its variations. */
   async begin(video) {
     const others = (video.variations ?? []).filter((id) => id !== video.id)
     for (const other of (await Promise.all(others.map(api.retrieve))).reverse()) this.started(other, false)
@@ -357,7 +357,7 @@ export class Form {
     if (text && control?.matches("input, textarea")) control.setAttribute("aria-invalid", "true")
   }
 
-  /** Bring the person to what is wrong. */
+  /** Focus the field with the fault, and show its message. */
   lead([id, text]) {
     if (byId(id)?.closest("details")) byId(id).closest("details").open = true
     byId(id)?.focus()

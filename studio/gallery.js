@@ -1,4 +1,4 @@
-// The gallery: every video as a frame on a contact sheet. Moving the pointer over one looks through it.
+// The gallery: every video as a frame on a contact sheet. Moving the pointer over a frame scrubs through the video.
 
 import * as api from "./api.js"
 import { byId, element } from "./element.js"
@@ -8,7 +8,7 @@ import { brief, number, place, plural, problem, when } from "./words.js"
 
 const COLUMNS = 4
 const MOST = 16 // frames on the API's spritesheet
-const STATES = { queued: "waiting", in_progress: "being made", completed: "completed", failed: "failed" }
+const STATES = { queued: "waiting", in_progress: "generating", completed: "completed", failed: "failed" }
 
 export class Gallery {
   /** `select(id)` puts a video on the stage. */
@@ -86,8 +86,8 @@ class Card {
     this.left.textContent = when(video.created_at)
     this.right.textContent = seconds ? `${number(seconds)} s` : ""
     this.name.textContent = brief(video.prompt)
-    const told = [brief(video.prompt), STATES[video.status], seconds && `${number(seconds)} seconds`]
-    this.button.setAttribute("aria-label", told.filter(Boolean).join(", "))
+    const label = [brief(video.prompt), STATES[video.status], seconds && `${number(seconds)} seconds`]
+    this.button.setAttribute("aria-label", label.filter(Boolean).join(", "))
     if (chosen) this.button.setAttribute("aria-current", "true")
     else this.button.removeAttribute("aria-current")
     this.words.textContent = this.state(video)
@@ -119,7 +119,7 @@ class Card {
     this.sheet = { loaded, count, rows: Math.ceil(count / COLUMNS) }
   }
 
-  /** Show the frame that lies at the pointer's place, drawn from the sheet. */
+  /** Show the frame at the pointer's place, cut from the spritesheet. */
   scrub(event) {
     if (!this.sheet?.loaded.naturalWidth) return
     const { loaded, count, rows } = this.sheet

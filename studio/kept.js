@@ -1,4 +1,4 @@
-// What this browser remembers: the colours, what was last written into the form, and (until the tab is closed) the key.
+// The browser's storage: the colours, the draft of the form, and the API key until the tab is closed.
 
 const PREFIX = "atelier."
 
@@ -15,7 +15,7 @@ function write(storage, name, value) {
     if (value === null) storage.removeItem(PREFIX + name)
     else storage.setItem(PREFIX + name, JSON.stringify(value))
   } catch {
-    // A private window, or a full disk: the page works, it only forgets.
+    // A private window or a full disk: the page works, but forgets.
   }
 }
 
@@ -29,7 +29,7 @@ export const key = {
   set: (value) => write(sessionStorage, "key", value),
 }
 
-/** The theme is kept as bare text, for early.js. */
+/** The theme is stored as bare text, for early.js. */
 export const theme = {
   get: () => document.documentElement.dataset.theme,
   set(value) {

@@ -1,10 +1,10 @@
-// What the models can do, as GET /v1/models tells it, in the terms of the form: sizes, lengths, and why something cannot be.
+// A model's abilities from GET /v1/models in the form's terms: sizes, lengths, and why something is not possible.
 
 import { number, size } from "./words.js"
 
 export const RESOLUTIONS = ["own", "360p", "480p", "720p", "1080p"]
 export const ASPECTS = ["16:9", "4:3", "1:1", "3:4", "9:16"]
-const LONGEST = 10 // seconds, where nothing limits a model: as in the tool that this page follows
+const LONGEST = 10 // seconds, if the model has no limit
 
 const sides = (text) => text.split("x").map(Number)
 const ratio = (aspect) => aspect.split(":").reduce((wide, high) => wide / high)
@@ -25,23 +25,23 @@ export class Model {
     this.features = listed.features ?? {}
   }
 
-  /** {supported, note}: whether it can, and what is to be known of it. */
+  /** {supported, note}: whether the model has a feature, and a remark on it. */
   can(feature) {
-    const told = this.features[feature]
-    return { supported: told?.supported ?? true, note: told?.note ?? "" }
+    const ability = this.features[feature]
+    return { supported: ability?.supported ?? true, note: ability?.note ?? "" }
   }
 
   get ownSize() {
     return this.defaults.size ? sides(this.defaults.size) : (this.sizes[0] ?? null)
   }
 
-  /** Of the aspects, the one that its own size is nearest to. */
+  /** The aspect nearest to the model's own size. */
   get ownAspect() {
     const [width, height] = this.ownSize ?? [16, 9]
     return nearest(ASPECTS, (aspect) => Math.abs(Math.log(ratio(aspect) / (width / height))))
   }
 
-  /** [width, height] of a resolution in an aspect; null where only the model knows. */
+  /** [width, height] of a resolution in an aspect; null if only the model knows. */
   size(resolution, aspect) {
     if (resolution === "own") {
       if (!this.sizes.length) return this.ownSize
@@ -53,20 +53,20 @@ export class Model {
     return ratio(aspect) < 1 ? [other, one] : [one, other]
   }
 
-  /** Why it cannot make this resolution; "" if it can. */
+  /** Why the model cannot make this resolution; "" if it can. */
   against(resolution, aspect) {
     const wanted = this.size(resolution, aspect)
     const most = this.limits.max_pixels
     if (resolution === "own" || !wanted || !most || wanted[0] * wanted[1] <= most) return ""
     const own = this.ownSize ? `, ${size(this.ownSize.join("x"))}` : ""
-    return `${this.name} makes up to ${most.toLocaleString("en")} pixels a frame${own}.`
+    return `${this.name} makes up to ${most.toLocaleString("en")} pixels per frame${own}.`
   }
 
-  /** What is to be known of a size that it can make but was not made for. */
-  beyond(made) {
+  /** A warning if a size is larger than the model was trained for; "" if it is not. */
+  beyond(chosen) {
     const own = this.ownSize
-    if (!own || !made || made[0] * made[1] <= own[0] * own[1] * 1.1) return ""
-    return `More than ${this.name} was made for (${size(own.join("x"))}): slower, and the picture may fall apart.`
+    if (!own || !chosen || chosen[0] * chosen[1] <= own[0] * own[1] * 1.1) return ""
+    return `Larger than ${this.name} was trained for (${size(own.join("x"))}): slower, and the picture may fall apart.`
   }
 
   get ownSeconds() {
@@ -83,17 +83,17 @@ export class Model {
     return { min: step, max: Math.max(step, Math.floor(most / step) * step), step, limited: limits.length > 0 }
   }
 
-  /** How many frames so many seconds are, moved to a number that it can make; null where that is not known. */
+  /** Seconds as a number of frames that the model can make; null if its frame rate is unknown. */
   frames(seconds, fps = this.defaults.fps) {
     if (!fps) return null
     return Math.max(0, Math.round((seconds * fps - 1) / this.frameStep)) * this.frameStep + 1
   }
 
-  /** What is to be known of a length. */
+  /** A remark on a length at the model's limit, or beyond what it was trained for. */
   lasting(seconds) {
     if (this.seconds.limited && seconds >= this.seconds.max) return `${this.name} makes up to ${number(seconds)} s.`
     if (seconds <= this.ownSeconds * 1.25) return ""
-    return `Longer than ${this.name} was made for (${number(this.ownSeconds)} s).`
+    return `Longer than ${this.name} was trained for (${number(this.ownSeconds)} s).`
   }
 }
 

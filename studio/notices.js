@@ -1,10 +1,10 @@
-// Short messages at the foot of the page, and what a screen reader is told.
+// Short messages at the foot of the page, and messages for screen readers.
 
 import { byId, element } from "./element.js"
 
 const STAYS = 7000
 
-/** Say it to those who listen. */
+/** Announce a text to screen readers. */
 export function speak(text) {
   const place = byId("spoken")
   place.textContent = ""
@@ -12,8 +12,8 @@ export function speak(text) {
 }
 
 /**
- * Show a message for a while. `action` {label, run} adds a button; `then` runs when the message goes without it.
- * The time stands still while the pointer or the focus is on it. Returns a function that ends it at once.
+ * Show a message for a while. `action` {label, run} adds a button; `then` runs if the message ends without its use.
+ * The time stops while the pointer or the focus is on the message. Returns a function that ends it at once.
  */
 export function notify(text, { action, then = () => {}, stays = STAYS } = {}) {
   let timer = null

@@ -1,11 +1,11 @@
-// A place for a picture: click, drop or paste. What is dropped is looked at before it is sent anywhere.
+// A place for a picture: click, drop or paste. The file is checked before it is sent.
 
 import { element } from "./element.js"
 
 const KINDS = ["image/png", "image/jpeg", "image/webp"]
 
 export class Picture {
-  /** In `place`; `changed(fault)` is called with "" or with why a file was not taken. */
+  /** In `place`; `changed(fault)` is called with "", or with the reason why a file was rejected. */
   constructor(place, label, changed) {
     this.place = place
     this.changed = changed
@@ -46,7 +46,7 @@ export class Picture {
     const picture = KINDS.includes(file.type) ? await opened(file) : null
     if (!picture) {
       this.input.value = ""
-      this.changed(`“${file.name}” is no picture that can be used: choose a PNG, JPEG or WebP.`)
+      this.changed(`“${file.name}” cannot be used as a picture. Choose a PNG, JPEG or WebP.`)
       return
     }
     this.#empty()
@@ -84,7 +84,7 @@ export class Picture {
     this.hint.textContent = possible ? "Click, drop or paste" : "Not possible"
   }
 
-  /** The file to be sent, or null. */
+  /** The file to send, or null. */
   get sent() {
     return this.input.disabled ? null : this.file
   }

@@ -1,10 +1,10 @@
-// From what stands in the form to a call of the API, and what is wrong with it before anything is sent.
+// Turns the form's values into an API call, and checks them before anything is sent.
 
 import * as api from "./api.js"
 
 const LONGEST_PROMPT = 32000
 
-/** The fields that take a number, what it may be, and how that is said. */
+/** The number fields: their ranges, and the message for a value outside them. */
 const NUMBERS = {
   seed: { whole: true, min: 0, max: Number.MAX_SAFE_INTEGER, words: "A seed is a whole number, 0 or more." },
   num_inference_steps: { whole: true, min: 1, max: 1000, words: "Steps are a whole number from 1 to 1000." },
@@ -14,19 +14,19 @@ const NUMBERS = {
 
 const plain = (text) => text.trim().replace(",", ".")
 
-/** [[field, what is wrong]], in the order of the form. */
+/** [[field, message]] of the wrong values, in the order of the form. */
 export function faults(values) {
-  const found = []
+  const wrong = []
   const long = values.prompt.length
-  if (!long) found.push(["prompt", "Write what should be seen."])
+  if (!long) wrong.push(["prompt", "Describe what the video should show."])
   if (long > LONGEST_PROMPT)
-    found.push(["prompt", `A prompt has up to ${LONGEST_PROMPT} characters; this one has ${long}.`])
+    wrong.push(["prompt", `A prompt has up to ${LONGEST_PROMPT} characters; this one has ${long}.`])
   for (const [field, { whole, min, max, words }] of Object.entries(NUMBERS)) {
     const text = plain(values[field] ?? "")
     const fits = Number(text) >= min && Number(text) <= max && (!whole || /^\d+$/.test(text))
-    if (text && !fits) found.push([field, words])
+    if (text && !fits) wrong.push([field, words])
   }
-  return found
+  return wrong
 }
 
 const CALLS = {
@@ -43,7 +43,7 @@ const CALLS = {
   loop: ({ seam }) => ({ call: api.edit, fields: { loop: seam } }),
 }
 
-/** Send what the form asks for; `source` is the finished video that it starts from, if any. Resolves to a Video. */
+/** Send the form's request; `source` is the finished video that it starts from, if any. Resolves to a Video. */
 export function send(task, values, source) {
   const { call, fields, files } = CALLS[task](values)
   const { prompt, model, style, negative_prompt } = values

@@ -1,4 +1,4 @@
-// The stage: one video, large. Waiting, being made, made or failed, with everything that can be done to it.
+// The stage: one video, large, whether it is waiting, generating, completed or failed, with its buttons.
 
 import * as api from "./api.js"
 import { byId, element } from "./element.js"
@@ -10,7 +10,7 @@ const PREVIEW_MS = 500
 const STILL = matchMedia("(prefers-reduced-motion: reduce)")
 
 export class Stage {
-  /** `acts` are {reuse, turn, remove, select, tries(), write, can(video, task)}: what the rest of the page does. */
+  /** `acts` are {reuse, turn, remove, select, tries(), write, can(video, task)}: actions of the rest of the page. */
   constructor(acts) {
     Object.assign(this, { acts, id: null, drawn: null, refused: 0 })
     this.body = byId("stage-body")
@@ -27,7 +27,7 @@ export class Stage {
     this.update()
   }
 
-  /** Draw what has changed. A film that plays is left alone. */
+  /** Draw what has changed. A playing video is not touched. */
   update() {
     const { video } = this
     const kind = !video ? "empty" : isActive(video) ? "working" : video.status
@@ -47,7 +47,7 @@ export class Stage {
       .map((text) => element("button.quiet", { type: "button", onclick: () => this.acts.write(text) }, text))
     const words = [
       element("strong", {}, "Your video appears here"),
-      element("p", {}, "Describe it, and press Generate Video. Or begin with one of these:"),
+      element("p", {}, "Describe it and press Generate Video, or start with one of these:"),
       element("div.tries", {}, ...tries),
     ]
     return [
@@ -58,7 +58,7 @@ export class Stage {
   }
 
   working(video) {
-    this.preview = element("img", { alt: "What there is so far", hidden: true })
+    this.preview = element("img", { alt: "Preview of the video so far", hidden: true })
     this.line = element("strong", {})
     this.hint = element("p", {})
     this.bar = element("div", {})
@@ -137,12 +137,12 @@ export class Stage {
     ]
   }
 
-  /** The prompt, what can be done, what it was made with, and what the server had to remark. */
+  /** The prompt, the buttons, the settings, and the server's warnings. */
   made(video, acts = [], notes = []) {
-    const told = Object.entries(settings(video)).filter(
+    const known = Object.entries(settings(video)).filter(
       ([, value]) => value !== null && value !== undefined && value !== "",
     )
-    const list = told.map(([name, value]) =>
+    const list = known.map(([name, value]) =>
       element("div", {}, element("dt", {}, name), element("dd", {}, String(value))),
     )
     const remarks = (video.warnings ?? []).map((text) => element("p.note", {}, sentence(text)))
@@ -176,7 +176,7 @@ export class Stage {
     return [element("div.acts", { role: "group", "aria-label": "Variations" }, ...buttons)]
   }
 
-  /** What changes by the second. */
+  /** Update times and progress. */
   tick() {
     const { video } = this
     if (!video || !isActive(video)) return
@@ -185,7 +185,7 @@ export class Stage {
     const queued = video.status === "queued"
     set(this.line, queued ? place(video.queue_position) : this.preview.hidden ? "Developing" : "")
     const unseen = this.without ? "To watch it here, start ComfyUI with --preview-method auto." : ""
-    set(this.hint, queued ? "It begins as soon as ComfyUI has finished what is before it." : unseen)
+    set(this.hint, queued ? "It starts when ComfyUI has finished the jobs before it." : unseen)
     this.words.hidden = !queued && !this.preview.hidden
     const left = video.progress > 5 ? ` · ${roughly((passed / video.progress) * (100 - video.progress))} left` : ""
     const step = video.steps ? `Step ${video.step} of ${video.steps} · ` : ""
@@ -198,7 +198,7 @@ export class Stage {
     this.stroke.setAttribute("aria-valuetext", this.count.textContent)
   }
 
-  /** The preview, as often as a person can make use of it, for as long as the page is there. */
+  /** Fetch the preview about twice a second, for as long as the page is open. */
   async watch() {
     for (;;) {
       const { video } = this
@@ -221,12 +221,12 @@ export class Stage {
     }
   }
 
-  /** Whether ComfyUI seems to make no previews. */
+  /** Whether ComfyUI seems to make no previews: it had none five times in a row. */
   get without() {
     return this.refused > 4
   }
 
-  /** The button keeps the focus while the job ends. */
+  /** Cancel a job. The button is only marked as disabled, so that it keeps the focus. */
   async cancel(video, button) {
     if (button.ariaDisabled === "true") return
     button.ariaDisabled = "true"

@@ -1,4 +1,4 @@
-// The videos that the server has, newest first, kept fresh: often while something runs, seldom while nothing does.
+// The server's videos, newest first. The list is polled: often while a job runs, seldom while none does.
 
 import * as api from "./api.js"
 
@@ -14,7 +14,7 @@ class Videos extends EventTarget {
   #known = new Map()
   #order = []
   #hidden = new Set()
-  #unlisted = new Set() // asked for since the server was asked for its list
+  #unlisted = new Set() // created since the last request for the list
   #timer = null
   #looking = null
   more = false
@@ -29,7 +29,7 @@ class Videos extends EventTarget {
     return this.#hidden.has(id) ? undefined : this.#known.get(id)
   }
 
-  /** Begin, and go on for as long as the page is there. `linked`: one that is wanted however old it is, if it exists. */
+  /** Poll for as long as the page is open. `linked`: the id of a video to fetch, however old it is, if it exists. */
   async start(linked) {
     document.addEventListener("visibilitychange", () => document.hidden || this.look())
     if (linked)
@@ -77,7 +77,7 @@ class Videos extends EventTarget {
     }
   }
 
-  /** Put the newest page before what is known of older ones; returns the older ones' ids. */
+  /** Put the newest page before the older videos that are known; returns the older ones' ids. */
   #merge({ data, has_more }) {
     const listed = data.map((video) => video.id)
     const fresh = [...this.#order.filter((id) => this.#unlisted.has(id) && !listed.includes(id)), ...listed]
@@ -103,7 +103,7 @@ class Videos extends EventTarget {
     this.dispatchEvent(new Event("reach"))
   }
 
-  /** A video that was just asked for. */
+  /** Add a video that was just created. */
   add(video) {
     if (!this.#order.includes(video.id)) this.#order.unshift(video.id)
     this.#unlisted.add(video.id)
@@ -112,7 +112,7 @@ class Videos extends EventTarget {
     this.look()
   }
 
-  /** The next page of older ones. */
+  /** Load the next page of older videos. */
   async loadMore() {
     const page = await api.list(this.#order.at(-1), PAGE)
     for (const video of page.data) if (!this.#order.includes(video.id)) this.#order.push(video.id)
@@ -121,7 +121,7 @@ class Videos extends EventTarget {
     this.dispatchEvent(new Event("change"))
   }
 
-  /** Take a video out of sight before it is really deleted, and show it again if it is not. */
+  /** Hide a video until it is really deleted, or show it again. */
   hide(id, hidden = true) {
     if (hidden) this.#hidden.add(id)
     else this.#hidden.delete(id)

@@ -1,6 +1,6 @@
 /**
- * Expand Prompt: a button that puts the expansion which was last shown into `expanded`, where it can be changed and is
- * used as it stands.
+ * Expand Prompt: a button that copies the last expansion into the input `expanded`, where it can be edited and is then
+ * used unchanged.
  */
 
 import { app } from "../../scripts/app.js"

@@ -1,4 +1,4 @@
-// In ComfyUI's front end: a way into the studio, and the graph of one of its videos when the studio asks for it.
+// In ComfyUI's front end: a menu entry that opens the studio, and the graph of a video that the studio links to.
 
 import { app } from "../../scripts/app.js"
 
@@ -16,7 +16,7 @@ app.registerExtension({
   ],
   menuCommands: [{ path: ["Atelier"], commands: ["Atelier.OpenStudio"] }],
 
-  /** The first graph is the one that ComfyUI opens by itself; what was asked for comes in its place. */
+  /** ComfyUI opens a graph of its own first; the video's graph then replaces it. */
   afterConfigureGraph() {
     const address = new URL(location.href)
     const id = address.searchParams.get(ASKED)
@@ -37,9 +37,9 @@ async function open(id) {
   }
 }
 
-/** The video with the graph inside it, from the Videos API. */
+/** The video from the Videos API; the graph is in its tags. */
 async function video(id) {
-  const key = JSON.parse(sessionStorage.getItem("atelier.key")) // the studio's, where the owner asks for one
+  const key = JSON.parse(sessionStorage.getItem("atelier.key")) // the studio's, if the server requires one
   const headers = key ? { Authorization: `Bearer ${key}` } : {}
   const answer = await fetch(`v1/videos/${encodeURIComponent(id)}/content`, { headers })
   if (!answer.ok) throw new Error((await answer.json()).error.message)

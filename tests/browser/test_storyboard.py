@@ -81,7 +81,7 @@ def test_cards_are_dragged_added_written_cut_and_removed(storyboard, view):
     page = storyboard
     assert cards(page) == [
         ("0 seconds, the start", "a red circle moving right on a black background"),
-        ("1.6 seconds, flows on", "a red circle moving left on a black background"),
+        ("1.6 seconds, flows", "a red circle moving left on a black background"),
     ]
     drag(page, 1, 0.5)  # to where a latent frame begins: (4 n + 1) / 8 s
     assert text(page) == TURN.replace("1.6s", "2.13s")
@@ -106,7 +106,7 @@ def test_cards_are_dragged_added_written_cut_and_removed(storyboard, view):
     page.get_by_role("button", name="Remove this card").click()
     assert text(page) == TURN.replace("1.6s", "2.63s")
 
-    page.get_by_role("button", name="Add a card behind this one").click()
+    page.get_by_role("button", name="Add a card after this one").click()
     page.keyboard.type("last")
     assert len(cards(page)) == 3 and text(page).endswith(": last")
     page.keyboard.press("Escape")
@@ -152,7 +152,7 @@ def test_text_written_by_hand_is_drawn_and_broken_lines_are_kept(storyboard, vie
         "Line 2 ('nonsense') is not a card." in said
         and "Line 5: the card is at 9 s, but the shot ends at 3.12 s." in said
     )
-    assert [kind for kind, _ in cards(page)][2] == "1.5 seconds, cut to"  # less than a second after the one before
+    assert [kind for kind, _ in cards(page)][2] == "1.5 seconds, after a cut"  # less than a second after the one before
     page.get_by_role("button", name="Line 2").click()
     assert (
         page.evaluate(
@@ -184,7 +184,7 @@ def test_the_line_is_as_long_as_the_shot(storyboard, view):
     page.evaluate(SET, ["AtelierLoadVideoModel", "model", "gone"])
     said("4.00 s")
     page.evaluate("() => board.disconnectInput(board.inputs.findIndex(input => input.name === 'latent'))")
-    said("length known when it runs")
+    said("length known when the graph runs")
     assert view.errors == []
 
 

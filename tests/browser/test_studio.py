@@ -222,7 +222,7 @@ def test_with_the_keyboard_alone(studio):
 
 def test_nonsense_is_answered_in_words_and_loses_nothing(studio):
     studio.press("Generate Video")
-    assert (studio.fault("prompt"), studio.focused()) == ("Write what should be seen.", "prompt")
+    assert (studio.fault("prompt"), studio.focused()) == ("Describe what the video should show.", "prompt")
     markup = "<img src=x onerror=\"document.title='broken'\"> \u202e \U0001f3ac '; DROP TABLE jobs; --"
     studio.page.locator("#prompt").fill(markup)
     studio.advanced(seed="minus one", num_inference_steps="0", guidance_scale="1e9", fps="-3")

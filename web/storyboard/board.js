@@ -1,10 +1,10 @@
 /**
- * The text of a storyboard: read as models/timeline/storyboard.py reads it, and changed one line at a time.
+ * The text of a storyboard: parsed as models/timeline/storyboard.py parses it, and edited one line at a time.
  *
- * Both read tests/storyboards.json, so that they do not drift apart. Nothing here knows of a page or of a graph.
+ * tests/storyboards.json tests both, so that they do not drift apart. This file uses no page and no graph.
  */
 
-/** Seconds: a card that comes sooner than this after the one before is cut to. */
+/** Seconds: a card that begins sooner than this after the one before follows a cut. */
 const CLOSE = 1.0
 const EXPECTED = "Write one card a line: '2.5s: words', '2.5s cut: words' or '2.5s [image 1, 0.8]: words'."
 
@@ -14,17 +14,17 @@ const MAX_TEXT = 100000,
   MAX_LINE = 33000,
   MAX_CARDS = 1000
 
-// Each optional part takes the blanks behind it, so a line can be read in one way only and in linear time.
+// Each optional part takes the blanks after it, so a line can be parsed in one way only, in linear time.
 const TIME = /(?<time>[0-9]{1,9}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})\s*(?:s\s*)?(?<cut>cut\s*)?/
 const NUMBERS = /(?<image>[0-9]{1,9})\s*(?:-\s*(?<last>[0-9]{1,9})\s*)?(?:,\s*(?<strength>[0-9.]{1,20})\s*)?/
 const CARD = new RegExp(`^${TIME.source}(?:\\[\\s*images?\\s+${NUMBERS.source}\\]\\s*)?:(?<words>.*)$`, "is")
 
 /**
- * The cards of a board in the order of their times, and all that is wrong with it: the first error is Python's.
+ * The cards of a board in the order of their times, and all its errors. The first error is the one that Python raises.
  *
- * A card has line (from 1), time, words (its own, or those before it), cut, close (cut to because of its time), image
- * (or null), last (of a clip's images, or null), strength, and `written`: the parts of its line. A card with an error
- * is among them, so that it can be mended; a line that is not a card is only an error.
+ * A card has line (from 1), time, words (its own, or the card's before it), cut, close (a cut because of its time),
+ * image (or null), last (of a clip's images, or null), strength, and `written`: the parts of its line. A card with an
+ * error is in the list, so that it can be corrected; a line that is not a card gives only an error.
  */
 export function read(text) {
   const cards = [],
@@ -39,8 +39,8 @@ export function read(text) {
       errors.push({ ...long(`Line ${place + 1}`, characters(line), MAX_LINE), line: place + 1 })
       return
     }
-    const found = line.match(CARD)
-    if (found) cards.push(card(place + 1, found.groups, errors))
+    const match = line.match(CARD)
+    if (match) cards.push(card(place + 1, match.groups, errors))
     else errors.push({ line: place + 1, message: `Line ${place + 1} ('${start(line)}') is not a card. ${EXPECTED}` })
   })
   if (!cards.length && !errors.length) errors.push({ line: null, message: `The storyboard is empty. ${EXPECTED}` })
@@ -59,7 +59,7 @@ export function read(text) {
   return { cards, errors }
 }
 
-/** What is wrong with the cards for a shot of `length` seconds and a number of images; either may be unknown (null). */
+/** Errors of the cards for a shot of `length` seconds and a number of images; either may be unknown (null). */
 export function check(cards, length, images) {
   const errors = []
   for (const { line, time, image, last } of cards) {
@@ -80,7 +80,7 @@ export function check(cards, length, images) {
   return errors
 }
 
-/** The text with some parts of a card's line written anew: time, cut, image, strength, words. */
+/** The text with some parts of a card's line replaced: time, cut, image, strength, words. */
 export function changed(text, card, parts) {
   return replaced(text, card.line, [write({ ...card.written, ...parts })])
 }
@@ -89,7 +89,7 @@ export function removed(text, card) {
   return replaced(text, card.line, [])
 }
 
-/** The text with a new card, and its line: behind the cards that come before it in time, whatever lies between. */
+/** The text with a new card, and its line number: after the lines of all cards that are earlier in time. */
 export function added(text, cards, time, words) {
   const line = Math.max(0, ...cards.filter((card) => card.time < time).map((card) => card.line)) + 1
   const lines = text.trim() ? text.split(LINE_BREAK) : []
@@ -97,12 +97,12 @@ export function added(text, cards, time, words) {
   return { text: lines.join("\n"), line }
 }
 
-/** Seconds as a person writes them: to a hundredth, without zeros at the end. */
+/** Seconds as text: to a hundredth, without zeros at the end. */
 export function short(seconds) {
   return String(Number(seconds.toFixed(2)))
 }
 
-/** "image 2", or of a clip "images 2-17". */
+/** "image 2", or for a clip "images 2-17". */
 export function named({ image, last }) {
   return last ? `images ${image}-${last}` : `image ${image}`
 }
@@ -148,8 +148,8 @@ function together(before, after) {
 
 function write({ time, cut = false, image = null, last = null, strength = 1, words }) {
   const share = strength === 1 ? "" : `, ${strength}`
-  const seen = image === null ? "" : ` [${named({ image, last })}${share}]`
-  return `${time}s${cut ? " cut" : ""}${seen}: ${words.replace(/\s+/g, " ").trim()}`.trimEnd()
+  const picture = image === null ? "" : ` [${named({ image, last })}${share}]`
+  return `${time}s${cut ? " cut" : ""}${picture}: ${words.replace(/\s+/g, " ").trim()}`.trimEnd()
 }
 
 function replaced(text, line, by) {
@@ -167,7 +167,7 @@ function start(line) {
   return [...line].slice(0, 60).join("")
 }
 
-/** How many characters Python counts: of a pair of surrogates, one. */
+/** The number of characters as Python counts them: a surrogate pair is one. */
 function characters(text) {
   return [...text].length
 }
@@ -182,7 +182,7 @@ function general(seconds) {
   return String(Number(seconds.toPrecision(6)))
 }
 
-/** Two digits after the point, and a tie to the even one, as Python prints them. */
+/** Two decimals, rounded half to even, as Python prints them. */
 export function cents(seconds) {
   const hundred = seconds * 100,
     floor = Math.floor(hundred)

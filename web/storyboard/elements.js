@@ -7,7 +7,7 @@ export function make(tag, { on = {}, ...given } = {}, ...children) {
   return element
 }
 
-/** Properties, attributes and CSS variables of an element; null takes an attribute away. */
+/** Sets an element's properties, attributes and CSS variables; null removes an attribute. */
 export function set(element, given) {
   for (const [name, value] of Object.entries(given)) {
     if (name.startsWith("--")) element.style.setProperty(name, value)

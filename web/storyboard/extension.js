@@ -1,4 +1,4 @@
-/** Puts a time line on every Storyboard node. It keeps nothing of its own: the text of the input `board` is all there is. */
+/** Puts a time line on every Storyboard node. The text of the input `board` is its only state. */
 
 import { app } from "../../../scripts/app.js"
 import { imagesOf, isConnected, shotOf } from "./shot.js"
@@ -7,7 +7,7 @@ import { HEIGHT, makeTimeLine } from "./time_line.js"
 const NODE = "AtelierStoryboard",
   BOARD = "board",
   NAME = "time_line"
-const MARGIN = 10 // pixels that ComfyUI leaves around an element in a node, on each side
+const MARGIN = 10 // pixels that ComfyUI leaves on each side of an element in a node
 const WIDTH = 420 // of a new node
 const LOOK_AGAIN = 150 // milliseconds
 
@@ -44,15 +44,15 @@ function attach(node) {
     getMinHeight: () => height,
     getMaxHeight: () => height,
   })
-  widget.serialize = false // and it stands last: where it stood between others, saved values would move
+  widget.serialize = false // it must also be the last widget, or the saved values of others would shift
   node.setSize([Math.max(node.size[0], WIDTH), Math.max(node.size[1], node.computeSize()[1])])
   forward(line.element)
   follow(node, board, line)
 }
 
 /**
- * Draw whenever the text or anything it hangs on has changed, whoever changed it: a person in the text, undo, another
- * extension, or a number in a node up the graph. No event tells of them all, on all of ComfyUI's front ends.
+ * Polls the text and what it depends on, and redraws after a change. A person, undo, another extension or a number in
+ * an upstream node may change it, and no event covers all of these on all of ComfyUI's front ends.
  */
 function follow(node, board, line) {
   let drawn = ""
@@ -108,7 +108,7 @@ function mark(text, number) {
   area.setSelectionRange(before, end < 0 ? text.length : end)
 }
 
-/** The wheel and the middle button zoom and drag the canvas, as over ComfyUI's own widgets. Nodes 2.0 sees to it itself. */
+/** Lets the wheel and the middle button zoom and drag the canvas, as on ComfyUI's widgets. Nodes 2.0 needs no help. */
 function forward(element) {
   const gestures = {
     wheel: (event) => app.canvas.processMouseWheel(event),

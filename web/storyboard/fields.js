@@ -1,11 +1,11 @@
-/** The chosen card's time, kind, image and words, to be written by hand. It changes nothing by itself. */
+/** Fields for the chosen card's time, cut, image and words. All changes go through `actions`. */
 
 import { short } from "./board.js"
 import { make, set } from "./elements.js"
 
 /**
- * `actions` are what a person asks for: change(card, parts), add(), remove(card), toggle(card), leave() back to the
- * card on the line, and done() at the end of a change.
+ * `actions`: change(card, parts), add(), remove(card), toggle(card), leave() to put the focus back on the card in the
+ * line, and done() at the end of a change.
  */
 export function makeFields(actions) {
   let card = null
@@ -31,7 +31,7 @@ export function makeFields(actions) {
     },
   )
   const image = number(
-    "Number of the image that is seen here, or a clip's first and last, as 2-17; empty for none",
+    "Number of the image to show here, or a clip's first and last, such as 2-17; empty for none",
     {
       type: "text",
       inputMode: "numeric",
@@ -39,13 +39,13 @@ export function makeFields(actions) {
     },
     {
       input: () => {
-        const [found, first, last] = image.value.trim().match(/^(?:(\d+)(?:\s*-\s*(\d+))?)?$/) ?? []
-        if (found !== undefined) give({ image: first ? Number(first) : null, last: last ? Number(last) : null })
+        const [match, first, last] = image.value.trim().match(/^(?:(\d+)(?:\s*-\s*(\d+))?)?$/) ?? []
+        if (match !== undefined) give({ image: first ? Number(first) : null, last: last ? Number(last) : null })
       },
     },
   )
   const strength = number(
-    "How strictly the image is kept, 0 to 1",
+    "How strictly to keep the image, 0 to 1",
     { min: 0, max: 1, step: 0.05 },
     {
       input: () => give({ strength: strength.value === "" ? 1 : Math.min(1, Math.max(0, strength.value)) }),
@@ -58,14 +58,14 @@ export function makeFields(actions) {
     }
   })
   cut.className = "cut"
-  const more = button("+", "Add a card behind this one", () => actions.add())
+  const more = button("+", "Add a card after this one", () => actions.add())
   const less = button("×", "Remove this card", () => {
     if (card) actions.remove(card)
   })
   const words = make("textarea", {
     rows: 2,
     spellcheck: false,
-    "aria-label": "Words: what is seen from this card on",
+    "aria-label": "Prompt from this card on",
     on: {
       input: () => give({ words: words.value }),
       change: () => actions.done(),
@@ -107,7 +107,7 @@ export function makeFields(actions) {
     show(strength, card.image === null ? "" : card.strength)
     strength.disabled ||= card.image === null
     if (words.value.replace(/\s+/g, " ").trim() !== card.written.words) words.value = card.written.words
-    set(words, { placeholder: card.words ? `goes on: ${card.words}` : "what is seen" })
+    set(words, { placeholder: card.words ? `continues: ${card.words}` : "what the video shows" })
     const first = place === 0
     cut.disabled ||= first || (card.close && !card.written.cut)
     set(cut, {
@@ -116,10 +116,10 @@ export function makeFields(actions) {
       title: first
         ? "The first card begins the shot"
         : card.close && !card.written.cut
-          ? "Less than a second after the card before: it is cut to"
+          ? "A cut, because the card before is less than a second earlier"
           : card.cut
-            ? "Cuts: nothing flows over from the card before. Click to let it flow"
-            : "Flows: the card before fades into this one. Click to cut",
+            ? "A cut: this card begins a new scene. Click to let it flow"
+            : "Flows: this card continues the one before. Click to cut",
     })
     cut.setAttribute("aria-label", cut.title)
   }
@@ -135,7 +135,7 @@ export function makeFields(actions) {
     }
   }
 
-  /** Bring a field up to date, but not under the hands of who is writing in it. */
+  /** Update a field unless the person is writing in it. */
   function show(field, value) {
     if (document.activeElement !== field && field.value !== String(value)) field.value = value
   }

@@ -1,10 +1,10 @@
 /**
- * The moments that a card is drawn to: where the shot's latent frames begin, or tenths of a second where they are unknown.
+ * The moments that a card snaps to: the starts of the shot's latent frames, or tenths of a second if they are unknown.
  *
  * The first latent frame is one frame of video, every other `latent_frame` frames (models/contract/family.py, Grid).
  */
 
-/** Seconds that Shift moves a card by; also the finest that is written. */
+/** Seconds that Shift moves a card by; also the precision of written times. */
 export const FINE = 0.01
 const TENTH = { at: (index) => index / 10, index: (time) => Math.floor(time * 10 + 1e-6) }
 
@@ -25,7 +25,7 @@ export function nearest(moments, time) {
   return time - before < after - time ? before : after
 }
 
-/** The next moment after `time`, or before it where `direction` is below 0. */
+/** The next moment after `time`, or before it if `direction` is below 0. */
 export function next(moments, time, direction) {
   const index = moments.index(time),
     here = moments.at(index)

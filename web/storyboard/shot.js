@@ -1,18 +1,18 @@
-/** What the graph around a Storyboard node says about its shot: how long it is, its frames, and how many images there are. */
+/** Reads the shot of a Storyboard node from the graph around it: length, frames, and the number of images. */
 
 import { api } from "../../../scripts/api.js"
 
 const EMPTY_LATENT = "AtelierEmptyVideoLatent",
   LOADER = "AtelierLoadVideoModel"
-/** Nodes that hand a latent on as long as it was. */
+/** Nodes that do not change a latent's length. */
 const AS_LONG = ["AtelierPlaceFrames", "AtelierPlaceKeyframes", "AtelierControlVideo", "AtelierStoryboard"]
 const MOST_NODES = 50
 
-const asked = new Map() // address -> what the server says, or null until then and where it knows nothing
+const answers = new Map() // address -> the server's answer; null while it is pending or if there is none
 
 /**
- * The shot that the node's latent input leads to, or null: seconds, frames, fps, and latent_frame, the frames that one
- * latent frame holds. Only seconds is sure to be there.
+ * The shot connected to the node's latent input, or null: seconds, frames, fps, and latent_frame, the frames in one
+ * latent frame. Only seconds is always present.
  */
 export function shotOf(node) {
   const latent = upstream(node, "latent", EMPTY_LATENT, AS_LONG)
@@ -27,7 +27,7 @@ export function shotOf(node) {
   return seconds ? { seconds } : null
 }
 
-/** How many images there can be: 0 where nothing is connected, null where only the run will tell. */
+/** The number of images: 0 if nothing is connected, else null, because it is known only when the graph runs. */
 export function imagesOf(node) {
   return inputOf(node, "images")?.link == null ? 0 : null
 }
@@ -56,21 +56,21 @@ function originOf(node, input) {
   return link ? node.graph.getNodeById(link.origin_id) : null
 }
 
-/** What a widget is set to; undefined where it comes from another node. */
+/** A widget's value; undefined if it comes from another node. */
 function valueOf(node, name) {
   return isConnected(node, name) ? undefined : node.widgets?.find((widget) => widget.name === name)?.value
 }
 
 function ask(query) {
   const address = `/atelier/shot?${new URLSearchParams(query)}`
-  if (!asked.has(address)) {
-    asked.set(address, null)
+  if (!answers.has(address)) {
+    answers.set(address, null)
     api
       .fetchApi(address)
       .then(async (answer) => {
-        if (answer.ok) asked.set(address, await answer.json())
+        if (answer.ok) answers.set(address, await answer.json())
       })
-      .catch(() => {}) // the server is away, and so is everything else
+      .catch(() => {}) // the server is down; the editor itself says so
   }
-  return asked.get(address)
+  return answers.get(address)
 }

@@ -1,4 +1,4 @@
-/** The cards as blocks on a line of time: drawn, dragged, and moved with the keyboard. It changes nothing by itself. */
+/** The cards as blocks on a time line, to drag and to move with the keyboard. All changes go through `actions`. */
 
 import { named, short } from "./board.js"
 import { make, set } from "./elements.js"
@@ -8,14 +8,14 @@ const LABEL_ROOM = 46,
   TICK_ROOM = 4 // pixels
 const LABEL_STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600]
 const DRAG_FROM = 3 // pixels: less is a click
-const FADE = 0.5 // seconds in which the colour of a card that flows comes out of the one before
+const FADE = 0.5 // seconds over which the colour of the card before fades into that of a card that flows
 const HUES = [212, 276, 168, 42, 316, 190, 248, 96]
-/** Where the shot's end is unknown, the line goes on behind the last card: by this share of its time, or a second. */
+/** If the shot's end is unknown, the line extends past the last card by this share of its time, at least a second. */
 const ROOM = 0.25
 
 /**
- * `actions` are what a person asks for: select(line), edit(), move(card, time), add(time), remove(card), toggle(card),
- * and done() at the end of a drag.
+ * `actions`: select(line), edit(), move(card, time), add(time), remove(card), toggle(card), and done() at the end of a
+ * drag.
  */
 export function makeStrip(actions) {
   const ruler = make("div", { className: "ruler", "aria-hidden": "true" })
@@ -48,7 +48,7 @@ export function makeStrip(actions) {
     rule()
   }
 
-  /** Cards stand in the page as they do in time. One that is moved in the page loses the focus. */
+  /** Put the cards into the page in the order of their times. A moved element loses the focus, so restore it. */
   function order() {
     const focused = document.activeElement
     shown.cards.forEach(({ line }, place) => {
@@ -67,7 +67,7 @@ export function makeStrip(actions) {
     const held = place ? card.time : 0,
       length = Math.max(until - held, 1e-6)
     const wrong = errors.some((error) => error.line === card.line)
-    const how = place ? (card.cut ? "cut to" : "flows on") : "the start"
+    const how = place ? (card.cut ? "after a cut" : "flows") : "the start"
     block.className = ["card", wrong && "wrong", card.cut && place && "cut", selected === card.line && "selected"]
       .filter(Boolean)
       .join(" ")
@@ -119,7 +119,7 @@ export function makeStrip(actions) {
 
   function grab(event, line) {
     if (event.button) return
-    event.preventDefault() // no text is marked; the focus is set here
+    event.preventDefault() // selects no text, but sets no focus either
     event.currentTarget.focus({ preventScroll: true })
     event.currentTarget.setPointerCapture(event.pointerId)
     drag = { line, from: event.clientX, time: cardOf(line).time, moved: false }
@@ -161,11 +161,11 @@ export function makeStrip(actions) {
     }[event.key]
     if (!does || event.ctrlKey || event.metaKey || event.altKey) return
     event.preventDefault()
-    event.stopPropagation() // else ComfyUI removes the node, or moves it
+    event.stopPropagation() // or ComfyUI would remove or move the node
     does()
   }
 
-  /** One moment on; where another card is, one further. */
+  /** Move a card to the next moment that no other card has. */
   function nudge(card, direction, fine) {
     let time = card.time
     do {
@@ -231,7 +231,7 @@ function wholeOf({ cards, shot }) {
   return !shot ? behind : last < shot.seconds ? shot.seconds : behind
 }
 
-/** A colour unlike the neighbours'; none is red, which is for what is wrong. */
+/** A hue that differs from the neighbours'. None is red, which marks errors. */
 function hue(place) {
   return HUES[(place + HUES.length) % HUES.length]
 }

@@ -1,6 +1,6 @@
 /**
- * The time line of a storyboard: a strip of cards, what is wrong, and the chosen card's fields, over a text that it
- * reads and writes. The text is the only thing it keeps; the chosen card is remembered by its line.
+ * The time line of a storyboard: a strip of cards, error messages, and the chosen card's fields. It reads and writes
+ * the board's text, which is its only state, beside the line number of the chosen card.
  */
 
 import { added, cents, changed, check, read, removed } from "./board.js"
@@ -9,13 +9,13 @@ import { makeFields } from "./fields.js"
 import { FINE, hundredths, momentsOf, nearest } from "./moments.js"
 import { makeStrip } from "./strip.js"
 
-/** Pixels that all of it needs. */
+/** Height of the whole time line in pixels. */
 export const HEIGHT = 212
-const NEW_WORDS = "what is seen"
+const NEW_WORDS = "what the video shows"
 
 /**
- * `write(text)` puts a text into the board, `done()` says that a change is complete (a step of undo), `point(line)`
- * shows a line of the text to the person. Then `show({text, shot, images, locked})` draws it.
+ * `write(text)` sets the board's text, `done()` marks the end of a change (a step of undo), `point(line)` selects a
+ * line of the text. Call `show({text, shot, images, locked})` to draw.
  */
 export function makeTimeLine({ write, done, point }) {
   let given = { text: "", shot: null, images: null, locked: false }
@@ -34,7 +34,7 @@ export function makeTimeLine({ write, done, point }) {
     remove,
     toggle,
   })
-  const fields = makeFields({ change, add: addBehind, remove, toggle, done, leave: () => strip.focus(selected) })
+  const fields = makeFields({ change, add: addAfter, remove, toggle, done, leave: () => strip.focus(selected) })
   const message = make("div", { className: "message", role: "status" })
   const element = make(
     "div",
@@ -58,17 +58,17 @@ export function makeTimeLine({ write, done, point }) {
     strip.draw(drawn)
     fields.draw(drawn)
     set(message, { className: state.errors.length && !given.locked ? "message wrong" : "message" })
-    message.replaceChildren(...said())
+    message.replaceChildren(...summary())
   }
 
-  function said() {
+  function summary() {
     if (given.locked) return ["The board's text comes from another node."]
     if (state.errors.length) return state.errors.map(problem)
     const cuts = state.cards.filter((card, place) => place && card.cut).length
     const parts = [
       `${state.cards.length} ${state.cards.length === 1 ? "card" : "cards"}`,
-      `${cuts} cut to`,
-      given.shot ? `${cents(given.shot.seconds)} s` : "length known when it runs",
+      `${cuts} ${cuts === 1 ? "cut" : "cuts"}`,
+      given.shot ? `${cents(given.shot.seconds)} s` : "length known when the graph runs",
     ]
     return [parts.join(" · ")]
   }
@@ -85,7 +85,7 @@ export function makeTimeLine({ write, done, point }) {
     return make("button", { type: "button", textContent: text, title: `Show line ${line}`, on: { click: show } })
   }
 
-  /** ComfyUI removes the chosen node with these keys; in here they are for cards and letters. */
+  /** Keep Delete and Backspace from ComfyUI, which would remove the node: here they remove cards and letters. */
   function keep(event) {
     if (event.key === "Delete" || event.key === "Backspace") event.stopPropagation()
   }
@@ -114,21 +114,21 @@ export function makeTimeLine({ write, done, point }) {
     done()
   }
 
-  /** A card at a time, or as soon after it as there is room, with the words that held there, ready to be written over. */
+  /** Add a card at a time, or at the next free one, with the words of the card before it, selected for overwriting. */
   function add(time) {
     if (given.locked) return
     let at = hundredths(time)
     while (state.cards.some((card) => Math.abs(card.time - at) < FINE / 2)) at = hundredths(at + FINE)
     const before = state.cards.filter((card) => card.time < at).at(-1)
-    const made = added(given.text, state.cards, at, before?.words || NEW_WORDS)
-    selected = made.line
-    put(made.text)
+    const board = added(given.text, state.cards, at, before?.words || NEW_WORDS)
+    selected = board.line
+    put(board.text)
     fields.edit(true)
     done()
   }
 
-  /** A card in the middle between the chosen one and the next, or the end. */
-  function addBehind() {
+  /** Add a card half way between the chosen one and the next, or the end. */
+  function addAfter() {
     const place = state.cards.findIndex((card) => card.line === selected),
       moments = momentsOf(given.shot)
     if (place < 0) return add(0)
