@@ -1,4 +1,4 @@
-"""What is read, copied, encoded and refused, measured: every film of tests/support/films.py, into docs/media.md."""
+"""Measures how every file of tests/support/films.py is read, copied, encoded or refused, and writes docs/media.md."""
 
 import argparse
 import sys
@@ -15,38 +15,38 @@ sys.path.insert(0, str(comfyui.ROOT / "tests" / "support"))
 DOCUMENT = comfyui.ROOT / "docs" / "media.md"
 COPIED, EXACT, ENCODED = "copied", "copied byte for byte", "encoded"
 MOST_COLOUR, MOST_STEP = 2.0, 20.0
-"""Targets: mean difference of the chart's patches in 255ths, milliseconds that sound may be off."""
+"""Targets: mean difference of the chart's patches in 255ths; milliseconds that sound may be out of sync."""
 
 HEAD = """# Files, measured
 
-What Atelier does with the files that people bring. `python run.py media` makes this page, and the tests assert its
-figures: each file has 48 numbered frames above a colour chart and, where its container holds sound, a tone at 1.0 s.
-*Copied* is Save Video As with *as it is*: the same streams in a new file with the graph inside, compared with the
-source packet by packet. Where that cannot be done without a change, the file is copied byte for byte, without the
-graph, and the node says so. *Encoded* is Save Video As with *mp4 (H.264)* at its default quality.
+This page shows what Atelier does with files from cameras, phones and editors. `python run.py media` makes it, and the
+tests assert its figures. Each file has 48 numbered frames with a colour chart and, if its container holds sound, a tone
+at 1.0 s. *Copied* is Save Video As with *as it is*: the streams are remuxed with the graph and compared with the source
+packet by packet. If remuxing would change them, the file is copied byte for byte, without the graph, and the node says
+so. *Encoded* is Save Video As with *mp4 (H.264)* at its default quality.
 
-- *frames*: of the file, and of what was saved.
-- *times*: the most by which a frame is seen earlier or later than it was drawn, in ms. A changing frame rate becomes
-  even when it is encoded.
-- *seen as*: sides in pixels, turned upright, edit lists followed.
-- *colour*: mean difference of the 24 patches from what was drawn, of 255; in brackets from what is seen of the source,
-  where that is HDR or has 256 colours. At most {colour:g}.
-- *sound*: how far the tone is from the frame it belongs to, in ms. At most {step:g}.
+- *frames*: of the source, and of the saved file.
+- *times*: the largest difference between a frame's time and the time it was drawn for, in ms. Encoding makes a variable
+  frame rate constant.
+- *size*: in pixels, after rotation to upright. Edit lists are applied.
+- *colour*: mean difference of the 24 patches from the drawn ones, of 255; in brackets from the source as read, if that
+  is HDR or has 256 colours. At most {colour:g}.
+- *sound*: the time between the tone and its frame, in ms. At most {step:g}.
 
-| file | action | frames | times | seen as | colour | sound |
+| file | action | frames | times | size | colour | sound |
 |---|---|---|---|---|---|---|
 """
 REFUSED = """
 ## Refused
 
-| file | what the node says |
+| file | error message |
 |---|---|
 """
 
 
 @dataclass(frozen=True)
 class Row:
-    """What became of a film: see HEAD for the figures. None where there is nothing to measure."""
+    """A line of the table; HEAD explains the figures. sound: None if the file has none."""
 
     about: str
     action: str
@@ -67,7 +67,7 @@ class Row:
 
 
 def rows(name: str, folder: Path, package: str = "atelier_media") -> list[Row]:
-    """A film copied and encoded, both measured."""
+    """Copy and encode a file, and measure both results."""
     from importlib import import_module
 
     import films
@@ -80,49 +80,49 @@ def rows(name: str, folder: Path, package: str = "atelier_media") -> list[Row]:
     wanted, target = read.frames_at(clip, clip.rate), write.Target(formats.named(formats.DEFAULT), clip.rate)
     sound = clip.sound(0.0, float(len(wanted) / clip.rate))
     encoded = write.write(folder / f"encoded-{name}.mp4", read.read(clip, wanted), target, sound)
-    made = {EXACT if copied.notes else COPIED: copied.path, ENCODED: encoded.path}
-    return [_measured(film, action, clip, read.of_file(file), read) for action, file in made.items()]
+    saved = {EXACT if copied.notes else COPIED: copied.path, ENCODED: encoded.path}
+    return [_measured(film, action, clip, read.of_file(file), read) for action, file in saved.items()]
 
 
-def _measured(film, action: str, source, made, read) -> Row:
+def _measured(film, action: str, source, saved, read) -> Row:
     import clips
     import films
     import numpy as np
     import torch
 
-    frames = torch.cat(list(read.read(made, range(len(made.times)))))
+    frames = torch.cat(list(read.read(saved, range(len(saved.times)))))
     numbers = films.numbers(frames)
     begin = film.cut[0] if film.cut else film.times[0]
-    times = max(abs(at - (film.times[n] - begin)) for at, n in zip(made.times, numbers, strict=True))
+    times = max(abs(at - (film.times[n] - begin)) for at, n in zip(saved.times, numbers, strict=True))
     reference = films.drawn()[0] if film.same_colours else next(source.pictures(0, 0))
     colour = (films.patches(frames[0]) - films.patches(reference)).abs().mean().item() * 255
-    sound = made.sound(0.0, made.length)
+    sound = saved.sound(0.0, saved.length)
     step = None
     if sound:
         samples = np.concatenate(list(sound.blocks()), axis=1)
         step = abs(clips.clicked(samples, sound.rate) - (films.TONE - begin)) * 1000
-    size = made.width, made.height
+    size = saved.width, saved.height
     return Row(film.about, action, len(source.times), len(frames), times * 1000, size, colour, film.same_colours, step)
 
 
 def refusals(folder: Path, package: str = "atelier_media") -> dict[str, str]:
-    """What cannot be read -> what is said of it."""
+    """Each broken file -> the error message for it."""
     from importlib import import_module
 
     import films
 
     read, errors = import_module(f"{package}.read"), import_module(package)
-    said = {}
+    messages = {}
     for about, path in films.broken(folder).items():
         try:
             read.of_file(path)
         except errors.MediaError as error:
-            said[about] = str(error)
-    return said
+            messages[about] = str(error)
+    return messages
 
 
 def main() -> int:
-    argparse.ArgumentParser(prog="run.py media", description="Measures files in and out: docs/media.md.").parse_args()
+    argparse.ArgumentParser(prog="run.py media", description="Measures files and writes docs/media.md.").parse_args()
     pack.load_media()
     import films
     import torch

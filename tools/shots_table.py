@@ -1,6 +1,6 @@
-"""The shots' figures: every editing node on real clips with the built-in model, into docs/shots.md.
+"""Measures every editing node on real clips with the built-in model, and writes docs/shots.md.
 
-What is measured stands in tools/shots/; here are its targets and the table.
+The measurements are in tools/shots/; the targets and the table are here.
 """
 
 import argparse
@@ -21,17 +21,17 @@ DOCUMENT = comfyui.ROOT / "docs" / "shots.md"
 
 HEAD = """# Shots, measured
 
-What the editing nodes do to real clips, read from the pixels. `python run.py shots` makes this page: {clips} clips a
-row that neither training nor scoring uses, 64 x 64, 17 frames at 8 frames a second, rendered by
-`tools/pocket/world.py`, encoded, edited with the built-in pocket model at its own settings, decoded. One seed each,
-nothing selected. {machine}
+This page shows what the editing nodes do to real clips, measured on the pixels. `python run.py shots` makes it from
+{clips} clips per row, which neither training nor scoring uses: 64 x 64, 17 frames at 8 frames per second. They are
+rendered by `tools/pocket/world.py`, encoded, edited with the built-in pocket model at its own settings, and decoded. Each
+has one seed; none is selected. {machine}
 
-*Storyboard* makes clips from nothing: 50 boards of two cards, 25 frames, and 16 of four, 49 frames, where the model
-makes 17 at once. In every other board the motion changes from card to card, else the colour. Each card's frames are
-read by themselves; where cards flow, without the latent frame (half a second) in which they change.
+*Storyboard* makes clips from text alone: 50 boards of two cards with 25 frames, and 16 of four cards with 49 frames. The
+model makes 17 at once. In every other board the motion changes from card to card, in the rest the colour. Each card's
+frames are judged by themselves; if cards flow, without the latent frame (half a second) in which they change.
 
-*Kept* compares the frames that were to stay with the source after the autoencoder, so 100 dB means: the same. A value
-is the median over the clips, or the share of them where the row says so.
+*Kept* compares the frames to keep with the source after the autoencoder, so 100 dB means identical. A value is the
+median over the clips, or the share of them if the row says so.
 
 | tool | what | value | target | | spread over the clips |
 |---|---|---|---|---|---|
@@ -53,13 +53,13 @@ TARGETS = {
     "every part follows its card (share)": 0.8,
 }
 KEPT = {"Extend": 35}
-"""dB that what is kept must reach; 30 elsewhere."""
+"""Target in dB for kept frames; 30 for all other tools."""
 CLIPS = {"Storyboard, two cards": 50}
-"""How many clips; 16 elsewhere."""
+"""Number of clips; 16 for all other tools."""
 
 
 def target_of(tool: str, what: str) -> tuple[float | None, bool]:
-    """The target, and whether more is better."""
+    """The target, and whether higher is better."""
     if what.startswith("kept"):
         return KEPT.get(tool.split(",")[0], 30), True
     return TARGETS.get(what), "(share)" in what
@@ -93,8 +93,10 @@ def row(tool: str, figure: Figure) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(prog="run.py shots", description="Measures the editing nodes: docs/shots.md.")
-    options.add_argument("names", nargs="*", metavar="TOOL", help=f"only these, not written: {', '.join(TOOLS)}")
+    options = argparse.ArgumentParser(
+        prog="run.py shots", description="Measures the editing nodes and writes docs/shots.md."
+    )
+    options.add_argument("names", nargs="*", metavar="TOOL", help=f"only these, without writing: {', '.join(TOOLS)}")
     options.add_argument("--clips", type=int, help="clips for each row (default: 16; two-card storyboards: 50)")
     options.add_argument("--pictures", type=Path, metavar="FOLDER", help="also a PNG of every tool's first clips there")
     return options
@@ -113,7 +115,7 @@ def main() -> int:
         import torch
 
         comfy.utils.set_progress_bar_enabled(False)
-        torch.set_num_threads(1)  # the networks are so small that threads would mostly wait for each other
+        torch.set_num_threads(1)  # with networks this small, threads would mostly wait for each other
         rows = measure(Studio(), chosen, options)
     if not options.names:
         import bench
