@@ -23,12 +23,12 @@ HEAD = """# Shots, measured
 
 This page shows what the editing nodes do to real clips, measured on the pixels. `python run.py shots` makes it from
 {clips} clips per row, which neither training nor scoring uses: 64 x 64, 17 frames at 8 frames per second. They are
-rendered by `tools/pocket/world.py`, encoded, edited with the built-in pocket model at its own settings, and decoded. Each
-has one seed; none is selected. {machine}
+rendered by `tools/pocket/world.py`, encoded, edited with the built-in pocket model at its own settings, and decoded.
+Each has one seed; none is selected. {machine}
 
-*Storyboard* makes clips from text alone: 50 boards of two cards with 25 frames, and 16 of four cards with 49 frames. The
-model makes 17 at once. In every other board the motion changes from card to card, in the rest the colour. Each card's
-frames are judged by themselves; if cards flow, without the latent frame (half a second) in which they change.
+*Storyboard* makes clips from text alone: 50 boards of two cards with 25 frames, and 16 of four cards with 49 frames.
+The model makes 17 at once. In every other board the motion changes from card to card, in the rest the colour. Each
+card's frames are judged by themselves; if cards flow, without the latent frame (half a second) in which they change.
 
 *Kept* compares the frames to keep with the source after the autoencoder, so 100 dB means identical. A value is the
 median over the clips, or the share of them if the row says so.
