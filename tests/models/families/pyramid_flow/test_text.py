@@ -10,8 +10,10 @@ import pytest
 import tiny
 import tiny_pyramid
 import torch
-from atelier.models.bridge.text_encoder import encode_text, make_t5_clip
+from atelier.models.bridge.text_encoder import encode_text, make_t5_clip, style_of
+from atelier.models.contract.family import Text
 from atelier.models.families.pyramid_flow.family import TEXT
+from atelier.prompts.styles import MODEL_STYLE, NO_STYLE, styled
 from transformers import CLIPTokenizer
 
 PROMPTS = ["", "a red circle moving left", "a " * 300]
@@ -46,3 +48,18 @@ def test_sd3_pooled_text_equals_transformers(text):
     ((_, options),), _ = encode_text(clip, text)
     pooled = torch.cat([encoder(tokens(text)).text_embeds for encoder in encoders.values()], dim=-1)
     assert (options["pooled_output"] - pooled).abs().max() <= 2e-3 * pooled.abs().max()
+
+
+def test_the_authors_words_are_the_models_own_style():
+    """Which is the default: a clone of the CLIP, as LoRA loaders make it, has it too. Other styles stay as they are."""
+    t5 = tiny.t5()
+    own = [
+        style_of(clip)
+        for text in (replace(TEXT, channels=tiny.TEXT_WIDTH), Text(tokens=128, channels=tiny.TEXT_WIDTH))
+        for clip in [make_t5_clip(t5.state_dict(), None, text).clone()]
+    ]
+    assert own[0] and own[1] == ""
+    words = [styled("a fox", "blurry", style, own[0]) for style in (MODEL_STYLE, NO_STYLE)]
+    assert words == [("a fox, hyper quality, Ultra HD, 8K", "blurry"), ("a fox", "blurry")]
+    assert styled("a fox", "", MODEL_STYLE, own[1]) == ("a fox", "")
+    assert styled("a fox", "", "cinematic", own[0])[0].startswith("a fox, filmed")
