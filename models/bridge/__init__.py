@@ -1,4 +1,5 @@
-"""A network -> MODEL, an autoencoder -> VAE, a T5 -> CLIP: ComfyUI's own objects, and sampling with them.
+"""Wrap a network as MODEL, an autoencoder as VAE and a T5 as CLIP, and sample with them.
 
-The only room that knows ComfyUI's internals and where its versions (0.3.75 and newer) differ. It knows no family.
+Only this room uses ComfyUI's internals, and handles the differences between its versions (0.3.75 and newer). It imports
+no family.
 """

@@ -1,4 +1,4 @@
-"""An autoencoder under the two calls that ComfyUI's VAE makes: in pieces, and in tiles where memory is short."""
+"""An autoencoder with the two methods that ComfyUI's VAE calls. It works in pieces, and in tiles if memory is short."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ import torch
 from ..streaming import passes
 from .weights import bring_along, uncast
 
-SMALLEST_TILE = 256  # pixels; smaller ones show too little of the picture to be coded well
+SMALLEST_TILE = 256  # pixels; smaller tiles contain too little of the picture to be coded well
 
 
 class FirstStage(torch.nn.Module):
-    """An autoencoder as the first stage of ComfyUI's VAE. Shapes are checked where a person still understands them."""
+    """An autoencoder as the first stage of ComfyUI's VAE. It checks shapes, so that errors name the node's input."""
 
     def __init__(self, autoencoder: torch.nn.Module) -> None:
         super().__init__()
         self.autoencoder, self.uncast = autoencoder, uncast(autoencoder)
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Pixels [B, 3, F, H, W] in -1..1 -> latents [B, C, T, h, w]. A few frames too many are left out."""
+        """Pixels [B, 3, F, H, W] in -1..1 -> latents [B, C, T, h, w]. Frames past the last legal count are dropped."""
         grid, frames = self.autoencoder.grid, pixels.shape[2]
         legal = (frames - 1) // grid.temporal * grid.temporal + 1
         if legal != frames:
             logging.warning(
-                "Atelier: this VAE takes 1, %d, %d, ... frames; of %d the first %d are encoded.",
+                "Atelier: this VAE encodes 1, %d, %d, ... frames; of %d frames, the first %d are encoded.",
                 1 + grid.temporal,
                 1 + 2 * grid.temporal,
                 frames,
@@ -49,10 +49,10 @@ class FirstStage(torch.nn.Module):
         dtype: torch.dtype,
         tell: Callable[[float], None] = lambda share: None,
     ) -> torch.Tensor:
-        """`count` frames of this (height, width) -> latents [B, C, T, h, w].
+        """`count` frames of `size` (height, width) -> latents [B, C, T, h, w].
 
-        pixels() gives them from the first one on, [B, 3, f, H, W] in -1..1. Where memory does not suffice, the clip is
-        begun again in smaller tiles. tell(share): called when so much of the work (0..1) is done.
+        pixels() returns the frames from the first one on, as [B, 3, f, H, W] in -1..1. If memory runs out, encoding
+        restarts in smaller tiles. tell(share): called with the share of the work done so far (0..1).
         """
         bring_along(self.uncast, device)
         tile = self.tile(self.autoencoder.encode_values(count), size, device, dtype)
@@ -68,12 +68,12 @@ class FirstStage(torch.nn.Module):
         return torch.cat(list(self.decoded(latents)), dim=2)
 
     def check(self, latents: torch.Tensor) -> None:
-        """Raises ValueError for latents that this autoencoder did not make."""
+        """Raises ValueError for latents that do not have this autoencoder's shape."""
         channels = self.autoencoder.grid.channels
         if latents.ndim != 5 or latents.shape[1] != channels:
             raise ValueError(
                 f"This latent has shape {list(latents.shape)}, but this VAE decodes video latents with {channels} "
-                "channels [batch, channels, frames, height, width]. It was made by another model: decode it with that "
+                "channels [batch, channels, frames, height, width]. It comes from another model: decode it with that "
                 "model's VAE."
             )
 
@@ -82,8 +82,8 @@ class FirstStage(torch.nn.Module):
     ) -> Iterator[torch.Tensor]:
         """Latents [B, C, T, h, w] -> pixels [B, 3, f, H, W] in -1..1, some frames at a time, in main memory.
 
-        Where memory does not suffice, the clip is begun again in smaller tiles; what is done already is not lost.
-        tell(share): called when so much of the work (0..1) is done.
+        If memory runs out, decoding restarts in smaller tiles, and frames that were already returned are skipped.
+        tell(share): called with the share of the work done so far (0..1).
         """
         bring_along(self.uncast, latents.device)
         size = tuple(side * self.autoencoder.grid.spatial for side in latents.shape[3:])
@@ -102,7 +102,7 @@ class FirstStage(torch.nn.Module):
                 tile = self.smaller(tile, size, error)
 
     def _watched(self, tell: Callable[[float], None]) -> dict[str, Any]:
-        """A pass that can be cancelled and tells how far it is, with its temporary files where ComfyUI has its own."""
+        """Arguments of a pass: it can be cancelled, reports progress, and uses ComfyUI's folder for temporary files."""
         done, folder = 0.0, folder_paths.get_temp_directory()
         os.makedirs(folder, exist_ok=True)
 
@@ -115,7 +115,7 @@ class FirstStage(torch.nn.Module):
         return {"tick": tick, "folder": folder}
 
     def tile(self, values: float, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> int | None:
-        """Side of the tiles that fit into free memory; None when the whole picture (height, width) does."""
+        """Side of the tiles that fit into free memory; None if the whole picture (height, width) fits."""
         free = memory.get_free_memory(device) / (values * memory.dtype_size(dtype))
         if size[0] * size[1] <= free:
             return None
@@ -123,16 +123,16 @@ class FirstStage(torch.nn.Module):
         return side if side < max(size) else None
 
     def smaller(self, tile: int | None, size: tuple[int, int], error: Exception) -> int:
-        """The next smaller tile after running out of memory. Raises the error when there is none, or it is another."""
+        """The next smaller tile after running out of memory. Raises any other error, or if no smaller tile is left."""
         side = self._whole_quarters((tile or max(size)) / 2)
         if not _out_of_memory(error) or side >= (tile or max(size)):
             raise error
         memory.soft_empty_cache()
-        logging.warning("Atelier: out of memory in the VAE; going on in tiles of %d x %d pixels.", side, side)
+        logging.warning("Atelier: out of memory in the VAE; continuing in tiles of %d x %d pixels.", side, side)
         return side
 
     def _whole_quarters(self, side: float) -> int:
-        """A side whose quarters are whole latent pixels, as overlapping tiles need; not below the smallest."""
+        """Round down so that a quarter is whole latent pixels, as overlapping tiles need; at least SMALLEST_TILE."""
         step = 4 * self.autoencoder.grid.spatial
         return max(math.ceil(SMALLEST_TILE / step), int(side // step)) * step
 

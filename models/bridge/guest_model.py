@@ -1,4 +1,4 @@
-"""A model that is not ComfyUI's on ComfyUI's device: its own models make room, and get it back afterwards."""
+"""Run a network that ComfyUI does not manage on ComfyUI's device: ComfyUI's models make room for it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import comfy.model_management as memory
 import torch
 
 MARGIN = 0.2
-"""What a network needs beyond its weights while it runs, as a share of them."""
+"""Memory that a network needs beyond its weights while it runs, as a share of their size."""
 
 
 def place_for(parameters: int) -> tuple[torch.device, torch.dtype]:
-    """Where a network with so many parameters can run, and in what: ComfyUI's models have made room for it there.
+    """The device and dtype for a network with this many parameters. ComfyUI's models are unloaded to make room for it.
 
-    The CPU where the device is too small even when empty.
+    The device is the CPU if the accelerator is too small even when empty.
     """
     device = memory.get_torch_device()
     if memory.is_device_cpu(device):
@@ -28,7 +28,7 @@ def place_for(parameters: int) -> tuple[torch.device, torch.dtype]:
 
 
 def _on_cpu(parameters: int) -> tuple[torch.device, torch.dtype]:
-    """float32, which a CPU is fast in, as long as it takes no more than half of what is free."""
+    """The CPU with float32, which is fast there, if that takes at most half of the free memory; else with bfloat16."""
     device = torch.device("cpu")
     roomy = parameters * torch.float32.itemsize < memory.get_free_memory(device) / 2
     return device, torch.float32 if roomy else torch.bfloat16
@@ -36,13 +36,13 @@ def _on_cpu(parameters: int) -> tuple[torch.device, torch.dtype]:
 
 @contextmanager
 def guest(load: Callable[[torch.dtype], torch.nn.Module], parameters: int) -> Iterator[torch.nn.Module]:
-    """The network that `load` makes in a dtype, on the device while the block runs, and nowhere afterwards."""
+    """The network that load(dtype) returns, on the device while the block runs. Its weights are freed afterwards."""
     device, dtype = place_for(parameters)
     network = load(dtype)
     try:
         yield network.to(device)
     finally:
-        network.to("meta")  # whoever still holds it (a traceback) holds no weights
+        network.to("meta")  # a reference that remains (in a traceback) keeps no weights alive
         del network
         gc.collect()
         memory.soft_empty_cache()

@@ -1,4 +1,4 @@
-"""The graph that runs: its progress, what of it is wanted, what is noted of it in files, and values that are none."""
+"""The running graph: its progress, which outputs are connected, its metadata for files, and a check for NaN."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from server import PromptServer
 
 
 def progress(total: int) -> Callable[[int], None]:
-    """A function to call with how many of `total` are done: ComfyUI shows it, and there its interrupt is raised."""
+    """A function report(done) that shows `done` of `total` in ComfyUI. It raises if the user interrupts."""
     bar = comfy.utils.ProgressBar(total)
 
     def report(done: int) -> None:
@@ -25,11 +25,11 @@ def progress(total: int) -> Callable[[int], None]:
 
 
 def output_is_used(place: int) -> bool:
-    """Whether another node takes that output of the node that is running; True where nobody can know.
+    """Whether another node is connected to this output of the running node; True if that cannot be determined.
 
-    Not read from the hidden prompt and id, because a node's fingerprint, which has neither, needs the same answer: else
-    ComfyUI would give out the cached result of a run in which the output was not wanted. A node made while the graph
-    runs (a loop) is not in the graph that was queued.
+    This does not read the hidden prompt and id: a node's fingerprint has neither and needs the same answer. Otherwise
+    ComfyUI would return the cached result of a run in which the output was not connected. A node created while the
+    graph runs (by a loop) is not in the queued graph.
     """
     running, server = get_executing_context(), getattr(PromptServer, "instance", None)
     queued = server.prompt_queue.get_current_queue()[0] if server is not None else []
@@ -41,9 +41,9 @@ def output_is_used(place: int) -> bool:
 
 
 def metadata(prompt: dict | None, extra: dict | None) -> dict[str, Any]:
-    """The graph that goes into every file made with it, under the names ComfyUI reads; nothing where it must not.
+    """The graph to embed in a file, under the names that ComfyUI reads; {} with --disable-metadata.
 
-    What ComfyUI notes in the prompt while it runs ("is_changed": for some nodes the paths of files) stays out.
+    The entry "is_changed", which ComfyUI adds to the running prompt, is removed: for some nodes it has file paths.
     """
     if args.disable_metadata:
         return {}
@@ -54,6 +54,7 @@ def metadata(prompt: dict | None, extra: dict | None) -> dict[str, Any]:
     return ({"prompt": queued} if queued else {}) | dict(extra or {})
 
 
-def check_finite(values: torch.Tensor, complaint: str) -> None:
+def check_finite(values: torch.Tensor, message: str) -> None:
+    """Raises ValueError with `message` if a value is NaN or infinite."""
     if not torch.isfinite(values).all():
-        raise ValueError(complaint)
+        raise ValueError(message)

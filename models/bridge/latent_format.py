@@ -1,4 +1,4 @@
-"""ComfyUI's latent format of a variant: the grid of its latents, and their colours for previews."""
+"""The ComfyUI latent format of a variant: the grid of its latents and their colours for previews."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..contract.family import Family, Variant
 
 
 def _known_colours(family: Family, variant: Variant) -> Colours | None:
-    """What latents look like: as fitted to this checkpoint, or as ComfyUI shows the family's, where known."""
+    """Published preview colours: those fitted to this checkpoint, else ComfyUI's for the family, else None."""
     core = getattr(comfy.latent_formats, family.preview, comfy.latent_formats.LatentFormat)()
     if variant.colours is not None:
         return variant.colours
@@ -27,7 +27,7 @@ def _known_colours(family: Family, variant: Variant) -> Colours | None:
 
 
 def latent_format_of(family: Family, variant: Variant) -> type[comfy.latent_formats.LatentFormat]:
-    """Latents of a variant's grid, left as they are; previews show the frame that its `preview_frame` names."""
+    """The latent format of a variant. It does not scale latents. Previews show the frame with index `preview_frame`."""
     grid = variant.grid
 
     class VideoLatent(comfy.latent_formats.LatentFormat):
@@ -43,7 +43,7 @@ def latent_format_of(family: Family, variant: Variant) -> type[comfy.latent_form
 
         @property
         def colours(self) -> Colours:
-            """What latents look like. If no colours are published, they are fitted with `encode` on first use."""
+            """The colours for previews. If no colours are published, they are fitted with `encode` on first use."""
             if self.known is None:
                 self.known, self.encode = self._fitted(), None
             return self.known
@@ -51,8 +51,8 @@ def latent_format_of(family: Family, variant: Variant) -> type[comfy.latent_form
         def _fitted(self) -> Colours:
             try:
                 return fitted_colours(self.encode, grid) if self.encode else false_colours(grid.channels)
-            except (RuntimeError, ValueError) as error:  # out of memory, no encoder: no reason not to sample
-                logging.warning("Atelier: previews of %s are in false colours: %s", variant.name, error)
+            except (RuntimeError, ValueError) as error:  # out of memory or no encoder: sampling continues
+                logging.warning("Atelier: previews of %s use false colours: %s", variant.name, error)
                 return false_colours(grid.channels)
 
         @property
@@ -64,7 +64,7 @@ def latent_format_of(family: Family, variant: Variant) -> type[comfy.latent_form
             return self.colours.bias
 
         def latent_rgb_factors_reshape(self, x: torch.Tensor) -> torch.Tensor:
-            """The frame of a clip [B, C, T, h, w] that ComfyUI's preview is to show, as a picture's latent."""
+            """The frame `preview_frame` of a clip [B, C, T, h, w] for ComfyUI's preview: [B, C, h, w]."""
             return x[:, :, min(self.preview_frame, x.shape[2] - 1)] if x.ndim == 5 else x
 
     return VideoLatent

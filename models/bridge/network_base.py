@@ -1,4 +1,4 @@
-"""A family's network as ComfyUI calls it: inside the wrappers of other nodes, in memory that ComfyUI manages."""
+"""The base of all networks: ComfyUI calls them, wrappers of other nodes apply, and ComfyUI manages their memory."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .weights import Uncast, bring_along
 
 
 class ComfyNetwork:
-    """ComfyUI's calling convention in front of a network. A family's class names this one first, then the network's.
+    """ComfyUI's calling convention for a network. A family's class inherits from this class first, then the network's.
 
-    class LTXVideoNetwork(ComfyNetwork, LTXVideoTransformer3DModel): its `denoise` has the family's computation and
-    calls the network's own forward as `self.reference`.
+    For example, class LTXVideoNetwork(ComfyNetwork, LTXVideoTransformer3DModel) implements `denoise`, which calls the
+    network's own forward as `self.reference`.
     """
 
     uncast: Uncast = ()
-    """What has to be brought along to the device: see `weights.uncast`."""
+    """The tensors to move to the device before each call: see `weights.uncast`."""
 
     def forward(
         self,
@@ -29,10 +29,10 @@ class ComfyNetwork:
         transformer_options: dict[str, Any] | None = None,
         **conditions: Any,
     ) -> torch.Tensor:
-        """`denoise` inside the wrappers that other nodes hang there (EasyCache, LazyCache, ...).
+        """Call `denoise` inside the wrappers that other nodes add (EasyCache, LazyCache, ...).
 
         x: the noisy latent [B, C, T, H, W]. timestep: [B], or one per token. context: text [B, tokens, width].
-        conditions: what else the conditioning has; a network ignores what it does not read.
+        conditions: all other entries of the conditioning; a network ignores those that it does not use.
         """
         options = transformer_options or {}
         bring_along(self.uncast, x.device)
@@ -49,7 +49,7 @@ class ComfyNetwork:
         transformer_options: dict[str, Any],
         **conditions: Any,
     ) -> torch.Tensor:
-        """What the network predicts [B, C, T, H, W]. Arguments as in `forward`."""
+        """The network's prediction [B, C, T, H, W]. Arguments as in `forward`."""
         raise NotImplementedError
 
     def reference(self, *args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A MODEL paired with its VAE: what sampling and previews need of the autoencoder."""
+"""Pair a MODEL with its VAE: sampling and previews can then encode frames."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .vae import decode_stream, encode_stream, vae_grid
 from .video_model import IN_ONE_GO
 
 PIXEL_SEED = 4
-"""Makes the noise of known pixels another than that of the clip."""
+"""Combined with the seed, so that the noise of known pixels differs from the clip's."""
 
 
 def pair(patcher: comfy.model_patcher.ModelPatcher, vae: comfy.sd.VAE) -> comfy.model_patcher.ModelPatcher:
-    """The MODEL with what its known frames and its previews need of its VAE."""
+    """The MODEL, able to encode known frames and to fit preview colours with its VAE."""
     latent_format, known_frames = patcher.model.latent_format, patcher.model.variant.known_frames
     if known_frames.in_one_go:
-        shown = still if known_frames.held else partial(with_black_holes, noise=known_frames.noise)
-        patcher.set_attachments(IN_ONE_GO, partial(shown, vae))
+        encode_known = still if known_frames.held else partial(with_black_holes, noise=known_frames.noise)
+        patcher.set_attachments(IN_ONE_GO, partial(encode_known, vae))
     latent_format.encode = vae.encode if latent_format.known is None else None
     patcher.cached_patcher_init = (_paired, (*patcher.cached_patcher_init, latent_format))
     return patcher
@@ -36,7 +36,7 @@ def _paired(factory: Callable, args: tuple, latent_format: Any, **options: Any) 
 
 
 def still(vae: comfy.sd.VAE, latents: torch.Tensor, mask: torch.Tensor, seed: int) -> torch.Tensor:
-    """Latents [B, C, T, h, w] of clips in which the first frame of `latents` is held to the end; nothing is drawn."""
+    """Latents [B, C, T, h, w] of clips that repeat the first frame of `latents`. `mask` and `seed` are not used."""
     grid = vae_grid(vae)
     count, size = grid.frames(latents.shape[2]), tuple(side * grid.spatial for side in latents.shape[3:])
     firsts = [torch.cat(list(decode_stream(vae, clip))) for clip in latents[:, :, :1].split(1)]
@@ -46,10 +46,10 @@ def still(vae: comfy.sd.VAE, latents: torch.Tensor, mask: torch.Tensor, seed: in
 def with_black_holes(
     vae: comfy.sd.VAE, latents: torch.Tensor, mask: torch.Tensor, seed: int, noise: float = 0.0
 ) -> torch.Tensor:
-    """Latents [B, C, T, h, w] of the clips of `latents`, black where mask [B, 1, T, h, w] has a hole: encoded anew.
+    """Decode the clips of `latents`, blacken them where mask [B, 1, T, h, w] is 1, and re-encode -> [B, C, T, h, w].
 
-    The autoencoder looks at several frames at once, so a clip with holes has other latents than its parts have. noise:
-    the standard deviation of what is added to pixels (-1..1) that are not black, drawn from `seed`.
+    The autoencoder codes several frames together, so blackening changes the latents of neighbouring frames too. noise:
+    the standard deviation of the noise, from `seed`, that is added to pixels (-1..1) that are not black.
     """
     clips = zip(latents.split(1), mask.expand(len(latents), -1, -1, -1, -1).split(1), strict=True)
     grid = vae_grid(vae)
@@ -57,11 +57,11 @@ def with_black_holes(
 
     def encoded(number: int, clip: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
         def frames() -> Iterator[torch.Tensor]:
-            # Begun again with the same draws: an encoder may ask for the clip twice. Not the draws of the sampler.
+            # Seeded on each call, because an encoder may read the clip twice. The sampler's noise has another seed.
             generator = torch.Generator().manual_seed(((seed ^ PIXEL_SEED) + number) % 2**63)
             for part in _blackened(vae, clip, hole):
-                drawn = torch.randn(part.shape, generator=generator).to(part) * (noise / 2) if noise else 0.0
-                yield part + drawn * (part != 0)
+                added = torch.randn(part.shape, generator=generator).to(part) * (noise / 2) if noise else 0.0
+                yield part + added * (part != 0)
 
         return encode_stream(vae, frames, size, count)
 
@@ -69,7 +69,7 @@ def with_black_holes(
 
 
 def _blackened(vae: comfy.sd.VAE, clip: torch.Tensor, hole: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Frames [f, H, W, 3] of one clip, some at a time."""
+    """Decoded frames [f, H, W, 3] of one clip, some at a time, with black holes."""
     grid, start = vae_grid(vae), 0
     for frames in decode_stream(vae, clip):
         at = -(-torch.arange(start, start + len(frames)) // grid.temporal)  # a latent frame ends with frame 4n

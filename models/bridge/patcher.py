@@ -1,4 +1,4 @@
-"""The MODEL: a network under ComfyUI's patcher, which offloads it and hangs wrappers and LoRAs on it."""
+"""The MODEL: a network in ComfyUI's patcher, which offloads it and applies wrappers and LoRAs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .wrappers.prompt_windows import with_windows
 def make_model(
     family: Family, variant: Variant, network: torch.nn.Module, dtype: torch.dtype, reload: tuple[Callable, tuple]
 ) -> comfy.model_patcher.ModelPatcher:
-    """The MODEL. `reload`: (factory, arguments) with which newer ComfyUI makes it again (hooks, compile, multi-GPU)."""
+    """The MODEL. reload: (factory, arguments) with which newer ComfyUI loads it again (hooks, compile, multi-GPU)."""
     model = VideoModel(family, variant, network, dtype)
     network.uncast = uncast(network)
     if hasattr(memory, "archive_model_dtypes"):
@@ -47,7 +47,7 @@ def _patched(kind: type, model: VideoModel, device: Any, offload: Any) -> comfy.
 
 
 def make_static(patcher: comfy.model_patcher.ModelPatcher) -> comfy.model_patcher.ModelPatcher:
-    """The same MODEL under the patcher that loads weights whole, for newer ComfyUI's `disable_dynamic`."""
+    """The same MODEL in the patcher that loads all weights at once, for newer ComfyUI's `disable_dynamic`."""
     return _patched(comfy.model_patcher.ModelPatcher, patcher.model, patcher.load_device, patcher.offload_device)
 
 

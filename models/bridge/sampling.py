@@ -1,4 +1,4 @@
-"""Sampling a LATENT with what belongs to it: control clips, frame rates, warnings before it begins."""
+"""Sample a LATENT: its control clip, its frame rate, and warnings before sampling."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from .wrappers.guidance import with_published_guidance
 
 
 def empty_latent(shape: Shape, frame_rate: float) -> dict:
-    """A LATENT of which nothing is known; its frame rate travels with it to the sampler and the decoder."""
+    """A LATENT without known frames. It carries its frame rate to the sampler and the decoder."""
     return {"samples": torch.zeros(shape, device=memory.intermediate_device()), "frame_rate": frame_rate}
 
 
 def control(vae: comfy.sd.VAE, images: torch.Tensor, latent: dict) -> dict[str, torch.Tensor]:
-    """What conditioning needs to carry a control clip: images [N, H, W, C] at the size and length of a LATENT.
+    """The conditioning entry of a control clip: images [N, H, W, C], resized and encoded to match a LATENT.
 
-    Images past its end are left out; where they are too few, the last one is held.
+    Images past its end are dropped. If there are too few, the last one is repeated.
     """
     grid, samples = vae_grid(vae), latent["samples"]
     height, width = (side * grid.spatial for side in samples.shape[3:])
@@ -39,18 +39,18 @@ def control(vae: comfy.sd.VAE, images: torch.Tensor, latent: dict) -> dict[str, 
 
 
 def with_options(conditioning: list, added: dict[str, Any]) -> list:
-    """CONDITIONING with further entries beside each text."""
+    """CONDITIONING with further options for each text."""
     return [[text, {**options, **added}] for text, options in conditioning]
 
 
 def with_frame_rate(conditioning: list, latent: dict) -> list:
-    """CONDITIONING that tells the network the latent's frame rate, where the latent has one."""
+    """CONDITIONING with the latent's frame rate, if the latent has one."""
     rate = {"frame_rate": float(latent["frame_rate"])} if "frame_rate" in latent else {}
     return with_options(conditioning, rate)
 
 
 def warnings(model: comfy.model_patcher.ModelPatcher, latent: dict, positive: list) -> list[str]:
-    """What an artist should know of a shot before it is sampled: what of it this variant was not trained for."""
+    """Warnings to show before sampling: what this variant was not trained for."""
     variant = video_model(model).variant
     mask, known_frames = mask_of(latent), variant.known_frames
     if any(reads_padding(variant, options) for _, options in positive):
@@ -72,17 +72,17 @@ def sample(
     sigmas: torch.Tensor,
     guidance: float = 0.0,
 ) -> dict:
-    """Sample a LATENT over `sigmas` with the variant's sampler; progress, preview and interrupt are ComfyUI's.
+    """Sample a LATENT over `sigmas` with the variant's sampler -> a new LATENT.
 
-    guidance: the scale of classifier-free guidance; 0 is what the authors publish, level by level where they do.
-    Returns a new LATENT.
+    ComfyUI's progress, preview and interrupt apply. guidance: the scale of classifier-free guidance; 0 stands for the
+    guidance that the authors publish, per noise level if theirs varies.
     """
     variant = video_model(model).variant
     if not guidance:
         model, guidance = with_published_guidance(model), variant.recipe.guidance
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
-    made = comfy.sample.sample_custom(
+    sampled = comfy.sample.sample_custom(
         model,
         noise,
         guidance,
@@ -94,12 +94,12 @@ def sample(
         noise_mask=latent.get("noise_mask"),
         callback=latent_preview.prepare_callback(model, sigmas.shape[-1] - 1),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        # A sampler that adds noise draws it from this seed: on a CPU it would be what the clip begins with.
+        # A sampler that adds noise draws it from this seed. On a CPU, the same seed would repeat the initial noise.
         seed=seed if variant.sampler == EULER else seed + 1,
     )
     check_finite(
-        made,
+        sampled,
         "Sampling gave values that are not numbers (NaN). Either the model's file is damaged (download it again), or "
-        "its number format overflows here: choose weight_dtype 'bfloat16' or 'float32' in Load Video Model.",
+        "its dtype overflows here: choose weight_dtype 'bfloat16' or 'float32' in Load Video Model.",
     )
-    return {**latent, "samples": made}
+    return {**latent, "samples": sampled}

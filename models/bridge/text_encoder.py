@@ -1,4 +1,4 @@
-"""The CLIP over a T5 encoder, and over the CLIP encoders beside it, as the families read their prompts."""
+"""Build the CLIP from a T5 encoder, and from the CLIP encoders that some families use beside it."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ PADDING = 0  # T5's token for it
 def make_t5_clip(
     weights: State, tokenizer: Path | None, text: Text, pooled: dict[str, State] | None = None
 ) -> comfy.sd.CLIP:
-    """The CLIP over a T5 encoder of any size, as diffusers' video pipelines use it.
+    """The CLIP for a T5 encoder of any size, as diffusers' video pipelines use it.
 
-    The prompt is padded to `text.tokens` tokens (cut there when longer); where the network does not see the padding,
-    the mask [1, tokens] goes with the embedding [1, tokens, width]. tokenizer: a folder, or None for T5's own, which
-    ComfyUI carries. pooled: the weights of the CLIP encoders ("clip_l", "clip_g") whose pooled outputs go with it.
-    Raises CheckpointError when the weights are no T5 encoder.
+    The prompt is padded or cut to `text.tokens` tokens. If the network does not see the padding, the mask [1, tokens]
+    is passed beside the embedding [1, tokens, width]. tokenizer: a folder, or None for T5's own, which ComfyUI has.
+    pooled: the weights of the CLIP encoders ("clip_l", "clip_g") whose pooled outputs are passed too. Raises
+    CheckpointError if the weights are not a T5 encoder's.
     """
     pooled = pooled or {}
     config = t5_config({key: shape_of(weight) for key, weight in weights.items()})
@@ -51,7 +51,7 @@ def make_t5_clip(
     )
     options = {f"{name}_model_config": clip_config(state) for name, state in pooled.items()}
     states = [weights, *pooled.values()]
-    # Newer ComfyUI loads a CLIP's weights while making it and moves it to its device; 0.3.75 lets us do it afterwards.
+    # Newer ComfyUI loads a CLIP's weights in its constructor. In 0.3.75, they are loaded afterwards.
     parameters = inspect.signature(comfy.sd.CLIP.__init__).parameters
     takes_weights = "state_dict" in parameters
     quantised = any(isinstance(weight, Quantised) for weight in weights.values())
@@ -75,10 +75,10 @@ def make_t5_clip(
 
 
 def clip_config(state: State) -> dict[str, Any]:
-    """A CLIP text encoder's dimensions, read from its weights. Raises CheckpointError when these are none."""
+    """A CLIP text encoder's dimensions, from its weights. Raises CheckpointError if they are not a CLIP's."""
     stem = "text_model.encoder.layers."
     if f"{stem}0.mlp.fc1.weight" not in state:
-        raise CheckpointError(f"This is no CLIP text encoder (found {', '.join(list(state)[:3])}, ...).")
+        raise CheckpointError(f"This is not a CLIP text encoder (found {', '.join(list(state)[:3])}, ...).")
     feed_forward, width = state[f"{stem}0.mlp.fc1.weight"].shape
     return {
         "hidden_size": width,
@@ -92,7 +92,7 @@ POOLED_TOKENS = {"clip_l": "l", "clip_g": "g"}
 
 
 def _with_pooled(base: type, names: tuple[str, ...], projected: bool) -> type:
-    """A T5 text model with CLIP encoders beside it; their pooled outputs [1, width] are joined in this order."""
+    """A T5 text model with CLIP encoders. Their pooled outputs [1, width] are concatenated in the order of `names`."""
     encoders = {
         "clip_l": partial(comfy.sd1_clip.SDClipModel, return_projected_pooled=projected),
         "clip_g": comfy.sdxl_clip.SDXLClipG,
@@ -117,10 +117,11 @@ def _with_pooled(base: type, names: tuple[str, ...], projected: bool) -> type:
             return next(getattr(self, n) for n in names if getattr(self, n).num_layers == layers).load_sd(state)
 
         def _load_t5(self, state: State) -> tuple[list[str], list[str]]:
-            given = {key: weight for key, weight in state.items() if isinstance(weight, Quantised)}
-            kept = {key: weight for key, weight in given.items() if key != "shared.weight"}  # looked up, not multiplied
-            plain = {key: weight for key, weight in state.items() if key not in given}
-            plain |= {key: weight.numbers(torch.float16) for key, weight in given.items() if key not in kept}
+            quantised = {key: weight for key, weight in state.items() if isinstance(weight, Quantised)}
+            # An embedding is looked up, not multiplied: it is dequantised.
+            kept = {key: weight for key, weight in quantised.items() if key != "shared.weight"}
+            plain = {key: weight for key, weight in state.items() if key not in quantised}
+            plain |= {key: weight.numbers(torch.float16) for key, weight in quantised.items() if key not in kept}
             missing, unexpected = super().load_sd(plain)
             keep_quantised(self.t5xxl.transformer, kept)
             return [key for key in missing if key not in kept], unexpected
@@ -143,7 +144,7 @@ def _with_clip_tokens(base: type, names: tuple[str, ...]) -> type:
 
         def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **kwargs: Any) -> dict[str, list]:
             tokens = super().tokenize_with_weights(text, return_word_ids, **kwargs)
-            # A CLIP reads its first 77 tokens; ComfyUI would make further ones another, unused batch.
+            # A CLIP reads the first 77 tokens. ComfyUI puts further ones into another batch, which is dropped.
             clips = {
                 key: clip.tokenize_with_weights(text, return_word_ids, **kwargs)[:1] for key, clip in self.clips.items()
             }
@@ -153,7 +154,7 @@ def _with_clip_tokens(base: type, names: tuple[str, ...]) -> type:
 
 
 def _process_tokens(process: Callable, tokens: list[list], device: torch.device) -> tuple:
-    """ComfyUI's T5 marks everything up to the end token as prompt: with no end token in it, nothing is."""
+    """Mask out rows that are only padding: without an end token, ComfyUI's T5 would mark all of them as prompt."""
     embeds, mask, *rest = process(tokens, device)
     for row, ids in enumerate(tokens):
         if all(isinstance(token, int) and token == PADDING for token in ids):
@@ -162,15 +163,15 @@ def _process_tokens(process: Callable, tokens: list[list], device: torch.device)
 
 
 def t5_config(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
-    """A T5 encoder's dimensions, read from its weights' shapes, in the names ComfyUI's T5 uses.
+    """A T5 encoder's dimensions, from its weights' shapes, under the names that ComfyUI's T5 uses.
 
-    Raises CheckpointError when these are not the weights of a T5 encoder, or not all of them.
+    Raises CheckpointError if these are not the weights of a T5 encoder, or are incomplete.
     """
     block, attention, feed_forward = "encoder.block.{}.", "layer.0.SelfAttention.", "layer.1.DenseReluDense."
     bias, first = block.format(0) + attention + "relative_attention_bias.weight", block.format(0)
     if bias not in shapes or "shared.weight" not in shapes:
         raise CheckpointError(
-            "This text encoder is no T5 encoder in the layout of transformers (found "
+            "This text encoder is not a T5 encoder in the layout of transformers (found "
             f"{', '.join(list(shapes)[:3])}, ...). Expected: T5-XXL, for example t5xxl_fp16.safetensors or "
             "t5xxl_fp8_e4m3fn_scaled.safetensors in models/text_encoders."
         )
@@ -182,7 +183,9 @@ def t5_config(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
     expected = {f"{block.format(n)}{part}.weight" for n in range(layers) for part in [*parts, "layer.1.layer_norm"]}
     missing = (expected | {"encoder.final_layer_norm.weight"}) - shapes.keys()
     if missing:
-        raise CheckpointError(f"The text encoder's file is incomplete: {names_of(missing)} missing. Download it again.")
+        raise CheckpointError(
+            f"The text encoder's file is incomplete. Missing: {names_of(missing)}. Download it again."
+        )
     heads = shapes[bias][1]
     return {
         "d_model": shapes["shared.weight"][1],
@@ -222,7 +225,7 @@ def _t5_tokenizer(folder: Path | None, expected: Text) -> type:
             try:
                 (batch,) = super().tokenize_with_weights(text, return_word_ids, **kwargs)
             except RecursionError:
-                raise ValueError("The prompt has too many parentheses inside each other; 10 are plenty.") from None
+                raise ValueError("The prompt has too many nested parentheses. Use at most 10 levels.") from None
             _check_weights(batch)
             self.unread = max(0, len(batch) - expected.tokens)
             if expected.empty_is_nothing and not text:
@@ -230,7 +233,9 @@ def _t5_tokenizer(folder: Path | None, expected: Text) -> type:
             return [batch[: expected.tokens - 1] + batch[-1:] if self.unread else batch]
 
     class Tokenizers(comfy.sd1_clip.SD1Tokenizer):
-        style = expected.style  # here, because a clone of a CLIP keeps its tokenizer and nothing else of ours
+        style = (
+            expected.style
+        )  # an attribute of the tokenizer, because a clone of a CLIP keeps nothing else of this pack
 
         def __init__(self, embedding_directory: str | None = None, tokenizer_data: dict | None = None) -> None:
             super().__init__(embedding_directory, tokenizer_data or {}, name="t5xxl", tokenizer=Tokenizer)
@@ -239,21 +244,21 @@ def _t5_tokenizer(folder: Path | None, expected: Text) -> type:
 
 
 MOST_WEIGHT = 100
-"""What a part of a prompt may weigh, up or down; far less already spoils a picture."""
+"""The largest weight of a part of a prompt, positive or negative. Far smaller weights already spoil a picture."""
 
 
 def _check_weights(batch: list[tuple]) -> None:
-    """Raises ValueError where the prompt gives a part a weight that leaves no numbers: (word:nan), (word:1e38)."""
+    """Raises ValueError for weights that would make the embedding NaN or infinite: (word:nan), (word:1e38)."""
     for _, weight, *_ in batch:
         if not abs(weight) <= MOST_WEIGHT:
             raise ValueError(
                 f"The prompt gives a part of it the weight {weight:g}. Write a number from -{MOST_WEIGHT} to "
-                f"{MOST_WEIGHT} behind the colon, for example (red:1.2), or put a backslash before the parentheses."
+                f"{MOST_WEIGHT} after the colon, for example (red:1.2), or put a backslash before the parentheses."
             )
 
 
 def encode_text(clip: comfy.sd.CLIP, text: str) -> tuple[list, int]:
-    """CONDITIONING of a prompt, and how many of its tokens were past what the model reads."""
+    """CONDITIONING of a prompt, and the number of its tokens past the model's limit, which are not read."""
     tokens = clip.tokenize(text)
     for batch in (batch for batches in tokens.values() for batch in batches):
         _check_weights(batch)
@@ -262,5 +267,5 @@ def encode_text(clip: comfy.sd.CLIP, text: str) -> tuple[list, int]:
 
 
 def style_of(clip: comfy.sd.CLIP) -> str:
-    """The style whose words the model's authors add to every prompt; "" for none, and for other loaders' CLIPs."""
+    """The style whose words the model's authors add to every prompt, or "". Also "" for other loaders' CLIPs."""
     return getattr(clip.tokenizer, "style", "")

@@ -1,4 +1,4 @@
-"""The VAE over a family's autoencoder, and clips through it."""
+"""Build the VAE from a family's autoencoder, and encode and decode clips with it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .patcher import patcher_class
 
 
 def make_vae(autoencoder: torch.nn.Module) -> comfy.sd.VAE:
-    """The VAE over a family's autoencoder (see Family.autoencoder), usable by every core VAE node."""
+    """The VAE for a family's autoencoder (see Family.autoencoder). Every core VAE node can use it."""
     grid = autoencoder.grid
     with _without_warning("No VAE weights detected"):
-        vae = comfy.sd.VAE(sd={})  # gets every attribute the running version has; ours are set on top
+        vae = comfy.sd.VAE(sd={})  # sets every attribute that the running version has; those below replace some
     vae.first_stage_model = FirstStage(autoencoder).eval().requires_grad_(False)
     vae.latent_channels, vae.latent_dim, vae.output_channels = grid.channels, 3, 3
     vae.upscale_ratio = (lambda t: max(0, grid.frames(t)), grid.spatial, grid.spatial)
@@ -29,7 +29,7 @@ def make_vae(autoencoder: torch.nn.Module) -> comfy.sd.VAE:
     vae.downscale_ratio = (lambda f: max(0, (f + grid.temporal - 1) // grid.temporal), grid.spatial, grid.spatial)
     vae.downscale_index_formula = (grid.temporal, grid.spatial, grid.spatial)
     vae.process_output = lambda pixels: pixels.add_(1.0).div_(2.0).clamp_(0.0, 1.0)  # in place and returned: see DESIGN
-    # Counted from the end: a picture's latent of four dimensions is still to reach the decoder, which names the fault.
+    # Indexed from the end, so that a picture's latent of four dimensions reaches the decoder, which reports it.
     vae.memory_used_decode = lambda shape, dtype: (
         autoencoder.decode_values * shape[-2] * shape[-1] * grid.spatial**2 * memory.dtype_size(dtype)
     )
@@ -47,7 +47,7 @@ def make_vae(autoencoder: torch.nn.Module) -> comfy.sd.VAE:
 
 
 def vae_grid(vae: comfy.sd.VAE) -> Grid:
-    """The grid of a VAE made here. Raises ValueError for another loader's."""
+    """The grid of a VAE that Load Video Model loaded. Raises ValueError for another loader's."""
     if not isinstance(vae.first_stage_model, FirstStage):
         raise ValueError(
             "This VAE was not loaded by Load Video Model. Use the VAE output of the same Load Video Model node."
@@ -62,14 +62,14 @@ def resized(images: torch.Tensor, width: int, height: int) -> torch.Tensor:
 
 
 def decode(vae: comfy.sd.VAE, samples: torch.Tensor) -> torch.Tensor:
-    """Latents [B, C, T, h, w] -> frames [B * F, H, W, 3] in 0..1, the clips of a batch one after the other."""
+    """Latents [B, C, T, h, w] -> frames [B * F, H, W, 3] in 0..1, the clips of a batch in sequence."""
     return torch.cat(list(decode_stream(vae, samples)))
 
 
 def decode_stream(vae: comfy.sd.VAE, samples: torch.Tensor) -> Iterator[torch.Tensor]:
     """Latents [B, C, T, h, w] -> frames [f, H, W, 3] in 0..1 in main memory, some at a time, clip after clip.
 
-    Memory does not depend on the clips' length. Another loader's VAE decodes each clip in one go.
+    Memory use does not grow with the clips' length, except that another loader's VAE decodes each clip at once.
     """
     if not isinstance(vae.first_stage_model, FirstStage):
         for clip in samples.split(1):
@@ -93,11 +93,11 @@ def decode_stream(vae: comfy.sd.VAE, samples: torch.Tensor) -> Iterator[torch.Te
 def encode_stream(
     vae: comfy.sd.VAE, frames: Callable[[], Iterable[torch.Tensor]], size: tuple[int, int], count: int
 ) -> torch.Tensor:
-    """`count` frames of this (height, width) -> latents [1, C, T, h, w].
+    """`count` frames of `size` (height, width) -> latents [1, C, T, h, w].
 
-    frames() begins with the first one each time it is called, and gives [f, H, W, 3] in 0..1, any number at a time.
-    `count` and the sides must be legal for the VAE's grid. Memory does not depend on the length, unless the family's
-    encoder must see a clip whole, or the VAE is another loader's.
+    frames() starts at the first frame on each call and yields [f, H, W, 3] in 0..1, any number at a time. `count` and
+    the sides must be legal for the VAE's grid. Memory use does not grow with the length, unless the family's encoder
+    needs the whole clip, or the VAE is another loader's.
     """
     if not isinstance(vae.first_stage_model, FirstStage):
         return vae.encode(torch.cat(list(frames()))[:count])
@@ -113,8 +113,8 @@ def encode_stream(
     def tell(share: float) -> None:
         progress.update_absolute(round(share * count))
 
-    made = vae.first_stage_model.encoded(pixels, count, size, vae.device, vae.vae_dtype, tell)
-    return made.to(vae.output_device).float()
+    latents = vae.first_stage_model.encoded(pixels, count, size, vae.device, vae.vae_dtype, tell)
+    return latents.to(vae.output_device).float()
 
 
 def _checked(images: torch.Tensor) -> torch.Tensor:
@@ -127,7 +127,7 @@ def _checked(images: torch.Tensor) -> torch.Tensor:
 
 
 def frames_of(vae: comfy.sd.VAE, samples: torch.Tensor) -> torch.Tensor:
-    """Latents [B, C, T, h, w] -> frames [B, F, H, W, 3] in 0..1, each clip for itself."""
+    """Latents [B, C, T, h, w] -> frames [B, F, H, W, 3] in 0..1."""
     return decode(vae, samples).unflatten(0, (len(samples), -1))
 
 

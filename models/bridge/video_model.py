@@ -1,4 +1,4 @@
-"""A family's network as ComfyUI's model: its conditioning, its known frames, its latent format."""
+"""A family's network as a ComfyUI model: its conditioning, known frames and latent format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..contract.schedule import shift_of_tokens
 from .latent_format import latent_format_of
 
 TIMESTEPS = 1000.0
-# What conditioning calls latents [B, C, T, H, W]: of a control clip, and of what is known, encoded in one go.
+# Conditioning keys of latents [B, C, T, H, W]: a control clip, and the known frames encoded in one go.
 CONTROL, IN_ONE_GO = "control_latent", "atelier_in_one_go"
 READS_PADDING = (
     "the prompt came without a mask of its padding:\n{} reads that as words. Encode it with\nthe CLIP of Load Video "
@@ -29,14 +29,14 @@ READS_PADDING = (
 
 
 def reads_padding(variant: Variant, options: Mapping[str, Any]) -> bool:
-    """Whether a text says nothing of its padding, to a network that was trained without any: another type's encoder."""
+    """Whether a text lacks the padding mask that the network needs, as from a CLIPLoader of another type."""
     return not variant.text.network_sees_padding and options.get("attention_mask") is None
 
 
 class VideoModel(comfy.model_base.BaseModel):
-    """A family's network as ComfyUI's model: what conditioning it takes and how known frames reach it.
+    """A family's network as a ComfyUI model. It passes conditioning and known frames to the network.
 
-    Nodes read `family` and `variant` from here.
+    Nodes read `family` and `variant` here.
     """
 
     def __init__(self, family: Family, variant: Variant, network: torch.nn.Module, dtype: torch.dtype) -> None:
@@ -47,11 +47,11 @@ class VideoModel(comfy.model_base.BaseModel):
         self._dtype = dtype
 
     def get_dtype(self) -> torch.dtype:
-        """The dtype the network computes in (its weights may be stored smaller)."""
+        """The dtype in which the network computes. Its weights may be stored in a smaller one."""
         return self._dtype
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
-        """What a step hands the network besides the latent: text, its mask, frame rate, the mask of known frames."""
+        """The network's inputs besides the latent: text, its mask, the frame rate, the mask of known frames."""
         self._check(kwargs["noise"], kwargs.get("cross_attn"))
         conds = super().extra_conds(**kwargs)
         conds["frame_rate"] = comfy.conds.CONDConstant(kwargs.get("frame_rate", self.variant.recipe.fps))
@@ -69,33 +69,33 @@ class VideoModel(comfy.model_base.BaseModel):
         return conds
 
     def concat_cond(self, **kwargs: Any) -> torch.Tensor | None:
-        """Known content as further channels, for the networks that take it so."""
+        """The extra input channels with known frames or a control clip; None for a network without such channels."""
         noise, latent = kwargs["noise"], kwargs.get("latent_image")
         known = torch.zeros_like(noise) if latent is None else latent.expand_as(noise)
         whole = kwargs.get(IN_ONE_GO)
         clip = self._control(noise, kwargs.get(CONTROL)) if whole is None else self._as_long(whole, noise)
-        given = self.variant.known_frames.channels(known, kwargs.get("denoise_mask"), clip)
-        return None if given is None else given.to(kwargs["device"])
+        channels = self.variant.known_frames.channels(known, kwargs.get("denoise_mask"), clip)
+        return None if channels is None else channels.to(kwargs["device"])
 
     def _control(self, noise: torch.Tensor, control: torch.Tensor | None) -> torch.Tensor | None:
-        """The control clip's latents, as long as the noise."""
+        """The control clip's latents, extended to the length of the noise."""
         if control is None:
             return None
         if not self.variant.known_frames.controlled:
             raise ValueError(
-                f"{self.variant.name} takes no control clip: load a CogVideoX-Fun Control or Pose model, or leave "
-                "Control Video out."
+                f"{self.variant.name} cannot use a control clip. Load a CogVideoX-Fun Control or Pose model, or remove "
+                "Control Video."
             )
         control = self._as_long(control, noise)
         if control.shape[1:] != noise.shape[1:]:
             raise ValueError(
                 f"The control clip has latents {list(control.shape[1:])}, the shot {list(noise.shape[1:])} (channels, "
-                "frames, height, width): connect the same latent to Control Video and to the sampler."
+                "frames, height, width). Connect the same latent to Control Video and to the sampler."
             )
         return control
 
     def _as_long(self, clip: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Latents of a clip, as long as the noise: held at the end where frames were added to that."""
+        """Latents of a clip, extended to the length of the noise as `with_whole_tokens` extends it."""
         clip, lacking = clip.to(noise), noise.shape[2] - clip.shape[2]
         if self.variant.grid.whole_tokens:
             return torch.cat([clip] + [clip[:, :, -1:]] * lacking, dim=2)
@@ -105,7 +105,7 @@ class VideoModel(comfy.model_base.BaseModel):
         self, timestep: torch.Tensor, denoise_mask: torch.Tensor | None = None, **_: Any
     ) -> torch.Tensor:
         if not self.family.levels:
-            # Some of ComfyUI's ModelSampling nodes count time from 0 to 1.
+            # Some of ComfyUI's ModelSampling nodes have timesteps from 0 to 1.
             timestep = timestep * (TIMESTEPS / getattr(self.model_sampling, "multiplier", 1.0))
         return self.variant.known_frames.timestep(timestep, denoise_mask)
 
@@ -119,13 +119,13 @@ class VideoModel(comfy.model_base.BaseModel):
         transformer_options: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """Denoised x at level t, also of a piece of a clip (Context Windows), for which older ComfyUI cuts nothing."""
+        """Denoised x at level t. For Context Windows, cut mask and channels to the window: older ComfyUI does not."""
         options, frames = transformer_options or {}, x.shape[2]
         span = self.variant.grid.patch[0]
         if frames % span:
             raise ValueError(
-                f"{self.variant.name} takes {span} latent frames as one token, but was given {frames}: in Context "
-                f"Windows, set a context length (and overlap) that {span} divides, and no causal_window_fix."
+                f"{self.variant.name} reads {span} latent frames as one token, but this clip has {frames}. In Context "
+                f"Windows, set a context length and overlap that are multiples of {span}, and causal_window_fix off."
             )
 
         def cut(whole: torch.Tensor | None) -> torch.Tensor | None:
@@ -142,10 +142,11 @@ class VideoModel(comfy.model_base.BaseModel):
     def _from_pure_noise(
         self, denoised: torch.Tensor, x: torch.Tensor, sigma: torch.Tensor, options: dict[str, Any]
     ) -> torch.Tensor:
-        """What makes the step out of the highest sigma the one that pure noise, whose sigma is infinite, would take.
+        """The denoised clip, corrected so that a step from the highest sigma equals a step from pure noise.
 
-        From infinity, v-prediction gives the denoised clip without any of x, and a step to sigma' leads to denoised +
-        sigma' * noise. Steps to sigma' go (1 - sigma' / sigma) of the way, so the clip is made that much larger.
+        Pure noise has an infinite sigma. There, v-prediction returns the denoised clip without any of x, and a step to
+        sigma' leads to denoised + sigma' * noise. A sampler's step from sigma to sigma' covers (1 - sigma' / sigma) of
+        the way, so the denoised clip is divided by that.
         """
         sigma = sigma.view(-1, 1, 1, 1, 1)
         lower = [level for level in options.get("sample_sigmas", sigma).flatten().tolist() if level < sigma.min()]
@@ -155,18 +156,18 @@ class VideoModel(comfy.model_base.BaseModel):
     def scale_latent_inpaint(
         self, *, sigma: torch.Tensor, noise: torch.Tensor, latent_image: torch.Tensor, **kwargs: Any
     ):
-        """What stands in place of known content at a step of level sigma."""
+        """What replaces known frames at a step of level sigma: clean latents, or re-noised ones."""
         if self.variant.known_frames.clean:
             return latent_image
         return super().scale_latent_inpaint(sigma=sigma, noise=noise, latent_image=latent_image, **kwargs)
 
     def _check(self, noise: torch.Tensor, text: torch.Tensor | None) -> None:
-        """Say in words what would otherwise be a shape error deep in the network."""
+        """Raises ValueError in words for what would be a shape error deep in the network."""
         channels, width = self.variant.grid.channels, self.variant.text.channels
         if noise.ndim != 5 or noise.shape[1] != channels:
             raise ValueError(
                 f"This latent has shape {list(noise.shape)}, but {self.variant.name} samples video latents with "
-                f"{channels} channels [batch, channels, frames, height, width]. It belongs to another model: make it "
+                f"{channels} channels [batch, channels, frames, height, width]. It belongs to another model. Create it "
                 "with Empty Video Latent from this model, or encode with this model's VAE."
             )
         if any(side % self.variant.grid.patch[1] for side in noise.shape[3:]):
@@ -188,7 +189,7 @@ def video_model(model: comfy.model_patcher.ModelPatcher) -> VideoModel:
     if not isinstance(model.model, VideoModel):
         raise ValueError(
             f"This MODEL ({type(model.model).__name__}) was not loaded by Load Video Model, so its legal sizes and "
-            "schedule are not known here. Load it with Load Video Model, or use ComfyUI's own nodes for it."
+            "schedule are unknown. Load it with Load Video Model, or use ComfyUI's own nodes for it."
         )
     return model.model
 
@@ -197,7 +198,7 @@ def _model_config(family: Family, variant: Variant) -> comfy.supported_models_ba
     recipe, grid = variant.recipe, variant.grid
     shift = variant.scheduler.get("shift", 1.0)
     if variant.scheduler.get("use_dynamic_shifting"):
-        # For ComfyUI's own schedulers, which know no token count: the shift at the recommended size.
+        # For ComfyUI's own schedulers, which do not know the token count: the shift at the recommended size.
         shift = math.exp(
             shift_of_tokens(
                 variant.scheduler, math.prod(grid.latent_shape(recipe.width, recipe.height, recipe.frames)[2:])
@@ -209,7 +210,7 @@ def _model_config(family: Family, variant: Variant) -> comfy.supported_models_ba
         unet_config = {"disable_unet_model_creation": True}
         sampling_settings = {"shift": shift, "multiplier": TIMESTEPS}
         latent_format = latent_format_of(family, variant)
-        # ComfyUI's figure for its own LTXV network, which is 2048 wide, has a token for each latent pixel.
+        # ComfyUI's figure is 5.5 for its own LTXV network, which is 2048 wide and has one token per latent pixel.
         memory_usage_factor = 5.5 * width / 2048 / (grid.patch[0] * grid.patch[1] ** 2)
 
     return Config(Config.unet_config)

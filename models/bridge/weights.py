@@ -1,4 +1,4 @@
-"""A network's weights: loaded without a second copy, stored small, cast and offloaded layer by layer by ComfyUI."""
+"""Load a network's weights without a second copy, store them small, and let ComfyUI cast and offload each layer."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def choose_dtypes(choice: str, weights: State, dtypes: tuple[str, ...]) -> tuple
         storage = getattr(torch, choice)
     compute = memory.unet_manual_cast(storage, device, supported) or storage
     if compute not in supported:
-        # ComfyUI computes in float16 where it is asked to and the device can; of a format that nothing computes in, it
-        # takes the best one of ours.
+        # ComfyUI picks float16 if it is requested and the device supports it, even if `supported` lacks it. For float8,
+        # in which nothing computes, it picks the best of `supported`.
         compute = memory.unet_manual_cast(torch.float8_e4m3fn, device, supported)
     return storage, compute
 
 
 def check_memory(name: str, weights: State, storage: torch.dtype) -> None:
-    """Raise CheckpointError where weights do not fit into memory in the format they are to be stored in.
+    """Raise CheckpointError if the weights do not fit into memory in the dtype `storage`.
 
-    Weights in their file's own format take none: they stay on disk until they are used, and are read again when the
-    system needs their memory.
+    Weights that keep their file's dtype need no memory of their own: they are memory-mapped, so the system can drop
+    them and read them again.
     """
     converted = [w for w in weights.values() if not isinstance(w, Quantised) and w.dtype not in (storage, torch.int64)]
     count = sum(weight.numel() for weight in converted)
@@ -61,13 +61,13 @@ def check_memory(name: str, weights: State, storage: torch.dtype) -> None:
 
 @contextmanager
 def without_weights() -> Iterator[None]:
-    """Networks made inside have shapes only (meta device), and no time goes into their initial values."""
+    """Networks created inside have shapes only (meta device). Their initial values are not computed."""
     with torch.device("meta"), _WithoutInitialValues():
         yield
 
 
 class _WithoutInitialValues(torch.overrides.TorchFunctionMode):
-    """Makes the functions of torch.nn.init return the tensor as it is, in this thread only."""
+    """Functions of torch.nn.init return the tensor unchanged, in this thread only."""
 
     def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
@@ -77,12 +77,12 @@ class _WithoutInitialValues(torch.overrides.TorchFunctionMode):
 
 
 def load_weights(network: torch.nn.Module, weights: State, storage: torch.dtype, compute: torch.dtype) -> None:
-    """Fill a network made on the meta device; weights already in the right dtype are not copied.
+    """Fill a network that was created on the meta device. Weights that have the right dtype are not copied.
 
-    `weights` is emptied on the way, so that a conversion never holds both copies. Only matrices are stored in
-    `storage`: they are nearly all of the memory, and their layers cast them when used. Norms, biases and tables are
-    kept in `compute`, because networks mix them with activations directly. Quantised matrices stay as they are.
-    Raises CheckpointError when keys are missing or left over.
+    `weights` is emptied during the call, so that a conversion never keeps both copies of a model. Only matrices are
+    stored in `storage`: they take nearly all of the memory, and their layers cast them at each use. Norms, biases and
+    tables are stored in `compute`, because networks combine them with activations directly. Quantised matrices stay
+    quantised. Raises CheckpointError if keys are missing or unexpected.
     """
     matrices = {f"{name}.weight" for name, module in network.named_modules() if type(module) is torch.nn.Linear}
     ready, quantised = {}, {}
@@ -95,19 +95,19 @@ def load_weights(network: torch.nn.Module, weights: State, storage: torch.dtype,
             weight = weight.numbers(compute)
         ready[key] = weight.to(storage if key in matrices else compute) if weight.is_floating_point() else weight
     names = set(network.state_dict())
-    given = ready.keys() | quantised.keys()
-    missing, unexpected = names - given, given - names
+    available = ready.keys() | quantised.keys()
+    missing, unexpected = names - available, available - names
     if missing or unexpected:
         raise CheckpointError(
-            f"The weights do not fit {type(network).__name__}: {names_of(missing)} missing, {names_of(unexpected)} not "
-            "known. The file is incomplete or of a variant that is not supported."
+            f"The weights do not fit {type(network).__name__}. Missing: {names_of(missing)}. Unknown: "
+            f"{names_of(unexpected)}. The file is incomplete or of an unsupported variant."
         )
     try:
         network.load_state_dict(ready, strict=not quantised, assign=True)
     except RuntimeError as error:
         raise CheckpointError(
             f"The weights do not fit {type(network).__name__}: {str(error).splitlines()[-1].strip()} They belong to "
-            "another variant than their config.json says."
+            "another variant than their config.json states."
         ) from error
     network.requires_grad_(False).eval()
     keep_quantised(network, quantised)
@@ -120,10 +120,10 @@ def names_of(keys: set[str]) -> str:
 
 
 class QuantisedLinear(comfy.ops.manual_cast.Linear):
-    """A layer whose weight stays as its file has it, [outputs, width], and becomes numbers when it is used.
+    """A layer whose weight stays quantised as in its file, [outputs, width], and is dequantised at each use.
 
-    ComfyUI patches weights through `convert_weight` and `set_weight`. A layer that is loaded whole keeps the patched
-    weight in eight bits a number, or the memory that ComfyUI counted on would not do.
+    ComfyUI patches weights through `convert_weight` and `set_weight`. If the whole layer is loaded, its patched weight
+    is stored in eight bits per number. More would exceed the memory that ComfyUI reserved for it.
     """
 
     kind: Kind
@@ -132,7 +132,7 @@ class QuantisedLinear(comfy.ops.manual_cast.Linear):
     def forward_comfy_cast_weights(self, input: torch.Tensor) -> torch.Tensor:
         weight = self.convert_weight(self.weight.to(input.device), dtype=input.dtype)
         bias = None if self.bias is None else self.bias.to(input)
-        self._patching_numbers = True  # older ComfyUI's patches convert what they are given, newer's do not
+        self._patching_numbers = True  # older ComfyUI's patches convert their input, newer ones do not
         try:
             for patch in self.weight_function:
                 weight = patch(weight)
@@ -145,7 +145,7 @@ class QuantisedLinear(comfy.ops.manual_cast.Linear):
     def convert_weight(
         self, weight: torch.Tensor, inplace: bool = False, dtype: torch.dtype = torch.float32
     ) -> torch.Tensor:
-        """The weight as it is stored (in any dtype: ComfyUI may have cast it), or was patched -> numbers."""
+        """The stored weight (in any dtype: ComfyUI may have cast it), or a patched one -> numbers."""
         if self._patching_numbers:
             return weight
         patched = EightBits()
@@ -162,13 +162,13 @@ class QuantisedLinear(comfy.ops.manual_cast.Linear):
 
 
 def keep_quantised(network: torch.nn.Module, weights: State) -> None:
-    """Give layers their quantised weights. Raises CheckpointError when these have another size."""
+    """Set the quantised weights of layers. Raises CheckpointError if their size does not fit."""
     for key, weight in weights.items():
         layer = network.get_submodule(key.removesuffix(".weight"))
         expected = layer.out_features, layer.in_features
         if weight.numbers_shape != expected:
             raise CheckpointError(
-                f"{key} is {weight.numbers_shape}, expected was {expected}: the file is of another size."
+                f"{key} has shape {weight.numbers_shape}; expected: {expected}. The file is of another model size."
             )
         layer.__class__, layer.kind = QuantisedLinear, weight.kind
         rows = weight.rows() if layer.weight.is_meta else weight.rows().to(layer.weight.device)
@@ -176,13 +176,13 @@ def keep_quantised(network: torch.nn.Module, weights: State) -> None:
 
 
 def _make_castable(network: torch.nn.Module, ops: Any) -> None:
-    """Turn torch layers into ComfyUI's twins of them: offloaded one by one, cast when used."""
+    """Replace the classes of torch layers by ComfyUI's: these are offloaded one by one and cast at each use."""
     for module in network.modules():
         twin = _twin(type(module), ops)
         if twin is None:
             continue
         if isinstance(module, torch.nn.RMSNorm):
-            module.bias = None  # the twin asks for one
+            module.bias = None  # ComfyUI's class expects one
         module.__class__ = twin
 
 
@@ -200,10 +200,10 @@ LAYERS = (
 
 @functools.cache
 def _twin(kind: type, ops: Any) -> type | None:
-    """ComfyUI's class for a class of layers; None where it has none.
+    """ComfyUI's class for a class of layers, or None.
 
-    A subclass that computes by `super().forward` (diffusers' CogVideoXSafeConv3d does) is put in front of ComfyUI's
-    class, which that call reaches then. One that reads its weights itself has no twin: see `uncast`.
+    A subclass that calls `super().forward` (diffusers' CogVideoXSafeConv3d) is combined with ComfyUI's class, so that
+    this call reaches it. A subclass that reads its weights itself has no twin: see `uncast`.
     """
     layer = next((layer for layer in LAYERS if issubclass(kind, layer)), None)
     if layer is None or hasattr(kind, "comfy_cast_weights"):
@@ -212,7 +212,7 @@ def _twin(kind: type, ops: Any) -> type | None:
     if kind is layer:
         return twin
     forwards = [vars(base)["forward"] for base in kind.__mro__[: kind.__mro__.index(layer)] if "forward" in vars(base)]
-    if all("__class__" in forward.__code__.co_freevars for forward in forwards):  # each one names `super()`
+    if all("__class__" in forward.__code__.co_freevars for forward in forwards):  # each one calls `super()`
         return type(kind.__name__, (kind, twin), {})
     return None
 
@@ -222,7 +222,7 @@ Uncast = Sequence[tuple[torch.nn.Module, str]]
 
 
 def uncast(network: torch.nn.Module) -> Uncast:
-    """What no layer of ComfyUI's casts: tables, norms of other classes. ComfyUI may leave it behind; it is little."""
+    """The small tensors that no ComfyUI layer casts: tables, norms of other classes. ComfyUI may not move them."""
     return [
         (module, name)
         for module in network.modules()
@@ -232,7 +232,7 @@ def uncast(network: torch.nn.Module) -> Uncast:
 
 
 def bring_along(tensors: Uncast, device: torch.device) -> None:
-    """Move to `device` what ComfyUI left behind when it loaded a network in part."""
+    """Move to `device` the tensors that ComfyUI did not move, as when it loads a network in part."""
     for module, name in tensors:
         tensor = getattr(module, name)
         if tensor.device != device:

@@ -1,1 +1,1 @@
-"""From a path to MODEL, CLIP and VAE, and LoRAs on them."""
+"""Load a path as MODEL, CLIP and VAE, and apply LoRAs."""

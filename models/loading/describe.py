@@ -1,4 +1,4 @@
-"""What a model can do, read from its file's headers: for those who must offer choices before anything is loaded."""
+"""Describe what a model can do from its file's headers, for the API and studio, without loading it."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from ..library.folders import model_path
 from ..weights.checkpoint import repository, weight_files
 from .identify import open_model
 
-ONE_WAY = "makes frame after frame, each from those before it"
+ONE_WAY = "generates frame after frame, each from those before it"
 
 
 def describe(choice: str) -> dict[str, Any]:
-    """What `about` says of a choice of Load Video Model; kept, as what is wrong with it, until a file of it changes.
+    """The result of `about` for a choice of Load Video Model. Results and errors are cached until a file changes.
 
     Raises CheckpointError and OSError.
     """
     path = model_path(choice)
     stats = [file.stat() for file in _files(path)]
-    known = _described(path, tuple((one.st_mtime_ns, one.st_ctime_ns, one.st_size) for one in stats))
-    if isinstance(known, Exception):
-        raise known
-    return known
+    result = _described(path, tuple((one.st_mtime_ns, one.st_ctime_ns, one.st_size) for one in stats))
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 @lru_cache(maxsize=1000)
 def _described(path: Path, changed: tuple) -> dict[str, Any] | Exception:
     try:
         return about(path)
-    except (OSError, MemoryError):  # not of the file's making: it may be right the next time
+    except (OSError, MemoryError):  # not the file's fault, so not cached: the next call may succeed
         raise
-    except Exception as error:  # a stranger's file
+    except Exception as error:  # a downloaded file may raise anything
         return error.with_traceback(None)
 
 
@@ -47,8 +47,8 @@ def _files(path: Path) -> list[Path]:
 def about(path: Path) -> dict[str, Any]:
     """Name, family, recipe and abilities of the checkpoint at `path`, as plain data. Raises CheckpointError.
 
-    `sides`, `frames`: what widths and heights are multiples of, and frame counts less one. `abilities`: for each kind
-    of shot {"possible", "note"}: whether it comes out as asked, and what an artist should know of it, or "".
+    `sides`: widths and heights are multiples of it. `frames`: frame counts minus 1 are multiples of it. `abilities`:
+    for each kind of shot {"possible", "note"}: whether the model can do it, and a note for an artist, or "".
     """
     model = open_model(path)
     family, variant = model.family, model.variant
@@ -70,7 +70,7 @@ def about(path: Path) -> dict[str, Any]:
 
 
 def _abilities(family: Family, variant: Variant) -> dict[str, dict[str, Any]]:
-    """By what is known of five latent frames (1 = to be made), and by how the family samples."""
+    """The abilities, from masks of five latent frames (1 = generate, 0 = known) and from the family's sampler."""
     shots = {
         "first_frame": _known(variant, [0, 1, 1, 1, 1]),
         "last_frame": _known(variant, [1, 1, 1, 1, 0]),
@@ -81,10 +81,13 @@ def _abilities(family: Family, variant: Variant) -> dict[str, dict[str, Any]]:
         "control": _controlled(variant),
     }
     if variant.recipe.frames == 1:
-        return dict.fromkeys(shots, {"possible": False, "note": f"{variant.name} makes pictures"})
+        return dict.fromkeys(shots, {"possible": False, "note": f"{variant.name} generates pictures, not video"})
     if family.sample is not None:
-        ends = {"possible": False, "note": f"{variant.name} {ONE_WAY}: none of them can be known before"}
-        edit = {"possible": False, "note": f"{variant.name} {ONE_WAY}: it cannot change a clip, only make one anew"}
+        ends = {"possible": False, "note": f"{variant.name} {ONE_WAY}: later frames cannot be given"}
+        edit = {
+            "possible": False,
+            "note": f"{variant.name} {ONE_WAY}: it cannot change a clip, only generate a new one",
+        }
         shots |= {"last_frame": ends, "backward": ends, "loop": ends, "edit": edit}
     return shots
 
@@ -96,7 +99,7 @@ def _controlled(variant: Variant) -> dict[str, Any]:
 
 
 def _known(variant: Variant, mask: list[int]) -> dict[str, Any]:
-    """A shot of which this much is known, by the same rule as the notice of Sample Video."""
+    """The ability to sample a shot with this mask. The note follows the same rule as Sample Video's warning."""
     known_frames, holes = variant.known_frames, torch.tensor(mask, dtype=torch.float32).view(1, 1, -1, 1, 1)
-    told = known_frames.about and known_frames.enforced(holes) is not None
-    return {"possible": True, "note": f"{variant.name} was {' '.join(known_frames.about.split())}" if told else ""}
+    has_note = known_frames.about and known_frames.enforced(holes) is not None
+    return {"possible": True, "note": f"{variant.name} was {' '.join(known_frames.about.split())}" if has_note else ""}

@@ -1,4 +1,4 @@
-"""Which model lies at a path: its parts, its family, and the variant with what its folder's recipe.json says."""
+"""Identify the model at a path: its parts, its family, and its variant, adjusted by the folder's recipe.json."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..weights.checkpoint import Checkpoint, open_checkpoint
 from ..weights.errors import CheckpointError
 
 MOST = 100_000
-"""Of what a recipe may recommend: pixels of a side, frames, steps."""
+"""The largest number that a recipe may have: pixels per side, frames, steps."""
 
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """A model on disk, opened and identified: what loading its parts needs. No weights are read yet."""
+    """A model on disk, opened and identified, from which its parts can be loaded. No weights are read yet."""
 
     checkpoint: Checkpoint
     family: Family
@@ -31,13 +31,13 @@ class OpenedModel:
 
 
 def open_model(path: Path) -> OpenedModel:
-    """The model at a path, from the headers of its files. Raises CheckpointError when no family knows it."""
+    """The model at a path, from the headers of its files. Raises CheckpointError if no family recognises it."""
     checkpoint = open_checkpoint(path)
     return OpenedModel(checkpoint, *identify(checkpoint))
 
 
 def identify(checkpoint: Checkpoint) -> tuple[Family, Variant]:
-    """The family and variant of a checkpoint. Raises CheckpointError when no family knows it."""
+    """The family and variant of a checkpoint. Raises CheckpointError if no family recognises it."""
     for family in families():
         try:
             variant = _recognised(family, checkpoint)
@@ -50,7 +50,7 @@ def identify(checkpoint: Checkpoint) -> tuple[Family, Variant]:
             raise
         except (AttributeError, IndexError, TypeError, ValueError, ArithmeticError) as error:
             raise CheckpointError(
-                f"{checkpoint.path.name} has a config.json that cannot be true ({type(error).__name__}: {error}). "
+                f"{checkpoint.path.name} has an invalid config.json ({type(error).__name__}: {error}). "
                 "Download it again."
             ) from error
         if variant is not None:
@@ -60,26 +60,26 @@ def identify(checkpoint: Checkpoint) -> tuple[Family, Variant]:
         list(checkpoint.network.shapes)[:3]
     )
     raise CheckpointError(
-        f"{checkpoint.path.name} is no model of a family this pack knows ({known}): {kind}. Image models load with "
-        "ComfyUI's own Load Checkpoint."
+        f"{checkpoint.path.name} is not a model of a family this pack knows ({known}): {kind}. Load image models "
+        "with ComfyUI's own Load Checkpoint."
     )
 
 
 def _recognised(family: Family, checkpoint: Checkpoint) -> Variant | None:
-    """The variant, without the scheduler_config.json beside it where that is another model's, which is said."""
+    """The variant. A scheduler_config.json of another family is ignored, and a note says so."""
     variant = family.recognise(checkpoint)
     config = checkpoint.scheduler
     foreign = {name: config[name] for name, own in family.own_scheduler.items() if config.get(name, own[0]) not in own}
     if variant is None or not foreign:
         return variant
-    found = ", ".join(f"{name} {str(value)[:40]}" for name, value in foreign.items())
-    note = f"its scheduler_config.json is another model's\n({found}):\nthe published schedule is taken"
+    entries = ", ".join(f"{name} {str(value)[:40]}" for name, value in foreign.items())
+    note = f"its scheduler_config.json is another model's\n({entries}):\nthe published schedule is used"
     variant = family.recognise(replace(checkpoint, scheduler={}))
     return replace(variant, notes=(*variant.notes, note))
 
 
 def _with_recipe(variant: Variant, recipe: dict[str, Any]) -> Variant:
-    """The variant as its folder's recipe.json has it, where there is one. Raises CheckpointError."""
+    """The variant with the settings of its folder's recipe.json, if there is one. Raises CheckpointError."""
     own = {
         name: _recipe_entry(name, value, variant) for name, value in recipe.items() if name in variant.recipe.__dict__
     }
@@ -91,7 +91,7 @@ def _with_recipe(variant: Variant, recipe: dict[str, Any]) -> Variant:
             recipe=replace(variant.recipe, **own),
             colours=Colours(**colours) if colours else variant.colours,
             vocabulary=Vocabulary.of(recipe),
-            text=_trained(variant.text, recipe.get("text", {})),
+            text=_text_of(variant.text, recipe.get("text", {})),
             network={**variant.network, **recipe.get("network", {})},
             scheduler={**variant.scheduler, **recipe.get("scheduler", {})},
             guidance=None if "guidance" in recipe else variant.guidance,
@@ -100,16 +100,16 @@ def _with_recipe(variant: Variant, recipe: dict[str, Any]) -> Variant:
         raise CheckpointError(f"The recipe.json of {variant.name} cannot be used: {error}.") from error
 
 
-def _trained(text: Text, own: dict[str, Any]) -> Text:
-    """How the prompt is read, as recipe.json has it. Raises CheckpointError."""
+def _text_of(text: Text, own: dict[str, Any]) -> Text:
+    """The text settings with the entries of recipe.json. Raises CheckpointError."""
     for name, value in own.items():
         if type(value) is not type(getattr(text, name)) or name == "tokens" and not 0 < value <= MOST:
-            raise CheckpointError(f"The recipe.json cannot be used: its text says {name} {value!r}.")
+            raise CheckpointError(f"The recipe.json cannot be used: its text has {name} {value!r}.")
     return replace(text, **own)
 
 
 def _recipe_entry(name: str, value: Any, variant: Variant) -> Any:
-    """One of a recipe's entries, of the kind that the family's own has. Raises CheckpointError."""
+    """One entry of a recipe, checked against the type of the family's own. Raises CheckpointError."""
     usual = getattr(variant.recipe, name)
     if isinstance(usual, str):
         fits, expected = isinstance(value, str), "words"

@@ -1,4 +1,4 @@
-"""From an opened model to MODEL, CLIP and VAE: where its parts are, and whether they fit together."""
+"""Load MODEL, CLIP and VAE of an opened model: find its parts and check that they fit together."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def load_model(model: OpenedModel, weight_dtype: str = "default") -> Any:
     network = family.network(variant)
     state = family.network_state(with_scales(model.checkpoint.network.state_dict()))
     storage, compute = choose_dtypes(weight_dtype, state, variant.dtypes)
-    if weight_dtype not in ("default", *variant.dtypes) and storage.itemsize > 1:  # float8 is for keeping only
+    if weight_dtype not in ("default", *variant.dtypes) and storage.itemsize > 1:  # float8 is for storage only
         logging.warning(
-            "Atelier: %s cannot compute in %s (its numbers overflow there): it computes in %s.",
+            "Atelier: %s cannot compute in %s, where its values overflow. It computes in %s.",
             variant.name,
             weight_dtype,
             compute,
@@ -36,11 +36,11 @@ def load_model(model: OpenedModel, weight_dtype: str = "default") -> Any:
     check_memory(f"{variant.name} ({path.name})", state, storage)
     load_weights(network, state, storage, compute)
     logging.info("Atelier: %s from %s, stored as %s, computed in %s", variant.name, path.name, storage, compute)
-    return make_model(family, variant, network, compute, reload=(_load_again, (path, weight_dtype)))
+    return make_model(family, variant, network, compute, reload=(_reload, (path, weight_dtype)))
 
 
-def _load_again(path: Path, weight_dtype: str, disable_dynamic: bool = False) -> Any:
-    """The MODEL anew, for newer ComfyUI (hooks, compile, multi-GPU)."""
+def _reload(path: Path, weight_dtype: str, disable_dynamic: bool = False) -> Any:
+    """Load the MODEL again, for newer ComfyUI (hooks, compile, multi-GPU)."""
     model = load_model(open_model(path), weight_dtype)
     return make_static(model) if disable_dynamic else model
 
@@ -51,9 +51,9 @@ def load_vae(
     chosen: Path | None = None,
     tell: Callable[[str], None] = lambda choice: None,
 ) -> Any:
-    """The VAE for a model: `chosen` if given, else its own, else that of `candidates` which fits it best.
+    """The VAE for a model: `chosen` if given, else its own, else the one of `candidates` that fits best.
 
-    tell: called with which of the candidates was taken. Raises CheckpointError.
+    tell: called with the name of the file if it is one of the candidates. Raises CheckpointError.
     """
     component = own_vae(model, chosen)
     if component is None:
@@ -62,8 +62,8 @@ def load_vae(
         return make_vae(autoencoder)
     autoencoder, name = model.family.autoencoder(component, model.variant), component.files[0].name
     if autoencoder is None:
-        holds = f"{name} is no" if chosen else f"{model.path.name} holds a VAE, but not a"
-        raise CheckpointError(f"{holds} {model.family.name} VAE. Choose another file for 'vae'.")
+        fault = f"{name} is not a" if chosen else f"{model.path.name} has a VAE, but not a"
+        raise CheckpointError(f"{fault} {model.family.name} VAE. Choose another file for 'vae'.")
     if autoencoder.grid.channels != model.variant.grid.channels:
         raise CheckpointError(
             f"The VAE of {name} has {autoencoder.grid.channels} latent channels, {model.variant.name} has "
@@ -73,13 +73,13 @@ def load_vae(
 
 
 def _found_vae(model: OpenedModel, available: list[Path]) -> tuple[torch.nn.Module, str]:
-    """The VAE in the file that fits the model best, and the file's name. Raises CheckpointError where none does."""
+    """The VAE from the file that fits the model best, and the file's name. Raises CheckpointError if none fits."""
     for component in vaes_among(model, available):
         name = component.files[0].name
         try:
             autoencoder = model.family.autoencoder(component, model.variant)
-        except CheckpointError as error:  # another may be whole
-            logging.info("Atelier: passed over %s: %s", name, error)
+        except CheckpointError as error:  # a damaged file; another one may work
+            logging.info("Atelier: skipped %s: %s", name, error)
             continue
         if autoencoder is not None and autoencoder.grid == model.variant.grid:
             return autoencoder, name
@@ -93,9 +93,9 @@ def _found_vae(model: OpenedModel, available: list[Path]) -> tuple[torch.nn.Modu
 
 
 def load_clip(model: OpenedModel, candidates: Candidates = tuple, chosen: Path | None = None) -> Any:
-    """The CLIP for a model: `chosen` if given, else its own, else the best-named of `candidates`.
+    """The CLIP for a model: the T5 `chosen` if given, else its own, else the best-named of `candidates`.
 
-    Where CLIP encoders go with T5, `chosen` is the T5; they are the model's own, else those of `candidates`.
+    CLIP encoders that a family uses beside T5 are the model's own, else those of `candidates`.
     """
     component, tokenizer = t5_encoder(model, candidates, chosen)
     text = model.variant.text

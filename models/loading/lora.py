@@ -1,7 +1,8 @@
-"""A LoRA file of any trainer -> the same LoRA under the names of one network's weights.
+"""Translate a LoRA file of any trainer to the weight names of one network.
 
-How a trainer names a module is undone here; how a family's original layout names, fuses or reorders it is asked of the
-family's own `network_state`, which sees every row of every module as a number and shows where it goes.
+This file undoes the trainer's naming of modules. Names, fused matrices and row order of a family's original layout are
+found with the family's own `network_state`: it converts a state dict in which each row of each module is a unique
+number, and the result shows where each row goes.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from ..weights.errors import CheckpointError
 from .lora_alphas import noted_beside, read_alphas
 from .lora_names import dotted_like, dotted_names, part_of, pattern_of, underscored_names, with_dots
 
-# Of an adapter's parts, these have a row for each output of the layer: they can be split where a fused layer is.
+# The parts of an adapter that have a row for each output of the layer. They can be split like a fused layer.
 ROWS = {"lora_up.weight", "dora_scale", "diff", "diff_b", "w_norm", "b_norm", "set_weight"}
 
 Modules = dict[str, State]
@@ -35,11 +36,11 @@ Modules = dict[str, State]
 
 @dataclass(frozen=True)
 class Applied:
-    """A MODEL with a LoRA on it.
+    """A MODEL with a LoRA applied.
 
-    changed: how many weights it changes. unused: names in the file that found no place. blocks: how many of the
-    network's blocks it reaches, and how many there are. needs: what it was trained to follow and does little without,
-    or "".
+    changed: the number of weights that it changes. unused: names in the file without a matching weight. blocks: how
+    many of the network's blocks it changes, and how many there are. needs: the input that it was trained to follow and
+    that is missing here, or "".
     """
 
     model: Any
@@ -50,9 +51,9 @@ class Applied:
 
 
 def add_lora(model: Any, path: Path, strength: float) -> Applied:
-    """The MODEL with the LoRA of a safetensors file on it, as patches of ComfyUI's. The given MODEL is not changed.
+    """Apply the LoRA of a safetensors file to a clone of the MODEL, as ComfyUI patches.
 
-    Raises CheckpointError when the file is no LoRA, damaged, or made for another model.
+    Raises CheckpointError if the file is not a LoRA, is damaged, or is for another model.
     """
     inner = video_model(model)
     state, metadata = read(path)
@@ -73,10 +74,11 @@ _IN_CONTEXT = re.compile(r"(?<![a-z])ic[-_ ]?lora", re.IGNORECASE)
 
 
 def _needs(file: str, metadata: dict[str, str], placed: dict[str, Placed], shapes: dict[str, Shape]) -> str:
-    """What a LoRA was trained to follow beside the prompt, or "".
+    """The input that a LoRA was trained to follow besides the prompt, or "".
 
-    A control LoRA changes a layer that reads more than this network's: the further channels of a control clip. An
-    IC-LoRA's weights are those of any LoRA: its name tells, or Lightricks' note on the size of its reference.
+    A control LoRA changes a layer with more inputs than this network's: the extra channels of a control clip. An
+    IC-LoRA's weights look like any LoRA's. It is recognised by its file name, or by Lightricks' metadata entry with the
+    scale of its reference.
     """
     for name, module in placed.items():
         down = module.parts.get("lora_down.weight")
@@ -96,59 +98,60 @@ def _needs(file: str, metadata: dict[str, str], placed: dict[str, Placed], shape
 
 
 def _blocks(names: Iterable[str]) -> set[str]:
-    return {found[0] for name in names if (found := re.match(r"\w+\.\d+\.", name))}
+    return {match[0] for name in names if (match := re.match(r"\w+\.\d+\.", name))}
 
 
 # ------------------------------------------------------------------------------------------------ reading
 
 
 def modules_of(state: State, metadata: dict[str, str], file: str) -> tuple[Modules, list[str]]:
-    """A LoRA's tensors by module, their parts named as ComfyUI names them; and the keys that are no part of one.
+    """A LoRA's tensors by module, under ComfyUI's names of their parts, and the keys that do not belong to a LoRA.
 
-    file: its name, for errors. Raises CheckpointError when the file holds no LoRA or one with halves that do not match.
+    file: its name, for errors. Raises CheckpointError if the file has no LoRA, or one with halves that do not match.
     """
     if any("lora_magnitude_vector" in key for key in state):
         raise CheckpointError(
-            f"{file} is a DoRA of PEFT, which is not read: ComfyUI measures a DoRA's weights otherwise, so it would "
-            "not look as trained. Use a LoRA, or a DoRA that a LyCORIS trainer saved."
+            f"{file} is a DoRA of PEFT, which is not supported: ComfyUI computes a DoRA's norms differently, so the "
+            "result would differ from training. Use a LoRA, or a DoRA that a LyCORIS trainer saved."
         )
     modules: Modules = {}
     others = []
     for key, tensor in _joined(state).items():
-        found = part_of(key)
-        if found is None:
+        names = part_of(key)
+        if names is None:
             others.append(key)
             continue
-        module, part = found
+        module, part = names
         modules.setdefault(module, {})[part] = tensor
     if not modules:
         raise CheckpointError(
-            f"{file} is no LoRA: none of its {len(state)} tensors is one's (found: {', '.join(list(state)[:3])}, ...). "
-            "Expected pairs like '....lora_A.weight' and '....lora_B.weight'. Whole models load with Load Video Model."
+            f"{file} is not a LoRA: none of its {len(state)} tensors is a part of one, for example "
+            f"{', '.join(list(state)[:3])}. Expected: pairs like '....lora_A.weight' and '....lora_B.weight'. Whole "
+            "models load with Load Video Model."
         )
     alphas = read_alphas(metadata, file)
     for name, parts in modules.items():
         _check(name, parts, file)
         alpha = alphas.of_module(dotted_names(name)) if "lora_down.weight" in parts else None
         if alpha is not None:
-            # ComfyUI divides by the rank; rank-stabilised adapters are meant to be divided by its root.
+            # ComfyUI divides by the rank; rank-stabilised adapters were trained with division by its square root.
             scale = math.sqrt(len(parts["lora_down.weight"])) if alphas.by_root else 1.0
             parts.setdefault("alpha", torch.tensor(alpha * scale))
     return modules, others
 
 
 def _joined(state: State) -> State:
-    """SAT trains queries, keys and values of one fused matrix apart (`matrix_A.0`, ...): here as one adapter of it.
+    """Join SAT's separate adapters for queries, keys and values (`matrix_A.0`, ...) to one adapter of the fused matrix.
 
-    SAT's alpha, which its files do not tell, is 1.
+    SAT's alpha is 1; its files do not contain it.
     """
-    pattern, out, apart = r"\.matrix_([AB])\.\d+$", {}, {}
+    pattern, out, separate = r"\.matrix_([AB])\.\d+$", {}, {}
     for key in sorted(state):
-        if found := re.search(pattern, key):
-            apart.setdefault(key[: found.start()], {"A": [], "B": []})[found[1]].append(state[key])
+        if match := re.search(pattern, key):
+            separate.setdefault(key[: match.start()], {"A": [], "B": []})[match[1]].append(state[key])
         else:
             out[key] = state[key]
-    for name, halves in apart.items():
+    for name, halves in separate.items():
         out[f"{name}.alpha"] = torch.tensor(float(len(halves["A"])))
         if halves["A"]:
             out[f"{name}.lora_down.weight"] = torch.cat(halves["A"])
@@ -174,17 +177,17 @@ def _check(name: str, parts: State, file: str) -> None:
 
 @dataclass(frozen=True)
 class Placed:
-    """What changes one weight: the adapter's parts, and which module of the file they come from."""
+    """The adapter of one weight: its parts, and the module of the file that they come from."""
 
     source: str
     parts: State
 
 
 def translated(family: Family, shapes: dict[str, Shape], modules: Modules) -> dict[str, Placed]:
-    """Weights of a network -> what changes them. shapes: the network's weights; modules: as `modules_of` gives them.
+    """Names of a network's weights -> their adapters. shapes: the network's weights; modules: from `modules_of`.
 
-    Modules without a place are left out. Where the original layout has one matrix for several of the network's, each of
-    these gets its rows.
+    Modules without a matching weight are left out. If the original layout fuses several of the network's matrices into
+    one, each of them gets its rows of the adapter.
     """
     own = {key.replace(".", "_"): key for key in shapes} | {key: key for key in shapes}
     placed, others = {}, {}
@@ -209,36 +212,38 @@ def translated(family: Family, shapes: dict[str, Shape], modules: Modules) -> di
 def _by_layout(
     family: Family, shapes: dict[str, Shape], outputs: dict[str, int]
 ) -> Iterator[tuple[str, str, torch.Tensor]]:
-    """(module, weight of the network, which of the module's rows are its), by the family's original layouts.
+    """(module, weight of the network, the module's rows for that weight), according to the family's original layouts.
 
-    outputs: module -> how many rows it has.
+    outputs: module -> its number of rows.
     """
     candidates = {name: source for source in outputs for name in dotted_names(source)}
     alike: dict[str, list[tuple[str, str]]] = {}  # pattern -> (module without its prefix, module)
     for source in outputs:
         for name in underscored_names(source):
             alike.setdefault(pattern_of(name), []).append((name, source))
-    # How trainers' underscores are meant is the same in every block: one stands for all.
-    meant = ((name, pattern) for pattern, [(sample, _), *_] in alike.items() for name in with_dots(sample))
-    dotted = dict(itertools.islice(meant, MAX_SAMPLES))
-    for name, _, _ in _asked(family, shapes, dict.fromkeys(dotted, SAMPLE_ROWS)):
+    # A trainer's underscores have the same meaning in every block, so one block stands for all.
+    readings = ((name, pattern) for pattern, [(sample, _), *_] in alike.items() for name in with_dots(sample))
+    dotted = dict(itertools.islice(readings, MAX_SAMPLES))
+    for name, _, _ in _by_network_state(family, shapes, dict.fromkeys(dotted, SAMPLE_ROWS)):
         for plain, source in alike[dotted[name]]:
             candidates[dotted_like(plain, name)] = source
-    for name, key, rows in _asked(family, shapes, {name: outputs[source] for name, source in candidates.items()}):
+    for name, key, rows in _by_network_state(
+        family, shapes, {name: outputs[source] for name, source in candidates.items()}
+    ):
         yield candidates[name], key, rows
 
 
-SAMPLE_ROWS = 12  # the most parts that a layout makes of one matrix
+SAMPLE_ROWS = 12  # the most parts into which a layout splits one matrix
 MAX_SAMPLES = 200_000
-"""Ways to read the underscores of one file's names that are tried; a LoRA of every layer has some thousands."""
+"""The most dotted readings of one file's underscored names to try; a LoRA of every layer has some thousands."""
 
 
-def _asked(
+def _by_network_state(
     family: Family, shapes: dict[str, Shape], modules: dict[str, int]
 ) -> Iterator[tuple[str, str, torch.Tensor]]:
-    """(module, weight of the network, rows of the module) as `network_state` places them. modules: name -> rows.
+    """(module, weight of the network, rows of the module), as `network_state` converts them. modules: name -> rows.
 
-    The network's own weights go along, because some layouts are told by the whole of it.
+    The state dict also has the network's own weights, because some layouts are recognised only by the whole of it.
     """
     state: State = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
     names, starts, start = list(modules), [], 0
@@ -247,23 +252,23 @@ def _asked(
         state[f"{name}.weight"] = torch.arange(start, start + modules[name])
         start += modules[name]
     try:
-        found = family.network_state(state)
+        converted = family.network_state(state)
     except (ValueError, RuntimeError):
-        return  # rows that cannot be split as the layout does are no layer of this family
-    for key, rows in found.items():
+        return  # a module whose rows cannot be split as the layout does is not a layer of this family
+    for key, rows in converted.items():
         if key in shapes and rows.device.type == "cpu" and rows.dtype == torch.int64 and rows.numel():
             which = bisect.bisect_right(starts, int(rows[0])) - 1
             yield names[which], key, rows - starts[which]
 
 
 def _splittable(parts: State, outputs: int) -> bool:
-    """Whether an adapter of that many outputs can be taken apart by its rows."""
+    """Whether an adapter with this number of outputs can be split by rows."""
     by_row = [tensor for part, tensor in parts.items() if part in ROWS]
     return parts.keys() <= ROWS | {"lora_down.weight", "alpha"} and all(t.shape[:1] == (outputs,) for t in by_row)
 
 
 def _outputs(parts: State) -> int:
-    """How many outputs the layer has that an adapter is for; 0 for kinds that do not show it."""
+    """The number of outputs of an adapter's layer; 0 for kinds of adapters that do not show it."""
     tensor = next((parts[part] for part in ("lora_up.weight", "diff", "w_norm", "set_weight") if part in parts), None)
     return 0 if tensor is None or tensor.ndim == 0 else len(tensor)
 
@@ -272,7 +277,7 @@ def _outputs(parts: State) -> int:
 
 
 def _fits(parts: State, shape: Shape) -> bool:
-    """Whether an adapter has the size of a weight; kinds that do not show theirs are ComfyUI's to judge."""
+    """Whether an adapter has the size of a weight. Kinds that do not show their size are left to ComfyUI's check."""
     if "lora_up.weight" in parts:
         return (len(parts["lora_up.weight"]), parts["lora_down.weight"][0].numel()) == (shape[0], math.prod(shape[1:]))
     whole = [parts[part] for part in ("diff", "w_norm", "set_weight") if part in parts]
@@ -280,26 +285,28 @@ def _fits(parts: State, shape: Shape) -> bool:
 
 
 def _misfit(file: str, inner: Any, shapes: dict[str, Shape], modules: Modules, placed: dict[str, Placed]) -> str:
-    """Why no part of a LoRA fits a model, and for which model it looks made."""
-    others = " or ".join(_look_made_for(inner.variant, modules, [f for f in families() if f.name != inner.family.name]))
+    """The message why no part of a LoRA fits a model, and for which model it seems to be."""
+    others = " or ".join(
+        _likely_families(inner.variant, modules, [f for f in families() if f.name != inner.family.name])
+    )
     if not placed:
-        made = f"Its names are those of a LoRA for {others}." if others else "Its names are of no family known here."
+        origin = f"Its names are those of a LoRA for {others}." if others else "Its names fit no supported family."
         return (
-            f"{file} changes nothing in {inner.variant.name}: none of its {len(modules)} modules is there (first: "
-            f"{next(iter(modules))}). {made} Load it on the model it was made for."
+            f"{file} changes nothing in {inner.variant.name}, which has none of its {len(modules)} modules (first: "
+            f"{next(iter(modules))}). {origin} Load it on the model that it was trained for."
         )
     key, module = next(iter(placed.items()))
     parts = module.parts
     size = [len(parts["lora_up.weight"]), parts["lora_down.weight"][0].numel()] if "lora_up.weight" in parts else "?"
-    made = f"another size of {inner.family.name}" + (f" or for {others}" if others else "")
+    origin = f"another size of {inner.family.name}" + (f" or for {others}" if others else "")
     return (
         f"{file} does not fit {inner.variant.name}: its {module.source} is for a matrix of {size}, here it has "
-        f"{list(shapes[key])}. It was made for {made}. Load it on that model."
+        f"{list(shapes[key])}. It was trained for {origin}. Load it on that model."
     )
 
 
-def _look_made_for(variant: Variant, modules: Modules, among: Iterable[Family]) -> list[str]:
-    """The families most of whose published network's names a LoRA has."""
+def _likely_families(variant: Variant, modules: Modules, among: Iterable[Family]) -> list[str]:
+    """The families in whose published network most (80 %) of a LoRA's modules have a place."""
     names = []
     for family in among:
         published = family.network(replace(variant, network={})).state_dict()

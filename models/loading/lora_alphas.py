@@ -1,7 +1,8 @@
-"""The alphas that are noted beside a LoRA's tensors: `lora_alpha`, and `alpha_pattern` for modules with another.
+"""The alphas in a LoRA's metadata: `lora_alpha`, and `alpha_pattern` for modules with a different one.
 
-The patterns are regular expressions of whoever made the file. Nearly all are plain names, which are looked up; the rest
-goes to pydantic's engine (Rust's regex crate), which never backtracks: its time is pattern times name at most.
+The patterns are regular expressions from a downloaded file. Nearly all are plain names, which are looked up. The others
+run in pydantic's engine (Rust's regex crate), which never backtracks: its time is at most proportional to the length of
+the pattern times that of the name.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from typing import Any
 from ..weights.errors import CheckpointError
 
 MAX_PATTERN, MAX_EXPRESSIONS = 500, 100
-"""Characters of a pattern; patterns that are more than a name."""
+"""Limits: characters of a pattern, and patterns per file that are not plain names."""
 DIFFUSERS, FINETRAINERS = "lora_adapter_metadata", "lora_config"
-"""Where the metadata of a file has PEFT's settings as JSON."""
+"""Metadata keys under which a file has PEFT's settings as JSON."""
 BESIDE = {"adapter_model.safetensors": "adapter_config.json"}
-"""Where PEFT itself and diffusion-pipe put them: into a second file."""
+"""PEFT itself and diffusion-pipe write the settings to a second file: LoRA file -> settings file."""
 _NAME = re.compile(r"\^?[\w.-]+")
 
 
 @dataclass
 class Alphas:
-    """What a file notes. common: the alpha of modules without their own, None where none is noted.
+    """The alphas in a file's metadata. common: the alpha of modules without their own; None if there is none.
 
-    by_root: rank-stabilised, the adapter is divided by the root of its rank. names: the end of a module's name, or
-    after "^" the whole of it, -> (place among the patterns, alpha). expressions: the others.
+    by_root: the adapter is rank-stabilised, that is divided by the square root of its rank. names: the end of a
+    module's name, or "^" and the whole name, -> (position among the patterns, alpha). expressions: all other patterns.
     """
 
     common: float | None = None
@@ -39,7 +40,7 @@ class Alphas:
     expressions: list[tuple[int, Callable[[str], bool], float]] = field(default_factory=list)
 
     def of_module(self, names: Iterable[str]) -> float | None:
-        """The alpha of a module by all its names, with and without prefixes: the first pattern that fits says it."""
+        """The alpha of a module, from the first pattern that fits one of its names (with and without prefixes)."""
         if self.common is None:
             return None
         fitting = [(len(self.names) + len(self.expressions), self.common)]
@@ -51,7 +52,7 @@ class Alphas:
 
 
 def read_alphas(metadata: dict[str, str], file: str) -> Alphas:
-    """The alphas in a file's metadata. Raises CheckpointError naming what cannot be used; file: its name, for that."""
+    """The alphas in a file's metadata. file: its name, for errors. Raises CheckpointError for invalid entries."""
     source = DIFFUSERS if DIFFUSERS in metadata else FINETRAINERS
     try:
         noted = json.loads(metadata.get(source, "{}"))
@@ -77,7 +78,7 @@ def read_alphas(metadata: dict[str, str], file: str) -> Alphas:
 
 
 def noted_beside(path: Path) -> dict[str, str]:
-    """What PEFT saved in a second file beside a LoRA, in the form that the metadata of a file has."""
+    """The settings that PEFT saved in a second file beside a LoRA, in the form of a file's metadata."""
     if path.name not in BESIDE or not path.with_name(BESIDE[path.name]).is_file():
         return {}
     return {DIFFUSERS: path.with_name(BESIDE[path.name]).read_text(encoding="utf-8", errors="replace")}
@@ -94,7 +95,7 @@ def _number(value: Any, name: str, file: str) -> float:
 
 
 def _expression(pattern: str, file: str) -> Callable[[str], bool]:
-    """Whether a module's name, or what of it follows a dot, is as PEFT's pattern says."""
+    """A function that tests whether a module's name, or its part after a dot, matches PEFT's pattern."""
     from pydantic_core import SchemaError, SchemaValidator, ValidationError, core_schema
 
     shown = f"its alpha_pattern '{pattern[:80]}'"
@@ -117,6 +118,6 @@ def _expression(pattern: str, file: str) -> Callable[[str], bool]:
 
 def _damaged(file: str, what: str) -> CheckpointError:
     return CheckpointError(
-        f"{file} cannot be used: {what}. It is part of the note that says how strongly the LoRA works. Expected: what "
+        f"{file} cannot be used: {what}. This part of its metadata sets the LoRA's strength. Expected: what "
         'diffusers writes, such as {"lora_alpha": 16, "alpha_pattern": {"attn1.to_q": 8}}. Save the LoRA again.'
     )

@@ -1,7 +1,7 @@
-"""How trainers name what a LoRA file holds: the halves of an adapter, and the module that it changes.
+"""Trainers' names in a LoRA file: the halves of an adapter, and the module that it changes.
 
-A key is PREFIX + module + part, such as `transformer.` + `transformer_blocks.0.attn1.to_q` + `.lora_A.weight`. What a
-family's original layout calls a module is not known here: `lora.py` asks the family.
+A key is PREFIX + module + part, such as `transformer.` + `transformer_blocks.0.attn1.to_q` + `.lora_A.weight`. Module
+names of a family's original layout are not listed here: `lora.py` gets them from the family.
 
 ============================ ======================================== =================================
 trainer                      prefix and module                        parts
@@ -22,7 +22,7 @@ LyCORIS, SimpleTuner         `lycoris_`, underscored                  the same, 
 SAT (CogVideoX's authors)    `model.diffusion_model.`, its own layout `.matrix_A.0`, `.matrix_B.0`
 ============================ ======================================== =================================
 
-`torch.compile`, FSDP and gradient checkpointing leave names of wrappers in between (WRAPPERS).
+`torch.compile`, FSDP and gradient checkpointing insert names of wrappers (WRAPPERS).
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ import math
 import re
 from collections.abc import Iterator
 
-# Trainers' ways to name the parts of an adapter -> the one way that ComfyUI's adapters have in common. PEFT puts the
-# adapter's name between; Genmo leaves ".weight" out.
+# Trainers' names for the parts of an adapter -> ComfyUI's names. PEFT inserts the adapter's name. Genmo omits
+# ".weight".
 _PEFT = r"(?:\.(?!weight$|bias$)[^.]+)?(?:\.weight)?$"
 PARTS = (
     (rf"\.lora_A{_PEFT}", "lora_down.weight"),
@@ -44,18 +44,17 @@ PARTS = (
     (r"\.((?:hada|lokr|oft)_\w+)$", "{}"),
 )
 PREFIXES = ("base_model.model.", "model.", "diffusion_model.", "transformer.", "unet.", "module.")
-"""What stands before a dotted name; several may follow each other. `module.` is DDP's."""
+"""Prefixes of a dotted name; there may be several. `module.` is DDP's."""
 UNDERSCORED = ("lora_unet_", "lora_transformer_", "lycoris_")
-"""What stands before a name whose dots are underscores. Where the trainer gave the network no name of its own, a second
-underscore follows."""
+"""Prefixes of a name with underscores for dots. A second underscore follows if the trainer gave the network no name."""
 WRAPPERS = r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)[._]"
-"""What a wrapper of the trained network leaves in the names of its modules."""
+"""Names that a wrapper of the trained network inserts into the names of its modules."""
 MAX_KEY = 500
-"""Characters of a tensor's name; trainers' have up to about 120."""
+"""Longest key that is parsed, in characters; trainers' keys have up to about 120."""
 
 
 def part_of(key: str) -> tuple[str, str] | None:
-    """A key of a file -> (the module's name as the trainer wrote it, the part as ComfyUI names it), or None."""
+    """A key of a file -> (the trainer's name of the module, ComfyUI's name of the part); None if it has no part."""
     if len(key) > MAX_KEY:
         return None
     for pattern, part in PARTS:
@@ -65,7 +64,7 @@ def part_of(key: str) -> tuple[str, str] | None:
 
 
 def dotted_names(source: str) -> list[str]:
-    """A module's name as the trainer wrote it, with and without each of the prefixes."""
+    """The trainer's name of a module, with and without each of the prefixes."""
     names = [re.sub(WRAPPERS, "", source)]
     for name in names:
         names += [name[len(prefix) :] for prefix in PREFIXES if name.startswith(prefix)]
@@ -73,18 +72,18 @@ def dotted_names(source: str) -> list[str]:
 
 
 def underscored_names(source: str) -> list[str]:
-    """A module's name without its prefix, where the trainer wrote underscores for dots; else []."""
+    """A module's name without its prefix, if the trainer wrote underscores for dots; else []."""
     plain = re.sub(WRAPPERS, "", source)
     return [plain[len(prefix) :].lstrip("_") for prefix in UNDERSCORED if plain.startswith(prefix)]
 
 
 def pattern_of(name: str) -> str:
-    """What the names of a module have in common in all blocks."""
+    """The module's name with all numbers as 0, which is the same in all blocks."""
     return re.sub(r"\d+", "0", name)
 
 
 def with_dots(name: str) -> Iterator[str]:
-    """Every dotted name that an underscored one can stand for; none for hopelessly long ones."""
+    """Every dotted name that an underscored one can stand for; none if there would be more than 4096."""
     words = name.split("_")
     choices = ["." if word.isdigit() else "._" for word in words[:-1]]
     if math.prod(map(len, choices)) > 4096:

@@ -1,4 +1,4 @@
-"""Which files are a model's text encoders: its own, the one chosen, else one of those in models/text_encoders."""
+"""Find a model's text encoders: the chosen file, else its own, else one in models/text_encoders."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Candidates = Callable[[], Iterable[Path]]
 
 CLIPS = {"clip_l": "CLIP-L", "clip_g": "CLIP-G"}
 T5_WORDS, UMT5_WORDS = 32_128, 256_384
-"""Rows of the embedding of every T5, and of umT5 (Wan's encoder), which has the same width and names."""
+"""Vocabulary size of every T5, and of umT5 (Wan's encoder), which has the same width and key names."""
 
 
 def t5_encoder(model: OpenedModel, candidates: Candidates, chosen: Path | None) -> tuple[Component, Path | None]:
-    """The T5 for a model, and the folder of its tokenizer (None: T5's own, which ComfyUI carries).
+    """The T5 for a model, and the folder of its tokenizer (None: T5's own, which ComfyUI has).
 
-    `chosen` if given, else the checkpoint's own, else of `candidates` the best-named one that fits. Raises
-    CheckpointError where it is not the encoder that the variant was trained with.
+    It is `chosen` if given, else the checkpoint's own, else the best-named one of `candidates` that fits. Raises
+    CheckpointError if it is not the encoder that the variant was trained with.
     """
     checkpoint, variant = model.checkpoint, model.variant
     if chosen is None and checkpoint.text_encoder is None:
@@ -38,8 +38,8 @@ def t5_encoder(model: OpenedModel, candidates: Candidates, chosen: Path | None) 
 
 
 def _t5_among(model: OpenedModel, available: list[Path]) -> Component:
-    """The best-named file that is the T5 of this variant; those passed over are said."""
-    family, passed = model.family, []
+    """The best-named file that is the T5 of this variant. Skipped files are logged and named in the error."""
+    family, skipped = model.family, []
     for path in _named(family.text_encoders, available):
         try:
             component = open_component(path, "text encoder")
@@ -48,46 +48,46 @@ def _t5_among(model: OpenedModel, available: list[Path]) -> Component:
             wrong = str(error)
         if not wrong:
             return component
-        logging.info("Atelier: passed over %s: %s", path.name, wrong)
-        passed.append(wrong)
+        logging.info("Atelier: skipped %s: %s", path.name, wrong)
+        skipped.append(wrong)
     raise CheckpointError(
-        f"{model.path.name} has no text encoder inside, and models/text_encoders holds none that {family.name} "
-        f"could use (found: {', '.join(path.name for path in available) or 'nothing'}). Expected: T5-XXL, for example "
-        f"t5xxl_fp16.safetensors. Put it there, or choose a file for 'text_encoder'. {' '.join(passed[:3])}".rstrip()
+        f"{model.path.name} has no text encoder inside, and models/text_encoders has none for {family.name} "
+        f"(found: {', '.join(path.name for path in available) or 'nothing'}). Expected: T5-XXL, for example "
+        f"t5xxl_fp16.safetensors. Put it there, or choose a file for 'text_encoder'. {' '.join(skipped[:3])}".rstrip()
     )
 
 
 def _misfit(component: Component, variant: Variant, tokenizer: Path | None) -> str:
-    """Why a text encoder is not this variant's, or "". Raises CheckpointError when it is not a T5.
+    """The reason why a text encoder is not this variant's, or "". Raises CheckpointError if it is not a T5.
 
-    T5's tokenizer goes with T5's vocabulary only: its numbers mean other words in another one, and the clip would be
-    of anything but the prompt.
+    T5's tokenizer needs T5's vocabulary. In another one its token numbers stand for other words, so the clip would not
+    follow the prompt.
     """
     name, config = component.files[0].name, t5_config(component.shapes)
     if tokenizer is None and config["vocab_size"] != T5_WORDS:
-        kind = ", as umT5 does, the text encoder of Wan" if config["vocab_size"] == UMT5_WORDS else ""
+        kind = ", as umT5, the text encoder of Wan" if config["vocab_size"] == UMT5_WORDS else ""
         return (
-            f"The text encoder {name} knows {config['vocab_size']:,} words{kind}; {variant.name} was trained with T5, "
-            f"which knows {T5_WORDS:,}, for example t5xxl_fp16.safetensors."
+            f"The text encoder {name} has {config['vocab_size']:,} words{kind}; {variant.name} was trained with T5, "
+            f"which has {T5_WORDS:,}, for example t5xxl_fp16.safetensors."
         )
     if config["d_model"] != variant.text.channels:
         return (
-            f"The text encoder {name} gives text {config['d_model']} wide; {variant.name} was trained on "
+            f"The text encoder {name} has a width of {config['d_model']}; {variant.name} was trained on "
             f"{variant.text.channels} (T5-XXL: 4096)."
         )
     return ""
 
 
 def clip_encoder(model: OpenedModel, name: str, candidates: Candidates) -> State:
-    """The weights of the CLIP encoder `name`: the checkpoint's own, else those of a file with that name in its name."""
+    """The weights of the CLIP encoder `name`: the checkpoint's own, else those of a file whose name contains it."""
     component, variant = model.checkpoint.clips.get(name), model.variant
     if component is None:
         available = list(candidates())
         best = next(_named((name, name.replace("_", "-")), available), None)
         if best is None:
             raise CheckpointError(
-                f"{model.path.name} has no {CLIPS[name]} text encoder inside, and models/text_encoders holds none "
-                f"that {model.family.name} could use (found: {', '.join(p.name for p in available) or 'nothing'}). "
+                f"{model.path.name} has no {CLIPS[name]} text encoder inside, and models/text_encoders has none "
+                f"for {model.family.name} (found: {', '.join(p.name for p in available) or 'nothing'}). "
                 f"Expected: a file with {name} in its name. Put it there."
             )
         component = open_component(best, f"{CLIPS[name]} text encoder")
@@ -102,5 +102,5 @@ def clip_encoder(model: OpenedModel, name: str, candidates: Candidates) -> State
 
 
 def _named(words: tuple[str, ...], available: list[Path]) -> Iterable[Path]:
-    """Those of `available` whose name has one of `words`, best first, each once."""
+    """The files whose name contains one of `words`, in the order of `words`, without duplicates."""
     return iter(dict.fromkeys(path for word in words for path in available if word in path.name.lower()))

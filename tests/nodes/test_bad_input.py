@@ -182,7 +182,7 @@ def test_control_clip_for_a_model_that_follows_none(server):
     graph["sample"]["inputs"] |= dict(positive=["control", 0], negative=["control", 1])
     with pytest.raises(JobFailed) as raised:
         server.client.run(graph)
-    assert "takes no control clip" in raised.value.details["exception_message"]
+    assert "cannot use a control clip" in raised.value.details["exception_message"]
 
 
 def test_no_text_encoder(server, models):
@@ -365,7 +365,7 @@ def test_text_file_with_a_loras_name(server, models):
 
 def test_model_where_a_lora_belongs(server, models):
     tiny.single_file(put(models / "loras", "bad.safetensors"))
-    assert "is no LoRA" in lora_error(server, with_lora())
+    assert "is not a LoRA" in lora_error(server, with_lora())
 
 
 def test_truncated_gguf(server, models):
@@ -379,7 +379,7 @@ def test_gguf_of_an_unknown_architecture(server, models):
     state = {"double_blocks.0.img_attn.qkv.weight": torch.zeros(96, 32), "img_in.weight": torch.zeros(32, 64)}
     quantised.write(put(models / "diffusion_models", "flux-q8_0.gguf"), state, architecture="flux")
     message = error(server, model="diffusion_models/flux-q8_0.gguf")
-    assert "flux-q8_0.gguf is no model of a family" in message
+    assert "flux-q8_0.gguf is not a model of a family" in message
 
 
 def test_gguf_where_a_text_encoder_belongs(server, models):

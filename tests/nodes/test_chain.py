@@ -227,9 +227,9 @@ OTHERWISE = {
 }
 # Tools that change nothing in a family, and the words by which the log says so.
 IDLE = {
-    "Context Windows": (("pyramid",), "Context Windows changes nothing"),
-    "ModelSamplingSD3": (("pyramid",), "ModelSampling changes nothing"),
-    "ModelSamplingLTXV": (("pyramid",), "ModelSampling changes nothing"),
+    "Context Windows": (("pyramid",), "Context Windows has no effect"),
+    "ModelSamplingSD3": (("pyramid",), "ModelSampling has no effect"),
+    "ModelSamplingLTXV": (("pyramid",), "ModelSampling has no effect"),
 }
 
 

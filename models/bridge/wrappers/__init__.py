@@ -1,1 +1,1 @@
-"""What is wrapped around ComfyUI's sampling on a MODEL of this pack."""
+"""Wrappers around ComfyUI's sampling of this pack's MODELs. They run in every sampler node."""

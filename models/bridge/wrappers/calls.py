@@ -1,4 +1,4 @@
-"""What ComfyUI hands to wrappers of its sampling, as records: a wrapper changes what it needs to and goes on."""
+"""The arguments of ComfyUI's sampling wrappers as records. A wrapper calls `proceed` with its changes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from ...contract.family import Variant
 class SamplerRun:
     """A sampler's run over a latent [B, C, T, H, W], before the model is loaded (OUTER_SAMPLE).
 
-    mask: 1 where it is sampled. callback(step, denoised, x, steps) is called after each step.
+    mask: 1 where the latent is sampled. callback(step, denoised, x, steps): called after each step. rest: the remaining
+    wrappers and the sampler.
     """
 
     rest: Callable
@@ -38,18 +39,18 @@ class SamplerRun:
     def model(self) -> Any:
         return self.guider.model_patcher.model
 
-    def go_on(self, **changes: Any) -> torch.Tensor:
-        """The latent that the rest of the wrappers and the sampler make of it, with these changes."""
+    def proceed(self, **changes: Any) -> torch.Tensor:
+        """Run the remaining wrappers and the sampler with these changes -> the sampled latent."""
         run, options = replace(self, **changes), self.options
         if "latent_shapes" in options and "latent" in changes:
             options = {**options, "latent_shapes": [run.latent.shape]}
-        given = run.noise, run.latent, run.sampler, run.sigmas, run.mask, run.callback, run.disable_pbar, run.seed
-        return self.rest(*given, **options)
+        arguments = run.noise, run.latent, run.sampler, run.sigmas, run.mask, run.callback, run.disable_pbar, run.seed
+        return self.rest(*arguments, **options)
 
 
 @dataclass(frozen=True)
 class SamplerSteps:
-    """The steps of a run, when its model is loaded (SAMPLER_SAMPLE)."""
+    """The steps of a run, after its model is loaded (SAMPLER_SAMPLE)."""
 
     rest: Callable
     guider: Any
@@ -61,33 +62,33 @@ class SamplerSteps:
     mask: torch.Tensor | None = None
     others: tuple = ()
 
-    def go_on(self, **changes: Any) -> torch.Tensor:
-        """The latent that the rest of the wrappers and the sampler make, with these changes."""
+    def proceed(self, **changes: Any) -> torch.Tensor:
+        """Run the remaining wrappers and the sampler with these changes -> the sampled latent."""
         steps = replace(self, **changes)
-        given = steps.guider, steps.sigmas, steps.extra_args, steps.callback, steps.noise, steps.latent, steps.mask
-        return self.rest(*given, *steps.others)
+        arguments = steps.guider, steps.sigmas, steps.extra_args, steps.callback, steps.noise, steps.latent, steps.mask
+        return self.rest(*arguments, *steps.others)
 
 
 def around_run(wrapper: Callable[[SamplerRun], torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """A wrapper of a SamplerRun as ComfyUI calls it."""
+    """Convert a wrapper of SamplerRun to the signature that ComfyUI calls."""
 
     @functools.wraps(wrapper)
-    def called(rest: Callable, *given: Any, **options: Any) -> torch.Tensor:
-        return wrapper(SamplerRun(rest, *given, options=options))
+    def called(rest: Callable, *arguments: Any, **options: Any) -> torch.Tensor:
+        return wrapper(SamplerRun(rest, *arguments, options=options))
 
     return called
 
 
 def around_steps(wrapper: Callable[[SamplerSteps], torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """A wrapper of SamplerSteps as ComfyUI calls it."""
+    """Convert a wrapper of SamplerSteps to the signature that ComfyUI calls."""
 
     @functools.wraps(wrapper)
-    def called(rest: Callable, *given: Any) -> torch.Tensor:
-        return wrapper(SamplerSteps(rest, *given[:7], others=given[7:]))
+    def called(rest: Callable, *arguments: Any) -> torch.Tensor:
+        return wrapper(SamplerSteps(rest, *arguments[:7], others=arguments[7:]))
 
     return called
 
 
 def conditioned_frame_rate(entries: list[dict[str, Any]], variant: Variant) -> float:
-    """What the conditioning says, else what the model's authors recommend."""
+    """The frame rate in the conditioning, else the one that the model's authors recommend."""
     return next((entry["frame_rate"] for entry in entries if "frame_rate" in entry), variant.recipe.fps)

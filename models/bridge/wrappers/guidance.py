@@ -1,4 +1,4 @@
-"""Guidance that changes over the steps, as a model's authors publish it: by level, and Dynamic Guidance."""
+"""Guidance that changes over the steps, as a model's authors publish it: per noise level, and Dynamic Guidance."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from ..video_model import video_model
 
 
 def with_dynamic_guidance(patcher: comfy.model_patcher.ModelPatcher) -> comfy.model_patcher.ModelPatcher:
-    """The MODEL with its authors' changing guidance. Raises ValueError where they have none."""
+    """The MODEL with its authors' dynamic guidance. Raises ValueError if they publish none."""
     model = video_model(patcher)
     if model.family.dynamic_guidance is None:
         raise ValueError(
-            f"{model.variant.name} has no dynamic guidance: its authors keep the guidance as it is. Leave Dynamic "
-            "Guidance out."
+            f"{model.variant.name} has no dynamic guidance: its authors use a constant one. Remove Dynamic Guidance."
         )
     patcher = patcher.clone()
     patcher.add_wrapper(comfy.patcher_extension.WrappersMP.PREDICT_NOISE, _with_guidance_of_step)
@@ -44,7 +43,7 @@ def _with_guidance_of_step(
 
 
 def with_published_guidance(patcher: comfy.model_patcher.ModelPatcher) -> comfy.model_patcher.ModelPatcher:
-    """The MODEL under its authors' guidance, whatever scale the guider has; as it is where that is one number."""
+    """The MODEL with its authors' guidance per level, which overrides the guider's; unchanged if theirs is constant."""
     guidance = patcher.model.variant.guidance
     if guidance is None:
         return patcher
@@ -64,16 +63,16 @@ def _with_scale_of_level(
     seed: int | None = None,
 ) -> torch.Tensor:
     guider = predict.class_obj
-    asked = guider.cfg
+    original = guider.cfg
     guider.cfg = guidance.at(float(sigma.max())).cfg
     try:
         return predict(x, sigma, options, seed)
     finally:
-        guider.cfg = asked
+        guider.cfg = original
 
 
 def _zero_star(step: dict[str, Any]) -> torch.Tensor:
-    """Denoised x from both velocities, the one without the prompt scaled to the projection of the other onto it."""
+    """Denoised x by CFG-Zero*: the velocity without prompt is first scaled to the projection of the other onto it."""
     scale, x, sigma = step["cond_scale"], step["input"], step["sigma"].view(-1, 1, 1, 1, 1)
     if scale == 1:
         return step["denoised"]

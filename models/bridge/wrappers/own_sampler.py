@@ -1,4 +1,4 @@
-"""A family's own sampler in place of the chosen one (Pyramid Flow)."""
+"""Run a family's own sampler instead of the chosen one (Pyramid Flow)."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from .calls import SamplerSteps, around_steps, conditioned_frame_rate
 
 @around_steps
 def with_own_sampler(steps: SamplerSteps) -> torch.Tensor:
-    """Run the family's sampler instead of the chosen one, where it has its own: of the sigmas, their number counts."""
+    """Run the family's own sampler, if it has one, instead of the chosen one. Of the sigmas, it uses the count."""
     guider, noise, extra_args = steps.guider, steps.noise, steps.extra_args
     family, variant = guider.inner_model.family, guider.inner_model.variant
     if family.sample is None:
-        return steps.go_on()
+        return steps.proceed()
     _check_own_sampling(guider, steps.sigmas, extra_args["model_options"], noise)
     guidance, conds, seed = getattr(guider, "cfg", 1.0), guider.conds, extra_args.get("seed")
 
-    def prepare(frame: int, guidance: float, seen: dict[str, Any]) -> Callable[[torch.Tensor, float], torch.Tensor]:
-        held = {name: _at_frame(entries, variant, frame) for name, entries in conds.items()}
-        options = _for_another_size(extra_args["model_options"], guider.inner_model.model_sampling, seen)
+    def prepare(frame: int, guidance: float, added: dict[str, Any]) -> Callable[[torch.Tensor, float], torch.Tensor]:
+        active = {name: _active_entries(entries, variant, frame) for name, entries in conds.items()}
+        options = _options_of_stage(extra_args["model_options"], guider.inner_model.model_sampling, added)
 
         def velocity(x: torch.Tensor, timestep: float) -> torch.Tensor:
-            guider.cfg, guider.conds = guidance, held
+            guider.cfg, guider.conds = guidance, active
             sigma = x.new_full(x.shape[:1], timestep / 1000)
             denoised = guider(x, sigma, model_options=options, seed=seed)
             return (x - denoised) / sigma.view(-1, 1, 1, 1, 1)
@@ -59,32 +59,32 @@ def with_own_sampler(steps: SamplerSteps) -> torch.Tensor:
 
 
 def _check_own_sampling(guider: Any, sigmas: torch.Tensor, options: dict[str, Any], noise: torch.Tensor) -> None:
-    """Say what a family with a sampler of its own cannot do, and which nodes in front of it change nothing."""
+    """Raises ValueError for a partial run, which the family's own sampler cannot do. Warns of nodes without effect."""
     name = guider.inner_model.variant.name
     if sigmas[-1] > 0 or not noise.any():
         raise ValueError(
-            f"{name} makes a clip frame by frame and cannot stop half-way, or go on where another sampler stopped: "
-            "sample it in one go, with noise added and none left over."
+            f"{name} generates a clip frame by frame. It cannot stop half-way or continue another sampler's clip: "
+            "run all steps in one sampler, with noise added and none left over."
         )
     idle = {
         "ModelSampling": "model_sampling" in guider.model_patcher.object_patches,
         "Context Windows": "context_handler" in options,
     }
-    for node in (node for node, there in idle.items() if there):
-        logging.warning("Atelier: %s has a sampler and a schedule of its own: %s changes nothing.", name, node)
+    for node in (node for node, present in idle.items() if present):
+        logging.warning("Atelier: %s has its own sampler and schedule: %s has no effect.", name, node)
 
 
-def _at_frame(entries: list[dict[str, Any]], variant: Variant, frame: int) -> list[dict[str, Any]]:
-    """Of ComfyUI's conditioning, the entries that hold when a latent frame is seen."""
+def _active_entries(entries: list[dict[str, Any]], variant: Variant, frame: int) -> list[dict[str, Any]]:
+    """The entries of ComfyUI's conditioning that apply at the time of a latent frame."""
     return active_at(entries, variant.grid.moment(frame, conditioned_frame_rate(entries, variant)))
 
 
-def _for_another_size(options: dict[str, Any], sampling: Any, told: dict[str, Any]) -> dict[str, Any]:
-    """Model options with `told` among those of the transformer, for latents of another size than before.
+def _options_of_stage(options: dict[str, Any], sampling: Any, added: dict[str, Any]) -> dict[str, Any]:
+    """Model options for a frame and stage, with `added` in its transformer_options.
 
-    EasyCache and LazyCache compare each step with the last one: they begin anew.
+    EasyCache and LazyCache compare each step with the one before. They are reset, because the latent's size changes.
     """
-    transformer = {**options.get("transformer_options", {}), **told}
+    transformer = {**options.get("transformer_options", {}), **added}
     if "easycache" in transformer:
         transformer["easycache"] = transformer["easycache"].clone().prepare_timesteps(sampling)
     return {**options, "transformer_options": transformer}

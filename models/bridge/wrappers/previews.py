@@ -1,4 +1,4 @@
-"""The clip, playing on the node that samples it, where ComfyUI's own previews are on."""
+"""Play the clip on the node that samples it, if ComfyUI's previews are on."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from server import PromptServer
 from ...contract.colours import Colours
 from .calls import SamplerRun, around_run, conditioned_frame_rate
 
-# A latent frame stands for several frames; where they are far apart the film runs faster than the clip will.
+# Seconds. A latent frame stands for several frames; if they last longer, the preview plays faster than the clip.
 LONGEST_INTERVAL = 0.25
 
 
 @around_run
 def with_preview(run: SamplerRun) -> torch.Tensor:
-    """Sample while the node plays what there is so far, where ComfyUI's own previews are on and somebody watches."""
+    """Sample while the node plays the clip so far, if ComfyUI's previews are on and a client is connected."""
     send, callback = _sender(), run.callback
     if send is None or callback is None:
-        return run.go_on()
+        return run.proceed()
     entries = [entry for conds in run.guider.conds.values() for entry in conds]
-    shown, variant = run.model.latent_format, run.model.variant
+    latent_format, variant = run.model.latent_format, run.model.variant
 
     def report(step: int, denoised: torch.Tensor, x: torch.Tensor, steps: int) -> None:
-        player.play(pictures(denoised, shown.colours))
-        shown.preview_frame = player.index
+        player.play(pictures(denoised, latent_format.colours))
+        latent_format.preview_frame = player.index
         callback(step, denoised, x, steps)
 
     with Player(send, variant.grid.temporal / conditioned_frame_rate(entries, variant)) as player:
         try:
-            return run.go_on(callback=report)
+            return run.proceed(callback=report)
         finally:
-            shown.preview_frame = 0
+            latent_format.preview_frame = 0
 
 
 def _sender() -> Callable[[torch.Tensor], None] | None:
-    """Sends a picture, uint8 [h, w, 3], to the node that runs now; None where previews are off or no node runs."""
+    """A function that sends a picture, uint8 [h, w, 3], to the running node; None if previews are off or none runs."""
     running, server = get_executing_context(), getattr(PromptServer, "instance", None)
     if latent_preview.args.preview_method == latent_preview.LatentPreviewMethod.NoPreviews or None in (running, server):
         return None
@@ -52,10 +52,10 @@ def _sender() -> Callable[[torch.Tensor], None] | None:
     def send(picture: torch.Tensor) -> None:
         image = ("JPEG", Image.fromarray(picture.numpy()), size)
         state = registry.nodes.get(running.node_id)
-        if state is not None:  # its progress as it stands, with a picture
-            told = running.node_id, state["value"], state["max"], state, running.prompt_id, image
+        if state is not None:  # send its current progress again, with a picture
+            update = running.node_id, state["value"], state["max"], state, running.prompt_id, image
             for handler in [handler for handler in registry.handlers.values() if handler.enabled]:
-                handler.update_handler(*told)
+                handler.update_handler(*update)
         if not feature_flags.supports_feature(server.sockets_metadata, client, "supports_preview_metadata"):
             server.send_sync(BinaryEventTypes.UNENCODED_PREVIEW_IMAGE, image, client)
 
@@ -63,17 +63,17 @@ def _sender() -> Callable[[torch.Tensor], None] | None:
 
 
 def pictures(latents: torch.Tensor, colours: Colours) -> torch.Tensor:
-    """The first clip of latents [B, C, T, h, w] in colour: uint8 [T, h, w, 3], in main memory."""
+    """The first clip of latents [B, C, T, h, w] as RGB, uint8 [T, h, w, 3], in main memory."""
     factors, bias = (torch.tensor(numbers).to(latents) for numbers in (colours.factors, colours.bias))
     coloured = torch.nn.functional.linear(latents[0].movedim(0, -1), factors.T, bias)
     return ((coloured + 1) / 2).clamp(0, 1).mul(255).to("cpu", torch.uint8)
 
 
 class Player:
-    """Plays the newest version of a clip over and over, until it is closed, in a thread of its own.
+    """Plays the newest version of a clip in a loop, in its own thread, until it is closed.
 
-    show(picture): called for one frame [h, w, 3] after the other, every `interval` seconds. A single frame is not
-    played. `index` is the frame shown now.
+    show(picture): called every `interval` seconds with the next frame [h, w, 3]. A single frame is not played. `index`
+    is the index of the current frame.
     """
 
     def __init__(self, show: Callable[[torch.Tensor], None], interval: float) -> None:
@@ -83,7 +83,7 @@ class Player:
         self._thread = Thread(target=self._run, name="Atelier preview", daemon=True)
 
     def play(self, clip: torch.Tensor) -> None:
-        """From now on show this clip, uint8 [T, h, w, 3], from the frame that is due."""
+        """Switch to this clip, uint8 [T, h, w, 3], at the current frame."""
         self.clip = clip
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""Prompts that hold for a part of a clip: the clip is sampled in windows of time, one after the other."""
+"""Prompts that apply to a part of a clip: sample the clip in windows of time, one after the other."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .calls import SamplerRun, around_run, conditioned_frame_rate
 from .known_frames import noise_in_front
 
 CONTEXT = 1.0
-"""Seconds of the finished clip that a window sees; at most half of what the network sees at once."""
+"""Seconds of finished footage that a window reads on either side; at most half of its length."""
 OPENING_SEED = 2
-"""Makes an opening's noise another than that of frames in front of it."""
+"""Combined with the seed, so that an opening's noise differs from that of other extra frames."""
 
 Entries = list[dict[str, Any]]
 """ComfyUI's conditioning while it samples."""
@@ -25,40 +25,41 @@ Entries = list[dict[str, Any]]
 
 @around_run
 def with_windows(run: SamplerRun) -> torch.Tensor:
-    """Sample a clip whose prompts have spans in windows: each is a shot in which the finished frames are known.
+    """Sample a clip in windows if its prompts have spans. In each window, the finished frames are known frames.
 
-    Where no prompt has a span, the clip is sampled whole.
+    If no prompt has a span, the clip is sampled at once.
     """
     guider, conds, model = run.guider, run.guider.conds, run.model
     entries = [entry for group in conds.values() for entry in group]
     if run.noise.ndim != 5 or not any(SPAN in entry for entry in entries):
-        return run.go_on()
+        return run.proceed()
     rate, clip = conditioned_frame_rate(entries, model.variant), run.latent.clone()
     known = {} if run.mask is None else {"noise_mask": run.mask}
     holes = mask_of({"samples": run.latent, **known}).to(clip)
     plan = _plan(model, entries, rate, holes, finishes=not run.sigmas[-1])
     for number, window in enumerate(plan):
-        guider.conds = {name: _held(group, model, rate, window) for name, group in conds.items()}
-        seed = (run.seed or 0) ^ number << 32  # samplers that add noise add other noise in each window
-        free, noise = _part(holes, window), run.noise[:, :, window.begin : window.until]
-        made = run.go_on(
+        guider.conds = {name: _conditioning_of(group, model, rate, window) for name, group in conds.items()}
+        seed = (run.seed or 0) ^ number << 32  # so that samplers that add noise add a different one in each window
+        mask, noise = _part(holes, window), run.noise[:, :, window.begin : window.until]
+        sampled = run.proceed(
             noise=torch.cat([noise_in_front(noise, window.opening, seed ^ OPENING_SEED), noise], dim=2),
             latent=_part(clip, window),
-            mask=free if free.lt(1).any() else None,
+            mask=mask if mask.lt(1).any() else None,
             callback=run.callback and _report(run.callback, clip, plan, number),
             seed=seed,
         )
         here = slice(window.start, window.end)
-        clip[:, :, here] = made[:, :, window.lead :][:, :, : window.end - window.start].to(clip)
+        clip[:, :, here] = sampled[:, :, window.lead :][:, :, : window.end - window.start].to(clip)
         holes[:, :, here] = 0
     return clip
 
 
 def _plan(model: VideoModel, entries: Entries, rate: float, holes: torch.Tensor, finishes: bool) -> list[Window]:
-    """The windows in which something is to be made, with holes [B, 1, T, H, W]; one where noise is to be left in them.
+    """The windows that contain frames to generate: those where holes [B, 1, T, H, W] are not 0.
 
-    Then nothing is finished that a window could go on from. A family with a sampler of its own changes prompts by
-    itself and goes on by itself from what it made, so that only cuts and the length of a clip make windows.
+    If the run leaves noise (not `finishes`), there is one window, because no later window could continue unfinished
+    frames. A family with its own sampler changes prompts and continues its own frames itself, so only cuts and the
+    clip's length start a window.
     """
     grid, recipe, count = model.variant.grid, model.variant.recipe, holes.shape[2]
     whole = Window(0, 0, count, count)
@@ -75,28 +76,28 @@ def _plan(model: VideoModel, entries: Entries, rate: float, holes: torch.Tensor,
 
 
 def _part(clip: torch.Tensor, window: Window) -> torch.Tensor:
-    """What the network sees of a clip [B, C, T, H, W]; an opening is its first frame again."""
+    """The part of a clip [B, C, T, H, W] that the network reads in a window. An opening repeats its first frame."""
     part = clip[:, :, window.begin : window.until]
     return torch.cat([part[:, :, :1]] * window.opening + [part], dim=2)
 
 
-def _held(group: Entries, model: VideoModel, rate: float, window: Window) -> Entries:
-    """Conditioning as a window needs it: what holds in none of its frames is left out.
+def _conditioning_of(group: Entries, model: VideoModel, rate: float, window: Window) -> Entries:
+    """The conditioning of a window: entries that apply in none of its frames are left out.
 
-    What does not hold in all of them gets a mask over time [1, T, 1, 1]. A family with a sampler of its own asks for
-    each frame: there, spans count from the first one that the network sees.
+    Entries that apply only in some frames get a mask over time [1, T, 1, 1]. A family with its own sampler looks up the
+    entries of each frame itself, so spans are shifted to start at the first frame that the network reads.
     """
     grid, kept = model.variant.grid, []
-    held = [active_at(group, grid.moment(frame, rate)) for frame in range(window.start, window.end)]
+    active = [active_at(group, grid.moment(frame, rate)) for frame in range(window.start, window.end)]
     for entry in group:
-        row = [float(any(entry is one for one in here)) for here in held]
+        row = [float(any(entry is one for one in entries)) for entries in active]
         if not any(row):
             continue
-        # Behind a clip's first latent frame all last equally long: positions in time depend on that.
+        # Only a clip's first latent frame is one frame long. Positions in time depend on whether x begins with it.
         entry = {**_with_part_of_control(entry, window), "first_frame": int(window.begin > 0 and not window.opening)}
         if model.family.sample is not None and SPAN in entry:
-            passed = (window.begin - window.opening) * grid.temporal / rate
-            entry = {**entry, SPAN: tuple(at - passed for at in entry[SPAN])}
+            offset = (window.begin - window.opening) * grid.temporal / rate
+            entry = {**entry, SPAN: tuple(at - offset for at in entry[SPAN])}
         elif not all(row):
             added = -(window.lead + window.until - window.start) % grid.patch[0]
             front, behind = (0, added) if grid.whole_tokens else (added, 0)
@@ -112,15 +113,15 @@ def _with_part_of_control(entry: dict[str, Any], window: Window) -> dict[str, An
 
 
 def _report(callback: Callable, clip: torch.Tensor, plan: list[Window], number: int) -> Callable:
-    """The callback of a window: it tells of the clip as far as it is made, in steps of all windows."""
+    """The callback of a window: it reports the whole clip so far, and counts the steps of all windows."""
     window, count = plan[number], clip.shape[2]
     rest = clip[:, :, window.end if number + 1 == len(plan) else count :]
 
     def so_far(part: torch.Tensor) -> torch.Tensor:
-        if part.shape[3:] != clip.shape[3:]:  # Pyramid Flow begins each frame smaller
+        if part.shape[3:] != clip.shape[3:]:  # Pyramid Flow starts each frame at a smaller size
             return part
-        made = part[:, :, window.lead :][:, :, : window.end - window.start]
-        return torch.cat([clip[:, :, : window.start].to(made), made, rest.to(made)], dim=2)
+        own = part[:, :, window.lead :][:, :, : window.end - window.start]
+        return torch.cat([clip[:, :, : window.start].to(own), own, rest.to(own)], dim=2)
 
     def report(step: int, denoised: torch.Tensor, x: torch.Tensor, steps: int) -> None:
         callback(number * steps + step, so_far(denoised), so_far(x), len(plan) * steps)

@@ -63,7 +63,7 @@ def test_control_clip_of_another_shot_or_for_another_model(case):
 
 def test_control_clip_for_a_model_that_follows_none(case):
     case = case(reference.CogVideoX, "2B")
-    with pytest.raises(ValueError, match="takes no control clip"):
+    with pytest.raises(ValueError, match="cannot use a control clip"):
         case.folder.sampled(case.empty(), 1, **control(case.folder.vae, case.images(1), case.empty()))
     assert warnings(case.folder.model, case.empty(), case.folder.conditioning("")) == []
     known = placing.place(case.empty(), case.folder.vae.encode(case.images(1)), start=0, strength=1.0)

@@ -31,12 +31,12 @@ def test_automatic_passes_over_umt5(files, caplog):
     with caplog.at_level(logging.INFO):
         clip = load.load_clip(open_model(model), lambda: [umt5, t5])
     assert clip.cond_stage_model.t5xxl.transformer.shared.weight.shape[0] == tiny.VOCABULARY
-    assert f"passed over {UMT5}" in caplog.text and "256,384 words" in caplog.text
+    assert f"skipped {UMT5}" in caplog.text and "256,384 words" in caplog.text
 
 
 def test_umt5_alone_is_refused_by_name(files):
     model, umt5, _ = files
-    with pytest.raises(CheckpointError, match=r"no text encoder inside.*found: umt5.*knows 256,384 words.*Wan.*T5"):
+    with pytest.raises(CheckpointError, match=r"no text encoder inside.*found: umt5.*has 256,384 words.*Wan.*T5"):
         load.load_clip(open_model(model), lambda: [umt5])
     with pytest.raises(CheckpointError, match="256,384 words.*Wan.*Choose another file for 'text_encoder'"):
         load.load_clip(open_model(model), chosen=umt5)
@@ -48,7 +48,7 @@ def test_a_t5_of_another_size_is_passed_over(files, tmp_path):
     shapes = {key: tuple(w.shape) for key, w in tiny.t5(64).state_dict().items() if "embed_tokens" not in key}
     sparse.safetensors_file(small, {key: ("F16", shape) for key, shape in shapes.items()})
     assert load.load_clip(open_model(model), lambda: [small, t5])
-    with pytest.raises(CheckpointError, match="t5xxl_small.safetensors gives text 64 wide"):
+    with pytest.raises(CheckpointError, match="t5xxl_small.safetensors has a width of 64"):
         load.load_clip(open_model(model), lambda: [small])
 
 

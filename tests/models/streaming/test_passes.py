@@ -253,7 +253,7 @@ def test_out_of_memory_goes_on_in_tiles_and_says_so(pocket, picture, monkeypatch
     whole = decode(pocket, picture)
     limit(pocket, 20, monkeypatch)
     made = decode(pocket, picture)
-    assert "going on in tiles of 256 x 256 pixels" in caplog.text
+    assert "continuing in tiles of 256 x 256 pixels" in caplog.text
     assert 10 * torch.log10(1 / (whole - made).pow(2).mean()) > 35
     assert relative(pocket.decode(picture)[0], made) <= 1e-6, "core's VAE Decode as well"
 
@@ -263,7 +263,7 @@ def test_out_of_memory_while_encoding_begins_again_in_tiles(pocket, picture, mon
     whole = pocket.encode(frames)
     limit(pocket, 80, monkeypatch, "encoder")
     made = encode_stream(pocket, lambda: frames.split(2), (512, 512), len(frames))
-    assert "going on in tiles of 256 x 256 pixels" in caplog.text
+    assert "continuing in tiles of 256 x 256 pixels" in caplog.text
     assert relative(made, whole) < 0.2
     assert relative(pocket.encode(frames), made) <= 1e-6, "core's VAE Encode as well"
 
@@ -291,7 +291,7 @@ def test_out_of_memory_of_the_machine_itself():
     command = [sys.executable, "-c", LIMITED, str(folder), "256"]
     exact = os.environ | {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(2**20)}
     run = subprocess.run(command, cwd=support, capture_output=True, text=True, env=exact)
-    assert "going on in tiles of" in run.stdout and "9 frames" in run.stdout, run.stdout + run.stderr
+    assert "continuing in tiles of" in run.stdout and "9 frames" in run.stdout, run.stdout + run.stderr
 
 
 def test_out_of_memory_in_the_smallest_tiles_is_an_error(pocket, picture, monkeypatch):

@@ -172,5 +172,5 @@ def test_without_the_package(tmp_path, monkeypatch):
 
 def test_another_architecture(tmp_path):
     path = quantised.write(tmp_path / "flux.gguf", {"img_in.weight": torch.zeros(64, 64)}, architecture="flux")
-    with pytest.raises(CheckpointError, match="no model of a family this pack knows"):
+    with pytest.raises(CheckpointError, match="not a model of a family this pack knows"):
         load.load_model(open_model(path))
