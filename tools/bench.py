@@ -1,6 +1,6 @@
-"""The benchmarks: what they measure stands in docs/benchmarks.md, how in tools/benchmarks/.
+"""Runs the benchmarks. docs/benchmarks.md says what they measure; the code is in tools/benchmarks/.
 
-A missed target is said, not punished: the exit code is 0 when all benchmarks ran, whatever the figures.
+A missed target is reported, but the exit code is 0 if all benchmarks ran, whatever the figures.
 """
 
 import argparse
@@ -25,24 +25,24 @@ BENCHMARKS = {
     "step": "a sampler step against diffusers' LTX, CogVideoX and Mochi pipelines, ratio",
     "step_core": "a sampler step against ComfyUI core's own LTX Video and Mochi, ratio",
     "parity": "difference from diffusers' pipelines, relative",
-    "decode": "decoding by the piece: memory against length and diffusers' ways, time against one go",
-    "startup": "what the pack adds to ComfyUI's start-up",
+    "decode": "piecewise decoding: memory over length and over diffusers' ways, time over decoding at once",
+    "startup": "seconds that the pack adds to ComfyUI's start-up",
     "load": "loading checkpoints of LTX, CogVideoX and Mochi: memory over their size, time over diffusers'",
-    "media": "writing and reading clips: time against core's Save Video, colours, memory at 8x the frames",
-    "demo": "from command to MP4",
-    "pyramid": "Pyramid Flow against a plain version of it: time per latent frame, memory",
+    "media": "writing and reading clips: time over core's Save Video, colours, memory at 8x the frames",
+    "demo": "seconds from the command to the MP4",
+    "pyramid": "Pyramid Flow over a plain version of it: time per latent frame, memory",
     "api": "the Videos API: create to queued, listing 10,000 jobs",
-    "pocket": "what share of the built-in model's clips shows what was asked for",
+    "pocket": "the share of the built-in model's clips that follow their prompt",
 }
 IN_STEP = ("step", "step_core")
-"""Two benchmarks live in benchmarks/step.py; every other one in a file of its own name."""
+"""Benchmarks in benchmarks/step.py; every other one is in a file with its own name."""
 
 
 def parser() -> argparse.ArgumentParser:
     listed = "\n".join(f"  {name:<12}{what}" for name, what in BENCHMARKS.items())
     options = argparse.ArgumentParser(
         prog="run.py bench",
-        description=f"Measures Atelier and says which targets are met:\n\n{listed}",
+        description=f"Measures Atelier and reports which targets are met:\n\n{listed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     options.add_argument("names", nargs="*", metavar="NAME", help="which benchmarks (default: all)")
@@ -67,14 +67,14 @@ def main() -> int:
         record = {"machine": about, "figures": [figure.record() for figure in figures], "failed": failed}
         options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     missed = [figure.name for figure in figures if figure.met is False]
-    say(f"Missed targets: {', '.join(missed)}" if missed else "All targets that were measured are met.")
+    say(f"Missed targets: {', '.join(missed)}" if missed else "All measured targets are met.")
     if failed:
         say(f"Did not run: {', '.join(failed)}")
     return 1 if failed else 0
 
 
 def measure(names: list[str]) -> tuple[list, dict[str, str]]:
-    """The figures of these benchmarks, told as they come, and for each that could not run (to its end) the reason."""
+    """Run these benchmarks and print each figure. Returns the figures, and the reason for each failed benchmark."""
     figures, failed = [], {}
     for name in names:
         try:
@@ -91,16 +91,16 @@ def measure(names: list[str]) -> tuple[list, dict[str, str]]:
 
 
 def machine() -> dict[str, str]:
-    """What the figures depend on, in words."""
+    """The machine and the versions that the figures depend on, as text."""
     versions = {name: importlib.metadata.version(name) for name in ("torch", "diffusers", "transformers")}
     version_file = comfyui.located() / "comfyui_version.py"
-    found = re.search(r'"([\d.]+)"', version_file.read_text()) if version_file.is_file() else None
+    match = re.search(r'"([\d.]+)"', version_file.read_text()) if version_file.is_file() else None
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "load": f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown",
         "python": platform.python_version(),
-        "comfyui": found[1] if found else "unknown",
+        "comfyui": match[1] if match else "unknown",
         **versions,
     }
 

@@ -1,6 +1,6 @@
-"""A small client of ComfyUI's HTTP and websocket API: queue a graph, follow it, fetch what it made.
+"""A small client of ComfyUI's HTTP and websocket API: queues a graph, follows it, and fetches its outputs.
 
-Plain calls that block; the websocket is read only while a job is being waited for.
+All calls block. The websocket is read only while a job is waited for.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ Event = tuple[str, Json]
 
 
 class GraphRejected(Problem):
-    """ComfyUI did not accept the graph. ``node_errors`` is what it says about each node."""
+    """ComfyUI did not accept the graph. ``node_errors`` holds its message for each node."""
 
     def __init__(self, message: str, node_errors: Json) -> None:
         super().__init__(message)
@@ -31,7 +31,7 @@ class GraphRejected(Problem):
 
 
 class JobFailed(Problem):
-    """A node raised an error. ``details`` is ComfyUI's own record of it (node_type, exception_message, traceback)."""
+    """A node raised an error. ``details`` is ComfyUI's record of it (node_type, exception_message, traceback)."""
 
     def __init__(self, message: str, details: Json) -> None:
         super().__init__(message)
@@ -68,19 +68,19 @@ class Client:
         if not self._loop.is_closed():
             self._loop.close()
 
-    # What the server says about itself
+    # Server information
 
     def system_stats(self) -> Json:
         return self.get("/system_stats")
 
     def object_info(self, node_types: Iterable[str] | None = None) -> Json:
-        """Schemas of the nodes asked for (of all when None); a type the server does not know is left out."""
+        """Schemas of these node types (None: of all). Types that the server does not know are missing."""
         if node_types is None:
             return self.get("/object_info")
-        found: Json = {}
+        schemas: Json = {}
         for name in sorted(node_types):
-            found |= self.get("/object_info/" + urllib.parse.quote(name, safe=""))
-        return found
+            schemas |= self.get("/object_info/" + urllib.parse.quote(name, safe=""))
+        return schemas
 
     # Jobs
 
@@ -101,8 +101,8 @@ class Client:
     def wait(self, prompt_id: str, on_event: Callable[[str, Json], None] | None = None, timeout: float = 3600) -> Json:
         """Follow a job to its end and return the outputs: ``{node id: {"images": [...], ...}}``.
 
-        ``on_event`` sees the job's websocket messages as they come. Whether the job has ended is read from the
-        history, so nothing hangs on a message that was missed.
+        ``on_event`` gets the job's websocket messages as they arrive. The history tells whether the job has ended, so a
+        missed message does no harm.
         """
         deadline = time.monotonic() + timeout
         while (record := self.history(prompt_id)) is None:
@@ -132,7 +132,7 @@ class Client:
     # Files
 
     def upload(self, path: Path) -> str:
-        """Put a picture (or other file) into the server's input folder; returns the name to give to a load node."""
+        """Put a file into the server's input folder. Returns the name for a load node."""
         boundary = uuid.uuid4().hex
         head = (
             f"--{boundary}\r\n"
@@ -184,7 +184,7 @@ class Client:
         self._socket = await self._session.ws_connect(address, max_msg_size=0)
 
     def _events(self, seconds: float) -> Iterator[Event]:
-        """Messages that arrive, until there was none for ``seconds``. Previews (binary) are passed over."""
+        """Messages as they arrive, until there was none for ``seconds``. Previews (binary) are skipped."""
         self._connect()
         while True:
             try:
@@ -194,13 +194,13 @@ class Client:
             if message.type is aiohttp.WSMsgType.TEXT:
                 content = json.loads(message.data)
                 yield content["type"], content.get("data") or {}
-            elif message.type is not aiohttp.WSMsgType.BINARY:  # closed: the caller asks the history, then reconnects
+            elif message.type is not aiohttp.WSMsgType.BINARY:  # closed: the caller reads the history, then reconnects
                 time.sleep(0.2)
                 return
 
 
 def _rejection(answer: Json, prompt: Json) -> str:
-    """One line per complaint of ``POST /prompt``."""
+    """The errors of ``POST /prompt``, one per line."""
     lines = []
     for node_id, report in (answer.get("node_errors") or {}).items():
         title = prompt.get(node_id, {}).get("_meta", {}).get("title", report.get("class_type", node_id))

@@ -1,6 +1,6 @@
-"""A ComfyUI process of our own: its base directory with this pack in it, its start, its log and its certain end.
+"""Runs a ComfyUI process with this pack: prepares its base directory, starts it, and always stops it.
 
-Standard library only, so that starting it costs nothing beside ComfyUI's own start.
+It uses the standard library only, so that it adds nothing to ComfyUI's own start-up time.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ START_TIMEOUT = 180.0
 STOP_TIMEOUT = 10.0
 MODEL_FOLDERS = ("checkpoints", "diffusers", "diffusion_models", "loras", "text_encoders", "vae")
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Loopback never goes through a proxy, whatever the environment says."""
+"""Bypasses proxies, which the environment may set for loopback addresses too."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ class ComfyServer:
     process: subprocess.Popen
 
     def last_lines(self, count: int = 15) -> str:
-        """The end of its log, for messages; of a progress bar only how far it came."""
+        """The end of the log, for messages. Of a progress bar, only the last state."""
         lines = self.log.read_text(errors="replace").rstrip().split("\n")
         return "\n".join(line.rsplit("\r", 1)[-1] for line in lines[-count:])
 
 
 def free_port(wanted: int = 0, host: str = "127.0.0.1") -> int:
-    """``wanted`` if it is free, else OSError; 0 asks for any free port."""
+    """``wanted`` if it is free; 0 means any free port. Raises OSError if it is in use."""
     with socket.socket() as probe:
-        if os.name == "posix":  # else a port that was in use a minute ago counts as taken
+        if os.name == "posix":  # without this, a port that was in use a minute ago counts as taken
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((host, wanted))
         return probe.getsockname()[1]
@@ -57,7 +57,7 @@ def prepare_base(base: Path) -> None:
         (base / folder).mkdir(parents=True, exist_ok=True)
     link = base / "custom_nodes" / "atelier"
     if link.is_symlink() and link.resolve() != comfyui.ROOT:
-        link.unlink()  # the repository was moved
+        link.unlink()  # the repository has moved
     if link.exists():
         return
     if os.name == "nt":  # symbolic links need a privilege on Windows, junctions do not
@@ -69,7 +69,7 @@ def prepare_base(base: Path) -> None:
 
 
 def device_options(python: str = sys.executable) -> list[str]:
-    """``["--cpu"]`` unless torch sees a GPU. Importing torch takes seconds, so the driver is asked first."""
+    """``["--cpu"]`` unless torch finds a GPU. Importing torch takes seconds, so the driver is checked first."""
     if not _driver_has_device():
         return ["--cpu"]
     check = "import sys, torch; sys.exit(not torch.cuda.is_available())"
@@ -77,7 +77,7 @@ def device_options(python: str = sys.executable) -> list[str]:
 
 
 def _driver_has_device() -> bool:
-    if Path("/dev/kfd").exists():  # AMD: torch's own answer counts
+    if Path("/dev/kfd").exists():  # AMD: only torch can tell
         return True
     try:
         driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
@@ -91,10 +91,10 @@ def _driver_has_device() -> bool:
 def running(
     base: Path, name: str, *, port: int = 0, listen: str = "127.0.0.1", options: tuple[str, ...] = ()
 ) -> Iterator[ComfyServer]:
-    """Start ComfyUI on ``base``, wait until it answers, and stop it on the way out, whatever happens inside.
+    """Start ComfyUI on ``base``, wait until it answers, and stop it at the end, also after an error.
 
-    ``name`` names its log in ``base``; ``port`` 0 takes a free one. Temporary files and ComfyUI's database live in a
-    folder of this run's own, so that several servers can share one base directory.
+    name: of the log in ``base``. port: 0 takes a free one. Temporary files and ComfyUI's database go to a separate
+    folder, so that several servers can share one base directory.
     """
     base = base.resolve()
     prepare_base(base)
@@ -109,7 +109,7 @@ def running(
             *options,
         ]
         with log.open("wb") as sink:
-            # A session of its own: Ctrl-C reaches us only, and we decide when ComfyUI stops.
+            # In a new session Ctrl-C reaches only this process, which then stops ComfyUI.
             process = subprocess.Popen(
                 command, stdout=sink, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
             )

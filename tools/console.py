@@ -1,7 +1,7 @@
-"""What run.py and its helpers say on a terminal, and how they end.
+"""Terminal output and exit codes of run.py and its tools.
 
-Short lines, a progress bar where there is a terminal to draw it on, and one readable line instead of a traceback
-for everything that a person can put right. Standard library only.
+They print short lines, a progress bar on a terminal, and one readable line instead of a traceback for everything that
+a person can fix. Standard library only.
 """
 
 import errno
@@ -13,7 +13,7 @@ from types import FrameType
 
 
 class Problem(Exception):
-    """Something a person can put right. Its text says what was found, what was expected and what to do."""
+    """An error that a person can fix. The message says what was found, what was expected and what to do."""
 
 
 def say(line: str = "") -> None:
@@ -22,10 +22,9 @@ def say(line: str = "") -> None:
 
 
 def guard(main: Callable[[], int]) -> int:
-    """Run ``main`` and return an honest exit code: what a person can mend becomes one line on stderr.
+    """Run ``main`` and return its exit code. Errors that a person can fix become one line on stderr.
 
-    A request to end (SIGTERM, or SIGHUP from a terminal that closes) unwinds like Ctrl-C, so that whatever was started
-    is stopped as well.
+    SIGTERM, and SIGHUP from a closing terminal, unwind like Ctrl-C, so that started processes are stopped as well.
     """
 
     def end(signum: int, frame: FrameType | None) -> None:
@@ -45,7 +44,7 @@ def guard(main: Callable[[], int]) -> int:
         if error.errno == errno.ENOSPC:
             return _fail(f"The disk is full{_where(error)}. Make room and run the same command again.")
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            return _fail(f"Not allowed to write or read{_where(error)}. Choose another place or mend the permissions.")
+            return _fail(f"No permission to read or write{_where(error)}. Choose another place or fix the permissions.")
         raise
 
 
@@ -59,7 +58,7 @@ def _where(error: OSError) -> str:
 
 
 class Progress:
-    """One line that is redrawn on a terminal; elsewhere a plain line for each new label and each quarter of the way."""
+    """A line that is redrawn on a terminal; elsewhere a plain line for each new label and each quarter of its steps."""
 
     WIDTH = 24
 
@@ -70,11 +69,11 @@ class Progress:
         self._drawn = False
 
     def show(self, label: str, done: int = 0, total: int = 0) -> None:
-        """Show that ``label`` is under way, ``done`` of ``total`` steps (0 = how many is not known)."""
+        """Show that ``label`` is running, with ``done`` of ``total`` steps (0 = unknown)."""
         if self.live:
             self._draw(label, done, total)
         else:
-            self._tell(label, done, total)
+            self._print(label, done, total)
 
     def close(self) -> None:
         """Leave the terminal on a fresh line."""
@@ -91,7 +90,7 @@ class Progress:
         self._write("\r\033[K" + f"  {bar}{label}"[: columns - 1])
         self._drawn = True
 
-    def _tell(self, label: str, done: int, total: int) -> None:
+    def _print(self, label: str, done: int, total: int) -> None:
         quarter = 4 * done // total if total else 0
         if label == self._label and quarter <= self._quarter:
             return

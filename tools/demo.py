@@ -1,6 +1,6 @@
-"""The main job in one call: a prompt -> a real ComfyUI with this pack in it -> a video and its contact sheet.
+"""The demo: runs a prompt in a real ComfyUI with this pack, and saves the video and its contact sheet.
 
-run.py reads the options from here with a bare Python, so what needs the environment is imported where it is used.
+run.py reads the options from here with a bare Python, so imports that need the environment are inside functions.
 """
 
 import argparse
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 WORKFLOW = ROOT / "workflows" / "text_to_video.json"
 BASE = ROOT / ".comfyui" / "base"
 SHOWN, COLUMNS, WIDTH = 12, 4, 192
-"""Frames of the contact sheet, frames in a row, pixels of each."""
+"""Frames of the contact sheet, frames in a row, width of a frame in pixels."""
 SHORT_NAMES = {"pocket": "pocket (built in)", "pocket-pyramid": "pocket pyramid (built in)"}
 
 
 @dataclass(frozen=True)
 class Result:
-    """What the demo leaves behind."""
+    """The demo's files."""
 
     video: Path
     sheet: Path
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def choices_from(options: argparse.Namespace) -> list[tuple[str, str, Any]]:
-    """(node type, input, value) of every choice made on the command line."""
+    """(node type, input, value) of every option on the command line."""
     model = SHORT_NAMES.get(options.model, options.model)
     choices = [
         ("AtelierLoadVideoModel", "model", model),
@@ -64,7 +64,7 @@ def choices_from(options: argparse.Namespace) -> list[tuple[str, str, Any]]:
 
 
 def make_video(client: "Client", workflow: dict, choices: list[tuple[str, str, Any]], out: Path) -> Result:
-    """Run a saved graph with some widgets changed; fetch its (first) video into ``out`` and lay out a contact sheet."""
+    """Run a saved graph with some widgets changed. Saves its first video and a contact sheet in ``out``."""
     from saved_graph import GraphError, node_types, set_widget, to_api
 
     try:
@@ -119,7 +119,7 @@ def _is_video(item: dict) -> bool:
 
 
 def _slug(prompt: dict) -> str:
-    """A file name from the words that were asked for."""
+    """A file name from the prompt."""
     texts = [
         node["inputs"].get("prompt") for node in prompt.values() if node["class_type"] == "AtelierEncodeVideoPrompt"
     ]
@@ -128,7 +128,7 @@ def _slug(prompt: dict) -> str:
 
 
 def _free_name(folder: Path, stem: str, suffix: str) -> Path:
-    """``stem.suffix`` in ``folder``, numbered when it is taken: an earlier result is never overwritten."""
+    """``stem.suffix`` in ``folder``, with a number if it exists, so that no earlier result is overwritten."""
     number, path = 1, folder / f"{stem}{suffix}"
     while path.exists():
         number += 1
@@ -137,7 +137,7 @@ def _free_name(folder: Path, stem: str, suffix: str) -> Path:
 
 
 def explain(problem: Problem, server: "ComfyServer") -> Problem:
-    """A failure together with its cause in ComfyUI's log: the pack did not load, or the whole process ended."""
+    """A problem with its cause from ComfyUI's log: the pack did not load, or the process ended."""
     if server.process.poll() is not None:
         code = server.process.returncode
         return Problem(

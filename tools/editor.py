@@ -1,6 +1,6 @@
-"""ComfyUI's own front end in headless Chromium: open it, load a saved graph, queue it, see what a person would see.
+"""Drives ComfyUI's front end in headless Chromium: opens it, loads a saved graph, queues it, and reads the screen.
 
-The browser tests and screenshot.py drive it from here. It draws in software, so all waiting is for conditions.
+The browser tests and screenshot.py use it. Chromium renders in software, so all waits are for conditions, not times.
 """
 
 import importlib.util
@@ -25,7 +25,7 @@ FLAGS = [
     *("--disable-background-networking", "--disable-component-update"),
 ]
 SETTINGS = {
-    "Comfy.TutorialCompleted": True,  # else the template browser opens over the canvas of a new user
+    "Comfy.TutorialCompleted": True,  # keeps the template browser from covering a new user's canvas
     "Comfy.Minimap.Visible": False,
     "Comfy.Graph.CanvasInfo": False,
 }
@@ -61,7 +61,7 @@ LINKS = """() => app.graph._nodes.flatMap(node => (node.inputs ?? []).map(input 
         return [String(origin.id), origin.outputs[link.origin_slot].name, String(node.id), input.name]
     })"""
 
-# What a node says is taken from the screen, while the job runs and afterwards.
+# Reads each node's notice from the screen, during the job and after it.
 RECORD = """() => {
     const onScreen = (id, text) => {
         const node = app.graph.getNodeById(id) ?? app.graph.getNodeById(Number(id))
@@ -122,7 +122,7 @@ FIT = """([left, top, right, bottom]) => {
 
 
 def unavailable() -> str | None:
-    """Why no browser can be driven here, or None."""
+    """Why no browser can be driven here; None if one can."""
     if importlib.util.find_spec("playwright") is None:
         return "playwright is not installed (python run.py test installs it)"
     if _chromium() is None:
@@ -152,7 +152,7 @@ class Editor:
         self._wait(READY, LOAD_TIMEOUT)
 
     def open_template(self, name: str, pack: str = "atelier") -> None:
-        """Load a saved graph as the template browser does: from the list and the file that the server gives out."""
+        """Load a saved graph as the template browser does: from the server's list and file."""
         self.page.evaluate(OPEN_TEMPLATE, [pack, name])
 
     def nodes(self) -> list[Json]:
@@ -168,7 +168,7 @@ class Editor:
         return self.page.evaluate(AREAS)
 
     def run(self) -> Json:
-        """Queue the graph with the editor's own function and wait for the end: ``kind``, and what the server said."""
+        """Queue the graph with the editor's own function and wait for its end: ``kind`` and the server's data."""
         self.page.evaluate(RECORD)
         with self.page.expect_response(_is_queueing) as answer:
             self.page.evaluate("async () => { await app.queuePrompt(0) }")
@@ -178,28 +178,28 @@ class Editor:
         return self.page.evaluate("() => atelierRecord.ended")
 
     def keeps_notices(self) -> None:
-        """Wait until all that the nodes have said is to be read on them, and see that it stays."""
+        """Wait until every node shows its notice, and check that they stay."""
         self._wait(NOTICES_STAY, DRAW_TIMEOUT)
         self.page.wait_for_timeout(500)
         self._wait(NOTICES_STAY, 1.0)
 
     def notices(self) -> dict[str, str]:
-        """Node id -> the text that was to be read on the node during the run."""
+        """Node id -> the notice that the node showed during the run."""
         return self.page.evaluate("() => atelierRecord.shown")
 
     def play(self) -> list[Json]:
-        """Play every video on the page until each has moved on; returns their state."""
+        """Play every video on the page until each has advanced. Returns their state."""
         self._wait(PLAYABLE, DRAW_TIMEOUT)
         self.page.evaluate(PLAY)
         self._wait(PLAYED, DRAW_TIMEOUT)
         return self.page.evaluate(VIDEOS)
 
     def hold(self, seconds: float) -> None:
-        """Stop every video at one moment, with its controls put away."""
+        """Pause every video at a time, with its controls hidden."""
         self.page.evaluate(SEEK, seconds)
 
     def fit(self, left: int = 80, top: int = 140, margin: int = 20) -> None:
-        """Zoom so that the whole graph stands in the free part of the window, beside and below the bars."""
+        """Zoom so that the whole graph fits in the free part of the window, beside and below the bars."""
         size = self.page.viewport_size
         self.page.evaluate(FIT, [left, top, size["width"] - margin, size["height"] - margin])
 
@@ -214,7 +214,7 @@ class Editor:
 
 @contextmanager
 def chromium() -> Iterator["Browser"]:
-    """A headless Chromium on a profile of its own."""
+    """A headless Chromium with its own profile."""
     if reason := unavailable():
         raise Problem(f"The browser cannot be driven: {reason}.")
     from playwright.sync_api import sync_playwright
@@ -229,7 +229,7 @@ def chromium() -> Iterator["Browser"]:
 
 @contextmanager
 def opened(url: str, settings: Json | None = None, width: int = 1600, height: int = 900) -> Iterator[Editor]:
-    """The editor of the ComfyUI at ``url``, on a fresh browser profile, ready to be used."""
+    """The editor of the ComfyUI at ``url``, in a fresh browser profile, ready for use."""
     prepare(url, settings)
     with chromium() as browser:
         page = browser.new_page(viewport={"width": width, "height": height})
@@ -241,6 +241,6 @@ def opened(url: str, settings: Json | None = None, width: int = 1600, height: in
 
 
 def prepare(url: str, settings: Json | None = None) -> None:
-    """Write the front end's settings, so that nothing stands in the way of a first visitor."""
+    """Write the front end's settings, so that no first-visit dialog covers the canvas."""
     with Client(url) as client:
         client.post("/settings", SETTINGS | (settings or {}))

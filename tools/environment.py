@@ -1,7 +1,7 @@
-"""The Python environment that everything runs in: the person's own if they have one with torch, else ``.venv``.
+"""Prepares the Python environment: an active one with torch if there is one, else ``.venv``.
 
-``.venv`` is filled from the lock files beside this module. A stamp with the lock's hash is written when a step has
-finished, so that a second call does nothing and an interrupted one is taken up again. Standard library only.
+``.venv`` is filled from the lock files beside this module. Each finished step writes a stamp with the lock's hash, so a
+second call does nothing and an interrupted one continues. Standard library only.
 """
 
 import hashlib
@@ -25,14 +25,14 @@ TEST_LOCK = TOOLS / "requirements-dev.lock"
 PACK_REQUIREMENTS = ROOT / "requirements.txt"
 
 OLDEST, NEWEST = (3, 11), (3, 14)
-"""The Pythons that all packages of the lock are built for."""
+"""The Python versions that all packages in the lock support."""
 ROOM_NEEDED = 7e9 if sys.platform == "linux" else 3e9
-"""Bytes of disk that a full ``.venv`` takes (on Linux torch brings the CUDA libraries along)."""
+"""Bytes of disk for a full ``.venv`` (on Linux, torch includes the CUDA libraries)."""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """An interpreter, and whether it is the one that run.py made."""
+    """An interpreter. own: whether run.py made its environment. why: the reason for choosing it."""
 
     python: Path
     own: bool
@@ -55,7 +55,7 @@ def choose() -> Environment:
 
 
 def prepare(*locks: Path) -> Path:
-    """Make sure that the chosen environment has what ``locks`` list; returns its interpreter."""
+    """Install what the chosen environment lacks of ``locks``. Returns its interpreter."""
     chosen = choose()
     if chosen.own:
         for lock in locks:
@@ -67,7 +67,7 @@ def prepare(*locks: Path) -> Path:
 
 
 def prepare_comfyui(python: Path) -> Path:
-    """The ComfyUI to run, with what it needs installed in ``python``'s environment; returns its folder."""
+    """The folder of the ComfyUI to run. Installs its missing requirements if ``python`` is that of ``.venv``."""
     named = comfyui.named()
     if named is None:
         folder = comfyui.fetch(python)
@@ -81,14 +81,14 @@ def prepare_comfyui(python: Path) -> Path:
         _pip(python, [*absent, "-c", str(RUNTIME_LOCK)], total=len(absent))
     elif absent:
         raise Problem(
-            f"{python} lacks what ComfyUI at {folder} needs: {', '.join(absent)}. Install it with '{python} -m pip "
-            f"install -r {folder / 'requirements.txt'}', or leave that environment: run.py then makes .venv."
+            f"{python} lacks requirements of the ComfyUI at {folder}: {', '.join(absent)}. Install them with '{python} "
+            f"-m pip install -r {folder / 'requirements.txt'}', or leave that environment: run.py then makes .venv."
         )
     return folder
 
 
 def read_lock(lock: Path) -> dict[str, str]:
-    """Package name -> exact version of every line of a lock file."""
+    """Package name -> exact version, from a lock file."""
     pins = {}
     for line in lock.read_text(encoding="utf-8").splitlines():
         line = line.split("#")[0].split(";")[0].strip()
@@ -111,7 +111,7 @@ def _has_torch(python: Path) -> bool:
 
 
 def _install_lock(lock: Path) -> None:
-    """Install a lock file into ``.venv`` unless its stamp says that this was done."""
+    """Install a lock file into ``.venv`` unless its stamp shows that it is installed."""
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()
     stamp = VENV / f".installed-{lock.name}"
     python = _python_in(VENV)
@@ -155,7 +155,7 @@ def _check_room() -> None:
 
 
 def _complete_foreign(chosen: Environment, locks: tuple[Path, ...]) -> None:
-    """Give a person's own environment the few light packages it lacks; torch and what is there stay as they are."""
+    """Install the few light packages that a person's environment lacks. Torch and all present packages stay."""
     files = [PACK_REQUIREMENTS if lock == RUNTIME_LOCK else lock for lock in locks]
     state = _missing(chosen.python, files)
     if state["torch"] is None and RUNTIME_LOCK in locks:
@@ -167,7 +167,7 @@ def _complete_foreign(chosen: Environment, locks: tuple[Path, ...]) -> None:
         if line in needed:
             raise Problem(f"{chosen.python} has {found}, this pack needs {line}: run 'pip install \"{line}\"' there.")
     if state["absent"]:
-        say(f"Installing into it what is missing: {', '.join(state['absent'])}")
+        say(f"Installing missing packages into it: {', '.join(state['absent'])}")
         with tempfile.NamedTemporaryFile("w", suffix=".txt", delete=False) as keep:
             keep.write(f"torch=={state['torch']}\n" if state["torch"] else "")
         try:
@@ -186,7 +186,7 @@ def _missing(python: Path, files: list[Path]) -> dict:
 
 
 def _pip(python: Path, arguments: list[str], total: int) -> None:
-    """``pip install``, its many lines reduced to a progress bar, its failure to one line; all of it goes to a log."""
+    """Run ``pip install`` with a progress bar, and one line for a failure. The full output goes to a log."""
     log = VENV / "install.log" if python == _python_in(VENV) else Path(tempfile.gettempdir()) / "atelier-install.log"
     command = [str(python), "-m", "pip", "install", "--progress-bar", "off", "--disable-pip-version-check", *arguments]
     progress, collected = Progress(), 0
@@ -201,7 +201,7 @@ def _pip(python: Path, arguments: list[str], total: int) -> None:
                     label = _in_short(words) if progress.live else "collecting"
                     progress.show(label, min(collected, total), total)
                 elif line.startswith("Installing collected packages"):
-                    progress.show("unpacking, which takes a while")
+                    progress.show("unpacking (this takes a while)")
             code = pip.wait()
         finally:
             progress.close()

@@ -1,6 +1,6 @@
-"""Another release of ComfyUI's front end than the one a ComfyUI brings, fetched from the registry and kept in .comfyui.
+"""Fetches the newest release of ComfyUI's front end from the package registry into .comfyui.
 
-``--front-end-root`` makes a ComfyUI serve it. Standard library only.
+``--front-end-root`` makes a ComfyUI serve it instead of its own. Standard library only.
 """
 
 import hashlib

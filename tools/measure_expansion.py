@@ -1,4 +1,4 @@
-"""Prompts with attributes left out, as they are and expanded: does the built-in model still show what they say?"""
+"""Measures whether the built-in model follows incomplete prompts as well after their expansion as before."""
 
 import argparse
 import random
@@ -10,13 +10,13 @@ import comfyui
 import pack
 
 SEED = 70_900_000
-"""Prompts from here on belong to this measurement; neither training nor scoring uses them."""
+"""First seed of this measurement's prompts; neither training nor scoring uses them."""
 SAID = 0.5
-"""How likely each attribute beside the shape is said."""
+"""Probability that a prompt mentions an attribute other than the shape."""
 
 
 def prompts(count: int) -> tuple[list, list[str], list[set[str]]]:
-    """Scenes, captions of them that leave something out, and what each of these says."""
+    """Scenes, incomplete captions for them, and the attributes that each caption mentions."""
     from pocket.captions import caption
     from pocket.world import ATTRIBUTES, draw_scenes
 
@@ -30,7 +30,7 @@ def prompts(count: int) -> tuple[list, list[str], list[set[str]]]:
 
 
 def row(kind: str, verdicts: list[dict[str, float]], said: list[set[str]]) -> str:
-    """The share of right ones, attribute by attribute where it was said, and of clips with everything right."""
+    """A table row: the share of right clips for each mentioned attribute, and of clips with all of them right."""
     from pocket.world import ATTRIBUTES
 
     cells = []

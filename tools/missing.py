@@ -1,4 +1,4 @@
-"""Runs inside another interpreter: which lines of the given requirement files does its environment not satisfy?
+"""Lists the requirements that the running interpreter's environment does not satisfy.
 
 Prints JSON: {"torch": its version or null, "absent": [lines], "too_old": [[line, version found]]}.
 """
@@ -22,7 +22,7 @@ def installed(name: str) -> str | None:
 
 
 def report(files: list[str]) -> dict:
-    """What of the requirements in ``files`` is absent, or present in a version that does not fit."""
+    """The requirements in ``files`` that are absent, or present in a wrong version."""
     absent, too_old = [], []
     for file in files:
         for line in Path(file).read_text(encoding="utf-8").splitlines():

@@ -1,7 +1,7 @@
-"""This pack in this very process, without a server: for tests and benchmarks.
+"""Loads this pack into the current process, without a server, for tests and benchmarks.
 
-``nodes`` is a folder of this pack and also a module of ComfyUI, so the repository's root must not be
-on ``sys.path``; the pack is loaded by path, as ComfyUI does, under the name ``atelier``.
+``nodes`` is a folder of this pack and also a module of ComfyUI, so the repository's root must not be on ``sys.path``.
+The pack is loaded by path, as ComfyUI does, under the name ``atelier``.
 """
 
 import importlib
@@ -13,22 +13,22 @@ import comfyui
 
 
 def prepare_comfyui(base: Path) -> None:
-    """Make ComfyUI importable, on the processor, with its models, inputs and outputs under the folder ``base``."""
+    """Make ComfyUI importable, on the CPU, with its models, inputs and outputs under the folder ``base``."""
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != comfyui.ROOT]
     sys.path.insert(0, str(comfyui.located()))
     args = importlib.import_module("comfy.cli_args").args
-    args.cpu, args.base_directory = True, str(base)  # before anything of ComfyUI looks at devices or folders
-    # As main.py does, before nodes.py makes comfy/utils.py the first `utils` to be found.
+    args.cpu, args.base_directory = True, str(base)  # before ComfyUI's modules look for devices and folders
+    # As main.py does, before nodes.py puts comfy/utils.py first in the search for `utils`.
     importlib.import_module("utils.extra_config")
 
 
 def load_media() -> None:
-    """Import the room `media` alone as ``atelier_media``: it needs no ComfyUI, so a client may use it."""
+    """Import the room `media` alone as ``atelier_media``. It does not need ComfyUI, so clients can use it."""
     _load("atelier_media", comfyui.ROOT / "media")
 
 
 def load() -> None:
-    """Import the root ``__init__.py`` as ``atelier``; from then on ``from atelier.models import ...`` works."""
+    """Import the root ``__init__.py`` as ``atelier``, so that ``from atelier.models import ...`` works."""
     _load("atelier", comfyui.ROOT)
 
 

@@ -1,7 +1,7 @@
-"""The pictures of the node help pages and of the template browser, made with the built-in model: run.py pictures.
+"""Makes the pictures of the node help pages and of the template browser with the built-in model (run.py pictures).
 
-A help page shows what its node does to the first clip of the shots' table; a template the video that its saved graph
-makes, run as it is in a real ComfyUI. Nothing is selected: one seed each. The time line is a picture of the screen.
+A help page shows what its node does to the first clip of the shots' table. A template shows the video of its saved
+graph, run unchanged in a real ComfyUI. Each has one seed; none is selected. The time line is a screenshot.
 """
 
 import argparse
@@ -20,9 +20,9 @@ from shots.studio import FPS, LENGTH, Studio, prompt_of, source
 
 PAGES, TEMPLATES = comfyui.ROOT / "web" / "docs", comfyui.ROOT / "workflows"
 SHOWN, WIDTH = 9, 72
-"""Frames in a row of a help page's picture, and pixels of a frame."""
+"""Frames in a row of a help page's picture, and width of a frame in pixels."""
 SIDE, GAP = 128, 4
-"""Pixels of a frame of a template's picture, which shows three rows of three, and between them."""
+"""Side of a frame in a template's picture (three rows of three frames) and the gap between frames, in pixels."""
 DIMMED = 0.25
 TIME_LINE = "AtelierStoryboardTimeLine"
 BOARD = """0s: a harbour at dawn, fog over the water
@@ -98,7 +98,7 @@ def _of_board(studio: Studio, board: str) -> Any:
 
 
 def _at(clip: Any, start: int) -> Any:
-    """The clip from frame `start` of a row on, so that what is at one time stands in one column."""
+    """The clip moved to frame `start` of a row, so that each column is one moment."""
     import torch
 
     blank = torch.full((LENGTH + FPS, *clip.shape[1:]), 32 / 255)
@@ -115,7 +115,7 @@ HELP: dict[str, Callable[[Studio], list[Any]]] = {
 } | {
     node: lambda studio, measured=measured: list(measured(studio, 0).clips) for node, measured in TOOLS.values() if node
 }
-"""Node -> the clips that its help page shows, a row each."""
+"""Node -> the clips on its help page, one per row."""
 
 
 def help_pictures(nodes: list[str]) -> None:
@@ -133,7 +133,7 @@ def help_pictures(nodes: list[str]) -> None:
         studio = Studio()
         for node in nodes:
             clips = HELP[node](studio)
-            every = -(-max(map(len, clips)) // SHOWN)  # the same for all, so that columns are moments
+            every = -(-max(map(len, clips)) // SHOWN)  # the same for all rows, so that a column is one moment
             sheet = contact_sheet([clip[::every] for clip in clips], SHOWN, WIDTH)[0]
             target = PAGES / f"{node}.webp"
             Image.fromarray((sheet * 255).round().byte().numpy()).save(target, quality=80, method=6)
@@ -141,7 +141,7 @@ def help_pictures(nodes: list[str]) -> None:
 
 
 def template_pictures(names: list[str]) -> None:
-    """What ComfyUI's template browser shows of a pack's graph: the JPEG of the same name beside it."""
+    """Make the JPEG beside each saved graph, which ComfyUI's template browser shows."""
     import json
 
     pack.load_media()
@@ -154,9 +154,9 @@ def template_pictures(names: list[str]) -> None:
         with Client(server.url) as client:
             for name in names:
                 workflow = json.loads((TEMPLATES / f"{name}.json").read_text(encoding="utf-8"))
-                made = make_video(client, workflow, [], Path(base) / name)
+                result = make_video(client, workflow, [], Path(base) / name)
                 target = TEMPLATES / f"{name}.jpg"
-                clip = read.of_file(made.video)
+                clip = read.of_file(result.video)
                 pictures = probe.pictures_of(clip, sheet.evenly(len(clip.times), 9))
                 _tiled(pictures).save(target, quality=85, optimize=True)
                 say(f"Picture: {target.relative_to(comfyui.ROOT)}")
@@ -173,7 +173,7 @@ def _tiled(pictures: list[Any]) -> Any:
 
 
 def time_line_picture() -> None:
-    """The time line of a board of four cards, as it stands on the node."""
+    """Take a screenshot of the node's time line with four cards."""
     import io
 
     import editor

@@ -1,4 +1,4 @@
-"""pytest without the repository's root on ``sys.path`` (``python -m pytest`` puts the current folder there).
+"""Runs pytest without the repository's root on ``sys.path`` (``python -m pytest`` puts the current folder there).
 
 ``nodes`` and ``server`` are folders of this pack and also ComfyUI's own modules: the latter must win.
 """

@@ -1,6 +1,6 @@
-"""A picture of a saved graph after a run, for the README: python tools/screenshot.py text_to_video picture.png
+"""Takes a screenshot of a saved graph after a run: python tools/screenshot.py text_to_video picture.png
 
-Starts a ComfyUI with this pack, runs the graph in its editor and stops the video in the middle.
+It starts a ComfyUI with this pack, runs the graph in its editor and pauses the video.
 """
 
 import argparse
@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("picture", type=Path, help="the PNG to write")
     options.add_argument("--newest", action="store_true", help=f"use the front end {front_end.NEWEST}")
     options.add_argument("--nodes-2", action="store_true", help="draw the nodes as Nodes 2.0")
-    options.add_argument("--at", type=float, default=1.0, metavar="SECONDS", help="moment of the video (default: 1)")
+    options.add_argument("--at", type=float, default=1.0, metavar="SECONDS", help="time in the video (default: 1)")
     options.add_argument("--as-opened", action="store_true", help="keep the zoom that the graph is saved with")
     return options
 

@@ -1,4 +1,4 @@
-"""ComfyUI with this pack in it, kept up for working in the browser until Ctrl-C."""
+"""Runs ComfyUI with this pack until Ctrl-C, for work in the browser."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ DEFAULT_PORT = 8188
 
 
 def parser() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(prog="run.py serve", description="Start ComfyUI with this pack and keep it up.")
+    options = argparse.ArgumentParser(prog="run.py serve", description="Run ComfyUI with this pack until Ctrl-C.")
     options.add_argument(
         "--port", type=int, metavar="N", help=f"default: {DEFAULT_PORT}, or a free one when that is taken"
     )
@@ -19,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def choose_port(wanted: int | None, listen: str) -> int:
-    """The port asked for; without a wish the usual one, or any free one when that is taken."""
+    """``wanted``; if None, the default port, or any free one if that is in use. Raises Problem if it cannot be used."""
     from comfy_server import free_port
 
     try:

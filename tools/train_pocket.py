@@ -1,6 +1,6 @@
 """Trains, exports and scores the small models that ship with the pack: the pocket model, and the pocket Pyramid.
 
-Training can be stopped at any time and goes on from its checkpoint when started again.
+Training can be stopped at any time and continues from its checkpoint when started again.
 """
 
 import argparse
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Stage(NamedTuple):
-    """A part of a model: the module that trains it, its folder in the model, and its minutes on two cores."""
+    """A part of a model: the module that trains it, its folder in the model, and its training minutes on two cores."""
 
     module: str
     folder: str
@@ -25,9 +25,10 @@ class Stage(NamedTuple):
 
 
 class Architecture(NamedTuple):
-    """What a small model is made by, and how many held-out prompts and seeds its score takes.
+    """How a small model is trained and scored.
 
-    folder: of the model, under models/. package: of the modules. stages: in their order, by name.
+    folder: the model's, under models/. package: of the modules. prompts, seeds: how many held-out ones the score uses.
+    stages: by name, in their order.
     """
 
     folder: str
@@ -66,7 +67,7 @@ ARCHITECTURES = {
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """The chosen stages, one after the other."""
+    """Trains the chosen stages, one after the other."""
     architecture = ARCHITECTURES[arguments.architecture]
     for name in architecture.stages if arguments.stage == "all" else [arguments.stage]:
         if name not in architecture.stages:
@@ -82,7 +83,7 @@ def export(arguments: argparse.Namespace) -> None:
 
 
 def colours(arguments: argparse.Namespace) -> None:
-    """Fits what previews of the model folder's latents look like, into its recipe.json, as `export` does."""
+    """Fits the preview colours of the model folder's latents and writes them to its recipe.json, as `export` does."""
     from pocket.colours import write
     from pocket.model import load
 
@@ -90,7 +91,7 @@ def colours(arguments: argparse.Namespace) -> None:
 
 
 def score(arguments: argparse.Namespace) -> None:
-    """Prints the score table of the model folder, and fails where it is below the released figures (scores.json)."""
+    """Prints the score table of the model folder, and fails if a figure is below the released one (scores.json)."""
     from pocket.score import below, score_folder, table
 
     architecture = ARCHITECTURES[arguments.architecture]
@@ -106,14 +107,14 @@ def score(arguments: argparse.Namespace) -> None:
 
 
 def guidance(arguments: argparse.Namespace) -> None:
-    """Prints what several strengths of guidance make of prompts that the score does not use."""
+    """Prints the figures at several strengths of guidance, on prompts that the score does not use."""
     from pocket.score import guidances, table
 
     print(table(guidances(arguments.model)))
 
 
 def sheet(arguments: argparse.Namespace) -> None:
-    """Draws clips of held-out prompts, or of the given prompt, as one PNG."""
+    """Samples held-out prompts, or the given ones, and writes a contact sheet as PNG."""
     from pocket.model import load
     from pocket.score import HELD_OUT, held_out
     from pocket.sheet import contact_sheet
@@ -143,15 +144,15 @@ def parse() -> argparse.Namespace:
     training = command(train)
     training.add_argument("--stage", choices=[*ARCHITECTURES["ltx"].stages, "all"], default="all")
     training.add_argument("--minutes", type=float, help="training time of the stage, earlier runs included")
-    training.add_argument("--warm-start", type=Path, help="a released model folder to start from, not from nothing")
+    training.add_argument("--warm-start", type=Path, help="a released model folder whose weights training starts from")
     command(export)
     command(colours)
     scoring = command(score)
-    scoring.add_argument("--release", action="store_true", help="make these the figures of scores.json and the card")
+    scoring.add_argument("--release", action="store_true", help="write these figures to scores.json and the card")
     command(guidance)
     drawing = command(sheet)
     drawing.add_argument("--rows", type=int, default=10)
-    drawing.add_argument("--prompt", action="append", help="instead of held-out prompts; may be given several times")
+    drawing.add_argument("--prompt", action="append", help="a prompt instead of the held-out ones; may be repeated")
     chosen = parser.parse_args()
     name = ARCHITECTURES[chosen.architecture].folder
     chosen.work = chosen.work or ROOT / ".training" / name
