@@ -1,1 +1,1 @@
-"""The benchmarks of ``python run.py bench``: one file each, one public function each, from nothing to figures."""
+"""The benchmarks of ``python run.py bench``: one file each, with one public function that returns its figures."""

@@ -1,6 +1,6 @@
-"""How much memory tensors take while something runs, counted tensor by tensor: exact, and the same on any machine.
+"""Counts the memory of tensors while code runs, tensor by tensor: exact, and the same on any machine.
 
-On the meta device it costs nothing, so networks of published size can be counted at published sizes.
+On the meta device it takes no memory itself, so networks of published size can be measured at published sizes.
 """
 
 from collections.abc import Iterable
@@ -11,15 +11,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 YOUNG = 64
-"""How many of the latest tensors are looked at first where something may have been freed: most go soon."""
+"""Number of the latest tensors to check first for freed ones, because most tensors live briefly."""
 
 Storages = dict[int, tuple[StorageWeakRef, int]]
 
 
 class Allocated(TorchDispatchMode):
-    """Counts, while it is active, the bytes of all tensors that are made and still there; `peak` is the most.
+    """Counts the bytes of all living tensors that were made while it is active; `peak` is their maximum.
 
-    known: tensors that were there before and do not count (weights, inputs), nor do views of them.
+    known: earlier tensors that do not count (weights, inputs), nor do views of them.
     """
 
     def __init__(self, known: Iterable[torch.Tensor]) -> None:
@@ -30,20 +30,20 @@ class Allocated(TorchDispatchMode):
         self.held = self.peak = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        made = function(*args, **(kwargs or {}))
-        for tensor in tree_leaves(made):
+        result = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
             if isinstance(tensor, torch.Tensor) and tensor.untyped_storage()._cdata not in self.known:
                 self._count(tensor.untyped_storage())
-        if self.held > self.peak:  # what is freed is looked for only where it decides
+        if self.held > self.peak:  # freed tensors are looked for only if they could change the peak
             self._forget_freed(self.young)
         if self.held > self.peak:
             self._forget_freed(self.old)
             self.old |= {key: self.young.pop(key) for key in list(self.young)[:-YOUNG]}
             self.peak = max(self.peak, self.held)
-        return made
+        return result
 
     def _count(self, storage: torch.UntypedStorage) -> None:
-        """Note a tensor's storage, unless it is there already: `held` is what is there or was not yet found freed."""
+        """Add a tensor's storage unless it is counted already. `held` includes storages not yet found to be freed."""
         key = storage._cdata
         before = self.young.get(key) or self.old.get(key)
         if before is not None and not before[0].expired():

@@ -1,6 +1,6 @@
-"""The Videos API's own cost, in a real ComfyUI: from a request to a queued job, and listing a store of 10,000 jobs.
+"""Measures the Videos API in a real ComfyUI: from a request to a queued job, and listing a store of 10,000 jobs.
 
-Requests are sent one by one to a server at rest: what else a sampler would hold up on the processor is not the API's.
+Requests are sent one by one to an idle server, because a running sampler would slow them on the CPU.
 """
 
 import sqlite3
@@ -42,25 +42,25 @@ def api() -> list[Figure]:
 
 
 def _processor(milliseconds: list[float]) -> list[str]:
-    """What of it the server's own thread computed, which other programs on the machine do not make longer."""
+    """A note on the CPU time of the server's own thread, which other programs do not lengthen."""
     return [f"computing {statistics.median(milliseconds):.1f} ms"] if any(milliseconds) else []
 
 
 def _computed(process: int) -> float:
-    """Milliseconds that the first thread of a process, its event loop, has run so far; 0 where Linux does not say."""
+    """Milliseconds of CPU time of a process's first thread, its event loop; 0 if Linux does not report it."""
     spent = Path(f"/proc/{process}/task/{process}/schedstat")
     return int(spent.read_text().split()[0]) / 1e6 if spent.is_file() else 0.0
 
 
 def _list(client: Client, process: int) -> tuple[list[float], list[float]]:
-    """Milliseconds of a page of the list, and of the server's own thread for it."""
+    """Milliseconds for a page of the list, and the CPU time of the server's thread for it."""
     pages = [_measured(process, client.get, f"/v1/videos?limit={PAGE}")[:2] for _ in range(ROUNDS)]
     return [wall for wall, _ in pages], [computed for _, computed in pages]
 
 
 def _create_and_queue(client: Client, process: int) -> list[list[float]]:
-    """Milliseconds of POST /v1/videos, those of the server's own thread for it, and, in turn, both of POST /prompt with
-    the graph that came of it."""
+    """Milliseconds of POST /v1/videos and of the server's thread for it; in alternation, both for POST /prompt with
+    the resulting graph."""
     rounds = []
     for seed in range(ROUNDS + 1):
         *ours, video = _measured(process, client.post, "/v1/videos", SHOT | {"seed": seed})
@@ -74,7 +74,7 @@ def _create_and_queue(client: Client, process: int) -> list[list[float]]:
 
 
 def _measured(process: int, call: Any, *arguments: Any) -> tuple[float, float, Any]:
-    """(milliseconds, milliseconds that the server's own thread computed, what the call returns)."""
+    """(milliseconds, CPU milliseconds of the server's thread, the call's result)."""
     before = _computed(process)
     milliseconds, answer = _timed(call, *arguments)
     return milliseconds, _computed(process) - before, answer
@@ -93,7 +93,7 @@ def _list_all(client: Client) -> None:
 
 
 def _fill(store: Path) -> None:
-    """Copies of the first job until there are `JOBS`."""
+    """Copy the first job until the store has `JOBS` jobs."""
     with sqlite3.connect(store) as connection:
         connection.row_factory = sqlite3.Row
         job = dict(connection.execute("SELECT * FROM jobs LIMIT 1").fetchone())
@@ -105,7 +105,7 @@ def _fill(store: Path) -> None:
 
 
 def _timed(call: Any, *arguments: Any) -> tuple[float, Any]:
-    """(milliseconds, what the call returns)."""
+    """(milliseconds, the call's result)."""
     started = time.perf_counter()
     answer = call(*arguments)
     return (time.perf_counter() - started) * 1000, answer

@@ -1,7 +1,7 @@
-"""Clips by the piece: memory against their length and against diffusers' ways, time against one go and those ways.
+"""Measures piecewise decoding: memory over length and diffusers' ways, time over decoding at once and those ways.
 
-Memory is counted on the meta device, for autoencoders of published size at their recipe's picture. Time is taken on
-one thread: on a small picture, and against tiles on a high strip. Weights are random.
+Memory is counted on the meta device, for autoencoders of published size at their recipe's picture size. Time is
+measured on one thread with a small picture, and against tiles with a high strip. Weights are random.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from benchmarks.figure import Figure, interleaved, ratios, seconds_of
 if TYPE_CHECKING:
     from torch import nn
 
-# And eight times as many. LTX looks ahead: only behind 20 latent frames is its decoder full. CogVideoX's odd ones are
-# those of legal clips.
+# Lengths of the short clip; the long one has eight times as many. LTX looks ahead: its decoder is full only after 20
+# latent frames. CogVideoX's 5 is the length of a legal clip.
 LATENT_FRAMES = {"LTX Video": 20, "CogVideoX": 5, "Mochi": 4, "Pyramid Flow": 4}
-LATENT_FRAMES_ENCODED = LATENT_FRAMES | {"Mochi": 28}  # its encoder goes by the piece from 163 frames on
+LATENT_FRAMES_ENCODED = LATENT_FRAMES | {"Mochi": 28}  # its encoder works piecewise from 163 frames on
 TIMED = {"LTX Video": (6, 8, 8), "CogVideoX": (5, 16, 2), "Mochi": (3, 32, 2), "Pyramid Flow": (4, 16, 2)}
-"""Latent frames, rows and columns that are decoded with the published widths: LTX's square, the others high and narrow.
-Where channels x frames x rows are less than 20,480, PyTorch convolves on the processor in a way that is several times
-slower, so the smaller the picture, the more its pieces take beside everything at once."""
+"""Latent frames, rows and columns to decode at published widths: LTX's is square, the others are high and narrow. On a
+CPU, PyTorch's convolution is several times slower if channels x frames x rows are less than 20,480, so a small picture
+makes pieces slower than decoding at once."""
 STRIPS = {"LTX Video": (6, 22, 2), "CogVideoX": (5, 60, 2), "Mochi": (3, 60, 2)}
-"""In tiles: as high as the recipe's picture; LTX's as it is wide, because diffusers' tiles of it are higher."""
+"""The same for tiles: as high as the recipe's picture; LTX's as high as it is wide, because diffusers' tiles are."""
 ROUNDS = 2
 TARGETS = {"one go": 1.05, "framewise": 1.0, "tiled": 1.0}
 LTX = {  # Lightricks/LTX-Video 0.9.5
@@ -85,7 +85,7 @@ def decode() -> Iterator[Figure]:
 
 
 def memory_of(name: str) -> Iterator[Figure]:
-    """Peaks at eight times the frames over those at one time, decoding and encoding; and over those of other ways."""
+    """Peak memory at eight times the frames over that at one time, decoding and encoding; and over other ways."""
     with torch.device("meta"):
         autoencoder = autoencoders()[name]().eval().requires_grad_(False)
     picture, frames = PICTURES[name], LATENT_FRAMES[name]
@@ -98,9 +98,7 @@ def memory_of(name: str) -> Iterator[Figure]:
         tile, ours = fitting(autoencoder, picture, frames, theirs)
         note = f"{ours / 2**30:.2f} GiB {in_words(tile)}, {theirs / 2**30:.2f} GiB; {frames} latent frames"
         yield Figure(f"decode {name}, memory over {way}", (ours / theirs,), 1.0, note=note)
-        ours, theirs = (
-            work_of(autoencoder, picture, frames, run) for run in (partial(by_the_piece, tile=tile), function)
-        )
+        ours, theirs = (work_of(autoencoder, picture, frames, run) for run in (partial(piecewise, tile=tile), function))
         note = f"{ours / 1e12:.2f} million million operations {in_words(tile)}, {theirs / 1e12:.2f}"
         yield Figure(f"decode {name}, work over {way}", (ours / theirs,), TARGETS[way], note=note)
 
@@ -111,15 +109,15 @@ def grown(name: str, short: int, long: int, picture: tuple[int, int]) -> Figure:
     return Figure(name, (long / short,), 1.1, note=f"{long / 2**30:.2f} GiB at {width} x {height}, 16 bit ({numbers})")
 
 
-def by_the_piece(autoencoder: nn.Module, latents: torch.Tensor, tile: int | None = None) -> None:
+def piecewise(autoencoder: nn.Module, latents: torch.Tensor, tile: int | None = None) -> None:
     from atelier.models.streaming import passes
 
     for _ in passes.decode(autoencoder, latents, tile):
         pass
 
 
-def peak_of(autoencoder: nn.Module, picture: tuple[int, int], latent_frames: int, way: Way = by_the_piece) -> int:
-    """Bytes that decoding a picture (height, width) takes at its most, in 16 bit, beside weights and latents."""
+def peak_of(autoencoder: nn.Module, picture: tuple[int, int], latent_frames: int, way: Way = piecewise) -> int:
+    """Peak bytes of decoding a picture (height, width) in 16 bit, without weights and latents."""
     height, width = (side // autoencoder.grid.spatial for side in picture)
     latents = torch.empty(
         1, autoencoder.grid.channels, latent_frames, height, width, dtype=torch.bfloat16, device="meta"
@@ -130,7 +128,7 @@ def peak_of(autoencoder: nn.Module, picture: tuple[int, int], latent_frames: int
 
 
 def work_of(autoencoder: nn.Module, picture: tuple[int, int], latent_frames: int, way: Way) -> int:
-    """Operations on numbers in the convolutions and matrices of a decode, counted."""
+    """Number of operations in a decode's convolutions and matrix products."""
     height, width = (side // autoencoder.grid.spatial for side in picture)
     latents = torch.empty(1, autoencoder.grid.channels, latent_frames, height, width, device="meta")
     with without_numbers(), torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -139,7 +137,7 @@ def work_of(autoencoder: nn.Module, picture: tuple[int, int], latent_frames: int
 
 
 def peak_to_encode(autoencoder: nn.Module, picture: tuple[int, int], latent_frames: int) -> int:
-    """The same of encoding, beside the pixels."""
+    """Peak bytes of encoding in 16 bit, without weights and pixels."""
     from atelier.models.streaming import passes
 
     size = tuple(side // autoencoder.grid.spatial * autoencoder.grid.spatial for side in picture)
@@ -152,21 +150,21 @@ def peak_to_encode(autoencoder: nn.Module, picture: tuple[int, int], latent_fram
 
 @contextmanager
 def counted(autoencoder: nn.Module, given: torch.Tensor) -> Iterator[tuple[nn.Module, Allocated]]:
-    """The autoencoder in 16 bit, and what is allocated beside it and what it is given."""
+    """The autoencoder in 16 bit, and a count of all tensors other than its weights and `given`."""
     half = copy.deepcopy(autoencoder).bfloat16()
     with without_numbers(), torch.no_grad(), Allocated([*half.parameters(), *half.buffers(), given]) as allocated:
         yield half, allocated
 
 
 def without_numbers() -> AbstractContextManager:
-    """What waits in files may be tensors of the meta device."""
+    """Let the spool files of `passes` take tensors on the meta device."""
     from atelier.models.streaming import passes
 
     return patch.object(passes, "Spool", Shapes)
 
 
 class Shapes:
-    """Stands in for a Spool of tensors without numbers: on disk they take no memory, read again they do."""
+    """Replaces a Spool for meta tensors: written ones take no memory, read ones do."""
 
     def __init__(self, folder: str | None) -> None:
         self.entries: list[tuple[torch.Size, torch.dtype]] = []
@@ -185,30 +183,30 @@ class Shapes:
 
 
 def fitting(autoencoder: nn.Module, picture: tuple[int, int], frames: int, most: int) -> tuple[int | None, int]:
-    """The largest tiles of ours (None: the whole picture) that take no more than so many bytes, and what they take."""
+    """Our largest tiles (None: the whole picture) with a peak of no more than `most` bytes, and that peak."""
     step, tile, peak = 4 * autoencoder.grid.spatial, None, peak_of(autoencoder, picture, frames)
-    side = math.sqrt(math.prod(picture) * most / peak)  # about so large: memory goes with the area
+    side = math.sqrt(math.prod(picture) * most / peak)  # an estimate: memory is proportional to the area
     while peak > most and side >= step:
         tile = int(side // step) * step
-        peak, side = peak_of(autoencoder, picture, frames, partial(by_the_piece, tile=tile)), tile - step
+        peak, side = peak_of(autoencoder, picture, frames, partial(piecewise, tile=tile)), tile - step
     return tile, peak
 
 
 def in_words(tile: int | None) -> str:
-    return f"in tiles of {tile}" if tile else "by the piece"
+    return f"in tiles of {tile}" if tile else "piecewise"
 
 
 # ------------------------------------------------------------------------------------------------ other ways
 
 
 def one_go(autoencoder: nn.Module, latents: torch.Tensor) -> None:
-    """Everything at once."""
+    """Decode everything at once."""
     vae = autoencoder.vae
     if hasattr(vae, "decoder_step"):
         vae.decoder_step()(autoencoder.denormalise(latents), True)
         return
     at_once = vae.num_latent_frames_batch_size
-    vae.num_latent_frames_batch_size = latents.shape[2]  # CogVideoX's own goes by the piece
+    vae.num_latent_frames_batch_size = latents.shape[2]  # CogVideoX's own decode works piecewise
     _diffusers(autoencoder, latents)
     vae.num_latent_frames_batch_size = at_once
 
@@ -221,21 +219,21 @@ def _diffusers(autoencoder: nn.Module, latents: torch.Tensor) -> None:
 
 
 def framewise(autoencoder: nn.Module, latents: torch.Tensor) -> None:
-    """diffusers' own way to less memory over time: LTX in overlapping windows, the others piece by piece."""
+    """diffusers' framewise decoding: LTX in overlapping windows, the others piece by piece."""
     autoencoder.vae.use_framewise_decoding = True
     _diffusers(autoencoder, latents)
     autoencoder.vae.use_framewise_decoding = False
 
 
 def tiled(autoencoder: nn.Module, latents: torch.Tensor) -> None:
-    """diffusers' own way to less memory over space."""
+    """diffusers' tiled decoding."""
     autoencoder.vae.use_tiling = True
     _diffusers(autoencoder, latents)
     autoencoder.vae.use_tiling = False
 
 
 def reference_ways(name: str) -> dict[str, Way]:
-    """Of Pyramid Flow diffusers has none."""
+    """The ways to compare with. diffusers has no Pyramid Flow."""
     return {
         "LTX Video": {"one go": one_go, "framewise": framewise, "tiled": tiled},
         "CogVideoX": {"one go": one_go, "framewise": framewise, "tiled": tiled},
@@ -248,28 +246,28 @@ def reference_ways(name: str) -> dict[str, Way]:
 
 
 def time_of(name: str) -> Iterator[Figure]:
-    """Processor time by the piece over that of the other ways."""
+    """CPU time of piecewise decoding over that of the other ways."""
     ways = reference_ways(name)
     autoencoder, (frames, *size) = with_weights(autoencoders()[name]), TIMED[name]
     latents = torch.randn(1, autoencoder.grid.channels, frames, *size)
     whole = {way: function for way, function in ways.items() if way != "tiled"}
-    yield from times_over(whole, autoencoder, latents, by_the_piece, name)
+    yield from times_over(whole, autoencoder, latents, piecewise, name)
     if "tiled" in ways:
         yield from time_over_tiles(name, autoencoder)
 
 
 def time_over_tiles(name: str, autoencoder: nn.Module) -> list[Figure]:
-    """Against diffusers' tiles with ours that take no more memory, on a strip."""
+    """Our tiles that take no more memory over diffusers' tiles, on a strip."""
     with torch.device("meta"):
         counting = autoencoders()[name]().eval().requires_grad_(False)
     picture, frames = PICTURES[name], LATENT_FRAMES[name]
     tile, _ = fitting(counting, picture, frames, peak_of(counting, picture, frames, tiled))
     latents = torch.randn(1, autoencoder.grid.channels, *STRIPS[name])
-    return times_over({"tiled": tiled}, autoencoder, latents, partial(by_the_piece, tile=tile), name, in_words(tile))
+    return times_over({"tiled": tiled}, autoencoder, latents, partial(piecewise, tile=tile), name, in_words(tile))
 
 
 def with_weights(make: Callable[[], nn.Module]) -> nn.Module:
-    """An autoencoder whose decoder has weights; the encoder has none."""
+    """An autoencoder with random weights in its decoder, and no encoder."""
     with torch.device("meta"):
         autoencoder = make().eval().requires_grad_(False)
     autoencoder.vae.encoder = None
@@ -282,7 +280,7 @@ def with_weights(make: Callable[[], nn.Module]) -> nn.Module:
 def times_over(
     ways: dict[str, Way], autoencoder: nn.Module, latents: torch.Tensor, ours: Way, name: str, note: str = ""
 ) -> list[Figure]:
-    """Ours and the other ways in turn."""
+    """Time ours and the other ways in alternation."""
     contenders = {way: partial(function, autoencoder, latents) for way, function in {"ours": ours, **ways}.items()}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -294,7 +292,7 @@ def times_over(
     figures = []
     for way in ways:
         spent = seconds_of({"ours": seconds["ours"], way: seconds[way]})
-        made = ratios(seconds["ours"], seconds[way])
         words = "; ".join(filter(None, (spent, note)))
-        figures.append(Figure(f"decode {name}, time over {way}", made, TARGETS[way], note=words))
+        over = ratios(seconds["ours"], seconds[way])
+        figures.append(Figure(f"decode {name}, time over {way}", over, TARGETS[way], note=words))
     return figures

@@ -1,4 +1,4 @@
-"""Seconds of the whole main job: `python run.py demo`, from the command to the MP4, the environment being there."""
+"""Measures `python run.py demo` in seconds, from the command to the MP4, with the environment prepared."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ ROUNDS = 3
 
 
 def demo() -> list[Figure]:
-    """The command as a person types it, each time in a process of its own with a ComfyUI of its own."""
+    """The command as a person types it, each time in a new process with a new ComfyUI."""
     before = _processor_time()
     seconds = tuple(_once() for _ in range(ROUNDS))
     used = (_processor_time() - before) / ROUNDS

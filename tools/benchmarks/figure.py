@@ -1,4 +1,4 @@
-"""A measured figure with its target, and how two or more things are timed against each other fairly."""
+"""A measured figure with its target, and fair timing of two or more contenders."""
 
 import statistics
 import time
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Figure:
-    """One result: the median of `samples`, against `target`, which it may not exceed (or, with `at_least`, not miss).
+    """A result: the median of `samples`, and a `target`, which is a maximum (with `at_least`, a minimum).
 
-    A figure without a target is there for comparison only. `note` says what else the reader should know.
+    A figure without a target is for comparison only. `note` is a remark for the reader.
     """
 
     name: str
@@ -26,13 +26,13 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is met; None where there is none."""
+        """Whether the target is met; None without a target."""
         if self.target is None:
             return None
         return self.value >= self.target if self.at_least else self.value <= self.target
 
     def line(self) -> str:
-        """The figure as a person reads it: value, target, verdict, spread, note."""
+        """The figure as a line of text: value, target, verdict, spread, note."""
         verdict = {True: "met", False: "MISSED", None: ""}[self.met]
         target = "" if self.target is None else f"{'>=' if self.at_least else '<='} {self.target:g}{self.unit}"
         spread = f"{short(min(self.samples))} .. {short(max(self.samples))} of {len(self.samples)}"
@@ -55,7 +55,7 @@ class Figure:
 
 
 def short(value: float) -> str:
-    """Three decimals; counts without them, and an exponent for what is very small."""
+    """A number with three decimals; integers without decimals, and numbers below 0.001 with an exponent."""
     if isinstance(value, int):
         return str(value)
     return f"{value:.3f}" if abs(value) >= 0.001 else f"{value:.1e}"
@@ -66,8 +66,8 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """Seconds by `clock` of each contender in each round, after one round to warm up.
 
-    Each round runs all of them, every other round in reverse order, so that what else the machine does, and who runs
-    first, falls on all alike.
+    Each round runs all of them, every other round in reverse order, so that the machine's other load and the order
+    affect all alike.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
@@ -80,10 +80,10 @@ def interleaved(
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, ...]:
-    """Round by round, ours over theirs."""
+    """Ours over theirs, round by round."""
     return tuple(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def seconds_of(seconds: dict[str, Sequence[float]]) -> str:
-    """Medians and, in brackets, the fastest, in words, for a note."""
+    """Medians, and the fastest in brackets, as text for a note."""
     return ", ".join(f"{name} {statistics.median(times):.2f} ({min(times):.2f}) s" for name, times in seconds.items())

@@ -40,7 +40,7 @@ SAT_NAMES = (
 
 
 def in_sat_layout(state: State) -> State:
-    """CogVideoX's weights under diffusers' names -> under SAT's, with a table that nothing reads."""
+    """CogVideoX's weights under diffusers' names -> under SAT's, with SAT's unused position table."""
     out = {"transformer.position_embeddings.weight": torch.zeros(1, 64)}
     for key, weight in state.items():
         block, _, rest = key.removeprefix("transformer_blocks.").partition(".")
@@ -59,19 +59,19 @@ def in_sat_layout(state: State) -> State:
 
 
 def in_genmo_layout(state: State, names: Iterable[str]) -> State:
-    """Mochi 1's weights under diffusers' names -> under `names`, the original ones of a network of that depth."""
+    """Mochi 1's weights under diffusers' names -> under `names`, the original names of a network of the same depth."""
     from atelier.models.families.mochi import layouts
     from atelier.models.weights.key_names import renamed
 
-    made = {}
+    original = {}
     for name in names:
         key = renamed(name, layouts.NETWORK_NAMES)
-        if key.format("q") not in state:  # the text's norm of the last block is another class
+        if key.format("q") not in state:  # the last block's text norm is of another class
             key = key.replace("norm1_context.linear.", "norm1_context.linear_1.")
         parts = [state[key.format(letter)] for letter in ("qkv" if "{}" in key else "-")]
         swapped = ".net.0.proj." in key or key.startswith("norm_out.")
-        made[name] = torch.cat(parts[0].chunk(2)[::-1]) if swapped else torch.cat(parts)
-    return made
+        original[name] = torch.cat(parts[0].chunk(2)[::-1]) if swapped else torch.cat(parts)
+    return original
 
 
 def genmo_network(depth: int = 48) -> State:

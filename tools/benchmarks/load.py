@@ -1,8 +1,8 @@
-"""Loading 1 to 2 GB checkpoints of three families: peak memory over their size, time over that of diffusers' loader.
+"""Measures loading 1 to 2 GB checkpoints of three families: peak memory over their size, time over diffusers' loader.
 
-Everything runs in fresh processes (this module, run as a script). Both loaders map the file, which the system has in
-its cache, so every page of every weight is touched before the memory is read and the clock stops; a mapped page that
-was touched counts as memory. The clock is processor time, which other programs disturb little.
+Everything runs in fresh processes (this module, run as a script). Both loaders map the file, which is in the system's
+cache, so every page of every weight is touched before the memory is read and the clock stops. A mapped page that was
+touched counts as memory. The clock is CPU time, which other programs disturb little.
 """
 
 import argparse
@@ -40,10 +40,10 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Subject:
-    """A network of published width and fewer layers, as the files that artists have.
+    """A network of published width and fewer layers, in the published file layouts.
 
-    original(weights): under the names of the authors' files. file_by_diffusers: whether its loader takes such a file;
-    it has none for CogVideoX, and of Mochi knows 48 layers alone.
+    original(weights): the weights under the names of the authors' files. file_by_diffusers: whether diffusers can load
+    such a file; it cannot for CogVideoX, and loads Mochi's with 48 layers only.
     """
 
     name: str
@@ -90,7 +90,7 @@ SUBJECTS = {
 
 
 def load() -> Iterator[Figure]:
-    """Memory and time for the single file in its authors' layout, a diffusers folder in shards, fp8 and GGUF (Q8_0)."""
+    """Memory and time for a single file in its authors' layout, a diffusers folder in shards, fp8 and GGUF (Q8_0)."""
     for family in SUBJECTS:
         yield from _load(family)
 
@@ -105,7 +105,7 @@ def _load(family: str) -> Iterator[Figure]:
 
 
 def _memory_of(family: str, kind: str, root: Path, size: int) -> list[Figure]:
-    """Nothing where the system does not tell."""
+    """The memory figure; empty if the system does not report memory."""
     subject = SUBJECTS[family]
     shares = {
         loader: (_fresh_process("memory", family, kind, root, loader)["memory"] or 0) / size
@@ -117,7 +117,7 @@ def _memory_of(family: str, kind: str, root: Path, size: int) -> list[Figure]:
 
 
 def _time_of(family: str, kind: str, root: Path) -> list[Figure]:
-    """Nothing where diffusers has no loader for such a file."""
+    """The time figure; empty if diffusers cannot load such a file."""
     if len(SUBJECTS[family].loaders(kind)) == 1:
         return []
     seconds = _fresh_process("time", family, kind, root)
@@ -126,7 +126,7 @@ def _time_of(family: str, kind: str, root: Path) -> list[Figure]:
 
 
 def _write_checkpoints(subject: Subject, root: Path) -> dict[str, int]:
-    """The same random weights in every kind of file; the bytes of weights in each."""
+    """Write the same random weights in every kind of file. Returns the bytes of weights in each."""
     import diffusers
     from safetensors.torch import save_file
 
@@ -158,7 +158,7 @@ def _write_checkpoints(subject: Subject, root: Path) -> dict[str, int]:
 
 
 def _write_gguf(path: Path, weights: dict[str, torch.Tensor]) -> None:
-    """Matrices in eight bits, the rest in float32."""
+    """Write a GGUF file with matrices in eight bits, and the rest in float32."""
     import gguf
 
     writer = gguf.GGUFWriter(str(path), "ltxv", use_temp_file=True)
@@ -172,7 +172,7 @@ def _write_gguf(path: Path, weights: dict[str, torch.Tensor]) -> None:
 
 
 def _read_once(root: Path) -> None:
-    """Bring the files into the system's cache, so that the first reader does not pay for all."""
+    """Read the files into the system's cache, so that the first loader is not slower than the others."""
     for path in (*root.rglob("*.safetensors"), *root.glob("*.gguf")):
         with path.open("rb") as file:
             while file.read(2**24):
@@ -213,12 +213,12 @@ def _loaded_by_diffusers(subject: Subject, kind: str, root: Path) -> torch.nn.Mo
 def _touch(network: torch.nn.Module) -> None:
     """Read a byte of each page of each weight."""
     for weight in network.state_dict().values():
-        weight = weight.as_subclass(torch.Tensor)  # diffusers' quantised weights know no sum
+        weight = weight.as_subclass(torch.Tensor)  # diffusers' quantised weights have no sum
         weight.flatten().view(torch.uint8)[::4096].sum().item()
 
 
 def status(field: str) -> int | None:
-    """Bytes of a field of /proc/self/status: VmRSS now, VmHWM at its highest. None where there is no such file."""
+    """Bytes of a field of /proc/self/status: VmRSS is the current memory, VmHWM the peak. None without that file."""
     status = Path("/proc/self/status")
     if not status.exists():
         return None
@@ -227,19 +227,19 @@ def status(field: str) -> int | None:
 
 
 def _measure_memory(subject: Subject, kind: str, root: Path, loader: str) -> dict[str, int | None]:
-    """In the fresh process: bytes above what the imports took."""
+    """In the fresh process: peak bytes above the imports."""
     gc.collect()
     before = status("VmRSS")
     if before is None:
         return {"memory": None}
-    Path("/proc/self/clear_refs").write_text("5")  # the highest mark starts anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     network = LOADERS[loader](subject, kind, root)
     _touch(network)
     return {"memory": status("VmHWM") - before}
 
 
 def _measure_time(subject: Subject, kind: str, root: Path) -> dict[str, list[float]]:
-    """In the fresh process: processor seconds of each loader in each round."""
+    """In the fresh process: CPU seconds of each loader in each round."""
 
     def loading(load: Callable[..., torch.nn.Module]) -> Callable[[], None]:
         return lambda: _touch(load(subject, kind, root))

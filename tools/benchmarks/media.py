@@ -1,4 +1,4 @@
-"""Writing and reading clips: time against core's Save Video, colours there and back, memory at 8x the frames."""
+"""Measures writing and reading clips: time over core's Save Video, colours after both, memory at 8x the frames."""
 
 import argparse
 import json
@@ -35,7 +35,7 @@ def media() -> list[Figure]:
 
 
 def _time(root: Path) -> Figure:
-    """Processor time for the same frames, codec, preset and CRF."""
+    """CPU time for the same frames, codec, preset and CRF."""
     frames = torch.cat(list(_moving(FRAMES, WIDTH, HEIGHT)))
     contenders = {name: lambda write=write: write(root / "clip.mp4", frames, CRF_OF_CORE) for name, write in WRITERS}
     seconds = interleaved(ROUNDS, contenders, time.process_time)
@@ -43,20 +43,20 @@ def _time(root: Path) -> Figure:
 
 
 def _colours(root: Path, name: str) -> Figure:
-    """Mean difference of a colour chart, in 255ths, after H.264 at CRF 10 and our reading; core has no CRF here."""
+    """Mean difference of a colour chart, in 255ths, after H.264 at CRF 10 and our reader. Core's CRF cannot be set."""
     from atelier.media import read
 
     values = [int(patch[n : n + 2], 16) / 255 for patch in CHECKER.split() for n in (0, 2, 4)]
     chart = torch.tensor(values).reshape(4, 6, 3).repeat_interleave(96, 0).repeat_interleave(96, 1)
     frames = chart.repeat(8, 1, 1, 1)
     dict(WRITERS)[name](root / "chart.mp4", frames, 10)
-    made = torch.cat(list(read.read(read.of_file(root / "chart.mp4"), range(8))))
-    off = (made - frames).abs().mean().item() * 255
+    decoded = torch.cat(list(read.read(read.of_file(root / "chart.mp4"), range(8))))
+    off = (decoded - frames).abs().mean().item() * 255
     return Figure(f"media, colours, {name}", (off,), 2.0 if name == "ours" else None, note="mean, of 255")
 
 
 def _memory(root: Path) -> list[Figure]:
-    """Peak memory above the imports at eight times the frames, over that at one time: written, then read."""
+    """Peak memory above the imports at eight times the frames over that at one time, for writing and for reading."""
     if status("VmRSS") is None:
         return []
     figures = []
@@ -102,12 +102,12 @@ def _fresh_process(what: str, root: Path, count: int) -> int:
 
 
 def _measure_memory(what: str, path: Path, count: int) -> int:
-    """In the fresh process: bytes at the peak above what the imports took."""
+    """In the fresh process: peak bytes above the imports."""
     from atelier.media import formats, read
     from atelier.media.write import Target, write
 
     before = status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the highest mark starts anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     if what == "write":
         write(path, _moving(count, 480, 270), Target(formats.named(formats.DEFAULT), Fraction(24), 23))
     else:

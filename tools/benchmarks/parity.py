@@ -1,6 +1,6 @@
-"""How far our clips are from those of diffusers' pipelines, on tiny random networks: every family, variant and task.
+"""Compares our clips with those of diffusers' pipelines, on tiny random networks of every family, variant and task.
 
-The comparison itself is tests/support/reference.py; here it becomes figures.
+The comparison is in tests/support/reference.py; this file turns it into figures.
 """
 
 import sys
@@ -13,7 +13,7 @@ from benchmarks.figure import Figure, short
 
 
 def parity() -> list[Figure]:
-    """Of each family the worst relative error of its variants and tasks, from diffusers folders."""
+    """The worst relative error of each family's variants and tasks, loaded from diffusers folders."""
     sys.path.insert(0, str(comfyui.ROOT / "tests" / "support"))
     import comfy.utils
     import reference

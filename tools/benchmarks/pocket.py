@@ -1,4 +1,4 @@
-"""Does the built-in model show what it is asked for? The scorer of tools/pocket reads it from the pixels."""
+"""Measures how often the built-in model follows its prompt. The scorer of tools/pocket reads it from the pixels."""
 
 import comfyui
 from console import Problem
@@ -6,7 +6,7 @@ from console import Problem
 from benchmarks.figure import Figure
 
 PROMPTS, SEEDS = 100, (1,)
-"""Prompts that training never saw; seeds other than the one (0) that the model's own report uses."""
+"""The number of held-out prompts, and seeds other than the one (0) of the model card."""
 TARGETS = {"color": 0.9, "background": 0.95, "left_right": 0.8}
 
 

@@ -1,7 +1,7 @@
-"""Pyramid Flow against a plain version of itself: time per latent frame at equal output, and how memory grows.
+"""Compares Pyramid Flow with a plain version of it: time per latent frame at equal output, and growth of memory.
 
-The plain version computes what the paper's formulas say and nothing less: the whole sequence with the prompt's padding
-in it, one attention under one mask, positions and mask made anew at every step.
+The plain version follows the paper's formulas without shortcuts: the whole sequence with the prompt's padding, one
+attention under one mask, positions and mask rebuilt at every step.
 """
 
 import math
@@ -38,7 +38,7 @@ Prepare = Callable[[int, list[torch.Tensor], torch.Size], Velocity]
 
 
 def pyramid() -> list[Figure]:
-    """Time per latent frame, peak memory of the last of 31 frames over the first's, and of a long decode."""
+    """Time per latent frame; peak memory of the last of 31 frames over the first's, and of a long decode."""
     network = _network()
     texts = _texts()
     ours, plain = _ours(network, *texts), _plain(network, *texts)
@@ -55,8 +55,8 @@ def _time(ours: Prepare, plain: Prepare) -> Figure:
     finally:
         torch.set_num_threads(threads)
     per_frame = {name: [s / SHAPE[2] for s in samples] for name, samples in seconds.items()}
-    made, expected = _sampled(ours), _sampled(plain)
-    differ = ((made - expected).norm() / expected.norm()).item()
+    latents, expected = _sampled(ours), _sampled(plain)
+    differ = ((latents - expected).norm() / expected.norm()).item()
     note = f"per latent frame {seconds_of(per_frame)}; latents differ by {differ:.1e}"
     return Figure("pyramid, time", ratios(*seconds.values()), 1.0, note=note)
 
@@ -89,7 +89,7 @@ def _memory_of_frames(ours: Prepare, plain: Prepare) -> list[Figure]:
 
 
 def _memory_of_decode() -> Figure:
-    """Peak memory of decoding 241 frames over that of 25, each piece dropped when the next one comes."""
+    """Peak memory of decoding 241 frames over that of 25. Each piece is dropped when the next one arrives."""
     from atelier.models.streaming import passes
 
     vae = _autoencoder()
@@ -104,12 +104,12 @@ def _memory_of_decode() -> Figure:
 
 
 def peak(run: Callable[[], object]) -> float:
-    """The most bytes that tensors made during `run` held at one time."""
+    """Peak bytes of the tensors that `run` makes."""
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, acc_events=True
     ) as profile:
         run()
-    # The public events add up what an operation allocated; only these say when.
+    # The public events give only the sum of each operation's allocations; these give their times.
     events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
     held = highest = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
@@ -170,7 +170,7 @@ def _random(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def _texts() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Text [2, tokens, width], its mask and pooled text [2, width]: of the prompt, then of the negative one."""
+    """Text [2, tokens, width], its mask and pooled text [2, width]: the prompt first, then the negative prompt."""
     generator = torch.Generator().manual_seed(2)
     text = torch.randn(2, TEXT_TOKENS, NETWORK["joint_attention_dim"], generator=generator)
     mask = (torch.arange(TEXT_TOKENS) < torch.tensor(PROMPT_TOKENS)[:, None]).long()
@@ -264,13 +264,13 @@ def _double(
         chunks.append(norm.linear(silu(temb))[:, None].chunk(6, dim=-1))
         parts.append(_heads(_modulated(x, *chunks[-1][:2]), *projections))
     out = _attended(*(torch.cat(both, dim=2) for both in zip(*parts, strict=True)), where, seen)
-    made, sizes = [], [text.shape[1], image.shape[1]]
+    outputs, sizes = [], [text.shape[1], image.shape[1]]
     for (x, _, _, project, ff), part, chunk in zip(streams, out.split(sizes, dim=1), chunks, strict=True):
         _, _, gate, shift, scale, gate_ff = chunk
         x = x + gate * project(part)
         hidden = gelu(ff.net[0].proj(_modulated(x, shift, scale)), approximate="tanh")
-        made.append(x + gate_ff * ff.net[2](hidden))
-    return made[0], made[1]
+        outputs.append(x + gate_ff * ff.net[2](hidden))
+    return outputs[0], outputs[1]
 
 
 def _single(

@@ -1,4 +1,4 @@
-"""What this pack adds to ComfyUI's start-up: seconds, and heavy libraries that nobody else had loaded.
+"""Measures what this pack adds to ComfyUI's start-up: seconds, and heavy libraries that ComfyUI had not loaded.
 
 Each sample is a fresh process (this module, run as a script) that loads ComfyUI as its main.py does, then this pack
 through ComfyUI's own `load_custom_node`: import, entry point, node list, schemas.
@@ -23,8 +23,8 @@ HEAVY = ("diffusers", "transformers")
 
 
 def startup() -> list[Figure]:
-    """Seconds added, and how many modules of diffusers and transformers."""
-    samples = [_fresh_process() for _ in range(ROUNDS + 1)][1:]  # the first one may have to compile
+    """Seconds added, and the number of modules of diffusers and transformers added."""
+    samples = [_fresh_process() for _ in range(ROUNDS + 1)][1:]  # the first one may compile bytecode
     heavy = sorted({name for sample in samples for name in sample["heavy"]})
     names = ", ".join(heavy[:5]) or "no diffusers, no transformers"
     added = f"{samples[0]['modules']} modules, {samples[0]['nodes']} nodes"
@@ -43,7 +43,7 @@ def _fresh_process() -> dict:
 
 
 def _load_as_comfyui_does() -> dict:
-    """In the fresh process: what loading the pack takes and brings, once all of ComfyUI is there."""
+    """In the fresh process: load the pack after all of ComfyUI. Returns the seconds and the modules it added."""
     import execution  # noqa: F401
     import nodes
     import server  # noqa: F401
@@ -54,7 +54,7 @@ def _load_as_comfyui_does() -> dict:
     loaded = asyncio.run(nodes.load_custom_node(str(comfyui.ROOT)))
     seconds = time.perf_counter() - started
     if not loaded:
-        raise SystemExit("load_custom_node says no")
+        raise SystemExit("load_custom_node could not load the pack")
     added = set(sys.modules) - modules
     heavy = sorted(name for name in added if name.split(".")[0] in HEAVY)
     count = len(nodes.NODE_CLASS_MAPPINGS) - kinds

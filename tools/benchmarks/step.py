@@ -1,7 +1,7 @@
-"""One sampler step of our MODEL against diffusers' pipelines and against ComfyUI core's own, on the same weights.
+"""Compares a sampler step of our MODEL with diffusers' pipelines and with ComfyUI core's MODEL, on the same weights.
 
-A step is all that a sampler does between two noise levels: conditioning, the network on both halves of the guidance,
-the guidance, the Euler update. It is measured in processor time of one thread, which other programs disturb little.
+A step is everything between two noise levels: conditioning, the network on both halves of the guidance, the guidance,
+the Euler update. It is measured in CPU time of one thread, which other programs disturb little.
 """
 
 import json
@@ -37,10 +37,10 @@ Step = Callable[[], torch.Tensor]
 
 @dataclass(frozen=True)
 class Subject:
-    """A network that a processor can run, and a step of it: from sigmas[0] to sigmas[1], latents of `shape`.
+    """A network small enough for a CPU, and a step of it: from sigmas[0] to sigmas[1], latents of `shape`.
 
-    body(network, subject, variant): the step as the body of the pipeline's denoising loop does it.
-    core(weights): ComfyUI's own MODEL of them, where it has such a network.
+    body(network, subject, variant): the step as in the pipeline's denoising loop. core(weights): ComfyUI's own MODEL
+    with these weights; None if ComfyUI has no such network.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Subject:
 
 
 def step() -> list[Figure]:
-    """Our MODEL against the same network called as each pipeline calls it."""
+    """Our MODEL over the same network called as each pipeline calls it."""
     return [figure for subject in subjects() for figure in _step(subject)]
 
 
@@ -76,7 +76,7 @@ def _step(subject: Subject) -> list[Figure]:
 
 
 def step_core() -> list[Figure]:
-    """Our MODEL against core's own with the same weights, with core's attention for processors and with torch's."""
+    """Our MODEL over core's with the same weights, with core's attention for CPUs and with torch's."""
     return [figure for subject in subjects() if subject.core for figure in _step_core(subject)]
 
 
@@ -124,7 +124,7 @@ def _timed(contenders: dict[str, Step]) -> dict[str, list[float]]:
 
 
 def our_model(subject: Subject) -> tuple[Any, dict[str, torch.Tensor]]:
-    """The MODEL over a random float32 network, and the network's weights."""
+    """Our MODEL with a random float32 network, and the network's weights."""
     from atelier.models.bridge.patcher import make_model
     from atelier.models.bridge.weights import load_weights
     from atelier.models.loading.identify import identify
@@ -145,7 +145,7 @@ def our_model(subject: Subject) -> tuple[Any, dict[str, torch.Tensor]]:
 
 
 def core_ltx(state: dict[str, torch.Tensor]) -> Any:
-    """ComfyUI's own MODEL with these weights, loaded as its own loader nodes do."""
+    """ComfyUI's own MODEL with these weights, loaded as its loader nodes do."""
     import comfy.sd
 
     metadata = {"config": json.dumps({"transformer": NETWORK})}
@@ -153,7 +153,7 @@ def core_ltx(state: dict[str, torch.Tensor]) -> Any:
 
 
 def core_mochi(state: dict[str, torch.Tensor]) -> Any:
-    """The same for Mochi, whose depth and width of text ComfyUI's loader takes for granted: here it is told ours."""
+    """The same for Mochi. ComfyUI's loader assumes the published depth and text width, so they are patched to ours."""
     import comfy.sd
     from comfy import model_detection
 
@@ -248,7 +248,7 @@ def _cogvideox_step(network: torch.nn.Module, subject: Subject, variant: Any) ->
     crops = centred(size, (network.config.sample_height // 2, network.config.sample_width // 2))
     rotary = get_3d_rotary_pos_embed(network.config.attention_head_dim, crops, size, time)
     first, following = subject.sigmas
-    latents = (subject.noise() * first / (1 + first**2) ** 0.5).transpose(1, 2)  # of a clip that is all zeros
+    latents = (subject.noise() * first / (1 + first**2) ** 0.5).transpose(1, 2)  # an all-zero clip, noised
     (text, _), (negative, _) = subject.texts()
     embeds = torch.cat([negative, text])
 
@@ -316,11 +316,11 @@ MOCHI = {
     "text_embed_dim": TEXT_WIDTH,
     "time_embed_dim": 256,
 }
-"""As wide as published, the only width that ComfyUI's own network has, and 2 of its 48 layers."""
+"""The published width, which ComfyUI's own network requires, and 2 of the 48 layers."""
 
 
 def subjects() -> list[Subject]:
-    """LTX Video and CogVideoX (at the middle of its 50 steps): 192 tokens; Mochi 1, whose layers are larger: 72."""
+    """LTX Video and CogVideoX (in the middle of its 50 steps) with 192 tokens; Mochi 1, with larger layers, with 72."""
     from atelier.models.families.cogvideox import family as cogvideox
     from diffusers import CogVideoXDDIMScheduler
 

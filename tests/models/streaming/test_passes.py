@@ -27,7 +27,7 @@ from atelier.models.loading import load
 from atelier.models.loading.identify import open_model
 from atelier.models.streaming import passes
 from atelier.models.streaming.spool import Spool
-from benchmarks.decode import by_the_piece, peak_of
+from benchmarks.decode import peak_of, piecewise
 
 LTX = {f"LTX {version}": version for version in tiny.VERSIONS}
 
@@ -194,7 +194,7 @@ def test_tiles_take_the_memory_of_one(coder):
     """However many there are: what a pass remembers is there for one of them only. Beside it: what is put together."""
     autoencoder = copy.deepcopy(coder[0]).to("meta")
     tile, side = 4 * autoencoder.grid.spatial, 10 * autoencoder.grid.spatial
-    in_tiles = partial(by_the_piece, tile=tile)
+    in_tiles = partial(piecewise, tile=tile)
     of_one, of_nine = (peak_of(autoencoder, (size, size), 3, in_tiles) for size in (tile, side))
     assert of_nine <= 1.1 * of_one + 7 * passes.BLENDED * 3 * side**2 * torch.bfloat16.itemsize
 
