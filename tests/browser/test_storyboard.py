@@ -102,7 +102,7 @@ def test_cards_are_dragged_added_written_cut_and_removed(storyboard, view):
     assert text(page).splitlines()[1] == "1.13s cut [image 2, 0.8]: a blue square"
     assert "names image 2, but 0 are connected" in page.locator(".atelier-storyboard .message").inner_text()
     page.get_by_role("textbox", name="Number of the image").fill("")
-    page.get_by_role("button", name="Cuts:").click()
+    page.get_by_role("button", name="A cut:").click()
     page.get_by_role("button", name="Remove this card").click()
     assert text(page) == TURN.replace("1.6s", "2.63s")
 
