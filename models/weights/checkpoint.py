@@ -87,10 +87,15 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 def models_in(folder: Path) -> list[Path]:
     """The models in a folder: its network folders if several share one repository, else the folder itself."""
-    if (folder / "model_index.json").is_file() or (folder / "transformer").is_dir():
+    if _is_whole(folder):
         return [folder]
     networks = {path for prefix in SHARING_NETWORKS for path in folder.glob(f"{prefix}*") if path.is_dir()}
     return sorted(networks) or [folder]
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a folder is one model in diffusers' layout; some downloads leave model_index.json out."""
+    return (folder / "model_index.json").is_file() or (folder / "transformer").is_dir()
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -100,7 +105,8 @@ def weight_files(path: Path) -> list[Path]:
 
 def repository(path: Path) -> Path:
     """The folder that holds all parts of the model at `path`."""
-    return path.parent if path.name.startswith(SHARING_NETWORKS) and path.is_dir() else path
+    shares = path.name.startswith(SHARING_NETWORKS) and path.is_dir() and not _is_whole(path)
+    return path.parent if shares else path
 
 
 def recipe(folder: Path) -> dict[str, Any]:

@@ -76,6 +76,7 @@ ltx-13b-0.9.8-distilled      fp8        ltxv-13b-0.9.8-distilled-fp8.safetensors
 ltx-13b-0.9.8-distilled      folder     LTX-Video-0.9.8-13B-distilled
 ltx-13b-0.9.8-distilled      renamed    my-large-fast-model.safetensors
 cogvideox-2b                 folder     CogVideoX-2b
+cogvideox-2b                 bare       CogVideo2B
 cogvideox-2b                 sat        cogvideox_2b_sat.safetensors
 cogvideox-5b                 folder     CogVideoX-5b
 cogvideox-5b                 single     CogVideoX_5b_bf16.safetensors
@@ -264,6 +265,12 @@ def _folder(path: Path, told: dict[str, Any]) -> Path:
         (path / part / "config.json").write_text(json.dumps(told[part]))
     (path / "scheduler").mkdir()
     (path / "scheduler" / "scheduler_config.json").write_text(json.dumps(told["scheduler"]))
+    return path
+
+
+def _cogvideox_bare(path: Path, told: dict[str, Any]) -> Path:
+    """As the wrapper nodes of ComfyUI download it: the parts' folders alone."""
+    (_folder(path, told) / "model_index.json").unlink()
     return path
 
 

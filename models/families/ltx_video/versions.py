@@ -95,6 +95,11 @@ def version_of(checkpoint: Checkpoint, large: bool, vae: str) -> Version:
     if late is None:
         late = number not in EARLY
         notes += [] if number else ["its file does not tell the version:\n0.9.5 or later is assumed"]
+    if vae and _is_late_by_schedule(checkpoint) not in (None, late):
+        other = "0.9.1 or earlier" if late else "0.9.5 or later"
+        notes.append(
+            f"its VAE is {vae}'s, its scheduler_config.json that of\n{other}: one of them is another version's"
+        )
     known = LATE if late else EARLY
     if number and number not in known:
         notes.append(f"its file is named {number}, and is\n{'0.9.5 or later' if late else '0.9.1 or earlier'}")
@@ -128,9 +133,12 @@ def _is_late(checkpoint: Checkpoint, large: bool, vae: str) -> bool | None:
         return bool(network.get("causal_temporal_positioning", False))
     if large or vae:
         return large or vae in LATE
-    if checkpoint.scheduler:
-        return not checkpoint.scheduler.get("use_dynamic_shifting", False)
-    return None
+    return _is_late_by_schedule(checkpoint)
+
+
+def _is_late_by_schedule(checkpoint: Checkpoint) -> bool | None:
+    """The same by a folder's scheduler_config.json alone."""
+    return not checkpoint.scheduler.get("use_dynamic_shifting", False) if checkpoint.scheduler else None
 
 
 def _distilled_sigmas(checkpoint: Checkpoint) -> tuple[float, ...]:

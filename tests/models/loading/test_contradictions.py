@@ -95,3 +95,22 @@ def test_a_vae_whose_latents_are_others_is_refused_by_name(tmp_path, vaes):
     told = []
     assert load.load_vae(unknown, lambda: [vaes["0.9.0"]], tell=told.append) and told
     assert load.load_vae(open_model(tiny.single_file(tmp_path / "ltx-v0.9.1.safetensors", None)), chosen=vaes["0.9.0"])
+
+
+def test_a_file_that_holds_another_versions_vae(tmp_path):
+    told = published_files.facts("ltx-2b-0.9.5")
+    network = published_files.stored(published_files.ltx_network(2048, 28), "BF16", published_files.CORE)
+    vae = published_files.stored(published_files.ltx_vae("0.9.0"), "BF16", "vae.")
+    config = {"config": json.dumps(told["metadata_config"])}
+    model = open_model(sparse.safetensors_file(tmp_path / "mixed.safetensors", network | vae, config))
+    with pytest.raises(CheckpointError, match="mixed.safetensors holds the VAE of LTX Video 0.9.0.* latents of 0.9.5"):
+        load.load_vae(model)
+
+
+def test_a_folder_whose_vae_and_schedule_are_of_two_versions(tmp_path):
+    path = published_files.write(tmp_path, "ltx-2b-0.9.5", "folder", "LTX-Video-0.9.5")
+    assert open_model(path).variant.notes == ()
+    older = published_files.write(tmp_path, "ltx-2b-0.9.0", "folder", "LTX-Video")
+    (path / "vae").rename(tmp_path / "kept")
+    (older / "vae").rename(path / "vae")
+    assert any("its VAE is 0.9.0's, its scheduler_config.json" in note for note in open_model(path).variant.notes)

@@ -6,7 +6,8 @@ import published_files
 import pytest
 import torch
 from atelier.models.loading.identify import identify
-from atelier.models.weights.checkpoint import Checkpoint, Component, open_checkpoint
+from atelier.models.weights.checkpoint import Checkpoint, Component, models_in, open_checkpoint
+from atelier.models.weights.errors import CheckpointError
 from atelier.models.weights.quantised import shape_of
 from atelier.models.weights.scaled_fp8 import with_scales
 
@@ -45,7 +46,7 @@ def test_published_files(tmp_path, variant, layout, name):
 
 def _check_run(family, variant, told: dict, layout: str) -> None:
     """Text, positions, schedule and recipe are those that its authors, or their own ComfyUI graphs, run it with."""
-    configured = told["transformer"].get("max_text_seq_length") if layout in ("folder", "beside") else None
+    configured = told["transformer"].get("max_text_seq_length") if layout in ("folder", "beside", "bare") else None
     assert variant.text.tokens == (configured or told["text"]["max_tokens"])
     assert variant.network.get("causal_temporal_positioning", False) == told.get("causal_temporal_positioning", False)
     assert all("version" in note for note in variant.notes)
@@ -99,3 +100,17 @@ def _check_vae(family, variant, checkpoint: Checkpoint, told: dict) -> None:
     assert autoencoder is not None and autoencoder.grid == variant.grid
     if "vae" in told:
         _same_config(autoencoder.vae.config, {k: v for k, v in told["vae"].items() if k != "invert_scale_latents"})
+
+
+def test_networks_that_share_a_folder_are_choices_of_their_own(tmp_path):
+    for variant, name in (("cogvideox-1.5-5b", "transformer_T2V"), ("cogvideox-1.5-5b-i2v", "transformer_I2V")):
+        published_files.write(tmp_path / name, variant, "beside", f"CogVideoX-5b-1.5/{name}")
+    shared = tmp_path / "transformer_T2V" / "CogVideoX-5b-1.5"
+    (tmp_path / "transformer_I2V" / "CogVideoX-5b-1.5" / "transformer_I2V").rename(shared / "transformer_I2V")
+    assert [path.name for path in models_in(shared)] == ["transformer_I2V", "transformer_T2V"]
+    names = [identify(open_checkpoint(path))[1].name for path in models_in(shared)]
+    assert names == ["CogVideoX 1.5 5B I2V", "CogVideoX 1.5 5B"]
+    with pytest.raises(CheckpointError, match="holds several models.*transformer_I2V, transformer_T2V.*Choose one"):
+        open_checkpoint(shared)
+    whole = published_files.write(tmp_path, "cogvideox-2b", "folder", "transformer_of_mine")  # a model of its own
+    assert models_in(whole) == [whole] and identify(open_checkpoint(whole))[1].name == "CogVideoX 2B"
