@@ -1,4 +1,4 @@
-"""The families this pack knows; the only file that names them."""
+"""The families that this pack knows. Only this file names them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ..contract.family import Family
 
 
 def families() -> tuple[Family, ...]:
-    """All families, most specific first. Imported when called: this is what loads diffusers."""
+    """All families, most specific first. They are imported on the first call, because they import diffusers."""
     from .cogvideox import family as cogvideox
     from .ltx_video import family as ltx_video
     from .mochi import family as mochi

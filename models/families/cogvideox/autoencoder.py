@@ -16,14 +16,14 @@ from ...weights.checkpoint import Component
 from ...weights.scaled_fp8 import dequantised
 from .layouts import CHANNELS, MARK, vae_name
 
-# The autoencoder doubles the frame rate twice and tells a clip's first frame by an odd count: clips of 8n + 1 frames.
+# The autoencoder doubles the frame rate twice, and handles a clip's first frame only if their count is odd: 8n + 1.
 GRID = Grid(channels=CHANNELS, temporal=4, spatial=8, group=2, patch=(1, 2))
-# What the autoencoder's latents are multiplied with. The weights are the same, so no file of them tells.
+# Scale of the autoencoder's latents. The weights of both are the same, so a file of them does not show which it is.
 SCALE_2B, SCALE_5B = 1.15258426, 0.7
 
 
 class CogVideoXAutoencoder(torch.nn.Module):
-    """diffusers' CogVideoX autoencoder between pixels and the scaled latents the network sees."""
+    """diffusers' CogVideoX autoencoder between pixels and the scaled latents that the network reads."""
 
     decode_values = 22900.0  # counted, see tools/benchmarks/decode.py
 
@@ -36,7 +36,7 @@ class CogVideoXAutoencoder(torch.nn.Module):
         return 9530.0  # counted, too
 
     def encoding(self, frames: int) -> CodingPass:
-        """Pixels -> mode of the posterior. Pieces as diffusers has them: eight frames, more in the first one."""
+        """Pixels -> mode of the posterior. Pieces are diffusers': eight frames, more in the first one."""
         size, cache = self.vae.num_sample_frames_batch_size, None
 
         def step(piece: torch.Tensor, last: bool) -> torch.Tensor:
@@ -49,9 +49,9 @@ class CogVideoXAutoencoder(torch.nn.Module):
         return CodingPass(pieces(size + frames % size, size, frames), step)
 
     def decoding(self, frames: int) -> CodingPass:
-        """The decoder's latents -> pixels. Pieces as diffusers has them: two latent frames, three first if it is odd.
+        """Raw latents -> pixels. Pieces are diffusers': two latent frames; for an odd count, the first piece has three.
 
-        An even number of latent frames has no first one for this decoder: it gets its first again in front.
+        The decoder handles a clip's first frame only if the count is odd. An even count gets its first frame twice.
         """
         size, even, cache = self.vae.num_latent_frames_batch_size, frames % 2 == 0, None
 
@@ -75,7 +75,7 @@ class CogVideoXAutoencoder(torch.nn.Module):
 
 
 def build_autoencoder(component: Component, variant: Variant) -> CogVideoXAutoencoder | None:
-    """CogVideoX's VAE in diffusers' or SAT's layout, with its weights; None when it is another's."""
+    """CogVideoX's VAE in diffusers' or SAT's layout, with its weights; None if it is another family's."""
     config = component.arguments
     if component.config and component.config.get("_class_name") != "AutoencoderKLCogVideoX":
         return None
@@ -91,7 +91,7 @@ def build_autoencoder(component: Component, variant: Variant) -> CogVideoXAutoen
 
 
 def vae_config(shapes: dict[str, Shape], variant: Variant) -> dict[str, Any]:
-    """The autoencoder's arguments, from the shapes under diffusers' names and from the variant it is for."""
+    """The autoencoder's arguments, from the shapes under diffusers' names and from its variant."""
     blocks = [f"encoder.down_blocks.{n}.resnets" for n in range(4)]
     return {
         "block_out_channels": tuple(shapes[f"{block}.0.conv1.conv.weight"][0] for block in blocks),

@@ -1,4 +1,4 @@
-"""How known frames reach CogVideoX I2V and CogVideoX-Fun: as further channels beside the noisy latent."""
+"""How known frames reach CogVideoX I2V and CogVideoX-Fun: as extra channels beside the noisy latent."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ...contract.known_frames import KnownFrames
 
 @dataclass(frozen=True)
 class Concatenated(KnownFrames):
-    """CogVideoX I2V: the first latent frame stands beside the noisy latent as further channels.
+    """CogVideoX I2V: the first latent frame is passed as extra channels beside the noisy latent.
 
-    The network keeps that frame by itself, so the sampler does not enforce the first `frames` latent frames. It was not
-    trained on other known frames: those are re-noised. scale: what the given latents are multiplied with.
+    The network keeps that frame itself, so the sampler does not enforce the first `frames` latent frames. It was not
+    trained on other known frames: those are re-noised. scale: factor of the passed latents.
     """
 
     frames: int = 1
@@ -31,7 +31,7 @@ class Concatenated(KnownFrames):
         return given
 
     def enforced(self, mask: torch.Tensor | None) -> torch.Tensor | None:
-        """The mask without the first frames; None where nothing else is known."""
+        """The mask without the first frames; None if nothing else is known."""
         if mask is None:
             return None
         rest = mask.clone()
@@ -41,7 +41,7 @@ class Concatenated(KnownFrames):
 
 @dataclass(frozen=True)
 class Ends(Concatenated):
-    """CogVideoX-Interpolation: the first and the last latent frame stand beside the noisy latent."""
+    """CogVideoX-Interpolation: the first and the last latent frame are passed beside the noisy latent."""
 
     about: str = "trained with a known first and last frame:\nothers are re-noised"
 
@@ -55,7 +55,7 @@ class Ends(Concatenated):
         return given
 
     def enforced(self, mask: torch.Tensor | None) -> torch.Tensor | None:
-        """The mask without the first and the last frame; None where nothing else is known."""
+        """The mask without the first and the last frame; None if nothing else is known."""
         rest = super().enforced(mask)
         if rest is not None:
             rest[:, :, -1:] = 1.0
@@ -64,9 +64,9 @@ class Ends(Concatenated):
 
 @dataclass(frozen=True)
 class Held(Concatenated):
-    """NimVideo's image to video: beside the noisy clip stands one in which the first frame is held to its end.
+    """NimVideo's image to video: a clip that repeats the first frame is passed beside the noisy clip.
 
-    Without that clip (no VAE was paired with the MODEL) the network sees the first latent frame again and again.
+    If that clip could not be encoded (no VAE was paired with the MODEL), the first latent frame is repeated instead.
     """
 
     in_one_go: bool = True
@@ -75,7 +75,7 @@ class Held(Concatenated):
     def channels(
         self, latent: torch.Tensor, mask: torch.Tensor | None, clip: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """[B, C, T, H, W]: the still clip; zeros where the first frame is not known."""
+        """[B, C, T, H, W]: the still clip; zeros if the first frame is not known."""
         if mask is None or mask[:, :, :1].eq(1).all():
             return torch.zeros_like(latent)
         return latent[:, :, :1].expand_as(latent) if clip is None else clip.expand_as(latent)
@@ -83,7 +83,7 @@ class Held(Concatenated):
 
 @dataclass(frozen=True)
 class Inpainted(KnownFrames):
-    """CogVideoX-Fun InP: beside the noisy clip stand a map of what is known and the clip with black holes.
+    """CogVideoX-Fun InP: a mask of the known frames and the clip with black holes are passed beside the noisy clip.
 
     The network keeps what is known by itself. scale: what the channel of where it is known is multiplied
     with. Without the clip encoded in one go (no VAE was paired with the MODEL) it sees zeros in the holes.
@@ -109,7 +109,7 @@ class Inpainted(KnownFrames):
 
 @dataclass(frozen=True)
 class Controlled(KnownFrames):
-    """CogVideoX-Fun Control and Pose: a whole clip stands beside the noisy one, and the network follows it.
+    """CogVideoX-Fun Control and Pose: a control clip is passed beside the noisy one, and the network follows it.
 
     It was not trained on known frames: they are re-noised.
     """
@@ -120,5 +120,5 @@ class Controlled(KnownFrames):
     def channels(
         self, latent: torch.Tensor, mask: torch.Tensor | None, clip: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """The control clip's latents; zeros where there is none."""
+        """The control clip's latents; zeros if there is none."""
         return torch.zeros_like(latent) if clip is None else clip.expand_as(latent)

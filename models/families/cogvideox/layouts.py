@@ -9,7 +9,7 @@ from ...contract.grid import State
 from ...weights.key_names import exchange, renamed
 
 CHANNELS = 16
-"""Latent channels of a clip; a network that is given an image has as many again."""
+"""Latent channels of a clip; a network with an image input has twice as many input channels."""
 SAT_NAMES = (
     (r"^transformer\.final_layernorm\.", "norm_final."),
     (r"^transformer\.layers\.(\d+)\.", r"transformer_blocks.\1."),
@@ -36,7 +36,7 @@ SAT_NAMES = (
 def network_state(state: State) -> State:
     """SAT or diffusers key names -> diffusers key names. Weights are changed in place.
 
-    SAT's tables that nothing reads are left out.
+    SAT's unused tables are left out.
     """
     if not any(key.startswith(("transformer.layers.", "mixins.")) for key in state):
         return state
@@ -46,7 +46,7 @@ def network_state(state: State) -> State:
         if ".to_{}." in name:
             out |= {name.format(part): rows for part, rows in zip("qkv", weight.chunk(3), strict=True)}
         elif ".norm{}." in name:
-            # Twelve parts: shift, scale and gate of attention and of what follows, for the clip and then for the text.
+            # Twelve parts: shift, scale and gate of attention and feed-forward, for the clip, then for the text.
             _, other, text, _ = weight.chunk(4)
             exchange(other, text)
             out |= {name.format(part): rows for part, rows in zip((1, 2), weight.chunk(2), strict=True)}
@@ -58,12 +58,12 @@ def network_state(state: State) -> State:
 
 
 def has_learned_positions(weights: Any) -> bool:
-    """5B-I2V has learned positions; the 2B's table is a fixed one. Both are in SAT files under the same name."""
+    """Whether positions are learned, as in 5B-I2V. SAT files have the 2B's fixed table under the same name."""
     shape = getattr(weights["patch_embed.proj.weight"], "shape", weights["patch_embed.proj.weight"])
     return "patch_embed.pos_embedding" in weights and len(shape) == 4 and shape[1] == 2 * CHANNELS
 
 
-# A norm that reads the latent itself, in the first block of the decoder: no other family's autoencoder has it.
+# A norm in the decoder's first block that reads the latent itself. Only CogVideoX's autoencoder has it.
 MARK = "decoder.mid_block.resnets.0.norm1.conv_y.conv.weight"
 VAE_NAMES = (
     (r"\.mid\.block_1\.", ".mid_block.resnets.0."),
@@ -77,6 +77,6 @@ VAE_NAMES = (
 
 
 def vae_name(key: str) -> str:
-    """diffusers' name of SAT's key; SAT counts the decoder's blocks from its end."""
+    """diffusers' name of a SAT key. SAT counts the decoder's blocks from its end."""
     key = re.sub(r"\.up\.(\d)\.", lambda found: f".up_blocks.{3 - int(found[1])}.", key)
     return renamed(key, VAE_NAMES)

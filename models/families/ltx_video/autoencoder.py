@@ -18,7 +18,7 @@ from .streamed_coder import LTXStream
 
 # Decoders of 0.9.1 and later are conditioned on a timestep: model cards decode at 0.05, with 0.025 of noise added.
 DECODE_TIMESTEP, DECODE_NOISE, DECODE_SEED = 0.05, 0.025, 0
-PIECE = 2  # latent frames that are coded at a time
+PIECE = 2  # latent frames per piece
 
 
 def grid_of(config: dict[str, Any]) -> Grid:
@@ -31,7 +31,7 @@ def grid_of(config: dict[str, Any]) -> Grid:
 
 
 class LTXVideoAutoencoder(torch.nn.Module):
-    """diffusers' LTX autoencoder between pixels and the normalised latents the network sees."""
+    """diffusers' LTX autoencoder between pixels and the normalised latents that the network reads."""
 
     decode_values = 2420.0  # counted, see tools/benchmarks/decode.py
 
@@ -67,7 +67,7 @@ class LTXVideoAutoencoder(torch.nn.Module):
         return (latents - mean) / std
 
     def denormalise(self, latents: torch.Tensor) -> torch.Tensor:
-        """As the decoder takes them; conditioned on a timestep, it takes noise, the same each time, so that a latent
+        """Raw latents for the decoder. A decoder with a timestep also gets noise, from a fixed seed, so that a latent
         always decodes to the same clip.
         """
         mean, std = self._statistics(latents)
@@ -84,7 +84,7 @@ class LTXVideoAutoencoder(torch.nn.Module):
 
 
 def build_autoencoder(component: Component, variant: Variant) -> LTXVideoAutoencoder | None:
-    """A VAE of any LTX version, in diffusers' or the original layout, with its weights; None when it is another's."""
+    """A VAE of any LTX version, in diffusers' or the original layout, with its weights; None if it is another's."""
     config = component.arguments
     state = None
     if not config:

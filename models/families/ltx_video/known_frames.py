@@ -11,7 +11,7 @@ from ...contract.known_frames import KnownFrames
 
 @dataclass(frozen=True)
 class PerToken(KnownFrames):
-    """For a network trained with one timestep per token: known tokens are clean, at time 0.
+    """For a network trained with one timestep per token: known tokens are clean and have timestep 0.
 
     A mask value m between 0 and 1 is consistent: the token is mixed to m * x_sigma + (1 - m) * clean, which is the
     clean latent noised to level m * sigma, and the network gets the timestep of m * sigma.

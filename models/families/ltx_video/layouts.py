@@ -25,9 +25,9 @@ def network_state(state: State) -> State:
 class VaeLayout:
     """The original key layout of one generation of LTX autoencoders, and the diffusers config it stands for.
 
-    `encoder` and `decoder` say which diffusers block each numbered original block is. Widths and depths come from the
-    weights, so the config holds only what shapes cannot tell. `widths` are the published ones, for an encoder that is
-    128 wide at its input.
+    `encoder` and `decoder` list the diffusers block of each numbered original block. Widths and depths are read from
+    the weights, so the config has only what shapes do not show. `widths` are the published ones, for an encoder that
+    is 128 wide at its input.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class VaeLayout:
         }
 
     def renamed(self, state: State) -> State:
-        """Weights under the original names -> under diffusers' names; statistics nobody reads are left out."""
+        """Weights under the original names -> under diffusers' names; unused statistics are left out."""
         out = {}
         for key, weight in state.items():
             block = _numbered(key, "encoder.down_blocks", self.encoder) or _numbered(
@@ -82,12 +82,12 @@ RENAMED = (
 
 def _numbered(key: str, stem: str, blocks: list[str]) -> str | None:
     """`stem.N.rest` -> the diffusers name of block N."""
-    found = re.match(rf"({stem.split('.')[0]})\.{stem.split('.')[1]}\.(\d+)\.(.*)", key)
-    return f"{found[1]}.{blocks[int(found[2])]}.{found[3]}" if found else None
+    match = re.match(rf"({stem.split('.')[0]})\.{stem.split('.')[1]}\.(\d+)\.(.*)", key)
+    return f"{match[1]}.{blocks[int(match[2])]}.{match[3]}" if match else None
 
 
 def _resnet_blocks(stem: str, blocks: list[str]) -> list[str]:
-    """The original prefixes of the blocks made of residual layers (not those that resample or widen)."""
+    """The original prefixes of the blocks of residual layers (not those that resample or widen)."""
     return [f"{stem}.{n}.res_blocks" for n, name in enumerate(blocks) if "samplers" not in name and "conv_" not in name]
 
 
@@ -118,7 +118,7 @@ DECODER_091 = """mid_block up_blocks.0.upsamplers.0 up_blocks.0 up_blocks.1.upsa
 
 
 VERSIONS = ("0.9.5", "0.9.1", "0.9.0")
-"""Of the autoencoders of LAYOUTS."""
+"""The versions of the autoencoders in LAYOUTS."""
 LAYOUTS = (
     VaeLayout(  # 0.9.5 and later
         ("encoder.down_blocks.1.conv.conv.weight", "decoder.up_blocks.1.conv.conv.weight"),

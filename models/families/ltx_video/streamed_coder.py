@@ -1,7 +1,8 @@
-"""diffusers' LTX Video encoder and decoder, a piece of a clip at a time, with the result of the whole clip.
+"""Run diffusers' LTX Video encoder and decoder piece by piece, with exactly the result of the whole clip.
 
-A convolution that looks a frame ahead finishes a frame only when the next one has come, and each is a frame later than
-the one before it. So every layer here keeps the few frames it still needs, and ways around wait for the way through.
+A convolution that reads one frame ahead completes a frame only when the next one arrives, so each such layer is one
+frame later than the layer before it. Every layer here keeps the few frames that it still needs, and skip connections
+wait for the main path.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Layer = Callable[[torch.Tensor], torch.Tensor]
 
 
 class LTXStream:
-    """One clip on its way through an encoder or a decoder. Features are [B, C, t, H, W]; t may be 0 at first."""
+    """The state of one clip's pass through an encoder or decoder. Features are [B, C, t, H, W]; t may be 0 at first."""
 
     def __init__(self) -> None:
         self.kept: dict[Any, torch.Tensor] = {}
@@ -33,7 +34,7 @@ class LTXStream:
         self.last = False
 
     def encode(self, net: LTXVideoEncoder3d, pixels: torch.Tensor, last: bool) -> torch.Tensor:
-        """Pixels [B, 3, t, H, W] of a piece -> mean and log variance of what is finished, [B, C + 1, t', h, w]."""
+        """Pixels [B, 3, t, H, W] of a piece -> mean and log variance of the completed frames, [B, C + 1, t', h, w]."""
         self.last = last
         side = net.patch_size
         x = pixels.unflatten(4, (-1, side)).unflatten(3, (-1, side)).permute(0, 1, 6, 4, 2, 3, 5).flatten(1, 3)
@@ -47,9 +48,10 @@ class LTXStream:
     def decode(
         self, net: LTXVideoDecoder3d, latents: torch.Tensor, timestep: torch.Tensor | None, most: int, last: bool
     ) -> torch.Tensor:
-        """Latents [B, C, t, h, w] of a piece, timestep [B] or None -> pixels [B, 3, t', H, W] that are finished.
+        """Latents [B, C, t, h, w] of a piece, timestep [B] or None -> completed pixels [B, 3, t', H, W].
 
-        most: how many latent frames a layer sees at a time. A clip's last piece sets free all that waits: many.
+        most: how many latent frames a layer processes at a time. Without this limit, a clip's last piece would release
+        all waiting frames at once.
         """
         if net.timestep_scale_multiplier is not None:
             timestep = timestep * net.timestep_scale_multiplier
@@ -58,7 +60,7 @@ class LTXStream:
     def layers(
         self, net: LTXVideoDecoder3d, timestep: torch.Tensor | None, like: torch.Tensor
     ) -> list[tuple[int, Layer]]:
-        """A decoder's layers in order, each with how many times longer it makes a clip. like: features of that type."""
+        """A decoder's layers, each with the factor by which it lengthens a clip. like: sets device and dtype."""
         temb = embedded(net.mid_block, timestep, like)
         layers = [(1, partial(self.conv, net.conv_in))]
         layers += [(1, partial(self.resnet, resnet, temb=temb)) for resnet in net.mid_block.resnets]
@@ -74,12 +76,12 @@ class LTXStream:
         """x through all layers, at most `most` of its frames at a time."""
         if not layers:
             return x
-        (longer, layer), *rest = layers
-        made, parts = [], x.split(most, dim=2)
+        (factor, layer), *rest = layers
+        outputs, parts = [], x.split(most, dim=2)
         for number, part in enumerate(parts, 1):
             self.last = ends = last and number == len(parts)
-            made.append(self.through(rest, layer(part), most * longer, ends))
-        return torch.cat(made, dim=2)
+            outputs.append(self.through(rest, layer(part), most * factor, ends))
+        return torch.cat(outputs, dim=2)
 
     def finish(self, net: LTXVideoDecoder3d, timestep: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
         """The last features of a decoder -> pixels."""
@@ -93,7 +95,7 @@ class LTXStream:
         return x.unflatten(1, (-1, side, side)).permute(0, 1, 4, 5, 3, 6, 2).flatten(5, 6).flatten(3, 4)
 
     def conv(self, layer: LTXVideoCausalConv3d, x: torch.Tensor) -> torch.Tensor:
-        """The convolution over what is kept of earlier pieces and this one; the clip's ends are repeated."""
+        """The convolution over kept frames of earlier pieces and x. The clip's first and last frames are repeated."""
         kernel, stride = layer.kernel_size[0], layer.conv.stride[0]
         behind = 0 if layer.is_causal else (kernel - 1) // 2
         x = self.with_kept(layer, x)
@@ -101,29 +103,29 @@ class LTXStream:
             x = torch.cat([x[:, :, :1].expand(-1, -1, kernel - 1 - behind, -1, -1), x], dim=2)
         if self.last:
             x = torch.cat([x, x[:, :, -1:].expand(-1, -1, behind, -1, -1)], dim=2)
-        made = max(0, (x.shape[2] - kernel) // stride + 1)
-        self.kept[layer] = x[:, :, made * stride :].clone()
-        return layer.conv(x) if made else nothing_of(layer.conv, x)
+        count = max(0, (x.shape[2] - kernel) // stride + 1)
+        self.kept[layer] = x[:, :, count * stride :].clone()
+        return layer.conv(x) if count else nothing_of(layer.conv, x)
 
     def with_kept(self, key: Any, x: torch.Tensor) -> torch.Tensor:
-        """x behind what was kept under `key`."""
+        """The frames kept under `key`, followed by x."""
         return torch.cat([self.kept.pop(key), x], dim=2) if key in self.kept else x
 
     def waiting(self, key: Any, x: torch.Tensor, count: int) -> torch.Tensor:
-        """The next `count` frames of what came to `key`; the rest is kept."""
+        """Add x to the queue `key` and take the next `count` frames from it; the rest is kept."""
         x = self.with_kept(key, x)
-        self.kept[key] = x[:, :, count:].clone()  # a view would hold the whole piece
+        self.kept[key] = x[:, :, count:].clone()  # a view would keep the whole piece in memory
         return x[:, :, :count]
 
     def begins(self, layer: torch.nn.Module, x: torch.Tensor) -> bool:
-        """Whether x brings the clip's first frames to the layer."""
+        """Whether x has the clip's first frames for this layer."""
         if layer in self.begun or not x.shape[2]:
             return False
         self.begun.add(layer)
         return True
 
     def resnet(self, block: LTXVideoResnetBlock3d, x: torch.Tensor, temb: torch.Tensor | None = None) -> torch.Tensor:
-        """Norm, activation, convolution, twice, and a way around."""
+        """Norm, activation and convolution, twice, with a skip connection."""
         hidden, shifts = over_channels(block.norm1, x), None
         if block.scale_shift_table is not None:
             shifts = (temb.unflatten(1, (4, -1)) + block.scale_shift_table[None, ..., None, None, None]).unbind(1)
@@ -142,7 +144,7 @@ class LTXStream:
         return hidden + around
 
     def noisy(self, x: torch.Tensor, scale: torch.nn.Parameter | None) -> torch.Tensor:
-        """x with the noise that some decoders add: one picture of it for all frames."""
+        """x with the noise that some decoders add; it is the same for all frames."""
         if scale is None:
             return x
         if scale not in self.noise:
@@ -150,7 +152,7 @@ class LTXStream:
         return x + (self.noise[scale] * scale)[None, :, None]
 
     def down_block(self, block: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
-        """A block of either generation: residual blocks, then what halves the clip."""
+        """A block of either generation: residual blocks, then downsampling."""
         for resnet in block.resnets:
             x = self.resnet(resnet, x)
         for layer in block.downsamplers or ():
@@ -159,7 +161,7 @@ class LTXStream:
         return x if conv_out is None else self.resnet(conv_out, x)
 
     def downsample(self, layer: LTXVideoDownsampler3d, x: torch.Tensor) -> torch.Tensor:
-        """Time, height and width into channels; the first frame counts twice, so that groups come out even."""
+        """Fold time, height and width into channels. The first frame is repeated, so that all groups are full."""
         together = layer.stride[0]
         if self.begins(layer, x):
             x = torch.cat([x[:, :, : together - 1], x], dim=2)
@@ -170,32 +172,32 @@ class LTXStream:
         return folded(through, layer.stride) + around.unflatten(1, (-1, layer.group_size)).mean(dim=2)
 
     def upsample(self, layer: LTXVideoUpsampler3d, x: torch.Tensor) -> torch.Tensor:
-        """Channels into time, height and width; a clip's first frame stays one frame."""
-        made = self.conv(layer.conv, x)
-        unfolded = spread(made, layer.stride)
+        """Unfold channels into time, height and width. A clip's first frame stays one frame."""
+        hidden = self.conv(layer.conv, x)
+        unfolded = spread(hidden, layer.stride)
         if layer.residual:
-            around = spread(self.waiting(layer, x, made.shape[2]), layer.stride)
+            around = spread(self.waiting(layer, x, hidden.shape[2]), layer.stride)
             unfolded = unfolded + around.repeat(1, unfolded.shape[1] // around.shape[1], 1, 1, 1)
         return unfolded[:, :, layer.stride[0] - 1 :] if self.begins(layer, unfolded) else unfolded
 
 
 def over_channels(norm: Layer, x: torch.Tensor) -> torch.Tensor:
-    """A norm of the last dimension on features [B, C, T, H, W]."""
+    """Apply a norm over the last dimension to the channels of features [B, C, T, H, W]."""
     return norm(x.movedim(1, -1)).movedim(-1, 1)
 
 
 def embedded(block: torch.nn.Module, timestep: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor | None:
-    """The block's embedding of the timestep, [B, width, 1, 1, 1]; None where it has none."""
+    """The block's embedding of the timestep, [B, width, 1, 1, 1]; None if it has none."""
     if block.time_embedder is None:
         return None
-    made = block.time_embedder(
+    embedding = block.time_embedder(
         timestep=timestep.flatten(), resolution=None, aspect_ratio=None, batch_size=len(x), hidden_dtype=x.dtype
     )
-    return made.view(len(x), -1, 1, 1, 1)
+    return embedding.view(len(x), -1, 1, 1, 1)
 
 
 def nothing_of(conv: torch.nn.Conv3d, x: torch.Tensor) -> torch.Tensor:
-    """No frames, of the size and width that the convolution makes of x."""
+    """An output of the convolution with 0 frames, of the size and width that it has for x."""
     sides = zip(x.shape[3:], conv.padding[1:], conv.kernel_size[1:], conv.stride[1:], strict=True)
     size = [(side + 2 * padding - kernel) // stride + 1 for side, padding, kernel, stride in sides]
     return x.new_empty(len(x), conv.out_channels, 0, *size)

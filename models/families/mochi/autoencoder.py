@@ -1,4 +1,4 @@
-"""Mochi's autoencoder: diffusers', its decoder a piece of a clip at a time, its encoder in windows."""
+"""Mochi's autoencoder: diffusers', with its decoder run piece by piece and its encoder in windows."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from ...weights.scaled_fp8 import dequantised
 from .layouts import HALVES, MARKS, vae_name, vae_state
 
 DECODE_WINDOW = (1, 1)  # latent frames of the first piece and of each that follows
-# The encoder attends to every frame before: at most to as many as its authors sample (163), of a longer clip's later
-# parts to 43 and more.
+# The encoder attends to all earlier frames. Here these are at most as many as its authors sample (163), and at least 43
+# in the later parts of a longer clip.
 ENCODE_WINDOW, LOOK_BACK = (163, 120), 43
 
 
 class RememberingConv(CogVideoXCausalConv3d):
-    """A causal convolution of Mochi's decoder that goes on where the piece before ended.
+    """A causal convolution of Mochi's decoder that continues from the end of the piece before.
 
-    diffusers' own repeats the first frame in front of every piece, so its pieces do not fit together.
+    diffusers' own repeats the first frame in front of every piece, so its pieces do not join.
     """
 
     def forward(
@@ -38,13 +38,13 @@ class RememberingConv(CogVideoXCausalConv3d):
         if conv_cache is None:
             conv_cache = inputs[:, :, :1].expand(-1, -1, before, -1, -1)
         inputs = torch.cat([conv_cache, inputs], dim=2)
-        kept = inputs[:, :, inputs.shape[2] - before :].clone()  # a view would hold the whole piece
+        kept = inputs[:, :, inputs.shape[2] - before :].clone()  # a view would keep the whole piece in memory
         *sides, _, _ = self.time_causal_padding
         return self.conv(torch.nn.functional.pad(inputs, (*sides, 0, 0), mode="replicate")), kept
 
 
 class MochiAutoencoder(torch.nn.Module):
-    """diffusers' Mochi autoencoder between pixels and the normalised latents the network sees."""
+    """diffusers' Mochi autoencoder between pixels and the normalised latents that the network reads."""
 
     decode_values = 11650.0  # counted, see tools/benchmarks/decode.py
 
@@ -63,8 +63,8 @@ class MochiAutoencoder(torch.nn.Module):
     def encoding(self, frames: int) -> CodingPass:
         """Pixels -> mode of the posterior. In one piece up to 163 frames, then in pieces that overlap.
 
-        What an attention over every earlier frame keeps of them is as much as the frames themselves take on their way
-        through, so that pieces which carry it along would save nothing.
+        Carrying the attention over all earlier frames from piece to piece would save nothing: its keys and values take
+        as much memory as the frames themselves.
         """
         if self.vae.encoder is None:
             raise CheckpointError(
@@ -75,11 +75,11 @@ class MochiAutoencoder(torch.nn.Module):
 
         def step(piece: torch.Tensor, last: bool) -> torch.Tensor:
             nonlocal before
-            seen = piece if before is None else torch.cat([before, piece], dim=2)
-            made = self.vae.encoder(seen)[0].chunk(2, dim=1)[0]
+            window = piece if before is None else torch.cat([before, piece], dim=2)
+            latents = self.vae.encoder(window)[0].chunk(2, dim=1)[0]
             known = 0 if before is None else LOOK_BACK // self.grid.temporal + 1
-            before = None if last else seen[:, :, -LOOK_BACK:].clone()  # a view would hold the whole piece
-            return made[:, :, known:]
+            before = None if last else window[:, :, -LOOK_BACK:].clone()  # a view would keep the whole piece in memory
+            return latents[:, :, known:]
 
         return CodingPass(pieces(*ENCODE_WINDOW, frames), step)
 
@@ -141,7 +141,7 @@ def build_autoencoder(component: Component, variant: Variant) -> MochiAutoencode
 
 
 def _other_half(component: Component, halves: list[str]) -> list[Component]:
-    """The file beside this one that has the half it lacks, if there is one."""
+    """The file beside this one with the missing half, if there is one."""
     if len(halves) == 2 or not component.files:
         return []
     (missing,) = set(HALVES) - set(halves)
@@ -156,7 +156,7 @@ def _other_half(component: Component, halves: list[str]) -> list[Component]:
 
 
 def _vae_shapes(component: Component) -> dict[str, Shape]:
-    """Shapes under diffusers' names; none when it is no autoencoder of Mochi's."""
+    """Shapes under diffusers' names; {} if it is not Mochi's autoencoder."""
     shapes = component.shapes
     if not any(".stack.5." in key or key in MARKS.values() for key in shapes):
         return {}

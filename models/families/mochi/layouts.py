@@ -62,7 +62,7 @@ def layers_of(keys: Any) -> int:
 
 
 HALVES = ("encoder", "decoder")
-# What tells Mochi's autoencoder from others': linear layers at its ends.
+# Keys by which Mochi's autoencoder is recognised: linear layers at its ends.
 MARKS = {"encoder": "encoder.block_in.resnets.0.conv1.conv.weight", "decoder": "decoder.up_blocks.0.proj.weight"}
 # Original names in a residual block, and diffusers' names in the group the block belongs to.
 RESIDUAL = {

@@ -1,4 +1,4 @@
-"""The causal VAE between pixels and latents as the networks see them, a piece of a clip at a time."""
+"""The causal VAE between pixels and the latents that the networks read, piece by piece."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class PyramidAutoencoder(torch.nn.Module):
         return CodingPass(pieces(first, following, frames), lambda piece, last: step(piece, last).chunk(2, dim=1)[0])
 
     def decoding(self, frames: int) -> CodingPass:
-        """Latents of the VAE's own -> pixels."""
+        """Raw latents -> pixels."""
         return CodingPass(pieces(*DECODE_WINDOW, frames), self.vae.decoder_step())
 
     def normalise(self, latents: torch.Tensor) -> torch.Tensor:

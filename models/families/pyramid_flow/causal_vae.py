@@ -1,7 +1,8 @@
 """The causal video VAE of Pyramid Flow: 8 x 8 x 8 pixels to one latent pixel, the first frame on its own.
 
-Everything looks back in time only, so a clip can be coded chunk by chunk, exactly: each convolution remembers the end
-of what it saw. Key for key the published checkpoints. Sources: arXiv 2410.05954; MAGVIT-v2, arXiv 2310.05737.
+All layers read only earlier frames, so a clip can be coded chunk by chunk with an exact result: each convolution keeps
+the end of its input. Keys are those of the published checkpoints. Sources: arXiv 2410.05954; MAGVIT-v2, arXiv
+2310.05737.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class CausalConv(nn.Module):
             return self.conv(x)
         before = past[self] if self in past else x.new_zeros(*x.shape[:2], kernel - 1, *x.shape[3:])
         x = torch.cat([before, x], dim=2)
-        past[self] = x[:, :, stride - kernel :].clone()  # a view would hold the whole chunk
+        past[self] = x[:, :, stride - kernel :].clone()  # a view would keep the whole chunk in memory
         return self.conv(x)
 
 
@@ -86,7 +87,7 @@ def frame_by_frame(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 
 class ResnetBlock(nn.Module):
-    """Norm, SiLU, convolution, twice, and a way around."""
+    """Norm, SiLU and convolution, twice, with a skip connection."""
 
     def __init__(self, channels: int, out_channels: int, groups: int) -> None:
         super().__init__()
@@ -126,7 +127,7 @@ class MidBlock(nn.Module):
 
 
 class Downsampler(nn.Module):
-    """Halves by a strided convolution what `stride` says: time, or height and width."""
+    """Halves time, or height and width (by `stride`), with a strided convolution."""
 
     def __init__(self, channels: int, stride: tuple[int, int, int]) -> None:
         super().__init__()
@@ -163,7 +164,7 @@ class TemporalUpsampler(nn.Module):
 
 
 class Level(nn.Module):
-    """Residual blocks at one resolution, then what changes it: `samplers`, by the names checkpoints give them."""
+    """Residual blocks at one resolution, then `samplers` that change it, by their names in checkpoints."""
 
     def __init__(
         self, channels: int, out_channels: int, layers: int, groups: int, samplers: dict[str, nn.Module]

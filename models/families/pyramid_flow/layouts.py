@@ -11,7 +11,7 @@ from .transformer import PATCH, PyramidDiffusionMMDiT
 
 
 def network_state(state: State) -> State:
-    """Published or training checkpoint -> the network's keys; SD3's table of positions is made where it is left out."""
+    """Published or training checkpoint -> the network's keys. SD3's table of positions is computed if it is missing."""
     others = ("vae.", "text_encoder")
     state = {key.removeprefix("dit."): weight for key, weight in state.items() if not key.startswith(others)}
     if "pos_embed.proj.weight" in state and "pos_embed.pos_embed" not in state:

@@ -1,7 +1,7 @@
-"""How Pyramid Flow makes a video: latent frame by latent frame, each one stage by stage, seeing only what came before.
+"""Sample a video with Pyramid Flow: frame by frame from the earlier ones, each frame stage by stage.
 
-Plain functions from tensors to tensors. The network is behind `prepare`, the random draws behind `noise` and
-`block_noise`, whoever watches or cancels behind `callback`. Source: arXiv 2410.05954, section 3.
+These are plain functions from tensors to tensors. `prepare` supplies the network, `noise` and `block_noise` supply the
+random numbers, and `callback` reports progress and may cancel. Source: arXiv 2410.05954, section 3.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Progress:
-    """What `callback` is told after each step.
+    """The argument of `callback` after each step.
 
     step of steps over all frames and stages; x [B, C, 1, h', w'] as it is now, at the stage's size; finished
     [B, C, frames, h, w], the frames before it. Raise in the callback to cancel.
@@ -70,8 +70,8 @@ def sample(
 ) -> torch.Tensor:
     """Latents [B, C, T, h, w] of a video, as the network sees them, from normal `noise` of that shape.
 
-    known: latents [B, C, T, h, w] of which `make` says per frame whether it is to be made (True) or stays as it is and
-    is history for the frames after it. Sides h and w must be multiples of 8: two halvings and a patch of 2.
+    known: latents [B, C, T, h, w] of which `make` says per frame whether it is generated (True), or kept as
+    history for the frames after it. Sides h and w must be multiples of 8: two halvings and a patch of 2.
     """
     total = noise.shape[2]
     make = [True] * total if make is None else make

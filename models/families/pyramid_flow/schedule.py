@@ -20,7 +20,7 @@ GAMMA = 1 / 3
 class Stage:
     """One resolution of the pyramid: its timesteps, and how it starts from the stage before.
 
-    first_timestep, last_timestep: what the network is told at the beginning and at the end of the stage.
+    first_timestep, last_timestep: the network's timestep at the beginning and at the end of the stage.
     keep, renoise: the stage starts at keep * (the enlarged end of the stage before) + renoise * block noise.
     """
 
@@ -31,7 +31,7 @@ class Stage:
     renoise: float = 0.0
 
     def timesteps(self, steps: int) -> list[float]:
-        """What the network is told at each of `steps` steps, 0..1000."""
+        """The network's timestep at each of `steps` steps, 0..1000."""
         return torch.linspace(self.first_timestep, self.last_timestep, steps, dtype=torch.float64).tolist()
 
 

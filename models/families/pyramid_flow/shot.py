@@ -68,7 +68,7 @@ def sample_shot(
 
 
 def _frames_to_make(variant: Variant, mask: torch.Tensor) -> list[bool]:
-    """Per latent frame whether it is made; what of the mask [B, 1 or C, T, h, w] cannot be followed is said."""
+    """Per latent frame, whether to generate it. Warns if the mask [B, 1 or C, T, h, w] cannot be followed exactly."""
     make = [bool(frame.max() > 0.5) for frame in mask.unbind(2)]
     if any(frame.min() <= 0.5 for frame, made in zip(mask.unbind(2), make, strict=True) if made):
         logging.warning(
