@@ -114,5 +114,5 @@ def test_the_caption_of_a_turning_clip_tells_of_the_part_that_is_judged():
     cached = Latents(Bucket(1.0, 64, turning=True), torch.zeros(64, 2, 5, 1, 1), made.scenes, made.turns)
     for seed in range(20):
         batch = draw_batch([cached], random.Random(seed))
-        assert ((batch.told.sum(1) >= 1) & (batch.told.sum(1) <= 4)).all()
-        assert ((batch.told[:, 0] == 1) | (batch.told[:, -1] == 1)).all()
+        assert ((batch.described.sum(1) >= 1) & (batch.described.sum(1) <= 4)).all()
+        assert ((batch.described[:, 0] == 1) | (batch.described[:, -1] == 1)).all()

@@ -1,1 +1,1 @@
-"""The pocket model: a procedural world of moving shapes, and what trains, scores and exports a tiny LTX on it."""
+"""The pocket model: a procedural world of moving shapes, and training, scoring and export of a tiny LTX on it."""

@@ -1,7 +1,7 @@
 """The pocket model's video autoencoder: LTX 0.9.5's residual blocks, 16x in space, 4x in time, 32 channels.
 
-16x in space, where a larger model would take 8x, makes a quarter of the tokens: on a CPU that decides how much the
-transformer sees in an hour.
+16x in space instead of 8x makes a quarter of the tokens. On a CPU that decides how many clips the transformer trains on
+in an hour.
 """
 
 import math
@@ -16,10 +16,10 @@ from pocket.optim import Muon
 from pocket.training import Run, learning_rate, warm_start
 from pocket.world import clips
 
-POOL = 4096  # clips held in memory as bytes
-TURNING = 0.25  # share of them in which something changes half-way
+POOL = 4096  # clips in memory, as bytes
+TURNING = 0.25  # share of clips in which something changes half-way
 KL_WEIGHT = 1e-4
-LATENT_NOISE = 0.1  # of the latents' deviation, at most: the decoder must forgive what the transformer gets wrong
+LATENT_NOISE = 0.1  # at most, of the latents' deviation: makes the decoder robust to the transformer's errors
 
 
 def build() -> AutoencoderKLLTXVideo:
@@ -83,7 +83,7 @@ def draw_batch(pool: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def loss_of(vae: AutoencoderKLLTXVideo, video: Tensor) -> tuple[Tensor, Tensor]:
-    """Training loss and squared error of a batch. Edges weigh up to five times as much as flat areas."""
+    """Training loss and squared error of a batch. Edges have up to five times the weight of flat areas."""
     with torch.autocast("cpu", torch.bfloat16):
         posterior = vae.encode(video).latent_dist
         latents = posterior.sample()
@@ -108,14 +108,14 @@ def measure_statistics(vae: AutoencoderKLLTXVideo, count: int = 256) -> None:
 
 
 def train(work: Path, minutes: float, release: Path | None = None) -> None:
-    """Trains the autoencoder, or goes on where an earlier run stopped; leaves it in `work`/vae."""
+    """Trains the autoencoder, or continues an earlier run, and saves it in `work`/vae."""
     vae = build()
     factor = warm_start(vae, release)
     vae = vae.to(memory_format=torch.channels_last_3d)
     optimiser = Muon(vae.parameters(), lr=0.02, adam_lr=2e-3)
     run = Run(work, "vae", minutes, vae=vae, optimiser=optimiser)
-    made = (clips(64, seed, turning=TURNING).video for seed in range(POOL // 64))
-    pool = torch.cat([((video + 1) * 127.5).round().byte() for video in made])
+    videos = (clips(64, seed, turning=TURNING).video for seed in range(POOL // 64))
+    pool = torch.cat([((video + 1) * 127.5).round().byte() for video in videos])
     for step in run:
         optimiser.scale_lr(factor * learning_rate(run.fraction, step))
         video = draw_batch(pool, torch.default_generator).contiguous(memory_format=torch.channels_last_3d)

@@ -1,6 +1,6 @@
-"""English for scenes: plain prompts, free sentences and tag lists, with synonyms, left-out attributes and stray words.
+"""Captions for scenes: plain prompts, free sentences and tag lists, with synonyms, missing attributes and stray words.
 
-The words of this room are also what the tokenizer's vocabulary is made from.
+The tokenizer's vocabulary is made from the words in this file.
 """
 
 import random
@@ -34,7 +34,7 @@ DIRECTIONS = {
     "up": ("up", "up", "upwards", "upward", "to the top", "towards the top"),
     "down": ("down", "down", "downwards", "downward", "to the bottom", "towards the bottom"),
 }
-VERBS = {  # verb forms that say it all
+VERBS = {  # verb forms that need no direction
     "up": (("rising", "rises"), ("climbing", "climbs"), ("rising up", "rises up"), ("ascending", "ascends")),
     "down": (("falling", "falls"), ("sinking", "sinks"), ("dropping", "drops"), ("descending", "descends")),
     "still": (
@@ -74,7 +74,7 @@ LEAVE_OUT = {"color": 0.06, "shape": 0.06, "size": 0.4, "motion": 0.1, "backgrou
 
 
 def said_attributes(rng: random.Random) -> set[str]:
-    """A random choice of the attributes a caption mentions."""
+    """A random choice of attributes for a caption to mention."""
     return {name for name in ATTRIBUTES if rng.random() >= LEAVE_OUT[name]}
 
 
@@ -133,7 +133,7 @@ def caption(scene: Scene, rng: random.Random, said: Collection[str] = tuple(ATTR
 
 
 def free_caption(scene: Scene, said: Collection[str], rng: random.Random) -> str:
-    """A caption as users might type it: now and then with style tags or words that mean nothing to this world."""
+    """A caption as users might type it: sometimes with style tags or with words that have no meaning here."""
     text = caption(scene, rng, said)
     if rng.random() < 0.1:
         text = f"{text.rstrip('.')}, {rng.choice(TAGS)}"
@@ -146,7 +146,7 @@ def free_caption(scene: Scene, said: Collection[str], rng: random.Random) -> str
 
 
 def vocabulary() -> dict:
-    """What a prompt may say, for those who complete one: "vocabulary" in recipe.json."""
+    """The words of the attributes, with which prompts are completed: "vocabulary" in recipe.json."""
     moving = {word for pair in TRAVEL for phrase in pair for word in phrase.split()}
     moving |= {phrase for pairs in VERBS.values() for pair in pairs for phrase in pair}
     shades = (*BACKGROUNDS, "gray")
@@ -175,7 +175,7 @@ def vocabulary() -> dict:
 
 
 def all_words() -> Iterator[str]:
-    """Every phrase of this room; the tokenizer collects its words from them."""
+    """Every phrase in this file, for the tokenizer's vocabulary."""
     for table in (NOUNS, ADJECTIVES, COLOR_WORDS, DIRECTIONS, ATTRIBUTES):
         for phrases in table.values():
             yield from phrases

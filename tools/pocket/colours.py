@@ -1,4 +1,4 @@
-"""What latents look like without decoding them: the linear function of their channels that fits the colours best."""
+"""Preview colours: the linear function of the latent channels that fits the pixels' colours best."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ def small(videos: Tensor, size: torch.Size) -> Tensor:
 
 
 def latents_and_colours(model: Model, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Of the latent pixels of rendered clips: their channels with a 1 behind them [N, C + 1], their colours [N, 3]."""
+    """Latent pixels of rendered clips: channels followed by a 1 [N, C + 1], and colours [N, 3]."""
     videos = clips(count, seed).video
     latents = model.encode(videos)
     seen = latents.movedim(1, -1).flatten(0, -2)
@@ -36,7 +36,7 @@ def fit(model: Model) -> dict[str, list]:
 
 
 def explained(model: Model, colours: dict[str, list], count: int = 16) -> float:
-    """What share of the colours' variance in other clips than the fit's these factors explain."""
+    """The share of the colours' variance that these factors explain, on clips that the fit did not use."""
     seen, wanted = latents_and_colours(model, count, SEED + 1)
     left = seen @ torch.tensor([*colours["factors"], colours["bias"]]) - wanted
     return 1 - (left.var() / wanted.var()).item()
@@ -47,7 +47,7 @@ def write(model: Model, folder: Path) -> float:
     colours = fit(model)
     path = folder / "recipe.json"
     recipe = json.loads(path.read_text())
-    # Everything but the long list on lines of its own.
+    # One line for each entry except the long list, which is a single line.
     text = json.dumps(recipe | {"preview": "@"}, indent=2).replace('"@"', json.dumps(colours))
     path.write_text(text + "\n")
     return explained(model, colours)

@@ -1,4 +1,4 @@
-"""Puts the trained parts together as an ordinary LTXPipeline folder in half precision, and swaps it in at once."""
+"""Exports the trained parts as an ordinary LTXPipeline folder in half precision."""
 
 import json
 import os
@@ -23,7 +23,7 @@ RECIPE = {
     "steps": 25,
     "guidance": 3.0,
     "negative_prompt": "",
-    # Trained with LTXPipeline's text, places in time and schedule, where LTX Video 0.9.5 and later have others.
+    # Trained with LTXPipeline's text handling, time positions and schedule; those of LTX Video 0.9.5 and later differ.
     "text": {"tokens": 128, "encoder_sees_padding": True},
     "network": {"causal_temporal_positioning": False},
     "scheduler": {"sampler": "Uniform"},
@@ -32,7 +32,7 @@ LIMIT = 12_000_000  # bytes in the repository
 
 
 def latest_transformer(work: Path, channels: int) -> LTXVideoTransformer3DModel:
-    """The averaged transformer of the newest checkpoint, also while training runs; a fresh one if there is none."""
+    """The averaged transformer of the newest checkpoint (training may still run); a fresh one if there is none."""
     net = transformer.build(channels)
     checkpoint = work / "transformer.pt"
     if checkpoint.exists():
@@ -41,7 +41,7 @@ def latest_transformer(work: Path, channels: int) -> LTXVideoTransformer3DModel:
 
 
 def assemble(work: Path) -> LTXPipeline:
-    """The pipeline of the parts in `work`, float32."""
+    """The float32 pipeline made of the parts in `work`."""
     vae = AutoencoderKLLTXVideo.from_pretrained(work / "vae")
     return LTXPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT, use_dynamic_shifting=False),
@@ -53,7 +53,7 @@ def assemble(work: Path) -> LTXPipeline:
 
 
 def write(pipeline: LTXPipeline, folder: Path) -> None:
-    """Writes the pipeline as float16 safetensors with class names that transformers 4 knows too, and recipe.json."""
+    """Writes the pipeline as float16 safetensors, with class names that transformers 4 knows too, and recipe.json."""
     pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
     save_tokenizer(pipeline.tokenizer, folder / "tokenizer")
     index = folder / "model_index.json"
@@ -65,7 +65,7 @@ def write(pipeline: LTXPipeline, folder: Path) -> None:
 
 
 def forget_sources(folder: Path) -> None:
-    """Removes diffusers' notes of where a part was loaded from."""
+    """Removes the paths from which diffusers loaded the parts."""
     for path in folder.glob("*/config.json"):
         config = json.loads(path.read_text())
         if config.pop("_name_or_path", None):
@@ -73,7 +73,7 @@ def forget_sources(folder: Path) -> None:
 
 
 def export(work: Path, folder: Path) -> None:
-    """Exports what `work` holds to `folder`."""
+    """Exports the model in `work` to `folder`."""
     staging = work / "export"
     write(assemble(work), staging)
     colours.write(LTX.load(staging), staging)
@@ -81,11 +81,11 @@ def export(work: Path, folder: Path) -> None:
 
 
 def publish(staging: Path, folder: Path) -> None:
-    """Puts a model in `folder`, file by file, each replaced in one move; files that are not ours (the card) stay."""
+    """Copies a model to `folder`, replacing each file atomically. Other files, such as the card, stay."""
     files = [path for path in staging.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
     if size > LIMIT:
-        raise ValueError(f"the model has {size:,} bytes, {LIMIT:,} are allowed")
+        raise ValueError(f"the model has {size:,} bytes; the limit is {LIMIT:,}")
     for path in files:
         target = folder / path.relative_to(staging)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a small model of the world can do, whatever its architecture; what score, colours and sheet ask of it."""
+"""The interface of a small model, whatever its architecture, for the score, the colours and the sheet."""
 
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -9,8 +9,8 @@ from torch import Tensor
 class Model(Protocol):
     """A trained model.
 
-    recipe: its recipe.json. sizes: which clips it was trained on beside its recipe's, by name, as options of `sample`.
-    longest: of these and the recipe's, the most frames.
+    recipe: its recipe.json. sizes: the clip sizes of its training other than the recipe's, by name, as options of
+    `sample`. longest: the most frames of all these sizes.
     """
 
     recipe: dict[str, Any]
@@ -26,13 +26,13 @@ class Model(Protocol):
     def sample(self, prompts: list[str], guidance: float, steps: int, seed: int = 0, **options: Any) -> Tensor:
         """Prompts -> clips [B, 3, T, H, W] in -1..1.
 
-        Options: a size (`frames`, and what else the model takes), and `known`, latents [B, C, K, h, w] of the
-        first K latent frames, which stay as they are.
+        Options: a size (`frames` and others that the model takes), and `known`: latents [B, C, K, h, w] of the first K
+        latent frames, which stay unchanged.
         """
 
 
 def load(folder: Path) -> Model:
-    """The model in a folder, LTX in diffusers' layout or Pyramid Flow in its authors'. Raises OSError without one."""
+    """The model in a folder: LTX in diffusers' layout, or Pyramid Flow in its authors'. Raises OSError without one."""
     if (folder / "model_index.json").exists():
         from pocket.sample import LTX
 

@@ -1,6 +1,6 @@
 """Muon: orthogonalised Nesterov momentum for matrices and convolutions, Adam for every other parameter.
 
-After Keller Jordan's https://kellerjordan.github.io/posts/muon; by far the fastest start at this size.
+After Keller Jordan's https://kellerjordan.github.io/posts/muon. At this size it converges by far the fastest.
 """
 
 from collections.abc import Collection, Iterable
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
-    """Nearest semi-orthogonal matrices of [N, rows, columns], roughly, by a Newton-Schulz iteration."""
+    """Approximately the nearest semi-orthogonal matrices of [N, rows, columns], by Newton-Schulz iteration."""
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices
@@ -24,7 +24,7 @@ def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Muon with learning rate `lr` for weights of two and more dimensions, Adam with `adam_lr` for the rest.
 
-    `adam_only` names parameters that Adam takes whatever their shape (first and last layers like that better).
+    adam_only: parameters for Adam whatever their shape (first and last layers train better with it).
     """
 
     def __init__(

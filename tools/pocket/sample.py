@@ -1,7 +1,7 @@
-"""The pocket model as the score sees it: clips of many prompts at once.
+"""Samples the pocket model for the score: many prompts at once.
 
-The arithmetic is that of LTXPipeline and LTXImageToVideoPipeline: clip i of a batch equals what the pipelines make of
-its prompt with a generator seeded `seed + i`.
+The arithmetic is that of LTXPipeline and LTXImageToVideoPipeline: clip i of a batch equals the pipeline's clip for the
+same prompt with a generator seeded `seed + i`.
 """
 
 import json
@@ -35,7 +35,7 @@ class LTX:
 
     @classmethod
     def load(cls, folder: Path) -> "LTX":
-        """Raises OSError where a part is missing."""
+        """The model in a folder. Raises OSError if a part is missing."""
         pipeline = LTXPipeline.from_pretrained(folder, dtype=torch.float32)
         return cls(pipeline, json.loads((folder / "recipe.json").read_text()))
 
@@ -44,11 +44,11 @@ class LTX:
         return encode(self.pipeline.vae, video)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """The inverse of `encode`, nearly."""
+        """Approximately the inverse of `encode`."""
         return decode(self.pipeline.vae, latents)
 
     def sample(self, prompts: list[str], guidance: float, steps: int, seed: int = 0, **options: Any) -> Tensor:
-        """Prompts -> clips [B, 3, T, H, W] in -1..1; options as `sample` has them."""
+        """Prompts -> clips [B, 3, T, H, W] in -1..1; options as for `sample`."""
         return sample(self.pipeline, prompts, guidance, steps, seed, **options)
 
 
@@ -68,7 +68,7 @@ def sample(
 ) -> Tensor:
     """Prompts -> clips [B, 3, frames, height, width] in -1..1.
 
-    `known` are normalised latents [B, C, K, h, w] of the first K latent frames, which stay as they are.
+    known: normalised latents [B, C, K, h, w] of the first K latent frames, which stay unchanged.
     """
     space, time = pipeline.vae.spatial_compression_ratio, pipeline.vae.temporal_compression_ratio
     shape = ((frames - 1) // time + 1, height // space, width // space)

@@ -1,6 +1,6 @@
-"""Does a clip show what its prompt says? Read from the pixels alone, without any learned model.
+"""Scores whether a clip shows what its prompt says, from the pixels alone, without a learned model.
 
-The same reading of freshly rendered clips tells how far the reader itself can be trusted.
+The score of freshly rendered clips shows how reliable the scorer is.
 """
 
 import math
@@ -31,8 +31,8 @@ from pocket.world import (
     render,
 )
 
-HELD_OUT = 70_000_000  # seeds from here on belong to scoring, those below to training
-WITHHELD_SHARE = 0.3  # of the scored prompts have combinations that training never showed
+HELD_OUT = 70_000_000  # first seed for scoring; training uses lower ones
+WITHHELD_SHARE = 0.3  # share of scored prompts with combinations that were withheld from training
 LARGE_FROM = 10.95  # radius of the circle of equal area, in world units
 ROUNDING, ROUNDING_DB = 0.03, 0.3
 Scores = dict[str, dict[str, float]]
@@ -40,7 +40,7 @@ FIGURES = (*ATTRIBUTES, "left_right", "whole", "all", "all_withheld")
 
 
 def background_of(frames: Tensor) -> tuple[str | None, Tensor]:
-    """The name of the plain background of frames [T, H, W, 3], if it is one we know, and its colour [3]."""
+    """The background's name for frames [T, H, W, 3] (None if it is not one of BACKGROUNDS), and its colour [3]."""
     edge = torch.cat([frames[:, :2].flatten(0, 2), frames[:, -2:].flatten(0, 2)])
     sides = torch.cat([frames[:, :, :2].flatten(0, 2), frames[:, :, -2:].flatten(0, 2)])
     color = torch.cat([edge, sides]).median(0).values
@@ -58,7 +58,7 @@ def color_of(frames: Tensor, core: Tensor) -> str | None:
 
 
 def shape_of(soft: Tensor, x: Tensor, y: Tensor, area: Tensor) -> str | None:
-    """The shape whose outline of equal area and centre fits the soft masks [T, H, W] best, if one fits at all.
+    """The shape whose outline of equal area and centre fits the soft masks [T, H, W] best; None if none fits.
 
     x, y and area are [T], in pixels.
     """
@@ -86,7 +86,7 @@ def slope(values: Tensor, at: Tensor) -> tuple[float, float]:
 
 
 def motion_of(x: Tensor, y: Tensor, radius: Tensor, at: Tensor) -> str | None:
-    """The name of the motion of centre and radius [N] in world units at frame numbers `at`; None if it is neither."""
+    """The motion's name for centre and radius [N] in world units at frame numbers `at`; None if it is unclear."""
     moves = {axis: slope(values, at) for axis, values in (("x", x), ("y", y))}
     growth = math.exp(slope(radius.log(), at)[0])
     axis = max(moves, key=lambda key: abs(moves[key][0]))
@@ -102,7 +102,7 @@ def motion_of(x: Tensor, y: Tensor, radius: Tensor, at: Tensor) -> str | None:
 
 
 def is_whole(mask: Tensor) -> bool:
-    """True if the masks [T, H, W] show one connected thing, not two or fragments, in nine frames of ten."""
+    """Whether the masks [T, H, W] show one connected shape, not several or fragments, in nine frames of ten."""
     single = 0
     for frame in mask.numpy():
         labels, count = ndimage.label(frame)
@@ -112,9 +112,9 @@ def is_whole(mask: Tensor) -> bool:
 
 
 def analyse(frames: Tensor) -> dict[str, str | bool | float | None]:
-    """What frames [T, H, W, 3] in 0..1 show: a name (or None) for each attribute, and measurements in world units.
+    """The attributes of frames [T, H, W, 3] in 0..1: a name (or None) for each, and measurements in world units.
 
-    `whole`: one connected thing throughout; `dx`, `dy`, `growth`: travel and radius factor over 16 frames.
+    `whole`: one connected shape throughout; `dx`, `dy`, `growth`: travel and radius factor over 16 frames.
     """
     frames = frames.float().clamp(0, 1)
     count, height, width, _ = frames.shape
@@ -147,7 +147,7 @@ def analyse(frames: Tensor) -> dict[str, str | bool | float | None]:
 
 
 def judge(video: Tensor, scene: Scene) -> dict[str, float]:
-    """Rights and wrongs (1 or 0) of one clip [3, T, H, W] in -1..1 against the scene it was to show."""
+    """Each attribute of a clip [3, T, H, W] in -1..1 as right (1) or wrong (0), compared with its scene."""
     seen = analyse((video.permute(1, 2, 3, 0) + 1) / 2)
     verdict = {name: float(seen[name] == getattr(scene, name)) for name in ATTRIBUTES}
     verdict["whole"] = float(seen["whole"])
@@ -156,7 +156,7 @@ def judge(video: Tensor, scene: Scene) -> dict[str, float]:
 
 
 def figures(videos: Tensor, scenes: Sequence[Scene], withheld: Sequence[bool]) -> dict[str, float]:
-    """Mean verdicts over clips [B, 3, T, H, W]; `left_right` and `all_withheld` look at those clips only."""
+    """Mean verdicts over clips [B, 3, T, H, W]; `left_right` and `all_withheld` count only such clips."""
     verdicts = [judge(video, scene) for video, scene in zip(videos, scenes, strict=True)]
     means = {name: mean([verdict[name] for verdict in verdicts]) for name in (*ATTRIBUTES, "whole", "all")}
     sideways = [v["motion"] for v, scene in zip(verdicts, scenes, strict=True) if MOTIONS[scene.motion][0]]
@@ -184,7 +184,7 @@ def psnr(a: Tensor, b: Tensor) -> float:
 
 
 def reconstruction(model: Model, count: int = 100) -> Scores:
-    """The figures of freshly rendered clips, and of the same clips after the autoencoder: the ceiling."""
+    """The figures of freshly rendered clips, and of the same clips after the autoencoder, the upper bound."""
     scenes, _, withheld = held_out(count)
     real = render(scenes, random.Random(HELD_OUT + 1))
     decoded = model.decode(model.encode(real))
@@ -210,7 +210,7 @@ def text_to_video(
 
 
 def turning(model: Model, guidance: float, steps: int, count: int = 32) -> dict[str, float]:
-    """Real clips of nine frames, continued under a prompt that asks for another motion."""
+    """Figures for real clips of nine frames that are continued with a prompt for another motion."""
     rng = random.Random(HELD_OUT + 4)
     before = draw_scenes(count, rng)
     scenes = [replace(scene, motion=rng.choice([m for m in MOTIONS if m != scene.motion])) for scene in before]
@@ -222,7 +222,7 @@ def turning(model: Model, guidance: float, steps: int, count: int = 32) -> dict[
 
 
 def centred(scene: Scene) -> Tensor:
-    """A picture [1, 3, 1, 64, 64] in -1..1 of the scene's shape in the middle of the frame: it tells no motion."""
+    """A picture [1, 3, 1, 64, 64] in -1..1 of the scene's shape in the centre, which does not reveal the motion."""
     middle, radius = torch.full((1,), UNIT / 2), torch.full((1,), sum(SIZES[scene.size]) / 2)
     mask = coverage(scene.shape, middle, middle, radius, UNIT, UNIT)
     ground = BACKGROUNDS[scene.background]
@@ -230,7 +230,7 @@ def centred(scene: Scene) -> Tensor:
 
 
 def image_to_video(model: Model, guidance: float, steps: int, images: int = 12) -> dict[str, float]:
-    """Centred pictures, each with four direction prompts: does it move as told, and is the picture kept?"""
+    """Figures for centred pictures with four direction prompts each: motion, and how well the picture is kept."""
     rng = random.Random(HELD_OUT + 2)
     base = draw_scenes(images, rng)
     first = torch.cat([centred(scene) for scene in base]).repeat_interleave(4, dim=0)
@@ -243,7 +243,7 @@ def image_to_video(model: Model, guidance: float, steps: int, images: int = 12) 
 
 
 def extension(model: Model, guidance: float, steps: int, count: int = 32) -> dict[str, float]:
-    """Real clips of nine frames, each continued: what do the new frames show?"""
+    """Figures for the new frames of real clips of nine frames that are continued."""
     rng = random.Random(HELD_OUT + 3)
     scenes = draw_scenes(count, rng)
     begun = render(scenes, rng, frames=25)[:, :, :9]
@@ -268,7 +268,7 @@ def score_folder(folder: str | Path, prompts: int = 100, seeds: Sequence[int] = 
 
 
 def guidances(folder: str | Path, prompts: int = 60) -> Scores:
-    """The figures at several strengths of guidance, on prompts of their own: what the recipe's is chosen by."""
+    """The figures at several strengths of guidance, on separate prompts. The recipe's guidance was chosen by them."""
     model = load(Path(folder))
     return {
         f"guidance {guidance:g}": text_to_video(
@@ -279,7 +279,7 @@ def guidances(folder: str | Path, prompts: int = 60) -> Scores:
 
 
 def below(scores: Scores, released: Scores) -> list[str]:
-    """What is worse than the released figures by more than another processor's rounding makes of it, in words."""
+    """A line for each figure that is below the released one by more than another CPU's rounding explains."""
     return [
         f"{kind}, {name}: {scores[kind].get(name, math.nan)} instead of {figure}"
         for kind, row in released.items()

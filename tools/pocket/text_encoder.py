@@ -1,6 +1,6 @@
-"""The pocket model's text encoder: a two-layer T5, taught to name a caption's attributes before it is used.
+"""The pocket model's text encoder: a two-layer T5, pretrained to classify a caption's attributes.
 
-Every token of a caption must know every attribute, so that whatever the transformer's cross-attention looks at helps.
+Every token must carry every attribute, so that each token helps the transformer's cross-attention.
 """
 
 from collections.abc import Collection
@@ -22,7 +22,7 @@ BATCH = 64
 
 
 def build() -> T5EncoderModel:
-    """A fresh T5 encoder; standard in every respect, so that any T5 implementation loads it."""
+    """A fresh, standard T5 encoder, which any T5 implementation can load."""
     config = T5Config(
         vocab_size=VOCABULARY,
         d_model=WIDTH,
@@ -43,8 +43,8 @@ def build() -> T5EncoderModel:
 def embed(encoder: T5EncoderModel, tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> tuple[Tensor, Tensor]:
     """Captions -> hidden states [B, L, 96] and mask [B, L] of what is not padding.
 
-    As LTXPipeline does, T5 reads all 128 places without a mask. What follows the longest caption is cut off after
-    that: the transformer's mask hides it anyway.
+    As in LTXPipeline, T5 reads all 128 positions without a mask. Positions after the longest caption are then cut off,
+    because the transformer's mask hides them anyway.
     """
     batch = tokenizer(captions, padding="max_length", max_length=tokens.LENGTH, truncation=True, return_tensors="pt")
     longest = int(batch.attention_mask.sum(1).max())
@@ -53,7 +53,7 @@ def embed(encoder: T5EncoderModel, tokenizer: PreTrainedTokenizerFast, captions:
 
 
 class Reader(nn.Module):
-    """Linear heads that read the attributes off every token; the last class of each means "not said"."""
+    """Linear heads that classify the attributes from every token; the last class of each means "not mentioned"."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Reader(nn.Module):
 
 
 def classes(scenes: list[Scene], said: list[Collection[str]]) -> dict[str, Tensor]:
-    """What the captions say, as class numbers [B] for each attribute."""
+    """The captions' class numbers [B] for each attribute."""
     pairs = list(zip(scenes, said, strict=True))
     return {
         name: torch.tensor(
@@ -83,7 +83,7 @@ def classes(scenes: list[Scene], said: list[Collection[str]]) -> dict[str, Tenso
 
 
 def train(work: Path, minutes: float, release: Path | None = None) -> None:
-    """Trains the encoder with its reader; leaves `work`/text_encoder and `work`/tokenizer."""
+    """Trains the encoder with its reader, and saves `work`/text_encoder and `work`/tokenizer."""
     tokenizer, encoder, reader = tokens.build(), build(), Reader()
     factor = warm_start(encoder, release)
     parameters = [*encoder.parameters(), *reader.parameters()]

@@ -1,6 +1,6 @@
-"""A hand-made Unigram vocabulary: the captions' words whole, everything else in letters and syllables.
+"""A hand-made Unigram vocabulary: the captions' words as whole pieces, other words in letters and syllables.
 
-Hand-made because a trained one of this size splits "yellow" into y/e/llow. Lower-cases; unknown words cannot break it.
+A trained vocabulary of this size splits "yellow" into y/e/llow. The tokenizer lower-cases and accepts any text.
 """
 
 import json
@@ -65,7 +65,7 @@ def build() -> PreTrainedTokenizerFast:
 
 
 def save(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Writes the tokenizer's files so that transformers 4 reads them too: version 5 names a class only it knows."""
+    """Writes the tokenizer's files so that transformers 4 can read them: version 5 names a class that 4 lacks."""
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text())

@@ -1,7 +1,7 @@
-"""What every stage of training shares: a clock, a checkpoint that a rerun continues from, a progress bar and a log.
+"""Shared by all training stages: a clock, a checkpoint to continue from, a progress bar and a log.
 
-All randomness of a step follows from the stage's name and the step's number, so a resumed run draws what an
-uninterrupted one would have drawn.
+The stage's name and the step's number seed all randomness of a step, so a resumed run draws the same numbers as an
+uninterrupted one.
 """
 
 import json
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 SAVE_EVERY = 60.0  # seconds
 LOG_EVERY = 50  # steps
-WARM_LR = 0.4  # of the learning rates of a start from nothing
+WARM_LR = 0.4  # share of the learning rates of a start from scratch
 BAR = "{desc}: {percentage:3.0f}%|{bar:20}| {n:.1f} of {total:.0f} min{postfix}"
 
 
@@ -36,9 +36,9 @@ def average(target: nn.Module, source: nn.Module, step: int, decay: float = 0.99
 
 
 def warm_start(module: nn.Module, part: Path | None) -> float:
-    """Takes the weights that fit by name and shape from a released part's folder, if one is given.
+    """Loads the weights that match by name and shape from a released part's folder, if one is given.
 
-    Returns the factor on the learning rates: full steps would undo much of what those weights know.
+    Returns the factor on the learning rates: at full rates, training would destroy much of those weights.
     """
     if part is None:
         return 1.0
@@ -51,7 +51,7 @@ def warm_start(module: nn.Module, part: Path | None) -> float:
 
 
 class Run:
-    """One stage of training. Iterate over it for step numbers; it stops when `minutes` of training are used up.
+    """A training stage. Iterate over it for step numbers; it stops after `minutes` of training.
 
     Each step may draw from torch's generator and from `rng`, both seeded with the stage's name and the step's number.
     `parts` are the modules and optimisers, by name, that make up its state. Time spent in earlier, interrupted runs
@@ -73,7 +73,7 @@ class Run:
 
     @property
     def fraction(self) -> float:
-        """Share of the time that is used up, 0..1."""
+        """The elapsed share of the training time, 0..1."""
         return min(1.0, self.elapsed / (self.minutes * 60))
 
     def __iter__(self) -> Iterator[int]:

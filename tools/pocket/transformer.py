@@ -1,8 +1,8 @@
 """Rectified-flow training of a small LTX transformer on cached latents of the procedural world.
 
-Two steps of five give some latent frames clean, with a timestep per token, as LTX does for image-to-video: the start
-mostly, but also the end, both ends or any frames, which is what shots with holes need. In some clips something changes
-half-way; their caption tells of one part, and only that part is judged: so a prompt can follow another in one clip.
+In two steps of five some latent frames are clean, with a timestep per token, as LTX does for image-to-video: mostly the
+start, but also the end, both ends or any frames, as shots with holes need. In some clips something changes half-way.
+Their caption describes one part, and the loss covers only that part, so that the prompt may change within a clip.
 """
 
 import copy
@@ -69,19 +69,20 @@ class Latents:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one training step sees: latents [B, C, T, H, W], captions, frame rate, and per latent frame [B, T] of 0
-    or 1 which the captions tell of, and which are there already.
+    """The input of a training step: latents [B, C, T, H, W], captions, frame rate, and two masks [B, T] of 0 or 1.
+
+    described: the latent frames that the captions describe. known: those that are given clean.
     """
 
     latents: Tensor
     captions: list[str]
     fps: float
-    told: Tensor
+    described: Tensor
     known: Tensor
 
 
 def build(channels: int) -> LTXVideoTransformer3DModel:
-    """A fresh transformer: it predicts zero, and every block passes its work on from the first step."""
+    """A fresh transformer that predicts zero, with open gates, so that every block contributes from the first step."""
     net = LTXVideoTransformer3DModel(
         in_channels=channels,
         out_channels=channels,
@@ -163,13 +164,13 @@ def draw_known(frames: int, turn: int | None, rng: random.Random) -> Tensor:
 def loss_of(
     net: LTXVideoTransformer3DModel, vae: AutoencoderKLLTXVideo, batch: Batch, text: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """Velocity error over the tokens that the captions tell of and that are not given."""
+    """Velocity error over the tokens that the captions describe and that are not known."""
     shape = tuple(batch.latents.shape[2:])
     clean = pack(batch.latents)
     unknown = (1 - batch.known).repeat_interleave(shape[1] * shape[2], 1)
-    judged = batch.told.repeat_interleave(shape[1] * shape[2], 1) * unknown
+    judged = batch.described.repeat_interleave(shape[1] * shape[2], 1) * unknown
     sigma = draw_sigma(len(clean))
-    if batch.known.any():  # else one timestep a clip does, which is cheaper
+    if batch.known.any():  # otherwise a timestep per clip is enough, and cheaper
         sigma = sigma * unknown
     noise = torch.randn_like(clean)
     noisy = clean + (noise - clean) * sigma[..., None]
@@ -188,21 +189,21 @@ def cache_latents(work: Path, vae: AutoencoderKLLTXVideo, chunk: int = 64) -> li
         size = {name: getattr(bucket, name) for name in ("turning", "frames", "fps", "width", "height")}
         parts, scenes, turns = [], [], []
         for _ in range(bucket.count // chunk):
-            made = clips(chunk, next(seeds), **size)
-            parts.append(encode(vae, made.video).half())
-            scenes += made.scenes
-            turns += made.turns
+            rendered = clips(chunk, next(seeds), **size)
+            parts.append(encode(vae, rendered.video).half())
+            scenes += rendered.scenes
+            turns += rendered.turns
         cached.append(Latents(bucket, torch.cat(parts), scenes, turns))
     torch.save(cached, path)
     return cached
 
 
 def draw_batch(cached: list[Latents], rng: random.Random) -> Batch:
-    """One training step's clips, each with a caption of it or, where it turns, of one of its two parts."""
+    """The clips of a training step, each with a caption for it, or for one of its two parts if it turns."""
     chosen = rng.choices(cached, [part.bucket.share for part in cached])[0]
     indices = rng.sample(range(len(chosen.scenes)), BATCH)
     given = rng.random() < KNOWN_FRAMES
-    frames, captions, told, known = chosen.latents.shape[2], [], [], []
+    frames, captions, described, known = chosen.latents.shape[2], [], [], []
     for i in indices:
         scene, turn, at = chosen.scenes[i], chosen.turns[i], None
         part = torch.ones(frames)
@@ -212,13 +213,14 @@ def draw_batch(cached: list[Latents], rng: random.Random) -> Batch:
             part[slice(at) if second else slice(at, None)] = 0
         words = "" if rng.random() < NO_CAPTION else free_caption(scene, said_attributes(rng), rng)
         captions.append(words)
-        told.append(part)
+        described.append(part)
         known.append(draw_known(frames, at, rng) if given else torch.zeros(frames))
-    return Batch(chosen.latents[indices].float(), captions, chosen.bucket.fps, torch.stack(told), torch.stack(known))
+    latents = chosen.latents[indices].float()
+    return Batch(latents, captions, chosen.bucket.fps, torch.stack(described), torch.stack(known))
 
 
 def train(work: Path, minutes: float, release: Path | None = None) -> None:
-    """Trains the transformer on what `work` holds of the other stages; leaves the average in `work`/transformer."""
+    """Trains the transformer on the other stages' parts in `work`, and saves the average in `work`/transformer."""
     vae = AutoencoderKLLTXVideo.from_pretrained(work / "vae").eval()
     encoder = T5EncoderModel.from_pretrained(work / "text_encoder").eval().requires_grad_(False)
     tokenizer, cached = tokens.build(), cache_latents(work, vae)
@@ -237,6 +239,6 @@ def train(work: Path, minutes: float, release: Path | None = None) -> None:
         loss.backward()
         optimiser.step()
         average(mean, net, step)
-        kind = "_turning" if batch.told.eq(0).any() else "_given" if batch.known.any() else ""
+        kind = "_turning" if batch.described.eq(0).any() else "_given" if batch.known.any() else ""
         run.record(**{"loss" + kind: loss.item()})
     mean.save_pretrained(work / "transformer")

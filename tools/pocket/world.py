@@ -1,7 +1,7 @@
-"""The world the pocket model knows: one coloured shape that moves over a plain background.
+"""The pocket model's training data: one coloured shape that moves over a plain background.
 
-Scenes are named attributes, clips are rendered from them; everything follows from a seed. Lengths are in units of a
-frame whose shorter side is 64; speeds are per second, so that a clip of another frame rate shows the same motion.
+A scene is a set of named attributes, from which clips are rendered; a seed determines everything. A frame's shorter
+side is 64 units; speeds are per second, so that a clip at another frame rate shows the same motion.
 """
 
 import math
@@ -64,14 +64,14 @@ class Scene:
 
 
 class Turn(NamedTuple):
-    """Where a clip stops showing its scene and goes on as another: the first frame of that, and its scene."""
+    """A change to another scene within a clip: its first frame, and the new scene."""
 
     frame: int
     scene: Scene
 
 
 class Clips(NamedTuple):
-    """Rendered clips, [B, 3, T, H, W] in -1..1, the scene of each, and what it turns into if it does."""
+    """Rendered clips [B, 3, T, H, W] in -1..1, the scene of each, and its Turn (None if it has none)."""
 
     video: Tensor
     scenes: list[Scene]
@@ -79,7 +79,7 @@ class Clips(NamedTuple):
 
 
 def is_withheld(scene: Scene) -> bool:
-    """True for one in nine combinations of colour, shape and motion, which training never shows.
+    """True for one in nine combinations of colour, shape and motion, which are withheld from training.
 
     Every single attribute and every pair of attributes still occurs in training; only the triple is new.
     """
@@ -101,7 +101,7 @@ def draw_scenes(count: int, rng: random.Random, withheld: bool | None = False) -
 def draw_turn(scene: Scene, rng: random.Random, frames: int) -> Turn:
     """A scene's change into another at a random frame where a latent frame begins.
 
-    The thing stays where it is. Mostly it moves on in another way; else its colour, its shape or all three change.
+    The shape stays at its place. Mostly its motion changes; otherwise its colour, its shape or all three do.
     """
     kind = rng.random()
     names = ("motion",) if kind < 0.5 else ("color",) if kind < 0.65 else ("shape",) if kind < 0.75 else CHANGING
@@ -135,7 +135,7 @@ def coverage(shape: str, x: Tensor, y: Tensor, radius: Tensor, height: int, widt
 def path(
     parts: list[Scene], rng: random.Random, fps: float, span: tuple[float, float]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Centre x, centre y and radius, each [T] in world units, of a thing that each frame's scene is told of.
+    """Centre x, centre y and radius, each [T] in world units, of a shape that follows each frame's scene.
 
     span: the frame's (width, height).
     """
@@ -151,9 +151,9 @@ def path(
     centre = []
     for moved, length in zip(travel.T, span, strict=True):
         low, high = margin, length - margin
-        if wide:  # anywhere, as long as the whole path stays in the frame
+        if wide:  # anywhere from where the whole path stays in the frame
             low, high = low - float(moved.min()), high - float(moved.max())
-        else:  # where every motion would stay in the frame: the first frame does not give the motion away
+        else:  # where every motion would stay in the frame, so that the first frame does not reveal the motion
             low, high = low + longest, high - longest
         if low > high - 4:  # too little room: about the middle of what there is
             low, high = (low + high) / 2 - 2, (low + high) / 2 + 2

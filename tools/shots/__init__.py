@@ -1,1 +1,1 @@
-"""Every editing node measured on real clips with the built-in model; run by tools/shots_table.py."""
+"""Measures every editing node on real clips with the built-in model; run by tools/shots_table.py."""

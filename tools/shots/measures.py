@@ -1,6 +1,6 @@
-"""The tools, each on one clip: edited with the pack's nodes, decoded, and read.
+"""Measures each tool on one clip: edits it with the pack's nodes, decodes it, and reads the pixels.
 
-What was to be kept is compared with what the autoencoder makes of the source, which is its ceiling.
+Kept frames are compared with the source after the autoencoder, the upper bound.
 """
 
 import random
@@ -38,7 +38,7 @@ NAMED = {"motion": "motion", "color": "colour"}
 
 @dataclass(frozen=True)
 class Made:
-    """What one measurement of a tool saw on one clip: its figures, and clips for the picture."""
+    """The result of measuring a tool on one clip: its figures, and clips for the picture."""
 
     figures: dict[str, float]
     clips: tuple[Any, ...]

@@ -1,6 +1,6 @@
-"""What the measurements stand on: the pack's nodes called as ComfyUI would, clips to edit, and how frames are read.
+"""Shared by the measurements: the pack's nodes called as ComfyUI does, clips to edit, and figures of frames.
 
-Clips are freshly rendered by the pocket model's world.
+The clips are freshly rendered by tools/pocket/world.py.
 """
 
 import itertools
@@ -54,7 +54,7 @@ class Studio:
         return self.call(self.nodes.SampleVideo, **given, seed=seed, steps=0, guidance=0.0, denoise=denoise)
 
     def filled(self, node: Any, prompt: str, seed: int, **inputs: Any) -> Any:
-        """Frames of what an editing node, Sample Video and Join Shot make."""
+        """The frames after an editing node, Sample Video and Join Shot."""
         shot = self.call(node, vae=self.vae, **inputs)
         return self.decoded(self.call(self.nodes.JoinShot, latent=self.sampled(shot, prompt, seed)))
 
@@ -84,7 +84,7 @@ def rendered(scene: Any, number: int, frames: int = LENGTH) -> Any:
 
 
 def stays_inside(scene: Any, seed: int, frames: int) -> bool:
-    """Whether the shape of this seed never touches the picture's edge: the model has seen no other clips."""
+    """Whether this seed's shape never touches the picture's edge, as in all clips of the training."""
     from pocket.world import UNIT, path, reach
 
     x, y, radius = path([scene] * frames, random.Random(seed), FPS, (UNIT, UNIT))
@@ -93,7 +93,7 @@ def stays_inside(scene: Any, seed: int, frames: int) -> bool:
 
 
 def other(number: int, name: str, value: str) -> str:
-    """Another value of an attribute than the given one."""
+    """A value of an attribute that differs from the given one."""
     from pocket.world import ATTRIBUTES
 
     return random.Random(SEED + number).choice([v for v in ATTRIBUTES[name] if v != value])

@@ -1,8 +1,8 @@
-"""The pocket Pyramid's autoencoder: Pyramid Flow's published layout, its weights solved for instead of trained.
+"""The pocket Pyramid's autoencoder: Pyramid Flow's published layout, with weights solved for instead of trained.
 
-Clips of flat shapes are so plain that the best linear code of 8 x 8 x 8 pixels in 16 numbers keeps nearly all that one
-sees of them. It follows from the pixels' second moments alone. Written into the published layers, those that change the
-size carry it and all others pass it on.
+For clips of flat shapes, the best linear code of 8 x 8 x 8 pixels in 16 numbers keeps nearly everything visible. It
+follows from the pixels' second moments alone. In the published layers, those that change the size compute the code, and
+all others pass it on.
 """
 
 import math
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pocket.world import clips
 
-NUMBERS, SIDE = 16, 8  # of a block: what it is coded in, and how many frames, rows and columns it has
+NUMBERS, SIDE = 16, 8  # of a block: the numbers of its code, and its frames, rows and columns
 # Blocks that the layers put together, and what they take them apart to: (frames, rows and columns).
 INWARDS = ((1, 1), (1, 2), (2, 2), (2, 4), (4, 4), (4, 8), (8, 8))
 OUTWARDS = ((8, 8), (8, 4), (4, 4), (4, 2), (2, 2), (2, 1), (1, 1))
@@ -52,7 +52,7 @@ class Moments(NamedTuple):
 class Code(NamedTuple):
     """latent = encode @ block + offset; block = decode @ (latent - offset).
 
-    A clip's first frame is the last of eight in its block, behind seven of zeros; only it is decoded again.
+    A clip's first frame is the last of eight in its block, after seven of zeros; only it is decoded.
     """
 
     encode: Tensor  # [16, 8 * 8 * 8 * 3]
@@ -82,7 +82,7 @@ def error(encode: Tensor, decode: Tensor, second: Tensor) -> Tensor:
 
 
 def solve(found: Moments, iterations: int = 500) -> Code:
-    """The code with the least squared error, first frames weighing as much as all others."""
+    """The code with the least squared error, with equal weight for first frames and for all others."""
     frame = len(found.first)
     encode = torch.linalg.eigh(found.second).eigenvectors[:, -NUMBERS:].T.contiguous()
     decode = encode.T.contiguous()
@@ -157,12 +157,12 @@ def build(code: Code) -> CausalVideoVAE:
 
 
 def place(conv: nn.Conv3d, matrix: Tensor, frame: int = 2, row: int = 1, column: int = 1) -> None:
-    """Sets what a convolution makes, [out, in], of one place of its window: unless told otherwise, the pixel itself."""
+    """Sets a convolution's weights [out, in] at one place of its window; the default passes the pixel through."""
     conv.weight[: matrix.shape[0], : matrix.shape[1], frame, row, column] = matrix
 
 
 def pass_on(level: nn.Module) -> None:
-    """Lets a level's residual block, which is there to change the width, change nothing else."""
+    """Makes a level's residual block change the width only."""
     for resnet in level.resnets:
         nn.init.dirac_(resnet.conv_shortcut.conv.weight)
 
@@ -208,9 +208,9 @@ def write_decoder(vae: CausalVideoVAE, code: Code) -> None:
 
 
 def through_norm(half: nn.Module, bias: Tensor, count: int) -> None:
-    """Lets `count` channels through a half's last norm, SiLU and convolution: silu(x) - silu(-x) = x.
+    """Passes `count` channels through a half's last norm, SiLU and convolution: silu(x) - silu(-x) = x.
 
-    They come with their negatives behind them; bias: of the convolution that makes all these channels.
+    The channels are followed by their negatives. bias: of the convolution that makes all these channels.
     """
     bias[2 * count] = LARGE
     bias[2 * count + 1] = -LARGE
@@ -241,6 +241,6 @@ def decode(vae: CausalVideoVAE, latents: Tensor, batch: int = 16) -> Tensor:
 
 
 def train(work: Path, minutes: float = 0, release: Path | None = None) -> None:
-    """Leaves the autoencoder in `work`/causal_video_vae in float32. It needs no time to speak of, nor a start."""
+    """Saves the autoencoder in `work`/causal_video_vae in float32. It takes seconds and needs no `release`."""
     video = torch.cat([clips(64, seed).video for seed in SEEDS])
     build(solve(moments(video))).save_pretrained(work / "causal_video_vae")

@@ -1,4 +1,4 @@
-"""Puts the trained parts together in the layout of the published repositories, in half precision."""
+"""Exports the trained parts in the layout of the published repositories, in half precision."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ RECIPE = {
 
 
 def write_silent_clip(folder: Path) -> None:
-    """The CLIP-L that the layout asks for, of zeros: the prompt is T5's to read."""
+    """The CLIP-L that the layout requires, with all weights zero: only T5 reads the prompt."""
     config = CLIPTextConfig(
         hidden_size=POOLED,
         intermediate_size=POOLED,
@@ -51,7 +51,7 @@ def write_silent_clip(folder: Path) -> None:
 
 
 def write(work: Path, folder: Path) -> None:
-    """Writes the model that `work` holds, also while training runs, as float16 safetensors and recipe.json."""
+    """Writes the model in `work` (training may still run) as float16 safetensors and recipe.json."""
     network = build()
     network.load_state_dict(torch.load(work / "transformer.pt", map_location="cpu")["mean"])
     network.half().save_pretrained(folder / NETWORK)
@@ -64,7 +64,7 @@ def write(work: Path, folder: Path) -> None:
 
 
 def export(work: Path, folder: Path) -> None:
-    """Exports what `work` holds to `folder`."""
+    """Exports the model in `work` to `folder`."""
     staging = work / "export"
     write(work, staging)
     colours.write(Pyramid.load(staging), staging)

@@ -1,4 +1,4 @@
-"""The pocket Pyramid as the score sees it: clips of many prompts at once, by the pack's own sampler."""
+"""Samples the pocket Pyramid for the score: many prompts at once, with the pack's own sampler."""
 
 import json
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Pyramid:
 
     @classmethod
     def load(cls, folder: Path) -> "Pyramid":
-        """Raises OSError where a part is missing."""
+        """The model in a folder. Raises OSError if a part is missing."""
         return cls(
             PyramidFluxTransformer.from_pretrained(folder / NETWORK, torch_dtype=torch.float32).eval(),
             CausalVideoVAE.from_pretrained(folder / VAE, torch_dtype=torch.float32).eval(),
@@ -48,7 +48,7 @@ class Pyramid:
         return autoencoder.encode(self.vae, video)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """The inverse of `encode`, nearly."""
+        """Approximately the inverse of `encode`."""
         return autoencoder.decode(self.vae, latents)
 
     @torch.no_grad()
@@ -64,7 +64,7 @@ class Pyramid:
     ) -> Tensor:
         """Prompts -> clips [B, 3, frames, 64, 64] in -1..1; noise of clip i from seed + i.
 
-        `known` are latents [B, C, K, h, w] of the first K latent frames, which stay as they are.
+        known: latents [B, C, K, h, w] of the first K latent frames, which stay unchanged.
         """
         parts = []
         for start in range(0, len(prompts), batch):

@@ -1,7 +1,7 @@
-"""Training of a small miniflux on cached latents: every resolution of the pyramid, each frame after those before it.
+"""Trains a small miniflux on cached latents, at every resolution of the pyramid, each frame with its history.
 
-The objective is that of arXiv 2410.05954, section 3: a stage leads from the enlarged, noisier picture of the stage
-before it to its own, along one straight line with the same noise at both ends.
+The objective is that of arXiv 2410.05954, section 3: a stage goes from the enlarged, noisier picture of the previous
+stage to its own, along a straight line with the same noise at both ends.
 """
 
 import copy
@@ -31,8 +31,8 @@ TEXT_ENCODER = Path(__file__).parents[3] / "models" / "pocket" / "text_encoder"
 SEEDS = range(1_000_000, 1_000_048)  # of 64 clips each
 BATCH = 32
 NO_CAPTION = 0.1  # share of steps without text, for guidance
-HISTORY_NOISE = 1 / 3  # at most: what the network makes itself is no perfect history either
-POOLED = 8  # of the CLIP that the layout asks for, which says nothing here
+HISTORY_NOISE = 1 / 3  # at most: when sampling, the network's own frames are not a perfect history either
+POOLED = 8  # width of the CLIP that the layout requires, which is all zeros here
 CONFIG = {
     "num_layers": 1,
     "num_single_layers": 3,
@@ -45,7 +45,7 @@ CONFIG = {
 
 
 def build() -> PyramidFluxTransformer:
-    """A fresh transformer: it predicts zero, and every block passes its work on from the first step."""
+    """A fresh transformer that predicts zero, with open gates, so that every block contributes from the first step."""
     net = PyramidFluxTransformer(**CONFIG)
     with torch.no_grad():
         net.proj_out.weight.zero_()
@@ -65,7 +65,7 @@ def build() -> PyramidFluxTransformer:
 def draw_captions(
     scenes: list[Scene], tokenizer: PreTrainedTokenizerFast, rng: random.Random, tries: int = 200
 ) -> list[str]:
-    """A caption of each scene, all of as many tokens: so attention takes the batch at once."""
+    """A caption for each scene, all with the same number of tokens, so that attention runs on the whole batch."""
 
     def draw(scene: Scene) -> str:
         return free_caption(scene, said_attributes(rng), rng)
@@ -106,13 +106,13 @@ def ends(clean: list[Tensor], stage: Stage, noise: Tensor) -> tuple[Tensor, Tens
 
 
 def corrupted(latents: Tensor) -> Tensor:
-    """Finished frames as training shows them: with a little noise."""
+    """Finished frames with a little noise, as history for training."""
     level = HISTORY_NOISE * torch.rand(len(latents), 1, 1, 1, 1)
     return (1 - level) * latents + level * torch.randn_like(latents)
 
 
 def loss_of(net: PyramidFluxTransformer, latents: Tensor, frame: int, text: tuple[Tensor, Tensor]) -> list[Tensor]:
-    """Velocity error of one frame of latents [B, C, T, h, w] at each stage; the coarse ones see every second clip."""
+    """Velocity error of one frame of latents [B, C, T, h, w] at each stage; coarse stages take every second clip."""
     clean = pyramid(latents[:, :, frame : frame + 1])
     pyramids = [pyramid(part) for part in corrupted(latents[:, :, :frame]).split(1, dim=2)] if frame else []
     losses = []
@@ -146,7 +146,7 @@ def cache_latents(work: Path) -> tuple[Tensor, list[Scene]]:
 
 
 def train(work: Path, minutes: float, release: Path | None = None) -> None:
-    """Trains the transformer on what `work` holds of the autoencoder; leaves the average in `work`/transformer."""
+    """Trains the transformer with the autoencoder in `work`, and saves the average in `work`/transformer."""
     latents, scenes = cache_latents(work)
     encoder = T5EncoderModel.from_pretrained(TEXT_ENCODER, dtype=torch.float32).eval().requires_grad_(False)
     tokenizer, net = tokens.build(), build()
