@@ -199,6 +199,6 @@ def test_it_saves_nothing_of_its_own(storyboard, view, workflow):
     page.evaluate(SET, ["AtelierStoryboard", "negative_prompt", "noise"])
     page.evaluate("async () => app.loadGraphData(JSON.parse(JSON.stringify(app.graph.serialize())))")
     page.evaluate(NODE)
-    assert page.evaluate(SAVED)["widgets_values"] == [TURN, "noise", "none"]
+    assert page.evaluate(SAVED)["widgets_values"] == [TURN, "noise", "the model's own"]
     page.wait_for_function("() => document.querySelectorAll('.atelier-storyboard .card').length === 2")
     assert view.errors == []
