@@ -40,7 +40,7 @@ FRAMES_FUN_15 = 85
 """V1.5 was trained on even counts of latent frames, which its authors' scripts make of every length."""
 PIXEL_NOISE = 0.0563
 """What V1.1 InP's authors add to the pixels that are known (`noise_aug_strength`)."""
-# Padding is attended, by the encoder and by the network: as in training.
+# Encoder and network attend to padding, as in training.
 TEXT = Text(tokens=226, network_sees_padding=True)
 TOKENS_15 = 224
 # The published scheduler_config.json; the 2B's SNR is shifted by 3, the 5Bs' not. Model cards sample with "trailing".
@@ -53,7 +53,7 @@ SCHEDULER = {
     "set_alpha_to_one": True,
 }
 SNR_SHIFT_2B = 3.0
-# What stands for a terminal alpha of zero, whose sigma would be infinite: ComfyUI's own figure.
+# ComfyUI's value for a terminal alpha of zero, whose sigma would be infinite.
 LAST_ALPHA = 4.8973451890853435e-08
 
 HEADS_2B = 30

@@ -17,7 +17,7 @@ from ...contract.family import Variant
 from .autoencoder import GRID
 
 OFS = 2.0  # the one value that 1.5-5B-I2V's `ofs` embedding is given
-# Fun's configs have more, which its authors' training read.
+# Fun's configs have further entries, which only its authors' training uses.
 STRETCHED = "stretched_positions"
 """Of a network's arguments: its table of positions is stretched to other pictures, instead of computed for them."""
 ARGUMENTS = inspect.signature(CogVideoXTransformer3DModel.__init__).parameters

@@ -37,7 +37,7 @@ RECIPES = {
 }
 TRAINED_FRAMES = {"384p": 16, "768p": 31, "image": 1}  # latent frames
 
-# Of the published networks: what tells miniflux from FLUX.1, whose keys are the same.
+# The published networks' head width, which distinguishes miniflux from FLUX.1, whose keys are the same.
 HEAD_WIDTH = 64
 
 

@@ -1,4 +1,4 @@
-"""A shot of this pack made with Pyramid Flow's own sampler: its steps, its known frames, and what it cannot do."""
+"""Sample a shot with Pyramid Flow's own sampler: map its steps, guidance and mask, and warn of what it cannot do."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def sample_shot(
     _check_length(variant, noise.shape[2])
     if mask is None and known.any():
         logging.warning(
-            "Atelier: %s makes a clip frame by frame and cannot change a given one a little: it is made anew. Keep "
-            "frames of it with Place Frames.",
+            "Atelier: %s generates a clip frame by frame and cannot change a given one: it generates a new clip. Keep "
+            "frames with Place Frames.",
             variant.name,
         )
     logging.info(
@@ -62,7 +62,7 @@ def sample_shot(
     def prepare_stage(frame: int, history: list[torch.Tensor], shape: torch.Size) -> sampler.Velocity:
         return prepare(frame, chosen.guidance_of(frame), {OPTION: Seen(history)})
 
-    # Another seed than the shot's own noise has: the same would repeat its first values.
+    # Not the seed of the shot's noise, which would repeat the first values of that noise.
     block_noise = sampler.seeded_block_noise(seed ^ 1)
     return sampler.sample(prepare_stage, noise, chosen, block_noise, known, make, callback)
 
@@ -72,7 +72,7 @@ def _frames_to_make(variant: Variant, mask: torch.Tensor) -> list[bool]:
     make = [bool(frame.max() > 0.5) for frame in mask.unbind(2)]
     if any(frame.min() <= 0.5 for frame, made in zip(mask.unbind(2), make, strict=True) if made):
         logging.warning(
-            "Atelier: %s makes whole frames: those of which the mask keeps only a part are made anew.", variant.name
+            "Atelier: %s makes whole frames: those that the mask keeps only in part are replaced.", variant.name
         )
     if True in make and False in make[make.index(True) :]:
         logging.warning(
