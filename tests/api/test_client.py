@@ -1,4 +1,4 @@
-"""The newest official Python client, unmodified, against a real ComfyUI with the pocket model."""
+"""The newest official Python client, unmodified, on a real ComfyUI with the pocket model."""
 
 from __future__ import annotations
 

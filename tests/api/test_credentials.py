@@ -1,4 +1,4 @@
-"""C2PA Content Credentials: signed with a certificate of our own making, read back with c2pa's reader."""
+"""C2PA Content Credentials: signed with a test certificate, read back with c2pa's reader."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def usage(**wanted: bool) -> x509.KeyUsage:
 
 @pytest.fixture(scope="module")
 def papers(tmp_path_factory) -> dict[str, str]:
-    """A chain of two certificates as C2PA wants them, and the key of the first."""
+    """A chain of two certificates that C2PA accepts, and the private key of the first."""
     folder, (root_key, key) = (
         tmp_path_factory.mktemp("papers"),
         (ec.generate_private_key(ec.SECP256R1()) for _ in range(2)),

@@ -1,4 +1,4 @@
-"""Files of the API where the disk takes no more: what is half written goes, and the reason is told."""
+"""The API's files on a full disk: unfinished files are removed, and the error names the cause."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ resource = pytest.importorskip("resource", reason="Windows has no limit on the s
 
 @contextmanager
 def full_disk(size: int) -> Iterator[None]:
-    """The system takes no more than `size` bytes of a file, in the middle of writing it."""
+    """Limit files to `size` bytes (RLIMIT_FSIZE), so that a write fails in the middle."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

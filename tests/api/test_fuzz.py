@@ -1,7 +1,7 @@
-"""Requests that nobody meant: against the published description, and broken in every way that a form can be.
+"""Random requests: generated from the OpenAPI document, and damaged forms.
 
-The jobs that come of them run a graph without a model, so that there can be many. Whatever was sent, the server answers
-below 500 and as it says it does, and every job comes to its end.
+Their jobs run a graph without a model, so there can be many. The server answers every request with a status below 500
+and as its OpenAPI document says, and every job ends.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ CHECKS = (
     *("not_a_server_error", "status_code_conformance", "content_type_conformance"),
     *("response_schema_conformance", "use_after_free", "ensure_resource_availability"),
 )
-"""Not `negative_data_rejection` and `positive_data_acceptance`: numbers may be text, and a name may name nothing."""
+"""Without `negative_data_rejection` (numbers may be text) and `positive_data_acceptance` (an id may not exist)."""
 BUDGETS = [pytest.param(15, 60), pytest.param(400, 2000, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
-"""Seconds of requests made from the description, number of broken forms."""
+"""Seconds of requests generated from the OpenAPI document, and number of damaged forms."""
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[Server]:
-    """One of their own: requests made at random delete videos that other tests look at."""
+    """A separate server, because random requests delete the videos of other tests."""
     with serving(tmp_path_factory.mktemp("fuzz")) as made:
         yield made
 
@@ -82,7 +82,7 @@ def test_broken_forms(http, quick_graphs, tmp_path, _, count):
 
 
 def form(dice: random.Random, boundary: bytes, contents: list[bytes]) -> bytes:
-    """A form as a client might send it, with fields that are there twice, nested, odd, or files where text belongs."""
+    """A random form, with duplicate, nested and unknown fields, and with files in place of text."""
     names = [
         "prompt",
         "seconds",
@@ -124,7 +124,7 @@ def form(dice: random.Random, boundary: bytes, contents: list[bytes]) -> bytes:
 
 
 def spoilt(dice: random.Random, sent: bytes) -> bytes:
-    """Half of the forms are cut short, have a byte changed, or lines of another kind."""
+    """Half of the forms are truncated, have a changed byte, or other line ends."""
     how, at = dice.randrange(8), dice.randrange(len(sent))
     if how == 0:
         return sent[:at]
@@ -138,7 +138,7 @@ def spoilt(dice: random.Random, sent: bytes) -> bytes:
 
 
 def assert_nothing_is_stuck(http) -> None:
-    """Every job ends, and the next one is made."""
+    """Every job ends, and a new one is completed."""
     page = {"has_more": True, "last_id": None}
     while page["has_more"]:
         page = http.get(

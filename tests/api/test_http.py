@@ -1,4 +1,4 @@
-"""The wire itself: forms of a body, errors, paging, ranges, cancelling, what is refused and what is only reported."""
+"""The HTTP interface: body formats, errors, paging, ranges, cancelling, refused requests and warnings."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_pictures_under_other_servers_names(http, sent, blue_frame):
 
 
 def test_files_that_nothing_takes_are_named(http, clip):
-    """Nothing that was sent is dropped without a word, and none of it stays on the disk."""
+    """Each unused upload causes a warning, and is removed from the disk."""
     files = [("input_reference", png()), ("input_reference", png("blue")), ("mask", png())]
     made = http.post("/videos", data=FAST, files=[*files, ("video", clip.read_bytes())]).json()
     assert made["warnings"] == [f"The file '{name}' is not used." for name in ("input_reference", "mask", "video")]
@@ -223,7 +223,7 @@ def test_delete_while_it_runs_leaves_nothing(http, server):
 
 
 def test_deleting_while_going_through_the_list(http, client, server, owner):
-    """As programs do it: each page is asked for after a video that has just been deleted. Nothing stays behind."""
+    """A client deletes each page's videos before it requests the next page. All videos are deleted in the end."""
     owner("api/generate.json", coloured_frames())
     ids = [http.post("/videos", json=FAST | {"seed": seed, "prompt": "sweep"}).json()["id"] for seed in range(25)]
     for name in ids:
@@ -240,7 +240,7 @@ def test_deleting_while_going_through_the_list(http, client, server, owner):
 
 
 def test_a_locked_store_stops_nobody_else(http, server):
-    """Another program holds the store: ComfyUI goes on, lists are there, and who would write is told to come again."""
+    """While another program locks the store, ComfyUI runs, lists are answered, and writes get 503."""
     store = sqlite3.connect(server.base / "user" / "atelier" / "videos.db", isolation_level=None)
     store.execute("BEGIN IMMEDIATE")
     with ThreadPoolExecutor(3) as pool:

@@ -37,7 +37,7 @@ def test_many_jobs_of_twenty_clients(http, owner, server, jobs_each):
 
 
 def in_order(http) -> list[str]:
-    """Every job's id, the oldest first."""
+    """The ids of all jobs, oldest first."""
     ids, more, after = [], True, {}
     while more:
         page = http.get("/videos", params={"limit": 100, "order": "asc", **after}).json()
@@ -70,7 +70,7 @@ def test_killed_in_the_middle_and_started_again(tmp_path):
 
 
 def left_by_the_dead(base, deleted: str) -> tuple[list, list]:
-    """What a server leaves that dies while it deletes or receives: (what is to go, what is to stay)."""
+    """Folders left by a server that died while it deleted or received: (to be removed, to be kept)."""
     import sqlite3
 
     with sqlite3.connect(base / "user" / "atelier" / "videos.db") as store:
@@ -85,7 +85,7 @@ def left_by_the_dead(base, deleted: str) -> tuple[list, list]:
 
 
 def finished_behind_our_back(server, http, done: dict) -> tuple[bytes, str]:
-    """A waiting job whose video is on the disk: as when the server dies between the file and the note about it."""
+    """A queued job whose video exists already: the server died between writing the file and updating the store."""
     video = http.post("/videos", json=FAST | {"seed": 5}).json()
     videos = server.base / "output" / "atelier" / "videos"
     (source,) = (videos / done["id"]).glob("*.mp4")
@@ -106,7 +106,7 @@ def test_a_store_of_a_newer_version_is_left_alone(tmp_path):
 
 
 def test_a_store_of_the_first_version_is_taken_up(tmp_path):
-    """Made as the first release made it, with one job: whatever steps come later, the job is still there."""
+    """A store of the first release with one job. All migrations keep the job."""
     import sqlite3
 
     from atelier.api.store import MIGRATIONS, Store

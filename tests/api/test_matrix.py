@@ -27,7 +27,7 @@ UNREACHABLE = (
 
 @pytest.fixture
 def room(tmp_path, clip) -> Path:
-    """A folder with what the programs upload."""
+    """A folder with the files that the programs upload."""
     Image.new("RGB", (64, 64), "blue").save(tmp_path / "picture.png")
     assert clip.parent == tmp_path
     return tmp_path
@@ -43,7 +43,7 @@ def run(*command: str | Path, **options) -> str:
 
 
 def kept(cache: pytest.Cache, name: str, make: Callable[[Path], None]) -> Path:
-    """A client's own folder, made once and kept in pytest's cache."""
+    """A client's environment, installed once and kept in pytest's cache."""
     folder = Path(cache.mkdir("clients")) / name
     if not (folder / "complete").exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -94,7 +94,7 @@ def test_node_client(server, room, cache, number):
 
 
 def check(seen: dict, room: Path) -> None:
-    """What every client must have seen."""
+    """Check the report of a client's program."""
     assert {"sora-2", "sora-2-pro"} <= set(seen["models"])
     assert seen["queued"]["status"] in ("queued", "in_progress") and seen["queued"]["object"] == "video"
     ended = ("done", "by file", "by data URL", "source", "remixed", "edited", "edited by id", "extended")

@@ -1,5 +1,5 @@
 """Every call that makes a video, with every kind of model: the pocket with its limits, an owner's alias without any,
-and a checkpoint as its authors publish them, of which nobody has said how much it may be asked for."""
+and a checkpoint in its authors' layout, for which the owner set no limits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CALLS = {
 
 @pytest.fixture(scope="module", params=["sora-2", "alias", "diffusers/tiny"])
 def model(request, server) -> str:
-    """A name that a request can use. The alias is in the owner's file while a test runs."""
+    """A model name for requests. The owner's api.json has the alias while a test runs."""
     if request.param == "diffusers/tiny" and not (folder := server.base / "models" / "diffusers" / "tiny").exists():
         tiny.folder(folder)
     return request.param
@@ -33,7 +33,7 @@ def model(request, server) -> str:
 
 @pytest.fixture(scope="module")
 def sources() -> dict[str, str]:
-    """Model -> its finished video, that the others are made from."""
+    """Model -> its finished video, which other tests edit and extend."""
     return {}
 
 

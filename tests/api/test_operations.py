@@ -1,4 +1,4 @@
-"""What the operations do to pixels, with the pocket model: extending, looping, editing, storyboards, styles."""
+"""The effect of each operation on pixels, with the pocket model: extend, loop, edit, storyboard, style."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def distance(one: np.ndarray, other: np.ndarray) -> float:
 
 @pytest.fixture
 def numbered(tmp_path):
-    """Twenty frames at 8 fps with their number in them: as many as no model's grid has."""
+    """Twenty frames at 8 fps, each with its number in its pixels. No model's grid has 20 frames."""
     return clips.make(tmp_path / "numbered.mp4", clips.numbered(20, 64, 64), fps=8)
 
 
@@ -99,7 +99,7 @@ def test_an_edit_changes_as_much_as_its_strength(http, finished):
 
 @pytest.fixture(scope="module")
 def lora(server) -> str:
-    """A LoRA of the pocket model in a folder of models/loras."""
+    """A LoRA of the pocket model in a subfolder of models/loras."""
     state = {key: weight for file in POCKET.glob("*.safetensors") for key, weight in load_file(file).items()}
     modules = [name for name in adapters.matrices(state) if ".attn1.to_" in name]
     adapters.file(server.base / "models" / "loras" / "api" / "film.safetensors", adapters.adapter(state, modules))
@@ -107,7 +107,7 @@ def lora(server) -> str:
 
 
 def test_a_lora_is_seen(http, lora):
-    """As vLLM-Omni's clients, others' and ours name it, by its name or by a path on another machine."""
+    """Requests name it in each client's form, by its name or by a path on another machine."""
     plain, asked = (
         made(http, "/videos", FAST)[1],
         [
@@ -166,7 +166,7 @@ def test_frame_interpolation_where_comfyui_has_none_is_named(http, server):
 
 
 def test_frame_interpolation_stands_before_saving(server):
-    """By the names that ComfyUI's own nodes have for their inputs."""
+    """The request uses the input names of ComfyUI's own nodes."""
     graph = {"1": {"class_type": "CreateVideo", "inputs": {}}, "2": {"class_type": "SaveVideo", "inputs": {}}}
     graph["2"]["inputs"] = {"video": ["1", 0], "filename_prefix": "x"}
     after = interpolation.interpolated(graph, "rife.safetensors", 2, 8.0)
@@ -206,7 +206,7 @@ def test_a_card_after_the_end(http):
 
 @pytest.fixture
 def phone(tmp_path):
-    """A clip that a phone holds upright: stored as 96 x 32, seen as 32 x 96, white above and black below."""
+    """A clip with a rotation tag, as from a phone: stored as 96 x 32, shown as 32 x 96, white above black."""
     seen = torch.zeros(20, 96, 32, 3)
     seen[:, :48] = 1
     stored = torch.rot90(seen, 1, (1, 2)).contiguous()

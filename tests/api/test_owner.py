@@ -1,4 +1,4 @@
-"""What the owner of the server decides: key, models, quota, expiry, graphs of their own."""
+"""The owner's settings: key, models, quota, expiry, own graphs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_settings_file_that_cannot_be_read_closes_the_door(http, owner):
 
 
 def test_a_settings_file_that_is_spoiled_for_a_moment_costs_no_video(http, owner):
-    """The job ends while nobody can say how long videos are kept: it waits for the owner, and so does the next."""
+    """A job ends while api.json is invalid, so its expiry is unknown. It is completed once api.json is corrected."""
     jobs = [http.post("/videos", json=FAST | {"seed": seed}).json() for seed in (61, 62)]
     file = owner("api.json", "{")
     time.sleep(3)
@@ -50,7 +50,7 @@ def test_quota(http, owner, finished):
 
 
 def test_the_quota_is_asked_for_characters_and_for_what_waits(http, owner, server, clip):
-    """A clip of which the quota takes two more: the one that waits counts, and nothing of the refused one stays."""
+    """The quota has room for two more clips. The queued one counts, and the refused one leaves no file."""
     with sqlite3.connect(server.base / "user" / "atelier" / "videos.db") as store:
         kept = sum(store.execute(f"SELECT sum(bytes) FROM {table}").fetchone()[0] or 0 for table in KEEPERS)
     at_work = until_running(http, http.post("/videos", json=SLOW | {"seed": 51}).json())
@@ -72,7 +72,7 @@ KEEPERS = ("jobs", "characters", "claims")
 
 
 def picture() -> bytes:
-    """A picture of some 200 kB, that nothing makes smaller."""
+    """A picture of about 200 kB of noise, which does not compress."""
     made = io.BytesIO()
     Image.frombytes("RGB", (256, 256), random.Random(0).randbytes(256 * 256 * 3)).save(made, "PNG")
     return made.getvalue()
@@ -87,7 +87,7 @@ def test_files_above_the_cap_are_refused_and_not_kept(http, owner, clip, server)
 
 
 def test_what_failed_jobs_keep_counts(http, server, clip):
-    """A clip that was sent for a job that failed lies on the disk, too."""
+    """The upload of a failed job counts for the quota too."""
     with clip.open("rb") as file:
         video = http.post("/videos/edits", data=SLOW | {"strength": 1}, files={"video": file}).json()
     http.post(f"/videos/{until_running(http, video)['id']}/cancel")
@@ -162,7 +162,7 @@ def test_a_primitive_takes_what_its_title_asks_for(http, owner):
 
 
 def test_a_node_saved_bypassed_runs_when_it_is_asked_for(http, owner):
-    """Three frames where a picture is sent, two where none is: RepeatImageBatch waits bypassed."""
+    """Three frames with a picture, two without: RepeatImageBatch is saved bypassed."""
     graph = coloured_frames()
     graph["nodes"][0]["widgets_values"] = [16, 16, 1, 0]
     repeat = {"id": 9, "type": "RepeatImageBatch", "mode": 4, "title": "Longer {bypass without style}"}
@@ -178,7 +178,7 @@ def test_a_node_saved_bypassed_runs_when_it_is_asked_for(http, owner):
 
 
 def test_equal_jobs_of_a_graph_that_saves_where_it_likes(http, owner):
-    """ComfyUI answers the second from its cache, with the first one's file: each job must have its own."""
+    """ComfyUI answers the second job from its cache with the first job's file. Each job must get its own copy."""
     graph = coloured_frames()
     graph["nodes"][2]["title"] = "Save Video"
     owner("api/generate.json", graph)

@@ -1,4 +1,4 @@
-"""Who lives and who is dead among the processes on one store, by locks that the system drops."""
+"""Liveness of the processes on one store, by file locks that the system releases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def other(tmp_path):
-    """Another process with the same store; (its name, itself)."""
+    """Another process on the same store: (its number, its handle)."""
     command = [sys.executable, "-c", HOLD, processes.__file__, str(tmp_path / "videos.lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield process.stdout.readline().strip(), process
@@ -43,7 +43,7 @@ def test_a_process_lives_until_the_system_says_that_it_has_ended(tmp_path, other
 
 @pytest.mark.parametrize("name", ["1234:1700000000.12", "", "-1", "x", str(2**40), "\u0663"])
 def test_what_no_process_of_today_is_named_is_dead(tmp_path, name):
-    """A store may come from an Atelier that told processes apart by the time at which they began."""
+    """The store may have process ids of an older Atelier, which used start times."""
     mine = Processes(tmp_path / "videos.lock")
     assert not mine.alive(name)
     mine.close()

@@ -1,4 +1,4 @@
-"""Expanding prompts over HTTP: the built-in rules at once, whatever the queue does; text models through the queue."""
+"""Prompt expansion over HTTP: the built-in rules answer at once, text models run in ComfyUI's queue."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_bad_requests_say_what_is_wrong(http, body, expected):
 
 
 def test_a_graph_of_the_owners_is_run_instead(http, owner):
-    """Core's text nodes: whatever shows a text can be an expander."""
+    """With core's text nodes: any node that shows text can be the expander."""
     words = {"outputs": [{"name": "STRING", "type": "STRING", "links": [1]}], "widgets_values": ["?"]}
     shown = {"inputs": [{"name": "source", "type": "*", "link": 1}], "widgets_values": []}
     nodes = [
@@ -105,7 +105,7 @@ TEXT_ONLY = {
     ],
     "links": [],
 }
-"""Our graph without its loader: the text model runs in ComfyUI's queue, and no video model has to be there."""
+"""Our graph without its loader, so that it needs no video model."""
 
 
 def test_a_text_model_answers_through_the_queue(http, owner, llm, server):
@@ -120,7 +120,7 @@ def test_a_text_model_answers_through_the_queue(http, owner, llm, server):
 
 
 def test_the_saved_graph_expands_for_the_model_of_the_request(http, llm, server):
-    """The pocket knows few words, so the rules answer whatever was named, and nothing has to be loaded for that."""
+    """The pocket model knows few words, so the rules answer for every expander, and no model is loaded."""
     tiny_writer.folder(llm / "fox")
     tiny.folder(server.base / "models" / "diffusers" / "tiny-ltx", "0.9.5")
     made = expand(http, prompt="a red circle", expander="LLM/fox", model="diffusers/tiny-ltx")

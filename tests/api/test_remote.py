@@ -1,4 +1,4 @@
-"""Pictures from addresses: only where the owner allows it, and never from this machine or its network."""
+"""Pictures from web addresses: only if the owner allows it, and never from this machine or its network."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Site(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def site() -> Iterator[int]:
-    """The port of a web server on this machine."""
+    """The port of a local web server."""
     _Site.asked.clear()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Site) as running:
         thread = threading.Thread(target=running.serve_forever, daemon=True)
@@ -58,7 +58,7 @@ def test_private_addresses(site, host):
 
 @pytest.mark.parametrize("answers", [["127.0.0.1"], ["93.184.216.34", "127.0.0.1"]], ids=["private", "both"])
 def test_a_public_name_that_leads_here(site, monkeypatch, answers):
-    """The address that is looked at is the one that is connected to: another answer later on changes nothing."""
+    """The checked address is the one that is connected to, so a later answer of the DNS server has no effect."""
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, site)) for address in answers]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
     with pytest.raises(ApiError) as raised:

@@ -1,52 +1,77 @@
-"""A server that lives long: hundreds of jobs, and nothing that grows with their number."""
+"""A long-running server: hundreds of jobs, and no resource of the process that grows with their number.
+
+Measured over 600 jobs after 60 to warm up: resident memory grew by 22 MB, and by 8 MB when the same graphs went to
+ComfyUI's own /prompt. It is no leak: tracemalloc saw 8 kB more per 100 jobs, and `malloc_trim` returned all but 1 MB.
+glibc keeps what the threads of the store have freed. So the test returns free memory before it measures.
+"""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx2 as httpx
 import psutil
 import pytest
-from comfy_server import running
+from comfy_server import ComfyServer, running
 from wire_client import FAST, connect, wait
 
 CLIENTS = 4
 SMALL = FAST | {"num_inference_steps": 1, "num_frames": 9, "size": "32x32"}
-"""It is about jobs, not about pixels."""
+"""A tiny video, because the number of jobs counts, not their size."""
+TRIM = """
+import ctypes, gc
+from aiohttp import web
+from server import PromptServer
+
+@PromptServer.instance.routes.post("/trim")
+async def trim(request):
+    gc.collect()
+    getattr(ctypes.CDLL(None), "malloc_trim", lambda keep: None)(0)
+    return web.Response()
+
+NODE_CLASS_MAPPINGS = {}
+"""
+"""A pack for the server: POST /trim returns free memory to the system, where the C library can (glibc)."""
 
 
 def run_jobs(url: str, numbers: range) -> list[str]:
-    """A video and its remix for every second number, as several clients at once; the ids."""
+    """Make a video and its remix for every second number, with CLIENTS concurrent clients. Returns the ids."""
 
     def work(number: int) -> list[str]:
         with connect(url) as http:
-            made = [wait(http, http.post("/videos", json=SMALL | {"seed": number}).json())]
-            made.append(wait(http, http.post(f"/videos/{made[0]['id']}/remix", json=SMALL | {"prompt": "blue"}).json()))
-        assert [video["status"] for video in made] == ["completed"] * 2, made
-        return [video["id"] for video in made]
+            video = wait(http, http.post("/videos", json=SMALL | {"seed": number}).json())
+            remix = wait(http, http.post(f"/videos/{video['id']}/remix", json=SMALL | {"prompt": "blue"}).json())
+        assert video["status"] == remix["status"] == "completed", (video, remix)
+        return [video["id"], remix["id"]]
 
     with ThreadPoolExecutor(CLIENTS) as pool:
         return [name for names in pool.map(work, numbers[::2]) for name in names]
 
 
-def grown(process: psutil.Process, temporary: Path) -> dict[str, int]:
+def resources(server: ComfyServer) -> dict[str, int]:
+    """What the server's process holds, after it has returned free memory."""
+    httpx.post(f"{server.url}/trim", timeout=60).raise_for_status()
+    process, options = psutil.Process(server.process.pid), server.process.args
+    temporary = Path(options[options.index("--temp-directory") + 1])
     with process.oneshot():
-        found = {"descriptors": process.num_fds(), "threads": process.num_threads()}
-        found["megabytes"] = process.memory_info().rss >> 20
-    return found | {"temporary files": sum(1 for entry in temporary.rglob("*") if entry.is_file())}
+        counts = {"descriptors": process.num_fds(), "threads": process.num_threads()}
+        counts["megabytes"] = process.memory_info().rss >> 20
+    return counts | {"temporary files": sum(1 for entry in temporary.rglob("*") if entry.is_file())}
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("warm,jobs,megabytes", [(8, 16, 60), pytest.param(60, 600, 20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("warm,jobs,megabytes", [(8, 16, 20), pytest.param(60, 600, 10, marks=pytest.mark.slow)])
 def test_nothing_grows_with_the_number_of_jobs(tmp_path, warm, jobs, megabytes):
-    """warm: jobs after which ComfyUI has loaded what it loads once; few of them leave its memory unsettled."""
+    """warm: jobs before the first measurement, which load what is loaded once. After only a few, memory still grows."""
+    pack = tmp_path / "custom_nodes" / "trim" / "__init__.py"
+    pack.parent.mkdir(parents=True)
+    pack.write_text(TRIM, encoding="utf-8")
     with running(tmp_path, "comfyui") as server:
-        process, options = psutil.Process(server.process.pid), server.process.args
-        temporary = Path(options[options.index("--temp-directory") + 1])
         run_jobs(server.url, range(warm))
-        before = grown(process, temporary)
+        before = resources(server)
         run_jobs(server.url, range(warm, warm + jobs))
-        after = grown(process, temporary)
+        after = resources(server)
     print(f"before: {before}\nafter {jobs} jobs: {after}")
     assert after["megabytes"] - before["megabytes"] <= megabytes
     for name, most in (("descriptors", 5), ("threads", 3), ("temporary files", 2)):

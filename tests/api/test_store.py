@@ -1,4 +1,4 @@
-"""The job store in itself: a file that others hold, that is damaged, that is full; places of what was deleted."""
+"""The job store alone: a locked, damaged or full file, and the places of deleted jobs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def job(number: int, **values) -> dict:
 
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Another program in the middle of a write."""
+    """Another program holds the write lock."""
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     yield

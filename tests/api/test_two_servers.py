@@ -1,4 +1,4 @@
-"""Two ComfyUIs on one base directory, as of an owner with two GPUs: one store, two queues, and the death of one."""
+"""Two ComfyUIs on one base directory, as with two GPUs: one store, two queues, and one of them dies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ODD_NODE = '''
 import json
 
 class Odd:
-    """An output node that says of its outputs what it is given."""
+    """An output node that reports its input as its outputs."""
     INPUT_TYPES = classmethod(lambda cls: {"required": {"images": ("IMAGE",), "said": ("STRING", {"default": ""})}})
     RETURN_TYPES, FUNCTION, OUTPUT_NODE, CATEGORY = (), "run", True, "test"
     IS_CHANGED = classmethod(lambda cls, **_: float("nan"))
@@ -42,7 +42,7 @@ ODD_OUTPUTS = {
 
 @pytest.fixture(scope="module")
 def second(server) -> Iterator[ComfyServer]:
-    """The other ComfyUI; it has a node of its own that the first has not."""
+    """The second ComfyUI, with a node that the first does not have."""
     folder = server.base / "custom_nodes" / "odd"
     folder.mkdir()
     (folder / "__init__.py").write_text(ODD_NODE)
@@ -138,7 +138,7 @@ def test_odd_outputs_of_a_graph_are_its_own_affair(other, owner, second):
 
 
 def test_an_upload_for_which_the_disk_has_no_room(other, second):
-    """The system lets the process write no file beyond 20 MB: what an upload meets on a full disk."""
+    """Limit files of the process to 20 MB (RLIMIT_FSIZE): an upload fails as on a full disk."""
     resource = pytest.importorskip("resource")
     limits = resource.prlimit(second.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(second.process.pid, resource.RLIMIT_FSIZE, (20_000_000, limits[1]))
@@ -151,7 +151,7 @@ def test_an_upload_for_which_the_disk_has_no_room(other, second):
 
 
 def test_the_death_of_the_other(http, second, server):
-    """Its jobs end, what it was receiving is removed; none of that waits for a restart. The last test of this file."""
+    """The other one ends its jobs and removes its uploads, without a restart. This test must be the file's last."""
     videos = server.base / "output" / "atelier" / "videos"
     with connect(second.url) as other:
         at_work = until_running(other, other.post("/videos", json=SLOW | {"seed": 41}).json())
@@ -179,7 +179,7 @@ UPLOAD = 1_000_000
 
 
 def half_an_upload(url: str) -> socket.socket:
-    """A request for a video whose picture never comes to its end."""
+    """A request for a video whose upload never ends."""
     address = httpx.URL(url)
     head = b'--b\r\nContent-Disposition: form-data; name="input_reference"; filename="x.png"\r\n\r\n\x89PNG\r\n\x1a\n'
     request = f"POST /v1/videos HTTP/1.1\r\nHost: {address.host}:{address.port}\r\nContent-Length: {UPLOAD}\r\n"

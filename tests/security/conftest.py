@@ -1,3 +1,3 @@
-"""Attackers get what clients get: a real ComfyUI with this pack, and the owner's files beside it."""
+"""Fixtures: a real ComfyUI with this pack, and the owner's files."""
 
 from api_fixtures import client, clip, finished, http, owner  # noqa: F401

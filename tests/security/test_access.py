@@ -1,4 +1,4 @@
-"""Pages of other sites, names that lead here, and proxies in front: who is let in, by what a browser says."""
+"""Pages of other sites, DNS rebinding and proxies: which requests are allowed, by a browser's headers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def port(server) -> int:
 
 
 def knock(server, *headers: tuple[str, str | bytes]) -> tuple[int, str]:
-    """(status, error code or "") of GET /v1/videos with exactly these headers, whatever bytes they have."""
+    """(status, error code or "") of GET /v1/videos with exactly these bytes as headers."""
     at = urllib.parse.urlsplit(server.url)
     lines = [b"GET /v1/videos?limit=1 HTTP/1.1", b"Connection: close"]
     lines += [name.encode() + b": " + (v if isinstance(v, bytes) else v.encode()) for name, v in headers]
@@ -102,7 +102,7 @@ def test_the_owner_names_hosts(server, owner):
 
 
 def test_a_proxy_that_the_owner_trusts(server, owner, port):
-    """What it forwards is believed of the last value, which it has written itself; the name must still be known."""
+    """Only the last forwarded value is trusted, because the proxy wrote it. The name must still be a known one."""
     forwarded = [("X-Forwarded-Host", f"{EVIL}, {OURS}"), ("X-Forwarded-Proto", "https")]
     seen = [("Host", "10.0.0.3:8188"), ("Origin", f"https://{OURS}"), *forwarded]
     assert knock(server, *seen)[1] == "cross_site"
@@ -130,7 +130,7 @@ def test_keys_of_any_bytes(server, port, owner, key):
     "origin", ["http://[", "null", "", "http://", "http://a b", "file:///x", "http://a:b", "http://a@b"]
 )
 def test_no_addresses(origin):
-    """ComfyUI's own check fails on some of these before ours is asked."""
+    """ComfyUI's own check raises on some of these before ours runs."""
     assert Address.of_origin(origin) is None
 
 

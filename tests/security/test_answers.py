@@ -1,4 +1,4 @@
-"""What strangers are told: never the owner's key, nor a path of this machine, whatever has gone wrong."""
+"""Answers never contain the owner's key or a path of this machine, whatever error occurs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SPOILT_SETTINGS = {
 
 
 def machine(server) -> list[str]:
-    """What would tell where this server lies."""
+    """Texts that would reveal the server's folders."""
     return [str(server.base), str(server.base.resolve()), str(Path.home()) + "/", "/site-packages"]
 
 
@@ -82,7 +82,7 @@ def spoilt_models(server) -> Iterator[None]:
 
 
 def test_models_that_cannot_be_read(http, server, spoilt_models):
-    """What is wrong is said with the file's name, the rest of its path is nobody's business."""
+    """The error names the file without its folder."""
     listed = http.get("/models")
     assert not any(told in listed.text for told in machine(server))
     problems = {model["id"]: model["problem"] for model in listed.json()["data"]}
@@ -95,7 +95,7 @@ def test_models_that_cannot_be_read(http, server, spoilt_models):
 
 
 def test_nodes_that_fail_with_a_path(http, owner, server):
-    """An artist's own graph: the error of its node is the job's."""
+    """In an artist's graph, a node's error becomes the job's error."""
     graph = coloured_frames()
     graph["nodes"][2]["widgets_values"][0] = str(server.base / "elsewhere" / "x")
     graph["nodes"][2]["title"] = "Save Video"

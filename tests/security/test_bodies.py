@@ -1,4 +1,4 @@
-"""Bodies whose size is the attack: each is refused early, in words, and ComfyUI's event loop goes on meanwhile."""
+"""Attacks by the size of a body: each is refused early with a message, and does not block ComfyUI's event loop."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from wire_client import coloured_frames, connect, error, wait
 
 TICKER = Path(__file__).parents[1] / "support" / "ticker"
 SILENCE = 0.5
-"""Seconds of computing between two turns of the event loop, at most."""
+"""Seconds that the event loop may be blocked."""
 MB = 1 << 20
 FORM, JSON = {"Content-Type": "application/x-www-form-urlencoded"}, {"Content-Type": "application/json"}
 PARTS = {"Content-Type": "multipart/form-data; boundary=x"}
 ADDRESSES = ("/videos", "/videos/edits", "/videos/extensions", "/videos/characters", "/prompts/expand")
-"""All that read a body, but remix, which reads it as edits do."""
+"""All calls that read a body, except remix, which reads it as edits does."""
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[Server]:
-    """One with a ticker in its event loop."""
+    """A server with a ticker in its event loop."""
     base = tmp_path_factory.mktemp("bodies")
     shutil.copytree(TICKER, base / "custom_nodes" / "ticker")
     with serving(base) as made:
@@ -44,7 +44,7 @@ def http(server) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def silence(server, http) -> Callable[[], float]:
-    """`silence()`: the longest that the event loop was at work on one thing since it was last asked."""
+    """`silence()`: the longest time that the event loop was blocked since the last call."""
 
     def longest() -> float:
         told = http.post(f"{server.url}/ticker").json()
@@ -56,7 +56,7 @@ def silence(server, http) -> Callable[[], float]:
 
 
 def parts(*contents: bytes, name: str = "prompt") -> bytes:
-    """A multipart body with each content under the same name."""
+    """A multipart body with all contents under one name."""
     head = f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'.encode()
     return b"".join(head + content + b"\r\n" for content in contents) + b"--x--\r\n"
 
@@ -116,7 +116,7 @@ def test_every_address_that_reads_a_body_has_these_limits(http, silence, address
 
 
 def test_a_length_that_is_too_large_is_refused_before_the_body_is_sent(server):
-    """The answer comes although not a byte of the body does."""
+    """The answer comes before any byte of the body is sent."""
     host, port = server.url.removeprefix("http://").split(":")
     head = f"POST /v1/videos HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
     with socket.create_connection((host, int(port)), timeout=20) as raw:
@@ -144,7 +144,7 @@ def test_a_board_that_is_too_long_is_refused_at_once(http, silence, board):
 
 
 def test_large_but_legal_requests_are_taken(http, silence):
-    """A data URL as long as OpenAI allows, read to the end: it is the picture that is refused."""
+    """A data URL of OpenAI's maximum length is read completely. Only its content is refused."""
     url = "data:image/png;base64," + "A" * (20_971_520 - 24)
     for sent in ({"json": {"prompt": "x", "input_reference": url}}, {"data": {"prompt": "x", "input_reference": url}}):
         sent |= {"files": {"unused": b"x"}} if "data" in sent else {}
@@ -159,7 +159,7 @@ def test_unknown_fields_are_counted_and_not_all_repeated(http):
 
 
 LONGEST = {"prompt": "\U0001f3a5" * 32_000, "negative_prompt": "\U0001f3a5" * 32_000}
-"""Words as long as they may be, of letters that JSON writes in twelve."""
+"""A text of the maximum length, of characters that JSON escapes with twelve."""
 
 
 def test_a_list_of_the_longest_jobs_stops_nothing(http, silence, owner):
@@ -199,6 +199,6 @@ def test_long_addresses_are_answered_in_words(http, silence, address):
 
 
 def memory(server: Server) -> int:
-    """Bytes that the server's process keeps."""
+    """Resident memory of the server's process in bytes."""
     (process,) = [p for p in psutil.process_iter(["cmdline"]) if str(server.base) in " ".join(p.info["cmdline"] or [])]
     return process.memory_info().rss

@@ -1,4 +1,4 @@
-"""The owner's limits hold, in whatever words a request asks for more."""
+"""The owner's limits apply, whichever fields a request uses to exceed them."""
 
 from __future__ import annotations
 

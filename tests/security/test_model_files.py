@@ -1,4 +1,4 @@
-"""Model files that lie about themselves: each is refused from its header, at once, and costs nobody else anything."""
+"""Model files with false headers: each is refused by its header, at once, and affects no other model or request."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Write = Callable[[Path], object]
 
 
 def gguf(*, tensors: int = 0, fields: bytes = b"", count: int = 1, rest: bytes = b"", size: int = 0) -> Write:
-    """A GGUF file of this header, with `size` bytes of nothing behind it, which take no room on the disk."""
+    """A GGUF file with this header and a sparse rest of `size` bytes, which takes no disk space."""
 
     def write(path: Path) -> None:
         path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, tensors, count) + fields + rest)
@@ -109,7 +109,7 @@ def test_honest_files_are_read(honest):
 
 
 def _spoilt(content: bytes, draw: random.Random) -> bytes:
-    """Some bytes of a header changed, or its end gone."""
+    """A header with some bytes changed, or truncated."""
     changed = bytearray(content)
     for _ in range(draw.randint(1, 4)):
         changed[draw.randrange(4, min(len(changed), 400))] = draw.choice((0, 1, 9, 127, 128, 255))
@@ -117,7 +117,7 @@ def _spoilt(content: bytes, draw: random.Random) -> bytes:
 
 
 def test_spoilt_bytes(tmp_path, honest):
-    """Whatever a header says, it is an error in words or a file that can be read."""
+    """Every damaged header gives a CheckpointError or a readable file."""
     draw, content, refused = random.Random(14), honest.read_bytes(), 0
     for _ in range(400):
         (tmp_path / "x.gguf").write_bytes(_spoilt(content, draw))
@@ -129,7 +129,7 @@ def test_spoilt_bytes(tmp_path, honest):
 
 
 def test_a_small_file_that_is_written_again_in_place(tmp_path):
-    """As trainers do with a LoRA. What was read of it stays: a mapped file that is cut would end the process."""
+    """Trainers overwrite a LoRA. The loaded one is a copy, because truncating a mapped file ends the process."""
     path, first = tmp_path / "last.safetensors", torch.ones(512, 512)
     save_file({"w": first}, path)
     state, _ = read(path)
@@ -207,7 +207,7 @@ def test_recipes(model, recipe):
 
 @pytest.mark.parametrize("spoil", list(SPOILT_CONFIGS.values())[:6], ids=list(SPOILT_CONFIGS)[:6])
 def test_text_models(tmp_path, spoil):
-    """A text model's folder is listed for its config.json; one that cannot be read is said to be so when it is used."""
+    """A text model's folder is listed if it has a config.json. An unreadable one causes an error when it is used."""
     (tmp_path / "writer").mkdir()
     (tmp_path / "writer" / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
     spoil(tmp_path / "writer" / "config.json")
@@ -221,7 +221,7 @@ def test_text_models(tmp_path, spoil):
 
 @pytest.fixture
 def liars(server, tiny_model) -> Iterator[list[str]]:
-    """All of them in the server's folders, by the names that the API gives them."""
+    """All of them in the server's folders, by their names in the API."""
     checkpoints, huge = server.base / "models" / "checkpoints", server.base / "models" / "diffusers" / "huge"
     for name, write in LIARS.items():
         write(checkpoints / name)
@@ -234,7 +234,7 @@ def liars(server, tiny_model) -> Iterator[list[str]]:
 
 
 def test_the_list_of_models(http, server, liars):
-    """It answers, says what is wrong with each, and goes on; asking again costs nothing."""
+    """The list names each file's problem, and a second request is answered from the cache."""
     http.get("/models")
     began = time.monotonic()
     listed = {model["id"]: model for model in http.get("/models").json()["data"]}

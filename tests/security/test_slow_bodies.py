@@ -1,4 +1,4 @@
-"""Bodies that come drop by drop: a client that takes for ever holds nothing for ever."""
+"""Slow bodies: a client that sends slowly cannot hold a connection and its claim for ever."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS = {
 
 
 async def _dripped(folder, kind: bytes, content: bytes, pause: float) -> tuple[bytes, float]:
-    """What a server that reads bodies as ours does answers to one byte after each pause, and after how long."""
+    """(answer, seconds) of a server that reads bodies with `body.read`, to one byte after each pause."""
 
     async def answer(request: web.Request) -> web.Response:
         try:

@@ -1,4 +1,4 @@
-"""Values that are legal somewhere and trouble elsewhere: half characters, weights that are no numbers, far frames."""
+"""Values that are valid in one place and harmful in another: lone surrogates, nan weights, distant frames."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from atelier.models.loading.identify import open_model
 from wire_client import FAST, error
 
 HALF = "\\ud800"
-"""Half of a pair of surrogates, as JSON writes it: no text, though it parses."""
+"""A lone surrogate in JSON: it parses, but it is not text."""
 INSIDE = [f'{{"id": "{HALF}"}}', f'{{"{HALF}": "x"}}', f'["{HALF}"]', f'{{"image_url": "data:{HALF}"}}']
 NAMES = ["input_reference", "last_frame", "video", "characters", "storyboard", "extra_body", "extra_params", "loop"]
 
 
 @pytest.mark.parametrize("name", [*NAMES, "unknown"])
 def test_half_characters(http, name):
-    """In JSON, in JSON inside a string, and in forms: a 400 that says so, or a field that is not used as text."""
+    """In JSON, in JSON inside a string, and in forms: a 400 with the reason, or a field that is not used as text."""
     for inside in INSIDE:
         sent = [
             {"content": json.dumps({**FAST, name: "@"}).replace('"@"', inside)},
@@ -89,7 +89,7 @@ def clip_of_ours(tmp_path_factory):
 
 @pytest.mark.parametrize("weight", ["nan", "inf", "-inf", "1e400", "1e38", "-101"])
 def test_weights_that_are_no_numbers(clip_of_ours, weight):
-    """The prompt is named, by every node that reads one; the model's file is not to blame."""
+    """Each node that reads a prompt blames the prompt, not the model's file."""
     prompt = f"a cat (asleep:{weight}) in the sun"
     for read_prompt in (clip_of_ours.tokenize, lambda words: encode_text(clip_of_ours, words)):
         with pytest.raises(ValueError, match="The prompt gives a part of it the weight"):
@@ -111,7 +111,7 @@ def test_parentheses_without_end(clip_of_ours):
 
 @pytest.mark.parametrize("apart", [1800.0, 3600.0, 86400.0])
 def test_frames_far_apart(tmp_path, apart):
-    """Two frames that are hours apart are a clip with a low rate."""
+    """Two frames with hours between them are a clip with a low frame rate."""
     path = clips.make(tmp_path / "far.mkv", clips.numbered(2), 1, "ffv1", "yuv420p", times=[0.0, apart], options={})
     clip = read.of_file(path)
     assert 0 < clip.rate <= 1 / 1000 and clip.times == [0.0, apart] and clip.length >= apart
@@ -119,14 +119,14 @@ def test_frames_far_apart(tmp_path, apart):
 
 
 def test_a_film_that_pauses(tmp_path):
-    """Its length is when its last frame ends, not how many frames it has."""
+    """The clip's length is the end of its last frame, not its number of frames."""
     times = [n / 24 for n in range(24)] + [62.0]
     path = clips.make(tmp_path / "paused.webm", clips.numbered(25), 24, "libvpx-vp9", "yuv420p", times=times)
     assert 60 < probe(path).seconds < 66
 
 
 def test_huge_frames_are_never_whole(tmp_path):
-    """A frame of 64 million pixels as numbers takes 768 MB, and several times that on its way to a model's size."""
+    """A frame of 64 million pixels takes 768 MB as float32, and several times that while it is resized."""
     cells = torch.rand(1, 12, 12, 3, generator=torch.Generator().manual_seed(0))
     with av.open(str(tmp_path / "huge.mkv"), "w") as output:
         stream = output.add_stream("mjpeg", rate=24, options={"qscale": "3"})
@@ -147,7 +147,7 @@ def test_huge_frames_are_never_whole(tmp_path):
 
 @contextmanager
 def peak_memory() -> Iterator[Callable[[], float]]:
-    """Bytes by which this process grew at most, looked at every few milliseconds."""
+    """Peak growth of this process's memory in bytes, sampled every few milliseconds."""
     process, over = psutil.Process(), threading.Event()
     start, most = process.memory_info().rss, [0]
 
