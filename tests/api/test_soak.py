@@ -1,8 +1,8 @@
 """A long-running server: hundreds of jobs, and no resource of the process that grows with their number.
 
 Measured over 600 jobs after 60 to warm up: resident memory grew by 22 MB, and by 8 MB when the same graphs went to
-ComfyUI's own /prompt. It is no leak: tracemalloc saw 8 kB more per 100 jobs, and `malloc_trim` returned all but 1 MB.
-glibc keeps what the threads of the store have freed. So the test returns free memory before it measures.
+ComfyUI's own /prompt. This is not a leak: tracemalloc counted 8 kB more per 100 jobs. glibc keeps freed memory for
+reuse, so the test returns it with `malloc_trim` before it measures. Then the API's 600 jobs add 8 MB too.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def resources(server: ComfyServer) -> dict[str, int]:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("warm,jobs,megabytes", [(8, 16, 20), pytest.param(60, 600, 10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("warm,jobs,megabytes", [(8, 16, 20), pytest.param(60, 600, 16, marks=pytest.mark.slow)])
 def test_nothing_grows_with_the_number_of_jobs(tmp_path, warm, jobs, megabytes):
     """warm: jobs before the first measurement, which load what is loaded once. After only a few, memory still grows."""
     pack = tmp_path / "custom_nodes" / "trim" / "__init__.py"
