@@ -23,7 +23,8 @@ def abilities(path) -> dict:
 
 def test_ltx_was_trained_for_everything_known(tmp_path):
     told = about(tiny.folder(tmp_path / "ltx"))
-    assert set(abilities(tmp_path / "ltx").values()) == {(True, "")}
+    can = abilities(tmp_path / "ltx")
+    assert not can.pop("control")[0] and set(can.values()) == {(True, "")}
     assert (told["family"], told["sides"], told["frames"]) == ("LTX Video", 32, 8)
     assert told["width"] % 32 == 0 and told["num_frames"] % 8 == 1 and told["fps"] > 0 < told["num_inference_steps"]
 
@@ -31,7 +32,8 @@ def test_ltx_was_trained_for_everything_known(tmp_path):
 @pytest.mark.parametrize("folder", [lambda path: tiny_cogvideox.folder(path, "2B"), tiny_mochi.folder])
 def test_models_trained_on_text_alone_say_so(tmp_path, folder):
     can = abilities(folder(tmp_path / "model"))
-    assert can.pop("edit") == (True, "") and set(can.values()) == {(True, TEXT_ALONE)}
+    assert can.pop("edit") == (True, "") and not can.pop("control")[0]
+    assert set(can.values()) == {(True, TEXT_ALONE)}
 
 
 def test_cogvideox_i2v_knows_first_frames(tmp_path):
