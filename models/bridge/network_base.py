@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import comfy.patcher_extension
 import torch
 
+from .hooks.attention import Hooks, hook_attention
+from .hooks.blocks import BlockKind, hook_blocks
 from .weights import Uncast, bring_along
 
 
@@ -19,6 +22,17 @@ class ComfyNetwork:
 
     uncast: Uncast = ()
     """The tensors to move to the device before each call: see `weights.uncast`."""
+    block_kinds: Sequence[BlockKind]
+    """The network's blocks as other nodes know them."""
+    attention_processor: Callable[[Hooks], Any]
+    """Makes what each attention of the network computes with: a diffusers attention processor."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.hooks = Hooks()
+        self.shared_processor = self.attention_processor(self.hooks)
+        hook_attention(self, self.shared_processor)
+        hook_blocks(self, self.block_kinds, self.hooks)
 
     def forward(
         self,
@@ -29,7 +43,7 @@ class ComfyNetwork:
         transformer_options: dict[str, Any] | None = None,
         **conditions: Any,
     ) -> torch.Tensor:
-        """Call `denoise` inside the wrappers that other nodes add (EasyCache, LazyCache, ...).
+        """Call `denoise` inside what other nodes add: wrappers (EasyCache, LazyCache, ...), and within them hooks.
 
         x: the noisy latent [B, C, T, H, W]. timestep: [B], or one per token. context: text [B, tokens, width].
         conditions: all other entries of the conditioning; a network ignores those that it does not use.
@@ -37,8 +51,12 @@ class ComfyNetwork:
         options = transformer_options or {}
         bring_along(self.uncast, x.device)
         wrappers = comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, options)
-        executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(self.denoise, self, wrappers)
+        executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(self._hooked, self, wrappers)
         return executor.execute(x, timestep, context, transformer_options=options, **conditions)
+
+    def _hooked(self, *args: Any, transformer_options: dict[str, Any], **conditions: Any) -> torch.Tensor:
+        with self.hooks.during(transformer_options):
+            return self.denoise(*args, transformer_options=transformer_options, **conditions)
 
     def denoise(
         self,

@@ -17,6 +17,7 @@ from comfy.model_base import ModelType
 
 from ..contract.family import Family, Variant
 from ..contract.schedule import shift_of_tokens
+from .hooks.unserved import Unserved
 from .latent_format import latent_format_of
 
 TIMESTEPS = 1000.0
@@ -44,6 +45,7 @@ class VideoModel(comfy.model_base.BaseModel):
         if family.levels:
             self.model_sampling.set_sigmas(family.levels(variant))
         self.family, self.variant, self.diffusion_model = family, variant, network
+        self._unserved = Unserved(variant.name, network)
         self._dtype = dtype
 
     def get_dtype(self) -> torch.dtype:
@@ -120,7 +122,7 @@ class VideoModel(comfy.model_base.BaseModel):
         **kwargs: Any,
     ) -> torch.Tensor:
         """Denoised x at level t. For Context Windows, cut mask and channels to the window: older ComfyUI does not."""
-        options, frames = transformer_options or {}, x.shape[2]
+        options, frames = self._unserved.taken_off(transformer_options or {}), x.shape[2]
         span = self.variant.grid.patch[0]
         if frames % span:
             raise ValueError(

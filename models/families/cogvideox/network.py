@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 from ...bridge.network_base import ComfyNetwork
 from ...bridge.weights import without_weights
 from ...contract.family import Variant
+from .attention import BLOCKS, CogVideoXProcessor
 from .autoencoder import GRID
 
 OFS = 2.0  # the one value that 1.5-5B-I2V's `ofs` embedding is given
@@ -25,6 +26,8 @@ ARGUMENTS = inspect.signature(CogVideoXTransformer3DModel.__init__).parameters
 
 class CogVideoXNetwork(ComfyNetwork, CogVideoXTransformer3DModel):
     """diffusers' CogVideoX transformer under ComfyUI's calling convention. Parameter names are diffusers' own."""
+
+    block_kinds, attention_processor = (BLOCKS,), CogVideoXProcessor
 
     def denoise(self, x: torch.Tensor, timestep: torch.Tensor, context: torch.Tensor, **_: Any) -> torch.Tensor:
         """v [B, 16, T, H, W] of the latent x [B, 16, T, H, W], or [B, 32, ...] with the known frames behind it.

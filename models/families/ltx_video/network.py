@@ -11,6 +11,7 @@ from ...bridge.network_base import ComfyNetwork
 from ...bridge.weights import without_weights
 from ...contract.family import Variant
 from ...contract.grid import Grid
+from .attention import BLOCKS, LTXVideoProcessor
 
 CAUSAL = "causal_temporal_positioning"
 """As files' metadata have it: frames are counted (0, 1, 9, ...), instead of latent frames times 8 (0, 8, 16, ...)."""
@@ -18,6 +19,8 @@ CAUSAL = "causal_temporal_positioning"
 
 class LTXVideoNetwork(ComfyNetwork, LTXVideoTransformer3DModel):
     """diffusers' LTX transformer under ComfyUI's calling convention. Parameter names are diffusers' own."""
+
+    block_kinds, attention_processor = (BLOCKS,), LTXVideoProcessor
 
     grid: Grid
     causal = False

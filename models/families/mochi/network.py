@@ -10,12 +10,15 @@ from diffusers import MochiTransformer3DModel
 from ...bridge.network_base import ComfyNetwork
 from ...bridge.weights import without_weights
 from ...contract.family import Variant
+from .attention import BLOCKS, MochiProcessor, prompt_rows
 
 TIMESTEPS = 1000
 
 
 class MochiNetwork(ComfyNetwork, MochiTransformer3DModel):
     """diffusers' Mochi transformer under ComfyUI's calling convention. Parameter names are diffusers' own."""
+
+    block_kinds, attention_processor = (BLOCKS,), MochiProcessor
 
     def denoise(
         self,
@@ -32,20 +35,17 @@ class MochiNetwork(ComfyNetwork, MochiTransformer3DModel):
         what is prompt. Mochi itself counts time from noise to clip, and its velocity points that way.
         """
         mask = context.new_ones(context.shape[:2]) if attention_mask is None else attention_mask
-        read = _prompt_length(mask)
+        lengths = mask.bool().sum(dim=1).tolist()
+        # Text has no positions: prompts go in front, and nothing reads the padding behind the longest.
+        order = mask.bool().int().argsort(dim=1, descending=True, stable=True)[:, : max(1, *lengths)]
+        self.shared_processor.rows = prompt_rows(lengths)
         return -self.reference(
             hidden_states=x,
-            encoder_hidden_states=context[:, :read],
+            encoder_hidden_states=context.gather(1, order[..., None].expand(-1, -1, context.shape[2])),
             timestep=TIMESTEPS - timestep,
-            encoder_attention_mask=mask[:, :read].bool(),
+            encoder_attention_mask=mask.gather(1, order).bool(),
             return_dict=False,
         )[0]
-
-
-def _prompt_length(mask: torch.Tensor) -> int:
-    """How many of the tokens [B, tokens] go up to the last one that is prompt: nothing reads those behind it."""
-    prompt = mask.any(dim=0).nonzero()
-    return int(prompt.max()) + 1 if len(prompt) else 1
 
 
 def build_network(variant: Variant) -> MochiNetwork:

@@ -47,7 +47,8 @@ def recognise(kind: type, checkpoint: Checkpoint) -> Variant | None:
     if network.config:
         if network.config.get("_class_name") != kind.published:
             return None
-        config = {key: value for key, value in network.config.items() if key in inspect.signature(kind).parameters}
+        known = inspect.signature(kind.transformer).parameters
+        config = {key: value for key, value in network.config.items() if key in known}
     else:
         shapes = {key.removeprefix("dit."): shape for key, shape in network.shapes.items()}
         own = {f"{kind.embedder}.weight", "time_text_embed.text_embedder.linear_1.weight"}

@@ -11,6 +11,7 @@ import torch
 from ...bridge.network_base import ComfyNetwork
 from ...bridge.weights import without_weights
 from ...contract.family import Variant
+from .attention import DOUBLE_BLOCKS, SINGLE_BLOCKS, HookedFrameAttention
 from .transformer import Layout, PyramidDiffusionMMDiT, PyramidFluxTransformer
 
 # Where in transformer_options the network finds what it sees beside the noisy frame.
@@ -30,6 +31,8 @@ class Seen:
 
 class PyramidNetwork(ComfyNetwork):
     """What ComfyUI hands a network -> what either transformer reads."""
+
+    block_kinds, attention_processor = (DOUBLE_BLOCKS, SINGLE_BLOCKS), HookedFrameAttention
 
     def denoise(
         self,
@@ -66,6 +69,7 @@ class PyramidNetwork(ComfyNetwork):
 class MinifluxNetwork(PyramidNetwork, PyramidFluxTransformer):
     """miniflux as ComfyUI calls it. Parameter names are the published ones."""
 
+    transformer = PyramidFluxTransformer
     published, label, text_norm, embedder = "PyramidFluxTransformer", "miniflux", "norm_added", "x_embedder"
     pooled = ("clip_l",)
 
@@ -73,6 +77,7 @@ class MinifluxNetwork(PyramidNetwork, PyramidFluxTransformer):
 class SD3Network(PyramidNetwork, PyramidDiffusionMMDiT):
     """SD3 as ComfyUI calls it. Parameter names are the published ones."""
 
+    transformer = PyramidDiffusionMMDiT
     published, label, text_norm, embedder = "PyramidDiffusionMMDiT", "SD3", "norm_add", "pos_embed.proj"
     pooled = ("clip_l", "clip_g")
 

@@ -5,7 +5,7 @@ Key for key the published checkpoints. Source: arXiv 2410.05954, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
 
@@ -13,7 +13,6 @@ import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.attention import FeedForward
-from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.embeddings import CombinedTimestepTextProjEmbeddings, PatchEmbed, apply_rotary_emb
 from diffusers.models.normalization import AdaLayerNormContinuous, AdaLayerNormZero, AdaLayerNormZeroSingle
 from diffusers.models.transformers.transformer_flux import FluxPosEmbed
@@ -108,15 +107,40 @@ def frame_bounds(grids: Sequence[Shape], text_tokens: int) -> tuple[tuple[int, i
     return tuple(pairwise([0, *ends]))
 
 
-def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """Attention over [B, tokens, heads, head_dim], each frame to everything up to itself -> [B, tokens, width]."""
-    query, key = (apply_rotary_emb(x, layout.rotary, sequence_dim=1) for x in (query, key))
-    out = torch.empty_like(query)
+class FrameAttention:
+    """What each block's attention computes with: each frame attends to everything up to itself."""
+
+    def __call__(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout) -> torch.Tensor:
+        """Queries, keys and values [B, tokens, heads, head_dim] -> [B, tokens, width]."""
+        query, key = (apply_rotary_emb(x, layout.rotary, sequence_dim=1) for x in (query, key))
+        return self.computed(layout, *(x.transpose(1, 2) for x in (query, key, value)))
+
+    def computed(self, layout: Layout, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """Queries and keys in their positions, and values, [B, heads, tokens, head_dim] -> [B, tokens, width]."""
+        return by_frames(layout, attend, query, key, value)
+
+
+def by_frames(
+    layout: Layout,
+    attend: Callable[..., torch.Tensor],
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: None = None,
+) -> torch.Tensor:
+    """[B, heads, tokens, head_dim] -> [B, tokens, width], with an `attend` that makes that of parts of it."""
+    batch, heads, tokens, dim = query.shape
+    out = query.new_empty(batch, tokens, heads * dim)
     for rows, first in layout.rows:
         for start, end in layout.frames:
             seen = slice(first, end)
-            out[rows, start:end] = dispatch_attention_fn(query[rows, start:end], key[rows, seen], value[rows, seen])
-    return out.flatten(2)
+            out[rows, start:end] = attend(query[rows, :, start:end], key[rows, :, seen], value[rows, :, seen])
+    return out
+
+
+def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Full attention, [B, heads, tokens, head_dim] -> [B, tokens, width]."""
+    return nn.functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
 
 
 # ------------------------------------------------------------------------------------------------ blocks
@@ -130,10 +154,11 @@ class Attention(nn.Module):
         self.heads = heads
         self.to_q, self.to_k, self.to_v = (nn.Linear(width, width) for _ in range(3))
         self.norm_q, self.norm_k = (nn.RMSNorm(width // heads, eps=eps) for _ in range(2))
+        self.processor = FrameAttention()
 
     def forward(self, x: torch.Tensor, layout: Layout) -> torch.Tensor:
         """Joint tokens [B, tokens, width] -> the same shape."""
-        return attend(*self.projected(x), layout)
+        return self.processor(*self.projected(x), layout)
 
     def projected(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Query, key and value [B, tokens, heads, head_dim] of tokens [B, tokens, width]."""
@@ -161,7 +186,7 @@ class JointAttention(Attention):
     ) -> tuple[torch.Tensor | None, torch.Tensor]:
         """Text and image tokens [B, tokens, width] -> the same shapes; None where the text ends here."""
         parts = zip(self.projected_text(text), self.projected(image), strict=True)
-        joint = attend(*(torch.cat(part, dim=1) for part in parts), layout)
+        joint = self.processor(*(torch.cat(part, dim=1) for part in parts), layout)
         text, image = joint.split([text.shape[1], image.shape[1]], dim=1)
         return self.to_add_out(text) if self.to_add_out else None, self.to_out[0](image)
 

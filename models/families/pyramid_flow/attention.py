@@ -1,0 +1,37 @@
+"""Pyramid Flow's attention, open to what other nodes put on a MODEL."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from ...bridge.hooks.attention import Hooks
+from ...bridge.hooks.blocks import BlockKind
+from .transformer import FrameAttention, Layout, by_frames
+
+DOUBLE_BLOCKS = BlockKind(
+    kind="double",
+    blocks="transformer_blocks",
+    names={"text": "txt", "image": "img", "temb": "vec", "layout": "pe"},
+    returns=("txt", "img"),
+)
+SINGLE_BLOCKS = BlockKind(
+    kind="single",
+    blocks="single_transformer_blocks",
+    names={"x": "img", "temb": "vec", "layout": "pe"},
+    returns=("img",),
+)
+
+
+class HookedFrameAttention(FrameAttention):
+    """The same attention, through the hooks."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        self.hooks = hooks
+
+    def computed(self, layout: Layout, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """An override is called once for each frame and length of prompt; patches once, with all of them."""
+        picture = layout.text_order.shape[1], query.shape[2]
+        compute = partial(by_frames, layout)
+        return self.hooks.attention("attn1", query, key, value, picture=picture, compute=compute)

@@ -1,0 +1,261 @@
+"""What other nodes put on our MODEL does what it does on ComfyUI core's own networks with the same weights."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import patches
+import pytest
+import tiny
+import tiny_cogvideox
+import tiny_mochi
+import tiny_pyramid
+import torch
+from atelier.models.bridge.sampling import empty_latent, sample
+from atelier.models.families.pyramid_flow.transformer import FrameAttention
+from atelier.models.loading import load
+from atelier.models.loading.identify import open_model
+from benchmarks import step
+from comfy.ldm.modules import attention
+from diffusers.models.attention_processor import CogVideoXAttnProcessor2_0, MochiAttnProcessor2_0
+from diffusers.models.transformers.transformer_ltx import LTXVideoAttnProcessor
+from reference import relative
+
+# ------------------------------------------------------------------------------------------------ beside core's
+
+
+class Pair:
+    """Our MODEL and core's of the same weights, and a step of each."""
+
+    def __init__(self, subject: step.Subject) -> None:
+        self.subject = subject
+        self.ours, state = step.our_model(subject)
+        self.core = subject.core(state)
+        self.plain = self.stepped(self.ours), self.stepped(self.core)
+
+    def stepped(self, model: Any) -> torch.Tensor:
+        made: list[torch.Tensor] = []
+        step.in_sampler(model, self.subject, lambda euler: made.append(euler()) or [])
+        return made[0]
+
+    def effects(self, ours: patches.Patched, core: patches.Patched) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a patch changes in a step of each."""
+        ours, core = (self.stepped(put(model)) for put, model in ((ours, self.ours), (core, self.core)))
+        return ours - self.plain[0], core - self.plain[1]
+
+    def calls(self, model: Any) -> list:
+        noted: list = []
+        self.stepped(patches.counting(noted)(model))
+        return noted
+
+
+@pytest.fixture(scope="module")
+def ltx():
+    with pytest.MonkeyPatch.context() as small:
+        for name, value in {"num_layers": 4, "num_attention_heads": 4, "cross_attention_dim": 256}.items():
+            small.setitem(step.NETWORK, name, value)
+        yield Pair(next(subject for subject in step.subjects() if subject.name == "step"))
+
+
+@pytest.fixture(scope="module")
+def mochi():
+    return Pair(next(subject for subject in step.subjects() if subject.name == "step, Mochi"))
+
+
+LTX = {
+    "attention is zero": (patches.override(patches.zeros),) * 2,
+    "skipped layers": (patches.skip_layers("0, 2"),) * 2,
+    "NAG": (patches.guided_attention, patches.guided_attention_in_core(lambda query: None)),
+    "STG": (patches.values_passed_on(0, 1), patches.values_passed_on_in_core(0, 1)),
+    "a block told other options": (patches.values_passed_on_in_core(2),) * 2,
+}
+PROMPT = step.Subject.prompt_tokens
+MOCHI = {
+    "attention is zero": (patches.override(patches.zeros),) * 2,
+    "skipped layers": (patches.skip_layers("0"),) * 2,
+    "NAG": (patches.guided_attention, patches.guided_attention_in_core(lambda q: (0, q.shape[2] - PROMPT))),
+    "STG": (patches.values_passed_on(1), patches.values_passed_on_in_core(1)),
+}
+
+
+@pytest.mark.parametrize("name", LTX)
+def test_a_patch_changes_what_it_changes_in_cores_ltx(ltx, name):
+    ours, core = ltx.effects(*LTX[name])
+    assert core.norm() > 1e-3 * ltx.plain[1].norm()
+    assert relative(ours, core) <= 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MOCHI)
+def test_a_patch_changes_what_it_changes_in_cores_mochi(mochi, name):
+    ours, core = mochi.effects(*MOCHI[name])
+    assert core.norm() > 1e-3 * mochi.plain[1].norm()
+    assert relative(ours, core) <= 1e-5
+
+
+def test_an_override_is_called_as_often_as_in_cores_ltx(ltx):
+    ours, core = ltx.calls(ltx.ours), ltx.calls(ltx.core)
+    assert len(ours) == len(core) == 2 * 4  # self- and cross-attention of each layer
+    assert ours == [("double", block) for block in range(4) for _ in range(2)]
+
+
+@pytest.mark.slow
+def test_an_override_is_called_as_often_as_in_cores_mochi(mochi):
+    assert len(mochi.calls(mochi.ours)) == len(mochi.calls(mochi.core)) == 2
+
+
+# ------------------------------------------------------------------------------------------------ every family
+
+MODELS = {
+    "ltx": (lambda path: tiny.folder(path), LTXVideoAttnProcessor),
+    "mochi": (lambda path: tiny_mochi.folder(path), MochiAttnProcessor2_0),
+    "cogvideox 2B": (lambda path: tiny_cogvideox.folder(path, "2B"), CogVideoXAttnProcessor2_0),
+    "cogvideox 5B": (lambda path: tiny_cogvideox.folder(path, "5B"), CogVideoXAttnProcessor2_0),
+    "pyramid miniflux": (lambda path: tiny_pyramid.folder(path, "miniflux"), FrameAttention),
+    "pyramid sd3": (lambda path: tiny_pyramid.folder(path, "sd3"), FrameAttention),
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def family(request, tmp_path_factory):
+    """(MODEL, the attention that its network has of its authors, its clip with nothing put on)"""
+    write, stock = MODELS[request.param]
+    model = load.load_model(open_model(write(tmp_path_factory.mktemp("hooks") / "model")))
+    return model, stock, sampled(model)
+
+
+def sampled(model: Any) -> torch.Tensor:
+    """A small clip in a step, of prompts that are not equally long."""
+    inner, generator = model.model, torch.Generator().manual_seed(1)
+    variant = inner.variant
+    shape = variant.grid.latent_shape(64, 64 if inner.family.sample else 48, variant.grid.frames(2))
+    pooled = sum(tiny_pyramid.CLIPS[name]["width"] for name in variant.text.pooled)
+    texts = []
+    for length in (9, 5):
+        options = {"attention_mask": (torch.arange(variant.text.tokens) < length).long()[None]}
+        if pooled:
+            options["pooled_output"] = torch.randn(1, pooled, generator=generator)
+        words = torch.randn(1, variant.text.tokens, variant.text.channels, generator=generator)
+        texts.append([[words, options]])
+    sigmas = inner.family.schedule(variant, 1, shape)
+    return sample(model, empty_latent(shape, 8.0), *texts, seed=3, sigmas=sigmas, guidance=3.0)["samples"]
+
+
+def test_with_nothing_put_on_the_clip_is_that_of_the_authors_attention(family):
+    model, stock, plain = family
+    modules = [module for module in model.model.diffusion_model.modules() if hasattr(module, "processor")]
+    ours = [module.processor for module in modules]
+    assert modules
+    try:
+        for module in modules:
+            module.processor = stock()
+        assert relative(plain, sampled(model)) <= 1e-7
+    finally:
+        for module, processor in zip(modules, ours, strict=True):
+            module.processor = processor
+
+
+def test_nag_works(family):
+    model, _, plain = family
+    seen: list[tuple[int, tuple[int, ...]]] = []
+
+    def noted(out: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
+        start, end = options.get("img_slice") or (0, out.shape[1])
+        seen.append((options["block_index"], (len(out), start, end, out.shape[1])))
+        assert out.shape[2] == options["n_heads"] * options["dim_head"]
+        return out
+
+    guided = patches.guided_attention(model)
+    guided.set_model_attn1_output_patch(noted)
+    assert relative(sampled(guided), plain) > 1e-5
+    assert {block for block, _ in seen} == {0, 1}
+    assert all(batch == 2 and 0 <= start < end <= tokens for _, (batch, start, end, tokens) in seen)
+
+
+def test_a_patch_of_queries_keys_and_values(family):
+    """Keys that are all zero make every token the mean of what it attends to: so does an override that does that."""
+    model, _, plain = family
+
+    def by_patch(q, k, v, pe=None, attn_mask=None, extra_options=None):
+        return {"q": q, "k": torch.zeros_like(k), "v": v}
+
+    def by_override(attend: Callable, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *rest: Any, **kwargs: Any):
+        return attend(q, k if kwargs.get("mask") is not None else torch.zeros_like(k), v, *rest, **kwargs)
+
+    patched = model.clone()
+    patched.set_model_patch(by_patch, "attn1_patch")
+    made = sampled(patched)
+    assert relative(made, sampled(patches.override(by_override)(model))) <= 1e-6 < relative(made, plain)
+
+
+def test_skipped_layers(family):
+    model, _, plain = family
+    singles = len(getattr(model.model.diffusion_model, "single_transformer_blocks", ()))
+    for kind in ("double", "single")[: 1 + bool(singles)]:
+        assert relative(sampled(patches.skip_layers(**{kind: "0"})(model)), plain) > 1e-5, kind
+
+
+def test_the_attention_chosen_at_start_is_the_one_that_runs(family, monkeypatch):
+    model, _, plain = family
+    calls = []
+
+    def chosen(*args: Any, **kwargs: Any) -> torch.Tensor:
+        calls.append(args)
+        return attention.attention_sub_quad(*args, **kwargs)
+
+    for name in ("optimized_attention", "optimized_attention_masked"):
+        monkeypatch.setattr(attention, name, chosen)
+    assert relative(sampled(model), plain) <= 1e-5
+    assert calls
+
+
+def test_kernels_without_masks_get_none(monkeypatch):
+    """Sage would ignore a mask without a word, and Flash would warn at each call."""
+    from atelier.models.bridge.hooks.attention import chosen_attention
+
+    for name in ("optimized_attention", "optimized_attention_masked"):
+        monkeypatch.setattr(attention, name, attention.attention_sage)
+    assert chosen_attention(masked=False) is attention.attention_sage
+    assert chosen_attention(masked=True) is attention.attention_pytorch
+
+
+def test_what_is_not_served_is_named_once(family, caplog):
+    model, _, plain = family
+
+    def of_unets(n, context, value, extra_options):
+        raise AssertionError("called with what it does not take")
+
+    patched = patches.skip_layers(double="7", single="8")(model)
+    patched.set_model_attn1_patch(of_unets)
+    patched.set_model_patch(of_unets, "post_input")
+    patched.set_model_patch_replace(of_unets, "attn2", "middle", 0)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert relative(sampled(patched), plain) <= 1e-5
+    told = [record.getMessage() for record in caplog.records if "a node" in record.getMessage()]
+    assert len(told) == len(set(told)) == 5
+    for words in ("'attn1_patch'", "'post_input'", "'attn2'", "double block 7", "single block 8"):
+        assert sum(words in message for message in told) == 1, words
+
+
+# ------------------------------------------------------------------------------------------------ compiled
+
+
+@pytest.mark.parametrize("name", ["ltx", "cogvideox 5B"])
+def test_a_compiled_network_is_one_graph(tmp_path, name):
+    model = load.load_model(open_model(MODELS[name][0](tmp_path / "model")))
+    network, variant = model.model.diffusion_model, model.model.variant
+    x = torch.randn(2, *variant.grid.latent_shape(64, 48, 9)[1:])
+    text = torch.randn(2, variant.text.tokens, variant.text.channels)
+    skipped = {"patches_replace": {"dit": {("double_block", 0): lambda args, more: args}}}
+    for options in (
+        {},
+        skipped,
+        {"optimized_attention_override": lambda attend, *args, **kwargs: attend(*args, **kwargs)},
+    ):
+        torch._dynamo.reset()
+        with torch.no_grad():
+            found = torch._dynamo.explain(network)(x, torch.tensor([500.0] * 2), text, transformer_options=options)
+        assert (found.graph_count, found.graph_break_count) == (1, 0), (options, found.break_reasons)
