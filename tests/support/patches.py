@@ -49,10 +49,11 @@ def skip_layers(double: str = "", single: str = "") -> Patched:
     return patched
 
 
-def normalised(out: torch.Tensor, options: dict[str, Any], scale: float = 11.0, tau: float = 2.5) -> torch.Tensor:
+def normalised(out: torch.Tensor, options: dict[str, Any], scale: float = 40.0, tau: float = 5.0) -> torch.Tensor:
     """Normalized Attention Guidance (arXiv 2505.21179) as an attn1_output_patch: out is [B, tokens, width].
 
     The picture's tokens of both halves of the guidance become the guided ones, half and half with the positive's.
+    Stronger than artists set it: in random networks the halves differ little, and rounding would hide the effect.
     """
     halves, (start, end) = options["cond_or_uncond"], options.get("img_slice") or (0, out.shape[1])
     if set(halves) != {0, 1}:

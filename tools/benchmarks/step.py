@@ -40,7 +40,8 @@ class Subject:
     """A network small enough for a CPU, and a step of it: from sigmas[0] to sigmas[1], latents of `shape`.
 
     body(network, subject, variant): the step as in the pipeline's denoising loop. core(weights): ComfyUI's own MODEL
-    with these weights; None if ComfyUI has no such network.
+    with these weights; None if ComfyUI has no such network. file: the name of the weights' file, which may give a
+    version.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Subject:
     prompt_tokens: int = PROMPT_TOKENS
     sigmas: tuple[float, float] = (1.0, 0.9)
     core: Callable[[dict[str, torch.Tensor]], Any] | None = None
+    file: str = "random"
 
     def noise(self) -> torch.Tensor:
         return torch.randn(self.shape, generator=torch.Generator().manual_seed(1))
@@ -131,7 +133,7 @@ def our_model(subject: Subject) -> tuple[Any, dict[str, torch.Tensor]]:
     from atelier.models.weights.checkpoint import Checkpoint, Component
 
     component = Component("network", (), {}, config=subject.config)
-    family, variant = identify(Checkpoint(Path("random"), component))
+    family, variant = identify(Checkpoint(Path(subject.file), component))
     network = family.network(variant)
     generator = torch.Generator().manual_seed(0)
     state = {
@@ -336,7 +338,8 @@ def subjects() -> list[Subject]:
         "step, Mochi", "MochiPipeline", mochi, _mochi_step, (1, 12, 3, 8, 12), MOCHI_TOKENS, core=core_mochi
     )
     return [
-        Subject("step", "LTXPipeline", ltx, _ltx_step, core=core_ltx),
+        # The version that LTXPipeline and an LTXV without metadata run: later ones count time otherwise.
+        Subject("step", "LTXPipeline", ltx, _ltx_step, core=core_ltx, file="ltx-video-2b-v0.9.1"),
         Subject("step, CogVideoX", "CogVideoXPipeline", cog, _cogvideox_step, (1, 16, 4, 12, 16), 226, sigmas=middle),
         subject,
         replace(subject, name="step, Mochi, longest prompt", prompt_tokens=MOCHI_TOKENS),
