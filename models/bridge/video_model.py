@@ -18,6 +18,7 @@ from comfy.model_base import ModelType
 from ..contract.family import Family, Variant
 from ..contract.schedule import shift_of_tokens
 from .hooks.unserved import Unserved
+from .host_mask import HostMask, rows_of
 from .latent_format import latent_format_of
 
 TIMESTEPS = 1000.0
@@ -66,6 +67,7 @@ class VideoModel(comfy.model_base.BaseModel):
             logging.warning("Atelier: %s", READS_PADDING.format(self.variant.name).replace("\n", " "))
         if kwargs.get("attention_mask") is not None:
             conds["attention_mask"] = comfy.conds.CONDRegular(kwargs["attention_mask"])
+            conds["host_mask"] = HostMask(rows_of(kwargs["attention_mask"]))
         if self.variant.known_frames.clean and kwargs.get("denoise_mask") is not None:
             conds["denoise_mask"] = comfy.conds.CONDRegular(kwargs["denoise_mask"])
         return conds
@@ -137,9 +139,11 @@ class VideoModel(comfy.model_base.BaseModel):
         if kwargs.get("denoise_mask") is not None:
             kwargs["denoise_mask"] = cut(kwargs["denoise_mask"])
         denoised = super()._apply_model(x, t, cut(c_concat), c_crossattn, control, options, **kwargs)
-        if self.family.levels and t.max() >= self.model_sampling.sigma_max:
-            return self._from_pure_noise(denoised, x, t, options)
-        return denoised
+        if not self.family.levels:
+            return denoised
+        # Chosen on the device: to ask it for the level would make every step wait.
+        at_the_top = (t >= self.model_sampling.sigma_max).view(-1, 1, 1, 1, 1)
+        return torch.where(at_the_top, self._from_pure_noise(denoised, x, t, options), denoised)
 
     def _from_pure_noise(
         self, denoised: torch.Tensor, x: torch.Tensor, sigma: torch.Tensor, options: dict[str, Any]
@@ -151,8 +155,8 @@ class VideoModel(comfy.model_base.BaseModel):
         the way, so the denoised clip is divided by that.
         """
         sigma = sigma.view(-1, 1, 1, 1, 1)
-        lower = [level for level in options.get("sample_sigmas", sigma).flatten().tolist() if level < sigma.min()]
-        following = max(lower, default=0.0)
+        levels = options.get("sample_sigmas", sigma).flatten().to(sigma.device)
+        following = torch.where(levels < sigma.min(), levels, 0).max()
         return (denoised - x / (sigma**2 + 1)) / (1 - following / sigma)
 
     def scale_latent_inpaint(

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ...bridge.host_mask import Rows, known_rows
 from ...bridge.network_base import ComfyNetwork
 from ...bridge.weights import without_weights
 from ...contract.family import Variant
@@ -42,13 +43,15 @@ class PyramidNetwork(ComfyNetwork):
         *,
         transformer_options: dict[str, Any],
         attention_mask: torch.Tensor | None = None,
+        host_mask: Rows | None = None,
         y: torch.Tensor | None = None,
         **_: Any,
     ) -> torch.Tensor:
         """Velocity [B, C, 1, h, w] of a noisy latent frame x, whose history is in transformer_options.
 
         timestep: [B], 0..1000. context: T5's text [B, tokens, width], of which attention_mask [B, tokens] marks (1)
-        what is prompt. y: CLIP's pooled text [B, width]. Raises ValueError when the pooled text is another model's.
+        what is prompt. host_mask: attention_mask as the host knows it. y: CLIP's pooled text [B, width]. Raises
+        ValueError when the pooled text is another model's.
         """
         encoders = " and ".join(self.pooled)
         width, found = self.config.pooled_projection_dim, 0 if y is None else y.shape[-1]
@@ -60,7 +63,7 @@ class PyramidNetwork(ComfyNetwork):
         seen = transformer_options.get(OPTION) or Seen([])
         clips = [clip.to(x).repeat(x.shape[0] // clip.shape[0], 1, 1, 1, 1) for clip in seen.history] + [x]
         mask = context.new_ones(context.shape[:2]) if attention_mask is None else attention_mask
-        prompts = tuple(map(tuple, mask.tolist()))
+        prompts = known_rows(context, attention_mask, host_mask)
         if prompts not in seen.layouts:
             seen.layouts[prompts] = self.layout([clip.shape for clip in clips], mask)
         return self.reference(clips, timestep, context, y, seen.layouts[prompts])

@@ -139,3 +139,30 @@ def test_layers_of_other_classes_compute_with_weights_left_outside():
         network[0].comfy_cast_weights = True  # as ComfyUI sets it on a layer that it leaves outside
         made = network(x.to(SIM)).cpu()
     assert torch.equal(made, expected)
+
+
+STEPPED = ("ltx 0.9.1", "cogvideox 2B", "cogvideox 1.5 5B I2V", "pyramid miniflux")
+
+
+@pytest.mark.parametrize("name", STEPPED)
+def test_no_step_waits_for_the_device(folder, name):
+    """One more step makes the host wait no more often: a wait in each step, or in each block of it, idles a GPU."""
+    opened = open_model(folder(name))
+    variant = opened.variant
+    side, options = variant.grid.legal_side(32), {}
+    shape = variant.grid.latent_shape(side, side, variant.grid.frames(2))
+    latent = place(empty_latent(shape, 8.0), torch.ones(shape)[:, :, :1], start=0, strength=1.0)
+    if variant.text.pooled:
+        options["pooled_output"] = torch.ones(1, sum(tiny_pyramid.CLIPS[name]["width"] for name in variant.text.pooled))
+    prompts = [
+        [[torch.ones(1, variant.text.tokens, variant.text.channels), {**options, "attention_mask": mask[None]}]]
+        for mask in (torch.arange(variant.text.tokens) < length for length in (9, 4))
+    ]
+    with accelerator() as device:
+        model, waits = load.load_model(opened), []
+        for steps in (1, 2):
+            device.waits.clear()
+            sample(model, latent, *prompts, seed=3, sigmas=opened.family.schedule(variant, steps, shape), guidance=3.0)
+            waits.append(list(device.waits))
+    assert waits[0]  # those of a run, so they are counted
+    assert len(waits[1]) == len(waits[0]), "\n".join(waits[1])
