@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from diffusers import MochiTransformer3DModel
 
+from ...bridge.host_mask import Rows, known_rows
 from ...bridge.network_base import ComfyNetwork
 from ...bridge.weights import without_weights
 from ...contract.family import Variant
@@ -27,15 +28,17 @@ class MochiNetwork(ComfyNetwork, MochiTransformer3DModel):
         context: torch.Tensor,
         *,
         attention_mask: torch.Tensor | None = None,
+        host_mask: Rows | None = None,
         **_: Any,
     ) -> torch.Tensor:
         """Velocity [B, C, T, H, W] of the latent x [B, C, T, H, W], towards noise.
 
         timestep: [B], 1000 is noise. context: text [B, tokens, width], of which attention_mask [B, tokens] marks (1)
-        what is prompt. Mochi itself counts time from noise to clip, and its velocity points that way.
+        what is prompt. host_mask: attention_mask as the host knows it. Mochi itself counts time from noise to clip, and
+        its velocity points that way.
         """
         mask = context.new_ones(context.shape[:2]) if attention_mask is None else attention_mask
-        lengths = mask.bool().sum(dim=1).tolist()
+        lengths = [sum(row) for row in known_rows(context, attention_mask, host_mask)]
         # Text has no positions: prompts go in front, and nothing reads the padding behind the longest.
         order = mask.bool().int().argsort(dim=1, descending=True, stable=True)[:, : max(1, *lengths)]
         self.shared_processor.rows = prompt_rows(lengths)

@@ -141,7 +141,7 @@ def test_layers_of_other_classes_compute_with_weights_left_outside():
     assert torch.equal(made, expected)
 
 
-STEPPED = ("ltx 0.9.1", "cogvideox 2B", "cogvideox 1.5 5B I2V", "pyramid miniflux")
+STEPPED = ("ltx 0.9.1", "mochi", "cogvideox 2B", "cogvideox 1.5 5B I2V", "pyramid miniflux")
 
 
 @pytest.mark.parametrize("name", STEPPED)
