@@ -34,7 +34,7 @@ class MochiProcessor:
     rows: set before each forward, so that blocks need not look at the prompts' mask, which stalls a GPU.
     """
 
-    rows: Rows = ()
+    rows: Rows
 
     def __init__(self, hooks: Hooks) -> None:
         self.hooks = hooks

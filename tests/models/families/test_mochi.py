@@ -119,7 +119,7 @@ def test_text_behind_the_prompt_changes_nothing(case, padding):
     x, text = torch.randn(2, 12, 2, 4, 4, generator=generator), torch.randn(2, 8, tiny.TEXT_WIDTH, generator=generator)
     mask = (torch.arange(8) < torch.tensor([[0], [8 - padding]])).long()
     time = torch.full((2,), 500.0)
-    whole = -MochiTransformer3DModel.forward(network, x, text, 1000 - time, mask.bool(), return_dict=False)[0]
+    whole = -case.pipe.transformer(x, text, 1000 - time, mask.bool(), return_dict=False)[0]
     assert relative(network(x, time, text, attention_mask=mask), whole) <= 1e-5
     assert torch.isfinite(network(x, time, text, attention_mask=torch.zeros_like(mask))).all()
 
