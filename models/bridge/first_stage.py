@@ -25,6 +25,34 @@ class FirstStage(torch.nn.Module):
         super().__init__()
         self.autoencoder, self.uncast = autoencoder, uncast(autoencoder)
 
+    @property
+    def per_channel_statistics(self) -> Any:
+        """For packs that upscale LTX's latents; other families' autoencoders have none."""
+        return self.autoencoder.per_channel_statistics
+
+    @property
+    def decode_timestep(self) -> float:
+        return self.autoencoder.decode_timestep
+
+    @decode_timestep.setter
+    def decode_timestep(self, timestep: float) -> None:
+        self._set_decode_noise("decode_timestep", timestep)
+
+    @property
+    def decode_noise_scale(self) -> float:
+        return self.autoencoder.decode_noise_scale
+
+    @decode_noise_scale.setter
+    def decode_noise_scale(self, scale: float) -> None:
+        self._set_decode_noise("decode_noise_scale", scale)
+
+    def _set_decode_noise(self, name: str, value: float) -> None:
+        """What other packs set on the VAE (Set VAE Decoder Noise); their seed stays ours."""
+        if getattr(self.autoencoder, "takes_decode_noise", False):
+            setattr(self.autoencoder, name, value)
+        else:
+            logging.warning("Atelier: this VAE decodes without noise: %s = %s changes nothing.", name, value)
+
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pixels [B, 3, F, H, W] in -1..1 -> latents [B, C, T, h, w]. Frames past the last legal count are dropped."""
         grid, frames = self.autoencoder.grid, pixels.shape[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 
 import comfy.conds
@@ -64,7 +65,13 @@ def latent_format_of(family: Family, variant: Variant) -> type[comfy.latent_form
             return self.colours.bias
 
         def latent_rgb_factors_reshape(self, x: torch.Tensor) -> torch.Tensor:
-            """The frame `preview_frame` of a clip [B, C, T, h, w] for ComfyUI's preview: [B, C, h, w]."""
-            return x[:, :, min(self.preview_frame, x.shape[2] - 1)] if x.ndim == 5 else x
+            """A clip [B, C, T, h, w] that begins with the frame `preview_frame`: ComfyUI's preview shows the first.
 
+            The other frames follow, because other packs' previews play them.
+            """
+            first = min(self.preview_frame, x.shape[2] - 1) if x.ndim == 5 else 0
+            return x.roll(-first, dims=2) if first else x
+
+    # Other packs tell by the class how fast to play: ComfyUI's name for these latents where it has one.
+    VideoLatent.__name__ = VideoLatent.__qualname__ = family.preview or re.sub(r"\W", "", family.name)
     return VideoLatent

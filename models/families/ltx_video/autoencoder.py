@@ -30,6 +30,31 @@ def grid_of(config: dict[str, Any]) -> Grid:
     )
 
 
+class PerChannelStatistics:
+    """Mean and standard deviation of the latents' channels, under the names of LTX's own code, which packs read."""
+
+    def __init__(self, vae: AutoencoderKLLTXVideo) -> None:
+        self._vae = vae
+
+    def normalize(self, latents: torch.Tensor) -> torch.Tensor:
+        """Raw latents [B, C, T, h, w] -> as the network reads them."""
+        mean, std = self._like(latents)
+        return (latents - mean) / std
+
+    def un_normalize(self, latents: torch.Tensor) -> torch.Tensor:
+        """The inverse of `normalize`."""
+        mean, std = self._like(latents)
+        return latents * std + mean
+
+    def get_buffer(self, name: str) -> torch.Tensor:
+        """[C]; name: "mean-of-means" or "std-of-means"."""
+        return {"mean-of-means": self._vae.latents_mean, "std-of-means": self._vae.latents_std}[name]
+
+    def _like(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        shape = (1, -1, 1, 1, 1)
+        return self._vae.latents_mean.to(latents).view(shape), self._vae.latents_std.to(latents).view(shape)
+
+
 class LTXVideoAutoencoder(torch.nn.Module):
     """diffusers' LTX autoencoder between pixels and the normalised latents that the network reads."""
 
@@ -38,6 +63,12 @@ class LTXVideoAutoencoder(torch.nn.Module):
     def __init__(self, vae: AutoencoderKLLTXVideo) -> None:
         super().__init__()
         self.vae, self.grid = vae, grid_of(vae.config)
+        self.decode_timestep, self.decode_noise_scale = DECODE_TIMESTEP, DECODE_NOISE
+        self.per_channel_statistics = PerChannelStatistics(vae)
+
+    @property
+    def takes_decode_noise(self) -> bool:
+        return bool(self.vae.config.timestep_conditioning)
 
     def encode_values(self, frames: int) -> float:
         return 1420.0  # counted, too
@@ -56,31 +87,24 @@ class LTXVideoAutoencoder(torch.nn.Module):
         stream = LTXStream()
 
         def step(piece: torch.Tensor, last: bool) -> torch.Tensor:
-            conditioned = self.vae.config.timestep_conditioning
-            timestep = piece.new_full((len(piece),), DECODE_TIMESTEP) if conditioned else None
+            timestep = piece.new_full((len(piece),), self.decode_timestep) if self.takes_decode_noise else None
             return stream.decode(self.vae.decoder, piece, timestep, PIECE, last)
 
         return CodingPass(pieces(PIECE, PIECE, frames), step)
 
     def normalise(self, latents: torch.Tensor) -> torch.Tensor:
-        mean, std = self._statistics(latents)
-        return (latents - mean) / std
+        return self.per_channel_statistics.normalize(latents)
 
     def denormalise(self, latents: torch.Tensor) -> torch.Tensor:
         """Raw latents for the decoder. A decoder with a timestep also gets noise, from a fixed seed, so that a latent
         always decodes to the same clip.
         """
-        mean, std = self._statistics(latents)
-        latents = latents * std + mean
-        if self.vae.config.timestep_conditioning:
+        latents = self.per_channel_statistics.un_normalize(latents)
+        if self.takes_decode_noise:
             generator = torch.Generator("cpu").manual_seed(DECODE_SEED)
             noise = torch.randn(latents.shape, generator=generator, dtype=latents.dtype).to(latents.device)
-            latents = (1 - DECODE_NOISE) * latents + DECODE_NOISE * noise
+            latents = (1 - self.decode_noise_scale) * latents + self.decode_noise_scale * noise
         return latents
-
-    def _statistics(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        shape = (1, -1, 1, 1, 1)
-        return self.vae.latents_mean.to(like).view(shape), self.vae.latents_std.to(like).view(shape)
 
 
 def build_autoencoder(component: Component, variant: Variant) -> LTXVideoAutoencoder | None:
