@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import logging
-import re
 
 from comfy_api.latest import io
 from server import PromptServer
 
-MOST = 4000
-"""Most characters of a notice, more than a node has room for. The log has the whole text."""
-
-_MARKUP = re.compile(r"<|&|\[(?=\[)|__(?=LNK)")
+from ..models.bridge.notice import plain
 
 
 def show(node: type[io.ComfyNode], text: str) -> None:
@@ -23,14 +19,3 @@ def show(node: type[io.ComfyNode], text: str) -> None:
     server = getattr(PromptServer, "instance", None)
     if server is not None and node.hidden.unique_id is not None:
         server.send_progress_text(plain(text), node.hidden.unique_id)
-
-
-def plain(text: str) -> str:
-    """The text with its markup disarmed. It looks the same, and a file name or a model's answer cannot run script.
-
-    Older front ends set the text as HTML, newer ones escape it first, so entities would be right in only one of them.
-    An invisible word joiner (U+2060) after "<" and "&" works in both, because a tag or an entity must continue at
-    once. It also breaks the front ends' own `[[label|address]]` and its placeholder `__LNK0__`.
-    """
-    cut = text if len(text) <= MOST else text[:MOST] + " ..."
-    return _MARKUP.sub(lambda match: match[0] + "\u2060", cut)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import comfy.sd
 import torch
 
 from ..contract.family import Family, Variant
+from .notice import tell_running_node
 from .video_model import VideoModel
 from .weights import QuantisedLinear, uncast
 from .wrappers.known_frames import with_clip_in_one_go, with_enforced_mask, with_whole_tokens
@@ -37,13 +39,33 @@ def make_model(
 
 
 def _patched(kind: type, model: VideoModel, device: Any, offload: Any) -> comfy.model_patcher.ModelPatcher:
-    patcher = kind(model, load_device=device, offload_device=offload)
+    patcher = _telling(kind)(model, load_device=device, offload_device=offload)
     kinds = comfy.patcher_extension.WrappersMP
     for wrapper in (with_preview, with_windows, with_whole_tokens, with_clip_in_one_go):
         patcher.add_wrapper(kinds.OUTER_SAMPLE, wrapper)
     for wrapper in (with_enforced_mask, with_own_sampler):
         patcher.add_wrapper(kinds.SAMPLER_SAMPLE, wrapper)
     return patcher
+
+
+class TellsOfIdleLoRAs:
+    """Put in front of a patcher's class: a LoRA of which ComfyUI's own loaders use nothing is said to be idle.
+
+    These loaders know a network's own names and kohya's; a trainer's other names they pass over in silence.
+    """
+
+    def add_patches(self, patches: dict, *strengths: Any, **others: Any) -> list:
+        if not patches:
+            tell_running_node(
+                f"Atelier: this LoRA changes nothing in\n{self.model.variant.name}. Load it with\nLoad Video LoRA, "
+                "which reads the names\nof all trainers, or says what is wrong."
+            )
+        return super().add_patches(patches, *strengths, **others)
+
+
+@functools.cache
+def _telling(kind: type) -> type:
+    return type(kind.__name__, (TellsOfIdleLoRAs, kind), {})
 
 
 def make_static(patcher: comfy.model_patcher.ModelPatcher) -> comfy.model_patcher.ModelPatcher:

@@ -81,3 +81,28 @@ def test_an_error_with_a_files_words_in_it_is_shown_and_never_run(view, files, c
     assert ended["kind"] == "execution_error" and SCRIPT in ended["exception_message"], ended
     view.page.wait_for_timeout(1000)  # for the page to draw what it was told
     assert view.page.evaluate("() => window.ran") is None and view.page.evaluate(ELEMENTS) == 0
+
+
+INTO_A_SUBGRAPH = """() => {
+    const graph = app.graph, node = graph._nodes.find(node => node.type === 'AtelierExpandPrompt')
+    return String(graph.convertToSubgraph(new Set([node])).node.id)
+}"""
+TEXT_ON = """id => app.canvas.graph.getNodeById(id)?.widgets?.filter(widget => typeof widget.value === 'string')
+    .map(widget => widget.value).find(text => text.includes('Expanded by'))"""
+ONE_STEP = """() => app.graph._nodes.filter(node => node.type === 'AtelierSampleVideo')
+    .forEach(node => { node.widgets.find(widget => widget.name === 'steps').value = 1 })"""
+
+
+@pytest.mark.parametrize("view", ["pinned", "newest"], indirect=True)
+def test_notices_from_inside_a_subgraph(view):
+    view.open_template("expand_prompt")
+    view.page.evaluate(ONE_STEP)
+    outer = view.page.evaluate(INTO_A_SUBGRAPH)
+    assert view.run()["kind"] == "execution_success"
+    view.page.wait_for_function(f"() => ({TEXT_ON})('{outer}')", timeout=20_000)
+    # Another graph, in which nothing has the ids of that one: its notices stay, and nothing throws.
+    view.open_template("expand_prompt")
+    view.page.evaluate(ONE_STEP)
+    assert view.run()["kind"] == "execution_success"
+    view.keeps_notices()
+    assert view.errors == []

@@ -383,3 +383,13 @@ def test_an_ic_lora_names_what_it_needs(tmp_path):
         path = tmp_path / f"{name}.safetensors"
         save_file(lora, path, metadata)
         assert ("an IC-LoRA: it follows a reference clip" in add_lora(model, path, 1.0).needs) == needs
+
+
+@pytest.mark.parametrize("style", adapters.STYLES)
+def test_cores_loader_uses_a_lora_or_says_that_it_changes_nothing(tmp_path, caplog, style):
+    state = LAYOUTS["ltx"]()
+    model = load(tmp_path / "model.safetensors", state)
+    patched, _ = comfy.sd.load_lora_for_models(model, None, adapter(state, matrices(state), style), 1.0, 0.0)
+    idle = [record for record in caplog.records if "changes nothing in LTX Video" in record.getMessage()]
+    assert len(idle) == (style not in ("kohya", "comfyui"))
+    assert bool(patched.patches) == (not idle)

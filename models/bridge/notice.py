@@ -1,0 +1,36 @@
+"""Notices under nodes in the browser: text without markup, and what a MODEL has to say to another pack's node."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+from comfy_execution.utils import get_executing_context
+from server import PromptServer
+
+MOST = 4000
+"""Most characters of a notice, more than a node has room for. The log has the whole text."""
+
+_MARKUP = re.compile(r"<|&|\[(?=\[)|__(?=LNK)")
+
+
+def tell_running_node(text: str) -> None:
+    """Show `text` under the node that runs now, whichever pack it is of, and write it to the log.
+
+    Name Atelier in front: the notice of another pack's node stays on it only if it begins so.
+    """
+    logging.warning(text.replace("\n", " "))
+    running, server = get_executing_context(), getattr(PromptServer, "instance", None)
+    if running is not None and server is not None:
+        server.send_progress_text(plain(text), running.node_id)
+
+
+def plain(text: str) -> str:
+    """The text with its markup disarmed. It looks the same, and a file name or a model's answer cannot run script.
+
+    Older front ends set the text as HTML, newer ones escape it first, so entities would be right in only one of them.
+    An invisible word joiner (U+2060) after "<" and "&" works in both, because a tag or an entity must continue at
+    once. It also breaks the front ends' own `[[label|address]]` and its placeholder `__LNK0__`.
+    """
+    cut = text if len(text) <= MOST else text[:MOST] + " ..."
+    return _MARKUP.sub(lambda match: match[0] + "\u2060", cut)
