@@ -308,7 +308,8 @@ export class Form {
   async send() {
     if (this.sending) return
     this.clearFaults()
-    if (!this.models.length) return this.refuse(new Error("The list of models is still loading. Try again in a moment."))
+    if (!this.models.length)
+      return this.refuse(new Error("The list of models is still loading. Try again in a moment."))
     const { task, source } = this
     const on = (id) => !byId(id).disabled
     const { style, negative_prompt, loop, ...values } = this.values

@@ -47,8 +47,7 @@ export const TASKS = { generate: "Video", storyboard: "Storyboard", edit: "Remix
 const REMEDIES = {
   quota_exceeded: "Delete videos that you no longer need, or raise quota_gb in user/atelier/api.json.",
   queue_full: "Wait until some videos are done, or cancel some.",
-  model_not_found:
-    "Choose another model. Reload this page to see files that were added while ComfyUI runs.",
+  model_not_found: "Choose another model. Reload this page to see files that were added while ComfyUI runs.",
   graph_refused: "Change the named setting, or open the graph in ComfyUI to see what it lacks.",
   unusable_graph: "Repair the saved graph in user/atelier/api, or move it away to use the built-in one.",
   too_large: "Send a smaller file.",

@@ -31,7 +31,8 @@ function isOurs(node, text) {
 
 function sayAgain() {
   for (const [nodeId, { node, text }] of said) {
-    if (nodeOf(nodeId) !== node) said.delete(nodeId) // another graph is open
+    if (nodeOf(nodeId) !== node)
+      said.delete(nodeId) // another graph is open
     else {
       // Front ends draw it in the graph that is open; older ones throw at a node of a subgraph's.
       if (node.graph === (app.canvas.graph ?? app.graph)) api.dispatchCustomEvent("progress_text", { nodeId, text })
