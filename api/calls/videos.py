@@ -38,8 +38,9 @@ async def create_and_wait(api: Api, request: web.Request) -> web.FileResponse:
         await asyncio.sleep(LOOK_EVERY)
         row = await _existing(api, row["id"])
     about = {"X-Video-Id": row["id"], "X-Warnings": json.dumps(row["warnings"])}
-    if row["started_at"] and row["completed_at"]:
-        about["X-Inference-Time-S"] = f"{row['completed_at'] - row['started_at']:.3f}"
+    if row["completed_at"]:
+        began = row["started_at"] or row["created_at"]  # a job may end before it is first seen at work
+        about["X-Inference-Time-S"] = f"{row['completed_at'] - began:.3f}"
     return await _file(row, "video", about)
 
 

@@ -62,8 +62,8 @@ def load_vae(
         return make_vae(autoencoder)
     autoencoder, name = model.family.autoencoder(component, model.variant), component.files[0].name
     if autoencoder is None:
-        fault = f"{name} is not a" if chosen else f"{model.path.name} has a VAE, but not a"
-        raise CheckpointError(f"{fault} {model.family.name} VAE. Choose another file for 'vae'.")
+        fault = f"{name} is not a VAE" if chosen else f"The VAE in {model.path.name} is not one"
+        raise CheckpointError(f"{fault} of {model.family.name}. Choose another file for 'vae'.")
     if autoencoder.grid.channels != model.variant.grid.channels:
         raise CheckpointError(
             f"The VAE of {name} has {autoencoder.grid.channels} latent channels, {model.variant.name} has "

@@ -196,7 +196,7 @@ def test_text_encoder_of_another_kind(server, models):
         {"text_model.embeddings.token_embedding.weight": torch.zeros(4, 4)},
         put(models / "text_encoders", "clip_l.safetensors"),
     )
-    assert "no T5 encoder" in error(server, text_encoder="clip_l.safetensors")
+    assert "not a T5 encoder" in error(server, text_encoder="clip_l.safetensors")
 
 
 def test_text_encoder_of_another_size(server, models):
@@ -206,7 +206,7 @@ def test_text_encoder_of_another_size(server, models):
 
 def test_vae_of_another_model(server, models):
     save_file({"decoder.conv_in.weight": torch.zeros(4, 4)}, put(models / "vae", "sd.safetensors"))
-    assert "no LTX Video VAE" in error(server, vae="sd.safetensors")
+    assert "not a VAE of LTX Video" in error(server, vae="sd.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -384,7 +384,7 @@ def test_gguf_of_an_unknown_architecture(server, models):
 
 def test_gguf_where_a_text_encoder_belongs(server, models):
     quantised.write(put(models / "text_encoders", "ltx.gguf"), tiny.core_network().state_dict())
-    assert "no T5 encoder" in error(server, text_encoder="ltx.gguf")
+    assert "not a T5 encoder" in error(server, text_encoder="ltx.gguf")
 
 
 def test_two_jobs_at_once_both_finish(server):

@@ -217,7 +217,9 @@ REFUSED = {
 # Families on which a tool cannot work exactly so: what its result must be there.
 OTHERWISE = {
     # A clip's frame in front, which is no part of a latent, begins anew.
-    ("KSampler (Advanced)", "cogvideox-1.5"): lambda server, graph, made: told(server, "begins as the clip's first"),
+    ("KSampler (Advanced)", "cogvideox-1.5"): lambda server, graph, made: told(
+        server, "it is a copy of the clip's first"
+    ),
     # It keeps what is known by itself, if it was trained to.
     ("Set Latent Noise Mask", "cogvideox-inp"): another,
     ("Set Latent Noise Mask", "pyramid"): lambda server, graph, made: told(server, "makes whole frames"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -340,6 +340,22 @@ class LTX(Case):
         return self.pipe.video_processor.postprocess_video(pixels, output_type="pt")[0].movedim(1, -1)
 
 
+def fun_positions(embed: Any, height: int, width: int, frames: int, device: Any = None) -> torch.Tensor:
+    """What CogVideoX-Fun's own CogVideoXPatchEmbed (github.com/aigc-apps/CogVideoX-Fun) adds to the tokens, and
+    diffusers does not: the table of the trained picture, each of its frames resized to this one, as far as it is used.
+
+    height, width: in latent pixels. frames: of video. [1, text + tokens, width]
+    """
+    words, patch = embed.max_text_seq_length, embed.patch_size
+    grid = (embed.sample_height // patch, embed.sample_width // patch)
+    places = embed.pos_embedding[:, words:].unflatten(1, (-1, *grid)).permute(0, 4, 1, 2, 3)
+    size = (places.shape[2], height // patch, width // patch)
+    places = torch.nn.functional.interpolate(places, size, mode="trilinear", align_corners=False)
+    places = places.permute(0, 2, 3, 4, 1).flatten(1, 3)
+    count = ((frames - 1) // embed.temporal_compression_ratio + 1) * size[1] * size[2]
+    return torch.cat([embed.pos_embedding[:, :words], places[:, :count]], dim=1)
+
+
 class CogVideoX(Case):
     family, size = "CogVideoX", (tiny_cogvideox.WIDTH, tiny_cogvideox.HEIGHT, tiny_cogvideox.FRAMES)
     latents = 1e-4
@@ -349,7 +365,11 @@ class CogVideoX(Case):
         self.tasks = {"I2V": (I2V,), "Control": (CONTROL,)}.get(variant.split()[-1], (T2V, V2V))
 
     def pipeline(self) -> Any:
-        return tiny_cogvideox.pipeline(self.variant)
+        pipe = tiny_cogvideox.pipeline(self.variant)
+        if self.variant.startswith("Fun 2B"):
+            embed = pipe.transformer.patch_embed
+            embed._get_positional_embeddings = partial(fun_positions, embed)
+        return pipe
 
     def network(self) -> torch.nn.Module:
         return tiny_cogvideox.network(self.variant)

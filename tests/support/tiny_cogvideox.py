@@ -29,6 +29,7 @@ _LEARNED = dict(
 )
 _LATER = dict(patch_size_t=2, patch_bias=False, sample_width=300, sample_height=300)
 _IMAGE = dict(in_channels=32, out_channels=16)
+_INPAINTED = dict(in_channels=33, out_channels=16)
 VARIANTS = {
     "2B": {},
     "5B": _ROTARY,
@@ -37,7 +38,8 @@ VARIANTS = {
     "1.5 5B I2V": {**_ROTARY, **_IMAGE, **_LATER, "ofs_embed_dim": 8},
     "Fun 2B Control": _IMAGE,
     "Fun 5B Control": {**_ROTARY, **_IMAGE},
-    "Fun 5B InP": {**_ROTARY, "in_channels": 33, "out_channels": 16},
+    "Fun 5B InP": {**_ROTARY, **_INPAINTED},
+    "Fun 1.5 5B InP": {**_ROTARY, **_LATER, **_INPAINTED},
 }
 
 

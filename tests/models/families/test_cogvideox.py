@@ -291,6 +291,8 @@ def test_nimvideos_image_to_video_follows_a_still_clip(tmp_path):
     known = vae.encode(control.images(1))
     made = ours.sampled(placing.place(control.empty(), known, start=0, strength=1.0), seed=8)
     held = decode(vae, known).expand(control.size[2], -1, -1, -1)
+    # Fun's positions are stretched, those of NimVideo's network are computed, as CogVideoX 2B's are.
+    del folder.model.model.diffusion_model.patch_embed._get_positional_embeddings
     expected = folder.sampled(control.empty(), seed=8, control_latent=vae.encode(held))
     assert relative(made, expected) <= 1e-5
     assert relative(made, folder.sampled(control.empty(), seed=8)) > 1e-3
