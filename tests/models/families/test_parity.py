@@ -57,7 +57,7 @@ def test_dynamic_guidance_is_refused_where_there_is_none(case):
 def test_control_clip_of_another_shot_or_for_another_model(case):
     case = case(reference.CogVideoX, "Fun 5B Control")
     longer = empty_latent(case.grid.latent_shape(64, 48, 17), 8)
-    with pytest.raises(ValueError, match="connect the same latent"):
+    with pytest.raises(ValueError, match="Connect the same latent"):
         case.folder.sampled(case.empty(), 1, **control(case.folder.vae, case.images(3), longer))
 
 
