@@ -103,7 +103,7 @@ def test_a_file_that_holds_another_versions_vae(tmp_path):
     vae = published_files.stored(published_files.ltx_vae("0.9.0"), "BF16", "vae.")
     config = {"config": json.dumps(told["metadata_config"])}
     model = open_model(sparse.safetensors_file(tmp_path / "mixed.safetensors", network | vae, config))
-    with pytest.raises(CheckpointError, match="mixed.safetensors holds the VAE of LTX Video 0.9.0.* latents of 0.9.5"):
+    with pytest.raises(CheckpointError, match="mixed.safetensors has the VAE of LTX Video 0.9.0.* latents of 0.9.5"):
         load.load_vae(model)
 
 
