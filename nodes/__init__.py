@@ -20,6 +20,7 @@ from .shots import BlendShots, ExtendShot, JoinShot, LoopShot, RecutShot
 from .storyboard import Storyboard
 from .text import EncodeVideoPrompt
 from .trim import TrimVideo
+from .upscale import LoadVideoUpscaleModel, UpscaleVideoLatent
 from .variations import ContactSheet, PickVariation, VariationSeeds
 
 
@@ -55,4 +56,6 @@ class Atelier(ComfyExtension):
             Storyboard,
             ExpandPrompt,
             JoinVideos,
+            LoadVideoUpscaleModel,
+            UpscaleVideoLatent,
         ]

@@ -43,6 +43,8 @@ PROMISED = {
     "AtelierStoryboard": ["clip", "vae", "latent", "board", "negative_prompt", "style", "images"],
     "AtelierExpandPrompt": ["prompt", "expander", "seed", "expanded", "model"],
     "AtelierJoinVideos": ["first", "second", "direction", "fit", "format", "crf", "bit_depth"],
+    "AtelierLoadVideoUpscaleModel": ["upscale_model"],
+    "AtelierUpscaleVideoLatent": ["latent", "upscale_model", "vae", "adain", "tone_map"],
 }
 PROMISED_OUTPUTS = {
     "AtelierLoadVideoModel": ["MODEL", "CLIP", "VAE"],
@@ -72,6 +74,8 @@ PROMISED_OUTPUTS = {
     "AtelierStoryboard": ["CONDITIONING", "CONDITIONING", "LATENT"],
     "AtelierExpandPrompt": ["STRING"],
     "AtelierJoinVideos": ["VIDEO"],
+    "AtelierLoadVideoUpscaleModel": ["LATENT_UPSCALE_MODEL"],
+    "AtelierUpscaleVideoLatent": ["LATENT"],
 }
 
 

@@ -1,7 +1,8 @@
 """Makes the pictures of the node help pages and of the template browser with the built-in model (run.py pictures).
 
 A help page shows what its node does to the first clip of the shots' table. A template shows the video of its saved
-graph, run unchanged in a real ComfyUI. Each has one seed; none is selected. The time line is a screenshot.
+graph, run unchanged in a real ComfyUI; one for published files, which are not here, shows the graph. Each has one
+seed; none is selected. The time line is a screenshot.
 """
 
 import argparse
@@ -162,6 +163,44 @@ def template_pictures(names: list[str]) -> None:
                 say(f"Picture: {target.relative_to(comfyui.ROOT)}")
 
 
+def _is_for_published_files(name: str) -> bool:
+    """Whether a saved graph loads other models than the built-in ones."""
+    import json
+
+    nodes = json.loads((TEMPLATES / f"{name}.json").read_text(encoding="utf-8"))["nodes"]
+    chosen = [node["widgets_values"][0] for node in nodes if node["type"] == "AtelierLoadVideoModel"]
+    return not all("built in" in model for model in chosen)
+
+
+def graph_pictures(names: list[str]) -> None:
+    """Make the JPEG beside each saved graph that cannot run here: the graph in the editor."""
+    import io
+
+    import editor
+    from comfy_server import running
+    from PIL import Image, ImageOps
+
+    with tempfile.TemporaryDirectory(prefix="atelier-pictures-") as base, running(Path(base), "comfyui") as server:
+        for name in names:
+            with editor.opened(server.url, width=1400, height=1400) as view:
+                view.open_template(name)
+                view.fit()
+                view.page.wait_for_timeout(1000)  # until the canvas is drawn at its new scale
+                shown = Image.open(io.BytesIO(view.page.screenshot()))
+                areas = list(view.areas().values())
+            left, top = (min(area[i] for area in areas) - GAP for i in (0, 1))
+            right, bottom = (max(area[i] + area[i + 2] for area in areas) + GAP for i in (0, 1))
+            picture = ImageOps.pad(
+                shown.convert("RGB").crop((left, top, right, bottom)),
+                (3 * (SIDE + GAP) - GAP,) * 2,
+                Image.Resampling.LANCZOS,
+                shown.convert("RGB").getpixel((int(left), int(bottom) - 1)),
+            )
+            target = TEMPLATES / f"{name}.jpg"
+            picture.save(target, quality=85, optimize=True)
+            say(f"Picture: {target.relative_to(comfyui.ROOT)}")
+
+
 def _tiled(pictures: list[Any]) -> Any:
     from PIL import Image
 
@@ -212,8 +251,11 @@ def main() -> int:
     chosen = names or known
     if TIME_LINE in chosen:
         time_line_picture()
-    if templates := [name for name in graphs if name in chosen]:
-        template_pictures(templates)
+    templates = [name for name in graphs if name in chosen]
+    if drawn := [name for name in templates if _is_for_published_files(name)]:
+        graph_pictures(drawn)
+    if made := [name for name in templates if name not in drawn]:
+        template_pictures(made)
     if nodes := [node for node in HELP if node in chosen]:
         help_pictures(nodes)
     return 0

@@ -112,6 +112,8 @@ class Family:
     text_encoders: words that a text encoder's file name usually contains, best first, to find one automatically.
     dynamic_guidance(guidance, timestep, steps): the guidance at a timestep (0..999) of a run of `steps` steps, for
         families whose authors change it during the run. None: it is constant.
+    upscaler(component): the network of a latent upscaler, without weights, or None if it is another family's. Its
+        weights have the file's names under `network.`; see the bridge's make_upscaler. None: there are no upscalers.
     preview: ComfyUI's latent format whose preview colours fit these latents, or "". Latents that neither it nor
         `Variant.colours` describes are previewed in false colours.
     """
@@ -129,3 +131,4 @@ class Family:
     preview: str = ""
     own_scheduler: Mapping[str, tuple] = field(default_factory=dict)
     autoencoder_version: Callable[[Component], str] | None = None
+    upscaler: Callable[[Component], torch.nn.Module | None] | None = None

@@ -19,6 +19,8 @@ BUILT_IN = {  # models that ship with the pack -> their folder in models/
 POCKET = next(iter(BUILT_IN))
 LLM = ("LLM", "llm")
 """Folder names for text models; ComfyUI itself has no such folder."""
+UPSCALERS = "latent_upscale_models"
+"""ComfyUI's kind of models that upscale latents."""
 _WRITES = re.compile(r"ForCausalLM$|^Gemma3ForConditionalGeneration$")
 """Classes of transformers that generate text."""
 
@@ -77,6 +79,29 @@ def model_path(choice: str) -> Path:
         folders = [Path(root) / name for root in folder_paths.get_folder_paths(kind) if (Path(root) / name).is_dir()]
         return folders[0] if folders else Path(folder_paths.get_folder_paths(kind)[0]) / name
     return file_path(kind, name)
+
+
+def upscalers() -> list[str]:
+    """What is in models/latent_upscale_models: files, and folders in diffusers' layout by their own name."""
+    roots = [Path(root) for root in folder_paths.get_folder_paths(UPSCALERS)]
+    configs = [(root, config) for root in roots for config in sorted(root.rglob("*/config.json"))]
+    folders = [config.parent.relative_to(root).as_posix() for root, config in configs if _upscales(config)]
+    parts = {config.parent for _, config in configs}
+    return [*(name for name in listed(UPSCALERS) if file_path(UPSCALERS, name).parent not in parts), *folders]
+
+
+def _upscales(config: Path) -> bool:
+    """Whether a config.json is an upscaler's. A damaged one counts, so that loading it reports the fault."""
+    try:
+        return "Upsampler" in str(headers.read_json(config).get("_class_name"))
+    except (OSError, ValueError, AttributeError):
+        return True
+
+
+def upscaler_path(name: str) -> Path:
+    """The path of a choice of `upscalers`. Raises FileNotFoundError."""
+    folders = [Path(root) / slashed(name) for root in folder_paths.get_folder_paths(UPSCALERS)]
+    return next((folder for folder in folders if folder.is_dir()), None) or file_path(UPSCALERS, name)
 
 
 def vocabulary(choice: str) -> Vocabulary | None:

@@ -124,6 +124,17 @@ def open_component(path: Path, name: str, prefixes: tuple[str, ...] = ("",)) -> 
     raise CheckpointError(f"{path.name} has no {name}: none of its {len(shapes)} tensors starts with {prefixes}.")
 
 
+def open_part(path: Path, name: str) -> Component:
+    """One part by itself: a folder with a config.json, or a file, whose config is that of its metadata."""
+    if path.is_dir():
+        return _folder_component(path.parent, path.name, name)
+    shapes = _shapes(path)
+    with _opened(path) as tensors:
+        metadata = tensors.metadata() or {}
+    config = headers.parsed_json(metadata.get("config", "{}"), f"the metadata of {path.name}")
+    return Component(name, (path,), shapes, config=config)
+
+
 COPIED = 512 * 2**20
 """Files of up to this many bytes are copied by `read`."""
 

@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 
+import published_graphs
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +35,7 @@ ON_ALL = ("expand_prompt", "storyboard", "text_to_video", "variations")
 OPENED = [
     pytest.param(view, name, marks=() if view == "pinned" or name in ON_ALL else pytest.mark.slow)
     for view, name in itertools.product(("pinned", "newest", "newest, Nodes 2.0"), GRAPHS)
+    if name not in published_graphs.GRAPHS
 ]
 
 
@@ -61,6 +63,19 @@ def test_a_saved_graph_opens_runs_and_shows_its_video(view, workflow, name, keep
     shown_in_the_save_node(view, saved, videos)
     nothing_overlaps(view, saved)
     assert view.errors == []
+
+
+@pytest.mark.parametrize("view", ["pinned"], indirect=True)
+@pytest.mark.parametrize("name", published_graphs.GRAPHS)
+def test_a_graph_for_published_files_opens(view, workflow, name):
+    """Without its files, which tests/nodes/test_graphs.py has, tiny, to run it: every node stands and is connected."""
+    saved = workflow(name)
+    view.open_template(name)
+    nodes = {node["id"]: node for node in view.nodes()}
+    assert set(nodes) == {str(node["id"]) for node in saved["nodes"]}
+    assert all(node["known"] for node in nodes.values())
+    assert view.links() == links_of(saved)
+    nothing_overlaps(view, saved)
 
 
 @pytest.mark.parametrize("view", ["pinned", "newest"], indirect=True)
@@ -101,13 +116,15 @@ def opened_as_saved(view, saved: dict) -> None:
     texts = view.page.locator("textarea").evaluate_all("areas => areas.map(area => area.value)")
     prompts = [node["widgets_values"][0] for node in saved["nodes"] if re.search("Prompt|Storyboard", node["type"])]
     assert prompts and not [prompt for prompt in prompts if prompt not in texts]
+    assert view.links() == links_of(saved)
 
+
+def links_of(saved: dict) -> set[tuple[str, str, str, str]]:
     by_id = {node["id"]: node for node in saved["nodes"]}
-    links = {
+    return {
         (str(start), by_id[start]["outputs"][output]["name"], str(end), by_id[end]["inputs"][place]["name"])
         for _, start, output, end, place, _ in saved["links"]
     }
-    assert view.links() == links
 
 
 def said_on_the_nodes(view, saved: dict) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import graphs
+import published_graphs
 import pytest
 import tiny
 import torch
@@ -26,7 +27,7 @@ SAVED = {
     "inpaint": 17,
     "variations": 17,
 }
-"""Every saved graph but expand_prompt, which test_expand.py runs, and the frames of its video."""
+"""Every saved graph but expand_prompt, which test_expand.py runs, and those of published files; frames of its video."""
 
 
 def node(class_type: str, **inputs) -> dict:
@@ -42,7 +43,11 @@ def latents(server, prompt: dict, source: str = "sample") -> torch.Tensor:
 
 
 def test_every_saved_graph_is_run():
-    assert {path.stem for path in (ROOT / "workflows").glob("*.json")} == {"expand_prompt", *SAVED}
+    assert {path.stem for path in (ROOT / "workflows").glob("*.json")} == {
+        "expand_prompt",
+        *SAVED,
+        *published_graphs.GRAPHS,
+    }
 
 
 @pytest.mark.parametrize("name,frames", SAVED.items())
@@ -53,6 +58,18 @@ def test_saved_graph_runs_as_it_is(server, workflow, name, frames):
         if each["class_type"] == "AtelierSampleVideo":
             each["inputs"]["steps"] = 4
     assert graphs.frames(server.client, server.client.run(prompt)).shape == (frames, 64, 64, 3)
+
+
+@pytest.mark.parametrize("name,side", published_graphs.GRAPHS.items())
+def test_saved_graph_for_published_files_runs(server, models, workflow, name, side):
+    """Tiny files under the names in the graph. Only the sizes are others, in place of the recommended ones."""
+    graph = workflow(name)
+    published_graphs.put_files(models)
+    prompt = saved_graph.to_api(graph, server.client.object_info(saved_graph.node_types(graph)))
+    for each in prompt.values():
+        if each["class_type"] == "AtelierEmptyVideoLatent":
+            each["inputs"] |= dict(width=96, height=64, frames=9)
+    assert graphs.frames(server.client, server.client.run(prompt)).shape == (9, 64 * side, 96 * side, 3)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from .autoencoder import build_autoencoder, grid_of
 from .known_frames import PerToken
 from .layouts import network_state, vae_version
 from .network import CAUSAL, build_network
+from .upscaler import build_upscaler
 from .versions import Version, version_of
 
 GRID = Grid(channels=128, temporal=8, spatial=32)
@@ -151,5 +152,6 @@ FAMILY = Family(
     schedule=schedule,
     preview="LTXV",
     autoencoder_version=vae_version,
+    upscaler=build_upscaler,
     own_scheduler={"_class_name": ("FlowMatchEulerDiscreteScheduler",), "invert_sigmas": (False,)},
 )

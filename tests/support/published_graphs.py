@@ -1,0 +1,20 @@
+"""Saved graphs that name published files: tiny ones under these names, so that tests can open and run the graphs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tiny
+import tiny_upscaler
+
+GRAPHS = {"two_stage": 2}
+"""Saved graph -> how many times larger than its Empty Video Latent its video is."""
+
+
+def put_files(models: Path) -> None:
+    """Write the files into ComfyUI's models folder."""
+    for folder in ("checkpoints", "text_encoders", "latent_upscale_models"):
+        (models / folder).mkdir(parents=True, exist_ok=True)
+    tiny.single_file(models / "checkpoints" / "ltxv-13b-0.9.8-distilled.safetensors", "0.9.5")
+    tiny.t5_file(models / "text_encoders" / "t5xxl_tiny.safetensors")
+    tiny_upscaler.single_file(models / "latent_upscale_models" / "ltxv-spatial-upscaler-0.9.8.safetensors", "spatial")
