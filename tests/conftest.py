@@ -26,7 +26,7 @@ _BASE = Path(tempfile.mkdtemp(prefix="atelier-tests-"))
 atexit.register(shutil.rmtree, _BASE, ignore_errors=True)
 pack.prepare_comfyui(_BASE)
 pack.load()
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # the tensors are tiny, and the suite runs a process for each core
 
 
 @pytest.fixture(scope="session")

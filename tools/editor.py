@@ -228,16 +228,21 @@ def chromium() -> Iterator["Browser"]:
 
 
 @contextmanager
-def opened(url: str, settings: Json | None = None, width: int = 1600, height: int = 900) -> Iterator[Editor]:
-    """The editor of the ComfyUI at ``url``, in a fresh browser profile, ready for use."""
+def opened(
+    browser: "Browser", url: str, settings: Json | None = None, width: int = 1600, height: int = 900
+) -> Iterator[Editor]:
+    """The editor of the ComfyUI at ``url``, in a fresh profile of ``browser``, ready for use."""
     prepare(url, settings)
-    with chromium() as browser:
-        page = browser.new_page(viewport={"width": width, "height": height})
+    context = browser.new_context(viewport={"width": width, "height": height})
+    try:
+        page = context.new_page()
         page.add_init_script(NO_BANNERS)
         editor = Editor(page)
         page.goto(url, timeout=LOAD_TIMEOUT * 1000)
         editor.wait_until_ready()
         yield editor
+    finally:
+        context.close()
 
 
 def prepare(url: str, settings: Json | None = None) -> None:

@@ -220,7 +220,7 @@ def time_line_picture() -> None:
     from PIL import Image
 
     with tempfile.TemporaryDirectory(prefix="atelier-pictures-") as base, running(Path(base), "comfyui") as server:
-        with editor.opened(server.url, height=1300) as view:
+        with editor.chromium() as browser, editor.opened(browser, server.url, height=1300) as view:
             view.open_template("storyboard")
             view.page.evaluate(SHOW_BOARD, [BOARD, 81])
             line = view.page.locator(".atelier-storyboard")

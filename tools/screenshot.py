@@ -33,7 +33,8 @@ def main() -> int:
     served = ("--front-end-root", str(front_end.fetch())) if options.newest else ()
     with tempfile.TemporaryDirectory(prefix="atelier-picture-") as base:
         with running(Path(base), "comfyui", options=served) as server:
-            with editor.opened(server.url, {"Comfy.VueNodes.Enabled": options.nodes_2}) as view:
+            settings = {"Comfy.VueNodes.Enabled": options.nodes_2}
+            with editor.chromium() as browser, editor.opened(browser, server.url, settings) as view:
                 take(view, options)
     say(f"Picture: {options.picture}")
     return 0

@@ -45,7 +45,7 @@ def test_forms_of_a_body(http, sent):
 
 
 def test_a_reference_is_the_first_frame(http):
-    body = FAST | {"steps": 4, "input_reference": data_url(png("blue"))}
+    body = FAST | {"num_inference_steps": 4, "input_reference": data_url(png("blue"))}
     video = wait(http, http.post("/videos", json=body).json())
     picture = http.get(f"/videos/{video['id']}/content", params={"variant": "thumbnail"}).content
     red, _, blue = Image.open(io.BytesIO(picture)).convert("RGB").resize((1, 1)).getpixel((0, 0))
@@ -348,7 +348,9 @@ def test_a_models_name_with_the_slashes_of_windows(http, server):
 def test_a_character_is_a_first_frame_until_it_is_deleted(http, server):
     made = http.post("/videos/characters", data={"name": "Blue"}, files={"video": png("blue")}).json()
     assert (made["used_as"], made["object"]) == ("first_frame", "character")
-    video = wait(http, http.post("/videos", json=FAST | {"steps": 4, "characters": [{"id": made["id"]}]}).json())
+    video = wait(
+        http, http.post("/videos", json=FAST | {"num_inference_steps": 4, "characters": [{"id": made["id"]}]}).json()
+    )
     assert video["characters"] == [{"id": made["id"], "name": "Blue", "used_as": "first_frame"}]
     picture = http.get(f"/videos/{video['id']}/content", params={"variant": "thumbnail"}).content
     red, _, blue = Image.open(io.BytesIO(picture)).convert("RGB").resize((1, 1)).getpixel((0, 0))

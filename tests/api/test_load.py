@@ -33,7 +33,7 @@ def test_many_jobs_of_twenty_clients(http, owner, server, jobs_each):
     ran = [f"video_{prompt_id.replace('-', '')}" for prompt_id in server.client.get("/history")]
     newest = [job_id for job_id in ran if job_id in videos]  # as many as ComfyUI's history keeps
     listed = [job_id for job_id in in_order(http) if job_id in videos]
-    assert len(newest) > 50 and newest == listed[-len(newest) :]
+    assert len(newest) >= min(len(videos), 51) and newest == listed[-len(newest) :]
 
 
 def in_order(http) -> list[str]:

@@ -57,14 +57,16 @@ def test_an_extension_keeps_every_frame_of_the_clip(http, numbered, direction):
 
 
 def test_an_extension_goes_on_where_the_clip_ends(http, finished):
-    body = FAST | {"steps": 8, "seconds": 1, "video": {"id": finished.id}}
+    body = FAST | {"num_inference_steps": 8, "seconds": 1, "video": {"id": finished.id}}
     _, pictures = made(http, "/videos/extensions", body)
     steps = np.abs(np.diff(pictures, axis=0)).mean(axis=(1, 2, 3))
     assert steps[16] < 3 * steps[:16].max()
 
 
 def test_a_loop_closes(http, finished):
-    video, pictures = made(http, "/videos/edits", FAST | {"steps": 8, "loop": True, "video": {"id": finished.id}})
+    video, pictures = made(
+        http, "/videos/edits", FAST | {"num_inference_steps": 8, "loop": True, "video": {"id": finished.id}}
+    )
     source = frames(http.get(f"/videos/{finished.id}/content").content)
     assert (video["operation"], video["loop"], len(pictures)) == ("loop", "normal", 16)
     assert distance(pictures[-1], pictures[0]) < distance(source[-1], source[0]) / 2
@@ -92,7 +94,7 @@ def test_a_storyboard_changes_what_is_seen(http):
 
 def test_an_edit_changes_as_much_as_its_strength(http, finished):
     source = frames(http.get(f"/videos/{finished.id}/content").content)
-    body = FAST | {"steps": 8, "prompt": "a blue circle moving left", "video": {"id": finished.id}}
+    body = FAST | {"num_inference_steps": 8, "prompt": "a blue circle moving left", "video": {"id": finished.id}}
     far = [distance(made(http, "/videos/edits", body | {"strength": strength})[1], source) for strength in (0.1, 0.95)]
     assert far[0] < far[1] / 2
 

@@ -99,7 +99,7 @@ def test_what_failed_jobs_keep_counts(http, server, clip):
 
 def test_a_full_queue(http, owner):
     owner("api.json", {"max_waiting": 1})
-    first = http.post("/videos", json=FAST | {"steps": 100}).json()
+    first = http.post("/videos", json=FAST | {"num_inference_steps": 100}).json()
     assert error(http.post("/videos", json=FAST))[:2] == (429, "queue_full")
     http.delete(f"/videos/{first['id']}")
 

@@ -10,6 +10,7 @@ import editor
 import front_end
 import pytest
 from comfy_server import ComfyServer, running
+from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="session")
@@ -33,14 +34,26 @@ def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
         yield start
 
 
-@pytest.fixture
-def view(request: pytest.FixtureRequest, comfyui: Callable[..., ComfyServer]) -> Iterator[editor.Editor]:
-    """The editor of the front end that the test names ("pinned", "newest" or "newest, Nodes 2.0"), open in a browser of
-    its own; the marker ``comfyui`` may name options of ComfyUI's."""
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for a file of tests; each test opens a profile of its own in it.
+
+    Not for the whole session: while it is open, nothing else in this process can run an event loop.
+    """
     if reason := editor.unavailable():
         pytest.skip(reason)
+    with editor.chromium() as opened:
+        yield opened
+
+
+@pytest.fixture
+def view(
+    request: pytest.FixtureRequest, comfyui: Callable[..., ComfyServer], browser: Browser
+) -> Iterator[editor.Editor]:
+    """The editor of the front end that the test names ("pinned", "newest" or "newest, Nodes 2.0"), open in a profile of
+    its own; the marker ``comfyui`` may name options of ComfyUI's."""
     version, _, nodes_2 = request.param.partition(", ")
     marker = request.node.get_closest_marker("comfyui")
     url = comfyui(version, *(marker.args if marker else ())).url
-    with editor.opened(url, {"Comfy.VueNodes.Enabled": bool(nodes_2)}) as opened:
+    with editor.opened(browser, url, {"Comfy.VueNodes.Enabled": bool(nodes_2)}) as opened:
         yield opened

@@ -22,14 +22,6 @@ AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 PHONE = {"viewport": {"width": 360, "height": 740}}
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    if reason := editor.unavailable():
-        pytest.skip(reason)
-    with editor.chromium() as browser:
-        yield browser
-
-
 @pytest.fixture
 def url(comfyui) -> str:
     return comfyui("pinned", *PREVIEWS).url
