@@ -17,6 +17,7 @@ from ..contract.family import Family, Variant
 from .notice import tell_running_node
 from .video_model import VideoModel
 from .weights import QuantisedLinear, uncast
+from .wrappers.guides import with_guides_apart, with_guides_appended
 from .wrappers.known_frames import with_clip_in_one_go, with_enforced_mask, with_whole_tokens
 from .wrappers.own_sampler import with_own_sampler
 from .wrappers.previews import with_preview
@@ -41,7 +42,14 @@ def make_model(
 def _patched(kind: type, model: VideoModel, device: Any, offload: Any) -> comfy.model_patcher.ModelPatcher:
     patcher = _telling(kind)(model, load_device=device, offload_device=offload)
     kinds = comfy.patcher_extension.WrappersMP
-    for wrapper in (with_preview, with_windows, with_whole_tokens, with_clip_in_one_go):
+    for wrapper in (
+        with_guides_apart,
+        with_preview,
+        with_windows,
+        with_whole_tokens,
+        with_clip_in_one_go,
+        with_guides_appended,
+    ):
         patcher.add_wrapper(kinds.OUTER_SAMPLE, wrapper)
     for wrapper in (with_enforced_mask, with_own_sampler):
         patcher.add_wrapper(kinds.SAMPLER_SAMPLE, wrapper)

@@ -16,6 +16,7 @@ import torch
 from comfy.model_base import ModelType
 
 from ..contract.family import Family, Variant
+from ..contract.guides import Appended
 from ..contract.schedule import shift_of_tokens
 from .hooks.unserved import Unserved
 from .host_mask import HostMask, rows_of
@@ -24,6 +25,8 @@ from .latent_format import latent_format_of
 TIMESTEPS = 1000.0
 # Conditioning keys of latents [B, C, T, H, W]: a control clip, and the known frames encoded in one go.
 CONTROL, IN_ONE_GO = "control_latent", "atelier_in_one_go"
+# Conditioning keys of guides (contract.guides): a sequence of Guide, and while sampling, the Appended tokens.
+GUIDES, APPENDED = "atelier_guides", "atelier_appended"
 READS_PADDING = (
     "the prompt came without a mask of its padding:\n{} reads that as words. Encode it with\nthe CLIP of Load Video "
     "Model, or set the type\nof CLIPLoader to this model's"
@@ -70,6 +73,8 @@ class VideoModel(comfy.model_base.BaseModel):
             conds["host_mask"] = HostMask(rows_of(kwargs["attention_mask"]))
         if self.variant.known_frames.clean and kwargs.get("denoise_mask") is not None:
             conds["denoise_mask"] = comfy.conds.CONDRegular(kwargs["denoise_mask"])
+        if kwargs.get(APPENDED) is not None:
+            conds.update(_guide_conds(kwargs[APPENDED]))
         return conds
 
     def concat_cond(self, **kwargs: Any) -> torch.Tensor | None:
@@ -132,6 +137,11 @@ class VideoModel(comfy.model_base.BaseModel):
                 f"Windows, set a context length and overlap that are multiples of {span}, and causal_window_fix off."
             )
 
+        if "context_window" in options and "guide_places" in kwargs:
+            raise ValueError(
+                "Context Windows would cut off this clip's guides. Remove Context Windows or the guides (LTXVAddGuide)."
+            )
+
         def cut(whole: torch.Tensor | None) -> torch.Tensor | None:
             fits = whole is None or whole.shape[2] in (1, frames)
             return whole if fits else options["context_window"].get_tensor(whole, dim=2)
@@ -188,6 +198,17 @@ class VideoModel(comfy.model_base.BaseModel):
                 "comes from another model's text encoder: encode the prompt with the CLIP of the same Load Video Model "
                 "node."
             )
+
+
+def _guide_conds(appended: Appended) -> dict[str, comfy.conds.CONDRegular]:
+    """What a network is told of the guides' tokens behind the clip's, each with a batch dimension."""
+    read = appended.read
+    told = {
+        "guide_places": appended.places,
+        "guide_read": None if read is None else read[None],
+        "guide_weights": appended.weights,
+    }
+    return {name: comfy.conds.CONDRegular(tensor) for name, tensor in told.items() if tensor is not None}
 
 
 def video_model(model: comfy.model_patcher.ModelPatcher) -> VideoModel:

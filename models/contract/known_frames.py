@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+
+from .grid import Grid
+from .guides import Appended, Guide
 
 
 @dataclass(frozen=True)
@@ -14,8 +18,9 @@ class KnownFrames:
     clean: the network gets known frames without noise, and a timestep or channels that mark them. controlled: it takes
     a control clip that guides the whole shot. in_one_go: the known frames are encoded together, once before sampling,
     as a clip whose unknown frames are black or, with `held`, as a clip that repeats the first frame. noise: the
-    standard deviation of the noise that the known pixels (-1..1) get before that. about: one line for an artist about
-    how this variant treats known frames, or "".
+    standard deviation of the noise that the known pixels (-1..1) get before that. guided: it reads guides, tokens
+    behind the clip's own (see `append`). about: one line for an artist about how this variant treats known frames, or
+    "".
     """
 
     clean: bool = False
@@ -23,6 +28,7 @@ class KnownFrames:
     in_one_go: bool = False
     held: bool = False
     noise: float = 0.0
+    guided: bool = False
     about: str = "trained on text alone: known frames are re-noised"
 
     def timestep(self, timestep: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -42,3 +48,7 @@ class KnownFrames:
     def enforced(self, mask: torch.Tensor | None) -> torch.Tensor | None:
         """The part of the mask [B, C, T, H, W] that the sampler must enforce. The network itself keeps the rest."""
         return mask
+
+    def append(self, guides: Sequence[Guide], grid: Grid, clip: torch.Tensor) -> Appended:
+        """The tokens that a network reads behind those of a clip [B, C, T, h, w], for guides, if it is `guided`."""
+        raise NotImplementedError

@@ -60,7 +60,7 @@ class Hooks:
         """
         options = self.options
         if options is None:
-            attend = attention_for(None, mask)
+            attend = attention_for(None)
             return attend(query, key, value, mask) if compute is None else compute(attend, query, key, value, mask)
         if kind == "attn1" and passes_values_on(options):
             return value.transpose(1, 2).flatten(2)
@@ -72,7 +72,7 @@ class Hooks:
             changed = patch(query, key, value, pe=None, attn_mask=mask, extra_options=extra)
             query, key, value = (changed.get(n, x) for n, x in (("q", query), ("k", key), ("v", value)))
             mask = changed.get("attn_mask", mask)
-        attend = attention_for(options, mask)
+        attend = attention_for(options)
         out = attend(query, key, value, mask) if compute is None else compute(attend, query, key, value, mask)
         for patch in patches.get(f"{kind}_output_patch", ()):
             out = patch(out, extra)
@@ -95,14 +95,13 @@ def passes_values_on(options: Mapping[str, Any]) -> bool:
     return bool(skipped) and options.get("block_type") == "double" and options["block_index"] in skipped
 
 
-def attention_for(options: dict[str, Any] | None, mask: torch.Tensor | None) -> Attend:
+def attention_for(options: dict[str, Any] | None) -> Attend:
     """The attention function to call: the one chosen at start, in which ComfyUI honours an override in `options`."""
-    chosen = chosen_attention(mask is not None)
 
     def attend(
         query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
-        heads = query.shape[1]
+        heads, chosen = query.shape[1], chosen_attention(mask is not None)
         return chosen(query, key, value, heads, mask=mask, skip_reshape=True, transformer_options=options)
 
     return attend

@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 
+from ...contract.grid import Grid
+from ...contract.guides import Appended
 from ...timeline.latent import mask_of
 from ...timeline.spans import SPAN, active_at
 from ...timeline.windows import Window, prompt_changes, windows
-from ..video_model import CONTROL, VideoModel
+from ..video_model import APPENDED, CONTROL, VideoModel
 from .calls import SamplerRun, around_run, conditioned_frame_rate
 from .known_frames import noise_in_front
 
@@ -88,13 +90,15 @@ def _conditioning_of(group: Entries, model: VideoModel, rate: float, window: Win
     entries of each frame itself, so spans are shifted to start at the first frame that the network reads.
     """
     grid, kept = model.variant.grid, []
+    # Only a clip's first latent frame is one frame long. Positions in time depend on whether x begins with it.
+    first_frame = int(window.begin > 0 and not window.opening)
+    guides = _guides_of(group, window, first_frame, grid)
     active = [active_at(group, grid.moment(frame, rate)) for frame in range(window.start, window.end)]
     for entry in group:
         row = [float(any(entry is one for one in entries)) for entries in active]
         if not any(row):
             continue
-        # Only a clip's first latent frame is one frame long. Positions in time depend on whether x begins with it.
-        entry = {**_with_part_of_control(entry, window), "first_frame": int(window.begin > 0 and not window.opening)}
+        entry = {**_with_part_of_control(entry, window), "first_frame": first_frame, APPENDED: guides}
         if model.family.sample is not None and SPAN in entry:
             offset = (window.begin - window.opening) * grid.temporal / rate
             entry = {**entry, SPAN: tuple(at - offset for at in entry[SPAN])}
@@ -105,6 +109,14 @@ def _conditioning_of(group: Entries, model: VideoModel, rate: float, window: Win
             entry = {**entry, "mask": torch.tensor(over_time).view(1, -1, 1, 1)}
         kept.append(entry)
     return kept
+
+
+def _guides_of(group: Entries, window: Window, first_frame: int, grid: Grid) -> Appended | None:
+    """The guides that begin in the frames that the network reads, at their places in the window."""
+    appended = next((entry[APPENDED] for entry in group if entry.get(APPENDED)), None)
+    if appended is None:
+        return None
+    return appended.of_window(window.begin, window.until, first_frame + window.opening - window.begin, grid)
 
 
 def _with_part_of_control(entry: dict[str, Any], window: Window) -> dict[str, Any]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
+from ...contract.grid import Grid
+from ...contract.guides import Appended, Guide
 from ...contract.known_frames import KnownFrames
+from .guides import append_guides
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,7 @@ class PerToken(KnownFrames):
     """
 
     clean: bool = True
+    guided: bool = True
     about: str = ""
 
     def timestep(self, timestep: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -25,3 +30,6 @@ class PerToken(KnownFrames):
         if mask is None:
             return timestep
         return (mask[:, :1] * timestep.view(-1, 1, 1, 1, 1)).flatten(1)
+
+    def append(self, guides: Sequence[Guide], grid: Grid, clip: torch.Tensor) -> Appended:
+        return append_guides(guides, grid, clip)

@@ -12,6 +12,7 @@ from ...bridge.weights import without_weights
 from ...contract.family import Variant
 from ...contract.grid import Grid
 from .attention import BLOCKS, LTXVideoProcessor
+from .guides import GuideTokens, pixel_places
 
 CAUSAL = "causal_temporal_positioning"
 """As files' metadata have it: frames are counted (0, 1, 9, ...), instead of latent frames times 8 (0, 8, 16, ...)."""
@@ -34,39 +35,53 @@ class LTXVideoNetwork(ComfyNetwork, LTXVideoTransformer3DModel):
         attention_mask: torch.Tensor | None = None,
         frame_rate: float = 25.0,
         first_frame: int = 0,
+        guide_places: torch.Tensor | None = None,
+        guide_read: torch.Tensor | None = None,
+        guide_weights: torch.Tensor | None = None,
         **_: Any,
     ) -> torch.Tensor:
         """Velocity [B, C, T, H, W] of the latent x [B, C, T, H, W].
 
         timestep: 0..1000, [B] or one per token [B, T * H * W]. context: text [B, tokens, width], of which
         attention_mask [B, tokens] marks (1) what is prompt. frame_rate: frames per second, which scales positions.
-        first_frame: which latent frame of its scene x begins with.
+        first_frame: which latent frame of its scene x begins with. guide_*: where x's last latent frames are guides,
+        what is known of their tokens (see GuideTokens).
         """
+        guides = None if guide_places is None else GuideTokens(guide_places, guide_read, guide_weights)
         _, _, time, height, width = x.shape
         spatial, temporal = self.grid.spatial, self.grid.temporal
-        places = self.places(x, frame_rate, first_frame) if self.causal else None
-        tokens = self.reference(
-            hidden_states=x.flatten(2).transpose(1, 2),
-            encoder_hidden_states=context,
-            timestep=timestep,
-            encoder_attention_mask=attention_mask,
-            num_frames=time,
-            height=height,
-            width=width,
-            rope_interpolation_scale=(temporal / frame_rate, spatial, spatial),
-            video_coords=places,
-            return_dict=False,
-        )[0]
-        return tokens.transpose(1, 2).unflatten(2, (time, height, width))
+        tokens, compute = x.flatten(2).transpose(1, 2), None
+        places = self.places(x, frame_rate, first_frame, guides) if self.causal or guides else None
+        if guides is not None:
+            tokens, places = guides.chosen(tokens), guides.chosen(places, dim=2)
+            timestep = guides.chosen(timestep) if timestep.ndim == 2 else timestep
+            compute = guides.attention(tokens.shape[1], tokens.dtype)
+        with self.shared_processor.self_attention(compute):
+            predicted = self.reference(
+                hidden_states=tokens,
+                encoder_hidden_states=context,
+                timestep=timestep,
+                encoder_attention_mask=attention_mask,
+                num_frames=time,
+                height=height,
+                width=width,
+                rope_interpolation_scale=(temporal / frame_rate, spatial, spatial),
+                video_coords=places,
+                return_dict=False,
+            )[0]
+        if guides is not None:
+            predicted = guides.restored(predicted, time * height * width)
+        return predicted.transpose(1, 2).unflatten(2, (time, height, width))
 
-    def places(self, x: torch.Tensor, frame_rate: float, first_frame: int) -> torch.Tensor:
+    def places(
+        self, x: torch.Tensor, frame_rate: float, first_frame: int, guides: GuideTokens | None = None
+    ) -> torch.Tensor:
         """Where each token is, [B, 3, T * H * W]: seconds, and pixels down and across."""
-        batch, _, *size = x.shape
-        steps = (self.grid.temporal, self.grid.spatial, self.grid.spatial)
-        time, height, width = (torch.arange(n, device=x.device) * step for n, step in zip(size, steps, strict=True))
-        time = (time + first_frame * self.grid.temporal + 1 - self.grid.temporal).clamp(min=0) * (1.0 / frame_rate)
-        grid = torch.meshgrid(time, height.float(), width.float(), indexing="ij")
-        return torch.stack(grid).flatten(1).expand(batch, -1, -1)
+        places = pixel_places(x, self.grid, self.causal, first_frame)
+        if guides is not None:
+            places[:, :, -guides.places.shape[2] :] = guides.places
+        places[:, 0] *= 1.0 / frame_rate
+        return places
 
 
 def build_network(variant: Variant) -> LTXVideoNetwork:

@@ -1,0 +1,158 @@
+"""Guides on their way to a network: ComfyUI's own (LTXVAddGuide) and this pack's become tokens behind the clip's.
+
+Inside the outer wrapper a clip has only frames of its own, so that previews and prompt windows need not know of guides.
+The inner wrapper appends them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ...contract.guides import Appended, joined
+from ...timeline.latent import mask_of
+from ..video_model import APPENDED, GUIDES
+from .calls import SamplerRun, around_run
+from .known_frames import noise_in_front
+
+PLACES, ENTRIES = "keyframe_idxs", "guide_attention_entries"
+"""ComfyUI's conditioning keys: the positions of guides at the end of a LATENT, and how strongly each is attended to."""
+GUIDE_SEED = 3
+"""Combined with the seed, so that the guides' noise differs from the clip's."""
+
+
+@around_run
+def with_guides_apart(run: SamplerRun) -> torch.Tensor:
+    """Sample a clip without the guides that ComfyUI's nodes put at its end; they are in the result as they came."""
+    entries = [entry for conds in run.guider.conds.values() for entry in conds]
+    cores = next((entry for entry in entries if entry.get(PLACES) is not None), None)
+    guides = next((entry[GUIDES] for entry in entries if entry.get(GUIDES)), ())
+    if cores is None and not guides:
+        return run.proceed()
+    variant = run.model.variant
+    if run.noise.ndim != 5 or not variant.known_frames.guided:
+        raise ValueError(
+            f"{variant.name} does not read guides, which LTX Video does. Remove LTXVAddGuide, or place its picture in "
+            "the clip with Place Frames."
+        )
+    taken = [] if cores is None else [_taken_off(run, cores)]
+    clip = run.noise.shape[2] - sum(part.frames for part in taken)
+    latent = run.latent[:, :, :clip]
+    own = [variant.known_frames.append(guides, variant.grid, latent)] if guides else []
+    _put(run, joined([*taken, *own]))
+
+    def behind(clip: torch.Tensor) -> torch.Tensor:
+        return torch.cat([clip, *(part.latents.to(clip) for part in taken)], dim=2)
+
+    def report(step: int, denoised: torch.Tensor, x: torch.Tensor, steps: int) -> None:
+        run.callback(step, behind(denoised), behind(x), steps)
+
+    mask = run.mask
+    if mask is not None and taken:
+        mask = mask_of({"samples": run.latent, "noise_mask": mask})[:, :, :clip]
+    return behind(run.proceed(noise=run.noise[:, :, :clip], latent=latent, mask=mask, callback=run.callback and report))
+
+
+def _put(run: SamplerRun, appended: Appended) -> None:
+    told = {APPENDED: appended, PLACES: None, ENTRIES: None}
+    run.guider.conds = {name: [{**entry, **told} for entry in conds] for name, conds in run.guider.conds.items()}
+
+
+def _taken_off(run: SamplerRun, entry: dict[str, Any]) -> Appended:
+    """ComfyUI's guides, which are the last frames of the clip. entry: one of the conditioning that describes them."""
+    places, (_, _, frames, height, width) = entry[PLACES], run.noise.shape
+    places = places[..., 0] if places.ndim == 4 else places  # newer ComfyUI gives each token's begin and end
+    count, left = divmod(places.shape[2], height * width)
+    if left or count >= frames:
+        raise ValueError(
+            f"The guides in the conditioning have {places.shape[2]} tokens: {places.shape[2] / (height * width):.2f} "
+            f"latent frames of this latent ({frames} x {height} x {width}). Connect the latent of the same "
+            "LTXVAddGuide to the sampler. Before a latent is upscaled or cut, remove its guides with LTXVCropGuides."
+        )
+    clip = frames - count
+    mask = torch.ones(1) if run.mask is None else mask_of({"samples": run.latent, "noise_mask": run.mask})[:, :, clip:]
+    guides = run.latent[:, :, clip:]
+    return Appended(
+        latents=guides,
+        mask=mask.expand(len(guides), 1, *guides.shape[2:]),
+        places=places.float(),
+        weights=_weights(entry.get(ENTRIES) or ()),
+        noise=run.noise[:, :, clip:],
+    )
+
+
+def _weights(entries: Sequence[dict[str, Any]]) -> torch.Tensor | None:
+    """How strongly each token of newer ComfyUI's guides is attended to, [1, tokens]; None: 1 everywhere."""
+    if all(entry["strength"] == 1 and entry.get("pixel_mask") is None for entry in entries):
+        return None
+    return torch.cat([_weights_of_guide(entry) for entry in entries], dim=1)
+
+
+def _weights_of_guide(entry: dict[str, Any]) -> torch.Tensor:
+    count, mask = entry["pre_filter_count"], entry.get("pixel_mask")
+    if mask is None:
+        return torch.full((1, count), float(entry["strength"]))
+    time, height, width = entry["latent_shape"]
+    weights = _in_latent_frames(mask[:1, 0].float().cpu(), time, height, width) * entry["strength"]
+    scale = round((count / weights.numel()) ** 0.5)  # of an IC-LoRA's guide only every scale-th token is read
+    for dim in (1, 2):
+        weights = weights.repeat_interleave(scale, dim)
+    return weights.reshape(1, -1)
+
+
+def _in_latent_frames(mask: torch.Tensor, time: int, height: int, width: int) -> torch.Tensor:
+    """A mask of pixels [1, F, H, W] -> of latent pixels [time, height, width]. The first frame is one by itself."""
+    small = torch.nn.functional.interpolate(mask[0][:, None], size=(height, width), mode="area")[:, 0]
+    first, rest = small[:1], small[1:]
+    if time == 1:
+        return first
+    if not len(rest):
+        return first.expand(time, -1, -1)
+    group = len(rest) // (time - 1)
+    if group:
+        rest = rest[: group * (time - 1)].unflatten(0, (time - 1, group)).mean(dim=1)
+    else:
+        rest = rest[torch.arange(time - 1) * len(rest) // (time - 1)]
+    return torch.cat([first, rest])
+
+
+@around_run
+def with_guides_appended(run: SamplerRun) -> torch.Tensor:
+    """Sample a clip with its guides behind it, which the network reads; they are not in the result."""
+    conds = run.guider.conds.values()
+    appended = next((entry[APPENDED] for entries in conds for entry in entries if entry.get(APPENDED)), None)
+    if appended is None:
+        return run.proceed()
+    clip, noise = run.noise.shape[2], appended.noise
+    _reach_behind(run, clip, appended.frames)
+    if noise is None:
+        noise = noise_in_front(run.noise, appended.frames, (run.seed or 0) ^ GUIDE_SEED)
+    mask = mask_of({"samples": run.latent, **({} if run.mask is None else {"noise_mask": run.mask})})
+
+    def behind(whole: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
+        return torch.cat([whole, added.to(whole)], dim=2)
+
+    def report(step: int, denoised: torch.Tensor, x: torch.Tensor, steps: int) -> None:
+        run.callback(step, denoised[:, :, :clip], x[:, :, :clip], steps)
+
+    sampled = run.proceed(
+        noise=behind(run.noise, noise),
+        latent=behind(run.latent, appended.latents),
+        mask=behind(mask, appended.mask),
+        callback=run.callback and report,
+    )
+    return sampled[:, :, :clip]
+
+
+def _reach_behind(run: SamplerRun, clip: int, frames: int) -> None:
+    """Prompts that apply in some latent frames of a clip (a mask [1, clip, 1, 1]) apply in all of the guides."""
+
+    def longer(entry: dict[str, Any]) -> dict[str, Any]:
+        mask = entry.get("mask")
+        if mask is None or mask.ndim != 4 or mask.shape[1] != clip:
+            return entry
+        return {**entry, "mask": torch.nn.functional.pad(mask, (0, 0, 0, 0, 0, frames), value=1.0)}
+
+    run.guider.conds = {name: list(map(longer, entries)) for name, entries in run.guider.conds.items()}
