@@ -14,6 +14,7 @@ ROOMS = (
     "nodes",
     "api",
     "farm",
+    "old_graphs",
     "editing",
     "prompts",
     "models.loading",
