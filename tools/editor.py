@@ -72,7 +72,8 @@ RECORD = """() => {
     for (const kind of ['execution_success', 'execution_error', 'execution_interrupted'])
         app.api.addEventListener(kind, event => { record.ended = {kind, ...event.detail} })
     app.api.addEventListener('progress_text', ({detail}) => { record.said[detail.nodeId] = detail.text })
-    setInterval(() => {
+    const reading = setInterval(() => {
+        if (record !== window.atelierRecord) return clearInterval(reading)  // the next run has begun
         for (const [id, text] of Object.entries(record.said))
             if (!(id in record.shown) && onScreen(id, text)) record.shown[id] = text
     }, 100)

@@ -3,8 +3,11 @@
 import itertools
 import os
 import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
+import editor
 import published_graphs
 import pytest
 
@@ -37,6 +40,32 @@ OPENED = [
     for view, name in itertools.product(("pinned", "newest", "newest, Nodes 2.0"), GRAPHS)
     if name not in published_graphs.GRAPHS
 ]
+
+
+@pytest.fixture(scope="module")
+def open_page(browser, comfyui) -> Iterator[Callable[[str], editor.Editor]]:
+    """``open_page("newest")``: the page with that front end. It stays open until another front end is asked for, as an
+    artist opens one graph after the other in it: loading the page costs more than most graphs."""
+    opened: dict[str, editor.Editor] = {}
+    with ExitStack() as pages:
+
+        def get(name: str) -> editor.Editor:
+            if name not in opened:
+                pages.close()
+                opened.clear()
+                version, _, nodes_2 = name.partition(", ")
+                settings = {"Comfy.VueNodes.Enabled": bool(nodes_2)}
+                opened[name] = pages.enter_context(editor.opened(browser, comfyui(version).url, settings))
+            return opened[name]
+
+        yield get
+
+
+@pytest.fixture
+def view(request: pytest.FixtureRequest, open_page) -> editor.Editor:
+    page = open_page(request.param)
+    page.errors.clear()
+    return page
 
 
 @pytest.fixture
