@@ -16,8 +16,9 @@ from serving import Server, serving
 from wire_client import coloured_frames, connect, error, wait
 
 TICKER = Path(__file__).parents[1] / "support" / "ticker"
-SILENCE = 0.5
-"""Seconds that the event loop may be blocked."""
+SILENCE = 1.5
+"""Seconds that the event loop may be blocked. On two quiet cores the worst is 0.15; without the bounds that these tests
+are about it is many seconds, so a machine that is busy or slow does not decide them."""
 MB = 1 << 20
 FORM, JSON = {"Content-Type": "application/x-www-form-urlencoded"}, {"Content-Type": "application/json"}
 PARTS = {"Content-Type": "multipart/form-data; boundary=x"}
