@@ -108,6 +108,29 @@ def test_an_import_that_runs_up_is_named(tmp_path, monkeypatch):
     ]
 
 
+def unused(file: Path) -> list[str]:
+    """Modules that a file imports by a dotted name (`import comfy.sd`) and does not use, as "file:line name".
+
+    ruff does not see them: any use of `comfy` counts as a use of them all.
+    """
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    used = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    return [
+        f"{file.relative_to(ROOT).as_posix()}:{node.lineno} {alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+        if "." in alias.name and alias.asname is None and not any((u + ".").startswith(alias.name + ".") for u in used)
+    ]
+
+
+def test_no_module_is_imported_for_nothing(tmp_path, monkeypatch):
+    assert [line for file in product() for line in unused(file)] == []
+    monkeypatch.setitem(unused.__globals__, "ROOT", tmp_path)
+    (tmp_path / "a.py").write_text("import comfy.sd\nimport comfy.sd1_clip\nimport os.path\n\ncomfy.sd1_clip.x(os)\n")
+    assert unused(tmp_path / "a.py") == ["a.py:1 comfy.sd", "a.py:3 os.path"]
+
+
 def test_only_the_bridge_knows_comfyui():
     """Among the rooms of models/, `import comfy` stands in the bridge alone; elsewhere for type checkers at most."""
     found = []

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import comfy.lora
 import comfy.model_patcher
-import comfy.patcher_extension
-import comfy.sd
 import torch
 
 from ..contract.grid import Shape, State

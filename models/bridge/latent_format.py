@@ -6,11 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 
-import comfy.conds
 import comfy.latent_formats
-import comfy.model_base
-import comfy.model_patcher
-import comfy.supported_models_base
 import torch
 
 from ..contract.colours import Colours, false_colours, fitted_colours

@@ -6,11 +6,9 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import comfy.lora
 import comfy.model_management as memory
 import comfy.model_patcher
 import comfy.patcher_extension
-import comfy.sd
 import torch
 
 from ..contract.family import Family, Variant

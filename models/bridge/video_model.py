@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import comfy.conds
-import comfy.latent_formats
 import comfy.model_base
 import comfy.model_patcher
 import comfy.supported_models_base

@@ -9,7 +9,6 @@ from typing import Any
 
 import comfy.model_management as memory
 import comfy.ops
-import comfy.patcher_extension
 import comfy.utils
 import psutil
 import torch
