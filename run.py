@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Atelier's one task runner: python run.py demo | serve | test | bench | shots | media | pictures | lint | pocket.
+"""Atelier's one task runner: python run.py demo | serve | convert | test | bench | shots | media | pictures | lint |
+pocket.
 
 It makes what it needs on first use (.venv, a pinned ComfyUI), says what it does, and takes up where it was interrupted.
 Standard library only; the work itself is done by the scripts in tools/, inside the environment.
@@ -20,6 +21,7 @@ ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "tools"))  # instead of the root: see DESIGN.md on the names `nodes` and `server`
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
 
+import convert
 import demo
 import environment
 import serve
@@ -31,6 +33,7 @@ USAGE = """usage: python run.py COMMAND [options]
 
   demo ["prompt"]   turn a prompt into a video, in a real ComfyUI with this pack (demo --help: model, seed, folder)
   serve             the same ComfyUI kept up, for working in the browser (serve --help: port, address)
+  convert OLD       open a graph that was made for CogVideoX-, Mochi- or PyramidFlowWrapper (convert --help)
   test              the tests; further arguments go to pytest, --slow adds the slow ones
   bench             the benchmarks; --json FILE also writes the figures
   lint              ruff: rules and layout
@@ -60,6 +63,10 @@ def run_demo(arguments: list[str]) -> int:
 
 def run_serve(arguments: list[str]) -> int:
     return _run_with_options(serve.parser(), "serve.py", arguments)
+
+
+def run_convert(arguments: list[str]) -> int:
+    return _run_with_options(convert.parser(), "convert.py", arguments)
 
 
 def run_tests(arguments: list[str]) -> int:
@@ -105,6 +112,7 @@ def run_lint(arguments: list[str]) -> int:
 COMMANDS = {
     "demo": run_demo,
     "serve": run_serve,
+    "convert": run_convert,
     "test": run_tests,
     "bench": run_bench,
     "shots": run_shots,

@@ -36,12 +36,14 @@ ROUTES = (
 form; `(?s:.*)` matches addresses with a line break too."""
 
 PAGES = (
-    ("/atelier/shot", ".calls.shot_length", "answer"),
-    ("/atelier", ".calls.studio", "show"),
-    ("/atelier/{file:.*}", ".calls.studio", "show"),
+    ("GET", "/atelier/shot", ".calls.shot_length", "answer"),
+    ("GET", "/atelier/convert", ".calls.old_graph", "classes"),
+    ("POST", "/atelier/convert", ".calls.old_graph", "convert"),
+    ("GET", "/atelier", ".calls.studio", "show"),
+    ("GET", "/atelier/{file:.*}", ".calls.studio", "show"),
 )
-"""Path, module and function of what is not a call of the API: the studio's page, and the node editor's query for the
-length of a shot."""
+"""Method, path, module and function of what is not a call of the API: the studio's page, and the node editor's queries
+for the length of a shot and for the conversion of old graphs."""
 
 
 def register() -> None:
@@ -53,8 +55,8 @@ def register() -> None:
         return
     for method, path, name in ROUTES:
         host.routes.route(method, path)(_answer(name))
-    for path, module, name in PAGES:
-        host.routes.get(path)(_page(module, name))
+    for method, path, module, name in PAGES:
+        host.routes.route(method, path)(_page(module, name))
     _warn_if_open()
 
 

@@ -6,6 +6,7 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import core
 from .graph import (
     Graph,
     Json,
@@ -32,17 +33,20 @@ NOTE_WIDTH, NOTE_LINE = 460, 22
 class Conversion:
     """graph: in the form that it came in; the very same object if nothing was to be converted.
 
-    made_for: the packs whose nodes it had. lost, remarks: lines for the person who opens it.
+    made_for: the packs whose nodes it had. lost, remarks: lines for the person who opens it. offer: the file of a model
+    that core's loaders load and Load Video Model could (`loaders`), "" if there is none. swapped: whether it does now.
     """
 
     graph: Json
     made_for: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    offer: str = ""
+    swapped: bool = False
 
     @property
     def changed(self) -> bool:
-        return bool(self.made_for)
+        return bool(self.made_for) or self.swapped
 
 
 def made_for(types: Any) -> list[str]:
@@ -51,18 +55,38 @@ def made_for(types: Any) -> list[str]:
     return [pack.PACK for pack in PACKS if pack.PACK in found]
 
 
-def convert(content: Any, installed: Installed | None = None) -> Conversion:
+def convert(
+    content: Any, installed: Installed | None = None, loaders: bool = False, guides: bool = False
+) -> Conversion:
     """Replace the wrappers' nodes of a saved graph. `content` itself is not changed.
 
-    installed: the choices on this machine, to find models by their names here. Raises UnreadableGraph if the content
-    is not a graph of ComfyUI; a graph, however damaged, raises nothing.
+    installed: the choices on this machine, to find models by their names here. loaders: of a graph of core's nodes, the
+    loaders as well; guides: and core's nodes that place pictures in LTX Video. Raises UnreadableGraph if the content is
+    not a graph of ComfyUI; a graph, however damaged, raises nothing.
     """
     installed = installed or Installed()
     if not isinstance(content, dict):
         raise UnreadableGraph(f"This is JSON of the type {type(content).__name__}. A graph of ComfyUI is an object.")
-    if is_prompt(content):
-        return _convert_prompt(content, installed)
-    return _convert_editor(content, installed)
+    conversion = _convert_prompt(content, installed) if is_prompt(content) else _convert_editor(content, installed)
+    return conversion if conversion.changed else _with_core(conversion, installed, loaders, guides)
+
+
+def _with_core(conversion: Conversion, installed: Installed, loaders: bool, guides: bool) -> Conversion:
+    """The offer to swap core's loaders, or the swap. Subgraphs are left alone: their loaders are part of a design."""
+    content, prompt = copy.deepcopy(conversion.graph), is_prompt(conversion.graph)
+    graph = read_prompt(content) if prompt else read_editor(content)
+    conversion.offer = core.offered(graph)
+    if not loaders:
+        return conversion
+    report = Report()
+    conversion.swapped = core.swap(graph, installed, report, guides)
+    conversion.remarks = report.remarks
+    if conversion.swapped and prompt:
+        conversion.graph, conversion.offer = write_prompt(graph), ""
+    elif conversion.swapped:
+        write_editor(graph)
+        conversion.graph, conversion.offer = content, ""
+    return conversion
 
 
 def _convert_prompt(content: Json, installed: Installed) -> Conversion:

@@ -73,9 +73,9 @@ async def read(request: web.Request, folder: Path, max_bytes: int, max_texts: in
             body, pairs = await _multipart(request, folder, max_bytes, max_texts)
             body.fields = nested(pairs)
         elif request.content_type == "application/x-www-form-urlencoded":
-            body = Body(await off_the_loop(_form, await _content(request, min(MAX_FORM, max_texts))))
+            body = Body(await off_the_loop(_form, await content_of(request, min(MAX_FORM, max_texts))))
         else:
-            body = Body(await off_the_loop(_json, await _content(request, max_texts)))
+            body = Body(await off_the_loop(_json, await content_of(request, max_texts)))
     except (ValueError, RuntimeError, HttpProcessingError) as error:  # RuntimeError: aiohttp's, of a part's charset
         raise bad(f"The body cannot be read: {summary(error)}", code="invalid_body") from None
     if len(body.fields) > MAX_FIELDS:
@@ -83,10 +83,10 @@ async def read(request: web.Request, folder: Path, max_bytes: int, max_texts: in
     return body
 
 
-async def off_the_loop(parse: Callable[..., T], *args: Any) -> T:
+async def off_the_loop(parse: Callable[..., T], *args: Any, **named: Any) -> T:
     """Run a parser of large text in a thread."""
     async with _one_at_a_time:
-        return await asyncio.to_thread(parse, *args)
+        return await asyncio.to_thread(parse, *args, **named)
 
 
 def _too_large(most: int, name: str | None = None) -> ApiError:
@@ -96,7 +96,7 @@ def _too_large(most: int, name: str | None = None) -> ApiError:
     )
 
 
-async def _content(request: web.Request, most: int) -> bytes:
+async def content_of(request: web.Request, most: int) -> bytes:
     """The whole body. Raises ApiError 413 as soon as it exceeds `most` bytes."""
     stream = _Counted(request, most)
     content = bytearray()
