@@ -48,32 +48,19 @@ GUIDES = {"LTXVAddGuide", "LTXVImgToVideo", "LTXVCropGuides"}
 def offered(graph: Graph) -> str:
     """The file of the model that Load Video Model could load in this graph; "" if there is none, or several."""
     loaders = _models(graph)
-    return _file(loaders[0], graph.prompt) if len(loaders) == 1 else ""
+    return _file(loaders[0]) if len(loaders) == 1 else ""
 
 
 def _models(graph: Graph) -> list[Node]:
-    return [node for node in graph.nodes.values() if node.type in MODELS and _known(_file(node, graph.prompt))]
+    return [node for node in graph.nodes.values() if node.type in MODELS and _known(_file(node))]
 
 
 def _known(name: str) -> bool:
     return bool(names.identity(name)[0]) and not LTX2.search(names.plain(name))
 
 
-def _widgets(node: Node, prompt: bool) -> Any:
-    return node.raw.get("inputs" if prompt else "widgets_values") or []
-
-
-def _value(node: Node, prompt: bool, name: str, place: int) -> Any:
-    """A widget's value: by name in an API export, else by its place."""
-    saved = _widgets(node, prompt)
-    if isinstance(saved, dict):
-        return saved.get(name)
-    return saved[place] if isinstance(saved, list) and place < len(saved) else None
-
-
-def _file(node: Node, prompt: bool) -> str:
-    loader = {**MODELS, **CLIPS, **VAES}[node.type]
-    name = _value(node, prompt, loader.file, 0)
+def _file(node: Node) -> str:
+    name = node.value({**MODELS, **CLIPS, **VAES}[node.type].file, 0)
     return name if isinstance(name, str) else ""
 
 
@@ -88,14 +75,14 @@ def swap(graph: Graph, installed: Installed, report: Report, guides: bool) -> bo
             report.remark(f"The graph has {len(loaders)} video models. Swap their loaders by hand")
         return False
     loader = loaders[0]
-    family = names.identity(_file(loader, graph.prompt))[0]
+    family = names.identity(_file(loader))[0]
     users = graph.consumers()
-    parts = [loader, *_parts(graph, CLIPS, users), *(v for v in _parts(graph, VAES, users) if _fits(graph, v, family))]
+    parts = [loader, *_parts(graph, CLIPS, users), *(v for v in _parts(graph, VAES, users) if _fits(v, family))]
     _replace(graph, loader, parts, installed, report)
     if guides:
         _Guides(graph, report).replace()
     elif any(node.type in GUIDES for node in graph.nodes.values()):
-        report.remark("Pictures are placed by core's LTXV nodes. With --guides, Place Frames does it")
+        report.remark("Pictures are still placed by core's LTXV nodes. With --guides, Place Frames does it")
     return True
 
 
@@ -105,22 +92,22 @@ def _parts(graph: Graph, kinds: dict[str, Loader], users: dict) -> list[Node]:
     return found if len(found) == 1 else []
 
 
-def _fits(graph: Graph, vae: Node, family: str) -> bool:
-    return names.identity(_file(vae, graph.prompt))[0] in ("", family)
+def _fits(vae: Node, family: str) -> bool:
+    return names.identity(_file(vae))[0] in ("", family)
 
 
 def _replace(graph: Graph, loader: Node, parts: list[Node], installed: Installed, report: Report) -> None:
-    file = _file(loader, graph.prompt)
+    file = _file(loader)
     choice, there = names.model(file, installed)
     if not there:
         choice = f"{MODELS[loader.type].folder}/{file}"
         report.remark(f"The model {file} is not installed")
     lists = {"text_encoder": (CLIPS, installed.text_encoders), "vae": (VAES, installed.vaes)}
     inputs: dict[str, Any] = {"model": choice}
-    inputs["weight_dtype"] = DTYPES.get(_value(loader, graph.prompt, "weight_dtype", 1))
+    inputs["weight_dtype"] = DTYPES.get(loader.value("weight_dtype", 1))
     for name, (kinds, choices) in lists.items():
         part = next((part for part in parts if part.type in kinds), None)
-        inputs[name] = names.file(_file(part, graph.prompt), choices) if part else None
+        inputs[name] = names.file(_file(part), choices) if part else None
     new = node_of("AtelierLoadVideoModel", loader.id, inputs, graph.prompt, title=loader.title)
     outputs = {part.id: {**MODELS, **CLIPS, **VAES}[part.type].outputs for part in parts}
     for node in graph.nodes.values():
@@ -187,7 +174,7 @@ class _Guides:
         return socket.source if socket else None
 
     def _given(self, node: Node, name: str, place: int) -> Any:
-        return self._source(node, name) or _value(node, self.graph.prompt, name, place)
+        return self._source(node, name) or node.value(name, place)
 
     def _new(self, kind: str, inputs: dict[str, Any], at: Node, key: NodeId | None = None) -> Node:
         if key is None:

@@ -70,6 +70,18 @@ class Node:
         return title if isinstance(title, str) else ""
 
     @property
+    def saved(self) -> list | Json:
+        """The widgets' values: by name in an API export, else as the editor saved them; [] if they are neither."""
+        saved = self.raw.get("inputs" if "class_type" in self.raw else "widgets_values")
+        return saved if isinstance(saved, list | dict) else []
+
+    def value(self, name: str, place: int) -> Any:
+        """A widget's value by its name, or by its place among the values; None if there is none."""
+        if isinstance(self.saved, dict):
+            return self.saved.get(name)
+        return self.saved[place] if place < len(self.saved) else None
+
+    @property
     def box(self) -> tuple[float, float, float, float]:
         """Left, top (of the title), right, bottom."""
         return self.x, self.y - TITLE, self.x + self.width, self.y + self.height
@@ -259,7 +271,8 @@ def _connect(graph: Graph) -> None:
                 socket.source, socket.link = link.source, link.id
     boundary = graph.nodes.get(SUBGRAPH_OUTPUTS)
     for link in links.values() if boundary is not None else ():
-        if link.target == SUBGRAPH_OUTPUTS and 0 <= link.slot < len(boundary.inputs):
+        known = link.source.node in graph.nodes and 0 <= link.slot < len(boundary.inputs)
+        if link.target == SUBGRAPH_OUTPUTS and known:
             boundary.inputs[link.slot].source, boundary.inputs[link.slot].link = link.source, link.id
 
 

@@ -59,8 +59,7 @@ def _text_encoder(work: Translation, old: Old) -> str | None:
     """The file of the CLIPLoader that this model loader takes in. Of several files the T5."""
     clips = [work.graph.nodes[key] for key, loader in work.loaders.items() if loader is old and key not in work.old]
     for clip in clips:
-        saved = clip.raw.get("inputs") if work.graph.prompt else clip.raw.get("widgets_values")
-        values = list(saved.values()) if isinstance(saved, dict) else saved if isinstance(saved, list) else []
+        values = clip.saved.values() if isinstance(clip.saved, dict) else clip.saved
         files = [value for value in values if isinstance(value, str)]
         files.sort(key=lambda file: "t5" not in file.lower())
         return _file(work, "text encoder", files[0] if files else "", work.installed.text_encoders)

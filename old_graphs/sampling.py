@@ -144,9 +144,8 @@ SIDES = ("width", "height")
 
 def _sides_of(work: Translation, empty: Node) -> tuple[Any, Any]:
     links = [socket.source if (socket := empty.socket(name)) else None for name in SIDES]
-    saved = empty.raw.get("inputs" if work.graph.prompt else "widgets_values")
-    values = [saved.get(name) for name in SIDES] if isinstance(saved, dict) else list(saved or [])[:2]
-    values = [value if type(value) is int and 0 < value <= 16384 else None for value in [*values, None, None][:2]]
+    values = [empty.value(name, place) for place, name in enumerate(SIDES)]
+    values = [value if type(value) is int and 0 < value <= 16384 else None for value in values]
     return tuple(work.output(link) or value for link, value in zip(links, values, strict=True))
 
 
@@ -306,8 +305,7 @@ def _rate(work: Translation, old: Old) -> float:
     found, seen = [old.node.id], {old.node.id}
     for key in found:
         node = work.graph.nodes.get(key)
-        saved = node.raw.get("inputs" if work.graph.prompt else "widgets_values") if node is not None else None
-        rate = saved.get("frame_rate") if isinstance(saved, dict) else None
+        rate = node.saved.get("frame_rate") if node is not None and isinstance(node.saved, dict) else None
         if isinstance(rate, int | float) and not isinstance(rate, bool) and 0 < rate <= 240:
             return float(rate)
         for user, _ in users.get(key, ()):

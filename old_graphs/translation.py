@@ -39,10 +39,9 @@ class Old:
     control: str
 
     @classmethod
-    def of(cls, node: Node, prompt: bool) -> Old:
+    def of(cls, node: Node) -> Old:
         rule = RULES[node.type]
-        saved = node.raw.get("inputs") if prompt else node.raw.get("widgets_values")
-        read = dealt(rule.versions, saved)
+        read = dealt(rule.versions, node.saved)
         return cls(node, rule, read.values, read.control or "fixed")
 
     def get(self, name: str) -> Any:
@@ -69,7 +68,7 @@ class Translation:
     def __init__(self, graph: Graph, installed: Installed, report: Report, roles: Roles, first_id: int) -> None:
         self.graph, self.installed, self.report, self.roles = graph, installed, report, roles
         self.wires = Wires(graph)
-        self.old = {key: Old.of(node, graph.prompt) for key, node in graph.nodes.items() if node.type in RULES}
+        self.old = {key: Old.of(node) for key, node in graph.nodes.items() if node.type in RULES}
         self.next_id = first_id
         self.created: list[tuple[Node, Node, str]] = []
         self.taken: set[NodeId] = set()

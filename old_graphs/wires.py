@@ -37,5 +37,4 @@ class Wires:
 
 
 def _name(node: Node) -> str:
-    values = node.raw.get("widgets_values")
-    return str(values[0]) if isinstance(values, list) and values else ""
+    return str(node.value("", 0) or "")

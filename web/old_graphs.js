@@ -41,11 +41,16 @@ function choose() {
 /** A graph of core's nodes runs as it is; its loaders are swapped only if that is wanted. */
 async function openChosen(file) {
   const answer = await convert(file)
-  const swap = answer.offer && (await ask(`${answer.name} runs on ComfyUI's own nodes. Load ${answer.offer} with Load Video Model, and place its pictures with Place Frames?`))
+  const swap =
+    answer.offer &&
+    (await ask(
+      `${answer.name} runs on ComfyUI's own nodes. Load ${answer.offer} with Load Video Model, and place its pictures with Place Frames?`,
+    ))
   await show(swap ? await convert(file, "loaders=1&guides=1") : answer)
 }
 
 function ask(message) {
+  app.extensionManager.spinner = false // ComfyUI shows one while it opens a file, and it would cover the question
   return app.extensionManager.dialog.confirm({ title: "Atelier", message, type: "default" })
 }
 

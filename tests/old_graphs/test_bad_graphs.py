@@ -122,20 +122,56 @@ def random_graph(chance: random.Random) -> dict:
     return saved.graph(nodes)
 
 
+def as_prompt(graph: dict, chance: random.Random) -> dict:
+    """The nodes as an API export, with odd values."""
+    links = {link[0]: link for link in graph["links"]}
+    prompt = {}
+    for node in graph["nodes"]:
+        inputs = {
+            s["name"]: [str(links[s["link"]][1]), links[s["link"]][2]] for s in node["inputs"] if s["link"] in links
+        }
+        rule = RULES.get(node["type"])
+        names = [widget.partition(":")[0] for widget in rule.versions[0].split()] if rule else []
+        inputs |= {name: chance.choice([*ODD, 49, "fixed"]) for name in names if chance.random() < 0.8}
+        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
+    return prompt
+
+
+def in_subgraph(graph: dict, chance: random.Random) -> dict:
+    """The nodes in a subgraph whose border some of the links cross, used two times."""
+    keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
+    links = [dict(zip(keys, link, strict=True)) for link in graph["links"]]
+    for link in links:
+        end = chance.choice(["origin_id", "target_id", "", "", ""])
+        link |= (
+            {end: -10 if end == "origin_id" else -20, end.replace("id", "slot"): chance.randint(0, 3)} if end else {}
+        )
+    ends = [{"name": f"end {n}", "type": chance.choice(["IMAGE", "MODEL", "LATENT"])} for n in range(3)]
+    inner = {"id": "8a1b", "name": "x", "inputs": ends, "outputs": ends, "inputNode": {}, "outputNode": {}}
+    inner |= {"nodes": graph["nodes"], "links": links}
+    inputs = [("a", "X", 2, 0), ("b", "X", 2, 1)]
+    outer = {1: ("8a1b", inputs, ["IMAGE", "X"], []), 2: ("8a1b", [("a", "X", 1, 0)], ["LATENT", "Y"], [])}
+    return {**saved.graph(outer), "definitions": {"subgraphs": [inner, {**inner, "id": "8a1c"}]}}
+
+
 def test_no_graph_makes_the_converter_raise():
     chance = random.Random(25)
-    for number in range(400):
-        graph = random_graph(chance) if number % 2 else mutated(saved.cogvideox(), chance)
-        if number % 4 == 3:
+    for number in range(600):
+        graph = random_graph(chance) if number % 2 else saved.cogvideox()
+        if number % 5 == 1:
+            graph = as_prompt(graph, chance)
+        elif number % 5 == 3:
+            graph = in_subgraph(graph, chance)
+        if number % 4 != 1:
             graph = mutated(graph, chance)
         before = json.dumps(graph)
         try:
             converted = convert(graph)
+            again = convert(converted.graph, loaders=number % 7 == 0, guides=True)
         except UnreadableGraph:
             continue
         except Exception as error:
             error.add_note(f"graph {number}: {before[:20_000]}")
             raise
         assert json.dumps(graph) == before
-        left = {n["type"] for n in converted.graph["nodes"] if isinstance(n, dict) and isinstance(n.get("type"), str)}
-        assert convert(converted.graph).graph is converted.graph, (number, left & RULES.keys())
+        assert again.made_for == [], (number, again.made_for)
