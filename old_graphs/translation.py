@@ -20,7 +20,6 @@ from .wires import WIRES, Wires
 from .wrappers import MODEL_TYPES, RULES, VAE_TYPES
 from .wrappers.rules import Rule
 
-CLIP_LOADERS = {"CLIPLoader", "DualCLIPLoader", "TripleCLIPLoader", "CLIPLoaderGGUF", "DualCLIPLoaderGGUF"}
 EMPTY_LATENT = "EmptyLatentImage"
 MOST_DEEP = 100
 """Old nodes that wait for each other while one is translated. More are a loop, or a graph to break the converter."""
@@ -57,6 +56,11 @@ class Old:
     def given(self, name: str) -> Any:
         """The link of an input, else its value."""
         return self.source(name) or self.get(name)
+
+
+def is_clip_loader(node: Node) -> bool:
+    """CLIPLoader, DualCLIPLoader, and those of packs for GGUF files and several devices."""
+    return "CLIPLoader" in node.type
 
 
 Roles = dict[str, Callable[["Translation", Old], Results]]
@@ -137,7 +141,7 @@ class Translation:
         found: Old | Node | None = text
         for _ in range(MOST_DEEP):
             if not isinstance(found, Old):
-                return found if found is not None and found.type in CLIP_LOADERS else None
+                return found if found is not None and is_clip_loader(found) else None
             found = self.origin(found.source("clip"))
         return None
 
@@ -303,7 +307,7 @@ class Translation:
         for _ in range(2):
             still = self.graph.consumers()
             for key, node in list(self.graph.nodes.items()):
-                if node.type in CLIP_LOADERS or node.type == EMPTY_LATENT:
+                if is_clip_loader(node) or node.type == EMPTY_LATENT:
                     gone = key in used and key not in still
                 elif node.type in WIRES and node.type != "GetNode":
                     gone = any(s.source is None and id(s) in wired for s in node.inputs)

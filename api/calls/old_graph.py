@@ -35,6 +35,8 @@ async def convert(request: web.Request) -> web.Response:
         return web.json_response({**dataclasses.asdict(conversion), "changed": conversion.changed})
     except old_graphs.UnreadableGraph as error:
         return bad(summary(error), code="invalid_graph").response()
+    except RecursionError:
+        return bad("The graph is nested too deeply to be answered.", code="invalid_graph").response()
     except ApiError as error:
         return error.response()
 

@@ -55,6 +55,16 @@ def test_a_damaged_graph_is_converted_as_far_as_it_goes(damage):
         assert any("CogVideoNewer" in line for line in converted.lost)
 
 
+@pytest.mark.parametrize("depth", [100, 600, 950])
+def test_a_nested_graph_is_converted_or_named(depth):
+    old = saved.cogvideox()
+    old["extra"] = json.loads("[" * depth + "]" * depth)
+    try:
+        assert convert(old).changed
+    except UnreadableGraph as error:
+        assert "nested too deeply" in str(error) and depth > 100
+
+
 def test_a_loop_of_samplers_is_named():
     nodes = {
         n: ("CogVideoSampler", [("samples", "LATENT", 1 + n % 3, 0)], ["LATENT"], [49, 2, 6, 0, "fixed", "DPM", 1])
