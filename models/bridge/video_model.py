@@ -16,6 +16,7 @@ from comfy.model_base import ModelType
 
 from ..contract.family import Family, Variant
 from ..contract.guides import Appended
+from ..contract.memory import usage_factor
 from ..contract.schedule import shift_of_tokens
 from .hooks.unserved import Unserved
 from .host_mask import HostMask, rows_of
@@ -230,13 +231,11 @@ def _model_config(family: Family, variant: Variant) -> comfy.supported_models_ba
                 variant.scheduler, math.prod(grid.latent_shape(recipe.width, recipe.height, recipe.frames)[2:])
             )
         )
-    width = variant.network.get("num_attention_heads", 32) * variant.network.get("attention_head_dim", 64)
 
     class Config(comfy.supported_models_base.BASE):
         unet_config = {"disable_unet_model_creation": True}
         sampling_settings = {"shift": shift, "multiplier": TIMESTEPS}
         latent_format = latent_format_of(family, variant)
-        # ComfyUI's figure is 5.5 for its own LTXV network, which is 2048 wide and has one token per latent pixel.
-        memory_usage_factor = 5.5 * width / 2048 / (grid.patch[0] * grid.patch[1] ** 2)
+        memory_usage_factor = usage_factor(variant)
 
     return Config(Config.unet_config)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import folder_paths
 
@@ -17,6 +18,10 @@ BUILT_IN = {  # models that ship with the pack -> their folder in models/
     "pocket pyramid (built in)": "pocket_pyramid/diffusion_transformer_pocket",
 }
 POCKET = next(iter(BUILT_IN))
+SINGLE = ("diffusion_models", "checkpoints")
+"""The kinds of folders with single model files."""
+KINDS = ("diffusers/", *(f"{kind}/" for kind in SINGLE))
+WEIGHTS = (".safetensors", ".gguf", ".sft", ".ckpt", ".pt")
 LLM = ("LLM", "llm")
 """Folder names for text models; ComfyUI itself has no such folder."""
 UPSCALERS = "latent_upscale_models"
@@ -37,12 +42,23 @@ def listed(kind: str) -> list[str]:
 
 
 def as_listed(name: str, names: Iterable[str]) -> str | None:
-    """The entry of `names` that equals `name`, or differs from it only in slashes; None if there is none.
+    """The entry of `names` that `name` means; None if there is none.
 
-    ComfyUI lists files in subfolders with the slashes of its operating system, and graphs move between systems.
+    It may differ in slashes: ComfyUI lists files in subfolders with those of its operating system, and graphs move
+    between systems. A single model file may be named with its kind of folder, as older graphs do, or without, and a
+    name without a folder finds the one file of that name in a subfolder.
     """
+    names = list(names)
     same = [listed for listed in names if slashed(listed) == slashed(name)]
-    return name if name in same else next(iter(same), None)
+    if same:
+        return name if name in same else same[0]
+    kind, _, rest = slashed(name).partition("/")
+    plain = rest if kind in SINGLE else slashed(name)
+    meant = [listed for listed in names if slashed(listed) in (plain, *(f"{kind}/{plain}" for kind in SINGLE))]
+    if not meant and "/" not in plain and plain.endswith(WEIGHTS):
+        deeper = [listed for listed in names if PurePosixPath(slashed(listed)).name == plain]
+        meant = deeper if len(deeper) == 1 else []
+    return next(iter(meant), None)
 
 
 def slashed(name: str) -> str:
@@ -56,7 +72,10 @@ def file_path(kind: str, name: str) -> Path:
 
 
 def model_choices() -> list[str]:
-    """`folder kind/name` of every possible model. The kind distinguishes equal names in two folders."""
+    """The name of every possible model: `diffusers/folder`, or a file's name.
+
+    A file whose name is in two folders, or begins like a folder's kind, is listed with its kind before the name.
+    """
     folders = [
         f"diffusers/{model.relative_to(root).as_posix()}"
         for root in folder_paths.get_folder_paths("diffusers")
@@ -65,20 +84,28 @@ def model_choices() -> list[str]:
         if entry.is_dir() and not entry.name.startswith(".")
         for model in checkpoint.models_in(entry)
     ]
-    single = [f"{kind}/{name}" for kind in ("diffusion_models", "checkpoints") for name in listed(kind)]
-    return [*BUILT_IN, *dict.fromkeys(folders), *single]
+    single = [(kind, name) for kind in SINGLE for name in listed(kind)]
+    names = Counter(slashed(name) for _, name in single)
+    clear = {
+        name for name, count in names.items() if count == 1 and not name.startswith(KINDS) and name not in BUILT_IN
+    }
+    plain = [name if slashed(name) in clear else f"{kind}/{name}" for kind, name in single]
+    return [*BUILT_IN, *dict.fromkeys(folders), *plain]
 
 
 def model_path(choice: str) -> Path:
-    """The path of a choice of `model_choices`."""
+    """The path of a choice of `model_choices`, or of a name that an older graph has for one."""
     if choice in BUILT_IN:
         return Path(__file__).parents[1] / BUILT_IN[choice]
-    kind, name = choice.split("/", 1)
+    kind, _, name = slashed(choice).partition("/")
     if kind == "diffusers":
-        name = slashed(name)
         folders = [Path(root) / name for root in folder_paths.get_folder_paths(kind) if (Path(root) / name).is_dir()]
         return folders[0] if folders else Path(folder_paths.get_folder_paths(kind)[0]) / name
-    return file_path(kind, name)
+    kinds, wanted = ((kind,), name) if kind in SINGLE else (SINGLE, slashed(choice))
+    for kind in (*kinds, *SINGLE):  # an older graph's kind first, then wherever the file is now
+        if (found := as_listed(wanted, listed(kind))) is not None:
+            return file_path(kind, found)
+    return file_path(kinds[0], wanted)
 
 
 def upscalers() -> list[str]:

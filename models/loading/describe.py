@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..contract.family import Family, Variant
+from ..contract.memory import step_bytes
 from ..library.folders import model_path
 from ..weights.checkpoint import repository, weight_files
 from .identify import open_model
@@ -47,8 +48,9 @@ def _files(path: Path) -> list[Path]:
 def about(path: Path) -> dict[str, Any]:
     """Name, family, recipe and abilities of the checkpoint at `path`, as plain data. Raises CheckpointError.
 
-    `sides`: widths and heights are multiples of it. `frames`: frame counts minus 1 are multiples of it. `abilities`:
-    for each kind of shot {"possible", "note"}: whether the model can do it, and a note for an artist, or "".
+    `memory`: bytes of the network as stored, and of one step at the recipe's size. `sides`: widths and heights are
+    multiples of it. `frames`: frame counts minus 1 are multiples of it. `abilities`: for each kind of shot
+    {"possible", "note"}: whether the model can do it, and a note for an artist, or "".
     """
     model = open_model(path)
     family, variant = model.family, model.variant
@@ -63,6 +65,10 @@ def about(path: Path) -> dict[str, Any]:
         "num_inference_steps": recipe.steps,
         "guidance_scale": recipe.guidance,
         "negative_prompt": recipe.negative_prompt,
+        "memory": {
+            "network": model.checkpoint.network.stored_bytes(),
+            "step": step_bytes(variant, grid.latent_shape(recipe.width, recipe.height, recipe.frames)),
+        },
         "sides": grid.spatial * grid.patch[1],
         "frames": grid.temporal * grid.group,
         "abilities": _abilities(family, variant),

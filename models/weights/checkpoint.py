@@ -57,6 +57,16 @@ class Component:
                         state[key[len(self.prefix) :]] = tensors.get_tensor(key)
         return state
 
+    def stored_bytes(self) -> int:
+        """The bytes of its weights in their files. Only headers are read."""
+        total = 0
+        for file in self.files:
+            with _opened(file) as tensors:
+                for key in tensors.keys():
+                    if key.startswith(self.prefix) and key[len(self.prefix) :] in self.shapes:
+                        total += tensors.stored_bytes(key)
+        return total
+
 
 @dataclass(frozen=True)
 class Checkpoint:

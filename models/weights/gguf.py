@@ -122,6 +122,9 @@ class GGUFTensors:
     def metadata(self) -> dict[str, str]:
         return {name: field.contents() for name, field in self.fields.items() if field.types[:1] == [_strings()]}
 
+    def stored_bytes(self, key: str) -> int:
+        return self._mapped.bytes_of(key)
+
     def get_slice(self, key: str) -> Described:
         # GGUF allows at most four dimensions: ComfyUI's converter stores the shape of other tensors in a field.
         original = self.fields.get(f"comfy.gguf.orig_shape.{self.tensors[key].name}")

@@ -28,6 +28,10 @@ class Mapped:
             self._windows[-1] = start, max(last, end)
             self._window_of[name] = len(self._windows) - 1
 
+    def bytes_of(self, name: str) -> int:
+        begin, end = self.ranges[name]
+        return end - begin
+
     def content(self, name: str) -> torch.Tensor:
         """The bytes of a range, uint8 [count]."""
         begin, end = self.ranges[name]

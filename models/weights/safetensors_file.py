@@ -78,6 +78,9 @@ class SafetensorsFile:
     def metadata(self) -> dict[str, str]:
         return {name: text for name, text in self._metadata.items() if isinstance(text, str)}
 
+    def stored_bytes(self, key: str) -> int:
+        return self._mapped.bytes_of(self._blocks.get(key, key))
+
     def get_slice(self, key: str) -> Described:
         entry = self._tensors[self._blocks.get(key, key)]
         if key not in self._blocks:
