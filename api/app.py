@@ -49,7 +49,8 @@ CALLS: dict[str, Callable[[Api, web.Request], Awaitable[web.StreamResponse]]] = 
         *(videos.create, videos.create_and_wait, videos.edit, videos.extend, videos.remix),
         *(videos.retrieve, videos.list_videos, videos.delete, videos.cancel, videos.content),
         *(characters.create_character, characters.get_character, characters.delete_character),
-        *(models.list_models, models.get_model),
+        *(models.list_models, models.get_model, models.download_model),
+        *(models.cancel_download, models.remove_model),
         *(prompts.expand_prompt, prompts.list_expanders),
         *(openapi.describe, nothing_here),
     )

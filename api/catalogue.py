@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 from typing import Any
 
+from ..models.library.fit import Memory
 from ..models.library.folders import as_listed, slashed
+from ..models.library.published import Here, find, models, offered
 from ..models.loading.describe import describe
-from . import settings
+from . import offers, settings
 from .errors import ApiError, summary
 from .graphs import comfy_queue, marks
 from .settings import LocalModel
@@ -42,6 +44,7 @@ FEATURES: dict[str, tuple[str, str, str | None]] = {
 }
 """Feature -> (the graph that makes it, the mark that this graph must have, the ability that the model must have)."""
 
+NO_DETAILS: Json = {"published": None, "download": None}
 LOOK_LIMIT = 10.0
 """Seconds that a request waits until a model's files are read. Reading continues after that."""
 _looks = ThreadPoolExecutor(2, "atelier-look")
@@ -58,12 +61,39 @@ async def names() -> list[str]:
 async def local_model(name: str) -> LocalModel:
     """The local model for a name in a request. Raises ApiError 404."""
     local = settings.current().local(name)
+    if local is settings.POCKET:  # of OpenAI's names, and the owner has not said which model it is
+        return await asyncio.to_thread(best_installed)
     if local is None and (listed := as_listed(name, await _choices())):
         name = listed
         local = next((m for m in settings.BUILT_IN.values() if m.model == name), LocalModel(model=name))
     if local is None:
+        local = await asyncio.to_thread(_published, name)
+    if local is None:
         raise ApiError(404, "model_not_found", f"The model '{name[:100]}' does not exist; see /v1/models.", "model")
     return local
+
+
+def best_installed() -> LocalModel:
+    """The model behind sora-2: of the published ones that are here with all they need the best, else the pocket model.
+
+    The best is the one with the lowest `rank`; those without one come after, in the catalogue's order.
+    """
+    here = Here()
+    ready = [entry for entry in models() if here.has(entry) and not here.missing_parts(entry)]
+    best = min(ready, key=lambda entry: entry.rank or math.inf, default=None)
+    return settings.POCKET if best is None else LocalModel(model=here.choice(best))
+
+
+def _published(name: str) -> LocalModel | None:
+    """The model that a request names by its id or name in the catalogue. Raises ApiError 404 if it is not here."""
+    entry = find(name)
+    if entry is None or name not in (entry.id, entry.name):
+        return None
+    choice = Here().choice(entry)
+    if choice is None:
+        message = f"{entry.name} is not here. POST /v1/models/{entry.id}/download fetches it."
+        raise ApiError(404, "model_not_installed", message, "model")
+    return LocalModel(model=choice)
 
 
 async def lora(wanted: str) -> str:
@@ -87,14 +117,21 @@ def _stem(name: str) -> str:
 
 
 async def _choices() -> list[str]:
-    return await comfy_queue.choices(LOADER, "model")
+    """Load Video Model's list without what it offers to fetch."""
+    return [choice for choice in await comfy_queue.choices(LOADER, "model") if offered(choice) is None]
 
 
 async def entry(name: str) -> Json:
     """A model's entry in /v1/models. Raises ApiError 404."""
+    here = await asyncio.to_thread(Here)
+    if (published := find(name)) and published.id == name and not here.has(published):
+        return offers.offer(published, here)
     local = await local_model(name)
     known = await facts(local.model)
-    about = {"id": name, "object": "model", "created": 0, "owned_by": "atelier", "local_model": local.model}
+    about = {"id": name, "object": "model", "created": 0, "owned_by": "atelier", "installed": True}
+    published = offers.published_as(local.model, here)
+    about |= {"local_model": local.model, **(offers.details(published, here) if published else NO_DETAILS)}
+    about["memory"] = offers.memory(Memory(**known["memory"])) if "memory" in known else None
     about |= {"name": known.get("name"), "family": known.get("family"), "problem": known.get("problem")}
     limits = {"max_pixels": local.max_pixels, "max_seconds": local.max_seconds, "max_frames": local.max_frames}
     multiples = {"side": known.get("sides"), "frames": known.get("frames")}

@@ -10,7 +10,7 @@ from pathlib import Path
 import folder_paths
 from pydantic import BaseModel, ConfigDict, Field
 
-from .errors import summary
+from .errors import ApiError, summary
 
 DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 """The end of a dated model name: sora-2-2025-10-06 is sora-2."""
@@ -52,6 +52,9 @@ class Settings(BaseModel):
     remote_images: bool = Field(False, description="whether image_url may be http(s)")
     hosts: list[str] = Field(default_factory=list, description="further host names of this server")
     behind_proxy: bool = Field(False, description="trust X-Forwarded-Host and X-Forwarded-Proto")
+    allow_downloads: bool | None = Field(
+        None, description="whether models may be fetched and removed; if unset: only if ComfyUI listens on loopback"
+    )
     max_upload_mb: float = Field(512, gt=0)
     max_waiting: int = Field(1000, ge=1, description="jobs that may be queued or running at once")
     quota_gb: float | None = Field(None, gt=0, description="finished videos, references and characters together")
@@ -76,6 +79,26 @@ class Settings(BaseModel):
 def folder() -> Path:
     """The API's folder: settings, job store, characters, the artist's graphs."""
     return Path(folder_paths.get_user_directory()) / "atelier"
+
+
+def downloads_allowed() -> bool:
+    """Whether this server may fetch models: `allow_downloads`, or if that is unset, whether it listens on loopback."""
+    from comfy.cli_args import args
+
+    allowed = current().allow_downloads
+    loopback = all(name.strip() in ("127.0.0.1", "localhost", "::1") for name in args.listen.split(","))
+    return loopback if allowed is None else allowed
+
+
+def check_downloads() -> None:
+    """Raises ApiError 403 if this server may not fetch models."""
+    if not downloads_allowed():
+        raise ApiError(
+            403,
+            "downloads_not_allowed",
+            "This server does not fetch or remove models, because other machines can reach it. Its owner can allow it "
+            "with 'allow_downloads': true in user/atelier/api.json.",
+        )
 
 
 class SettingsError(Exception):

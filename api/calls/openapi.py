@@ -85,11 +85,58 @@ _EXPANDER: Json = {
     "required": ["id", "object", "default"],
     "properties": {"id": _TEXT, "object": {"const": "prompt.expander"}, "default": {"type": "boolean"}},
 }
+_DEVICE = _record(name=_TEXT, bytes=_WHOLE, main_bytes=_WHOLE)
+_MEMORY: Json = {
+    "anyOf": [
+        _record(
+            network={**_WHOLE, "description": "bytes of the weights as stored"},
+            step={**_WHOLE, "description": "bytes of one step at the model's own size"},
+            verdict={"enum": ["fits", "offloaded", "too large"]},
+            device=_DEVICE,
+        ),
+        {"type": "null"},
+    ]
+}
+_PART = _record(id=_TEXT, name=_TEXT, bytes=_WHOLE)
+_PUBLISHED: Json = _record(
+    id={**_TEXT, "description": "for /models/{id}/download"},
+    name=_TEXT,
+    about=_TEXT,
+    bytes=_WHOLE,
+    licence=_record(name=_TEXT, url=_TEXT),
+    page={**_TEXT, "description": "where a gated model's licence is accepted"},
+    gated={"type": "boolean"},
+    memory=_MEMORY,
+    missing={
+        "type": "array",
+        "items": _PART,
+        "description": "what a download fetches: the model, its text encoder",
+    },
+)
+_DOWNLOAD: Json = _record(
+    state={"enum": ["running", "done", "failed", "cancelled"]},
+    bytes=_WHOLE,
+    total=_WHOLE,
+    bytes_per_second=_WHOLE,
+    seconds_left=_NUMBER,
+    error={"anyOf": [_record(code=_TEXT, message=_TEXT), {"type": "null"}]},
+)
+_HEAD: Json = {
+    "id": _TEXT,
+    "object": {"const": "model"},
+    "created": {"type": "integer"},
+    "owned_by": _TEXT,
+    "installed": {"type": "boolean", "description": "false: it can be fetched, and is no model for a request yet"},
+}
+_FETCHED: Json = {
+    "published": {"anyOf": [_PUBLISHED, {"type": "null"}]},
+    "download": {"anyOf": [_DOWNLOAD, {"type": "null"}]},
+}
+_OFFER: Json = _record(**_HEAD, local_model=_MAYBE_TEXT, name=_TEXT, family=_TEXT, problem=_MAYBE_TEXT, **_FETCHED)
 _MODEL: Json = _record(
-    id=_TEXT,
-    object={"const": "model"},
-    created={"type": "integer"},
-    owned_by=_TEXT,
+    **_HEAD,
+    **_FETCHED,
+    memory=_MEMORY,
     local_model={**_TEXT, "description": "the model's name in Load Video Model's list"},
     name=_MAYBE_TEXT,
     family=_MAYBE_TEXT,
@@ -153,8 +200,7 @@ def description() -> Json:
             "/prompts/expand": {"post": _call("expandPrompt", "Expansion", _body(prompts.Wanted, [], []))},
             "/prompts/expanders": {"get": _call("listExpanders", "ExpanderList")},
             "/openapi.json": {"get": _described()},
-            "/models": {"get": _call("listModels", "ModelList")},
-            "/models/{id}": {"get": _call("getModel", "Model", parameters=[_ID])},
+            **_models(),
         },
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
@@ -165,7 +211,10 @@ def description() -> Json:
                 "Character": _CHARACTER,
                 "DeletedCharacter": _record(id=_TEXT, object={"const": "character.deleted"}, deleted={"const": True}),
                 "Model": _MODEL,
-                "ModelList": _list("Model"),
+                "Offer": _OFFER,
+                "AnyModel": {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("Model", "Offer")]},
+                "ModelList": _list("AnyModel"),
+                "DeletedModel": _record(id=_TEXT, object={"const": "model"}, deleted={"const": True}),
                 "Expansion": _EXPANSION,
                 "Expander": _EXPANDER,
                 "ExpanderList": _list("Expander"),
@@ -173,6 +222,20 @@ def description() -> Json:
                 "Card": fields.Card.model_json_schema(),
                 "LoRA": fields.LoRA.model_json_schema(),
             },
+        },
+    }
+
+
+def _models() -> Json:
+    return {
+        "/models": {"get": _call("listModels", "ModelList")},
+        "/models/{id}": {
+            "get": _call("getModel", "AnyModel", parameters=[_ID]),
+            "delete": _call("removeModel", "DeletedModel", parameters=[_ID]),
+        },
+        "/models/{id}/download": {
+            "post": _call("downloadModel", "Offer", parameters=[_ID]),
+            "delete": _call("cancelDownload", "Offer", parameters=[_ID]),
         },
     }
 

@@ -340,7 +340,7 @@ def test_a_models_name_with_the_slashes_of_windows(http, server):
     folder.mkdir(exist_ok=True)
     tiny.single_file(folder / "ltx.safetensors")
     model = http.get("/models/checkpoints%5Cdeep%5Cltx.safetensors").json()
-    assert (model["local_model"], model["problem"]) == ("checkpoints/deep/ltx.safetensors", None)
+    assert (model["local_model"], model["problem"]) == ("deep/ltx.safetensors", None)
     asked = {"prompt": "x", "model": "checkpoints\\deep\\gone.safetensors"}
     assert error(http.post("/videos", json=asked)) == (404, "model_not_found", "model")
 

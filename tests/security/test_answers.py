@@ -86,7 +86,7 @@ def test_models_that_cannot_be_read(http, server, spoilt_models):
     listed = http.get("/models")
     assert not any(told in listed.text for told in machine(server))
     problems = {model["id"]: model["problem"] for model in listed.json()["data"]}
-    assert "safetensors" in problems["diffusers/hollow"] and "torn" in problems["checkpoints/torn.safetensors"]
+    assert "safetensors" in problems["diffusers/hollow"] and "torn" in problems["torn.safetensors"]
     refused = http.post("/videos", json=FAST | {"model": "diffusers/hollow"})
     assert error(refused)[:2] == (422, "model_unusable") and not any(t in refused.text for t in machine(server))
     at = str(server.url) + "/atelier/shot?model=diffusers/hollow&seconds="
