@@ -7,12 +7,15 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
+from ..models.bridge.machine import memory_warning
 from ..models.bridge.pairing import pair
 from ..models.contract.family import EULER, WEIGHT_DTYPES, Variant
-from ..models.library.folders import POCKET, file_path, listed, model_choices, model_path
+from ..models.library.folders import POCKET, as_listed, file_path, listed, model_choices, model_path
+from ..models.library.published import Here, find, gigabytes, offered
 from ..models.loading import load
 from ..models.loading.identify import open_model
 from ..models.weights.checkpoint import weight_files
+from .fetch import obtained
 from .inputs import check
 from .notice import show
 
@@ -39,10 +42,11 @@ class LoadVideoModel(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model",
-                    options=model_choices(),
+                    options=[*(here := Here()).choices, *here.offers()],
                     default=POCKET,
-                    tooltip="'pocket' and 'pocket pyramid' are tiny built-in models of coloured shapes. Put your own "
-                    "as folders in models/diffusers, as files in models/checkpoints or models/diffusion_models.",
+                    tooltip="'pocket' and 'pocket pyramid' are tiny built-in models of coloured shapes. 'NAME, fetch "
+                    "6.3 GB' downloads a published model from Hugging Face when the graph runs. Put your own as "
+                    "folders in models/diffusers, as files in models/checkpoints or models/diffusion_models.",
                 ),
                 io.Combo.Input(
                     "weight_dtype",
@@ -72,22 +76,37 @@ class LoadVideoModel(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, model=None, weight_dtype=None, text_encoder=None, vae=None) -> bool | str:
-        return check(cls, model=model, weight_dtype=weight_dtype, text_encoder=text_encoder, vae=vae)
+        others = {"weight_dtype": weight_dtype, "text_encoder": text_encoder, "vae": vae}
+        if model is None or offered(model):  # an offer's size changes when a part of it arrives
+            return check(cls, **others)
+        entry = find(model) if as_listed(model, model_choices()) is None else None
+        if entry is None:
+            return check(cls, model=model, **others)
+        size = gigabytes(sum(part.bytes for part in Here().missing(entry)))
+        return (
+            f"'{model}' is not here. It can be fetched ({size}): choose '{entry.name}, fetch ...' at the end of the "
+            f"list, or run 'python run.py models get {entry.id}'."
+        )
 
     @classmethod
     def fingerprint_inputs(cls, model: str, text_encoder: str, vae: str, **_: str) -> list:
         """Changes when a file is replaced under the same name, so that it is loaded again."""
+        if offered(model):
+            choice = Here().choice(offered(model))
+            if choice is None:
+                return [model]
+            model = choice
         chosen = [model_path(model), _chosen("text_encoders", text_encoder), _chosen("vae", vae)]
         return [(str(file), file.stat().st_mtime_ns) for path in filter(None, chosen) for file in weight_files(path)]
 
     @classmethod
     def execute(cls, model: str, weight_dtype: str, text_encoder: str, vae: str) -> io.NodeOutput:
-        opened = open_model(model_path(model))
+        opened = open_model(model_path(obtained(cls, model)))
         clip = load.load_clip(opened, lambda: _files("text_encoders"), _chosen("text_encoders", text_encoder))
         found: list[str] = []
         decoder = load.load_vae(opened, lambda: _files("vae"), _chosen("vae", vae), tell=found.append)
         network = pair(load.load_model(opened, weight_dtype), decoder)
-        show(cls, ",\n".join([advice(network.model.variant), *found]))
+        show(cls, ",\n".join(filter(None, [advice(network.model.variant), *found, memory_warning(network)])))
         return io.NodeOutput(network, clip, decoder)
 
 

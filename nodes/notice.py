@@ -16,6 +16,11 @@ def show(node: type[io.ComfyNode], text: str) -> None:
     Keep lines to about 45 characters: the browser breaks longer ones, inside words too.
     """
     logging.info("Atelier: %s: %s", node.SCHEMA.display_name, text.replace("\n", " "))
+    show_only(node, text)
+
+
+def show_only(node: type[io.ComfyNode], text: str) -> None:
+    """Show `text` like `show`, for what changes many times a minute and would fill the log."""
     server = getattr(PromptServer, "instance", None)
     if server is not None and node.hidden.unique_id is not None:
         server.send_progress_text(plain(text), node.hidden.unique_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
+from ..models.bridge.machine import memory_warning
 from ..models.bridge.sampling import sample, warnings, with_frame_rate
 from ..models.bridge.video_model import video_model
 from ..models.contract.schedule import sigmas_for
@@ -107,7 +108,8 @@ class SampleVideo(io.ComfyNode):
         cls, model, positive, negative, latent: dict, seed: int, steps: int, guidance: float, denoise: float
     ) -> io.NodeOutput:
         sigmas = schedule(model, steps, denoise, latent)
-        for warning in warnings(model, latent, positive):
+        tight = memory_warning(model, latent["samples"].shape)
+        for warning in [*warnings(model, latent, positive), *([tight] if tight else [])]:
             show(cls, warning)
         samples = sample(
             model,
