@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
-"""Atelier's one task runner: python run.py demo | serve | convert | test | bench | shots | media | pictures | lint |
-pocket.
+"""Atelier's one task runner: python run.py demo | models | serve | convert | test | ... (run.py --help lists all).
 
 It makes what it needs on first use (.venv, a pinned ComfyUI), says what it does, and takes up where it was interrupted.
 Standard library only; the work itself is done by the scripts in tools/, inside the environment.
@@ -24,6 +23,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != RO
 import convert
 import demo
 import environment
+import library
 import serve
 from console import Problem, guard
 
@@ -32,6 +32,7 @@ MOST_WORKERS = 4
 USAGE = """usage: python run.py COMMAND [options]
 
   demo ["prompt"]   turn a prompt into a video, in a real ComfyUI with this pack (demo --help: model, seed, folder)
+  models            models by name: what is here, what can be had; models get NAME fetches one (models --help)
   serve             the same ComfyUI kept up, for working in the browser (serve --help: port, address)
   convert OLD       open a graph that was made for CogVideoX-, Mochi- or PyramidFlowWrapper (convert --help)
   test              the tests; further arguments go to pytest, --slow adds the slow ones
@@ -59,6 +60,10 @@ def main() -> int:
 
 def run_demo(arguments: list[str]) -> int:
     return _run_with_options(demo.parser(), "demo.py", arguments)
+
+
+def run_models(arguments: list[str]) -> int:
+    return _run_with_options(library.parser(), "library.py", arguments)
 
 
 def run_serve(arguments: list[str]) -> int:
@@ -111,6 +116,7 @@ def run_lint(arguments: list[str]) -> int:
 
 COMMANDS = {
     "demo": run_demo,
+    "models": run_models,
     "serve": run_serve,
     "convert": run_convert,
     "test": run_tests,

@@ -40,7 +40,7 @@ def copy(tmp_path: Path) -> Path:
 def test_help_from_any_folder(tmp_path):
     result = run("--help", cwd=tmp_path)
     assert result.returncode == 0
-    for command in ("demo", "serve", "convert", "test", "bench", "shots", "lint", "pocket"):
+    for command in ("demo", "models", "serve", "convert", "test", "bench", "shots", "lint", "pocket"):
         assert f"  {command}" in result.stdout
 
 
@@ -49,8 +49,8 @@ def test_no_command_and_a_wrong_one():
     result = run("dmo")
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
-        "Error: there is no command 'dmo'. Known: demo, serve, convert, test, bench, shots, media, pictures, lint, "
-        "pocket (python run.py --help)."
+        "Error: there is no command 'dmo'. Known: demo, models, serve, convert, test, bench, shots, media, "
+        "pictures, lint, pocket (python run.py --help)."
     ]
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import library
 import pack
 from comfyui import ROOT
 from console import Problem, Progress, guard, say
@@ -42,8 +43,11 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("prompt", nargs="?", help="what to show (default: the saved graph's own prompt)")
     options.add_argument("--negative", metavar="TEXT", help="what not to show")
     options.add_argument(
-        "--model", help="a model as the loader node lists it (default: pocket; pocket-pyramid also ships with the pack)"
+        "--model",
+        help="a published model by name (python run.py models), fetched if you agree, or a model as the loader node "
+        "lists it (default: pocket; pocket-pyramid also ships with the pack)",
     )
+    options.add_argument("--yes", action="store_true", help="fetch the model without asking")
     options.add_argument("--seed", type=int, metavar="N", help="another seed gives another video")
     options.add_argument(
         "--out", type=Path, metavar="DIR", default=ROOT / "output" / "demo", help="where to put the result"
@@ -150,12 +154,15 @@ def explain(problem: Problem, server: "ComfyServer") -> Problem:
 
 def main() -> int:
     from client import Client
-    from comfy_server import running
+    from comfy_server import prepare_base, running
 
     options = parser().parse_args()
     if not WORKFLOW.is_file():
         raise Problem(f"{WORKFLOW} is missing; this copy of the repository is not complete.")
     workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
+    if options.model and options.model not in SHORT_NAMES:
+        prepare_base(BASE)
+        options.model = library.choice_for(options.model, BASE, options.yes)
     started = time.monotonic()
     say("Starting ComfyUI ...")
     with running(BASE, "demo") as server, Client(server.url) as client:
