@@ -71,6 +71,10 @@ function post(path, fields, files = {}) {
 const at = (id) => `videos/${encodeURIComponent(id)}`
 
 export const models = () => json("models")
+export const model = (id) => json(`models/${encodeURIComponent(id)}`)
+export const download = (id) => json(`models/${encodeURIComponent(id)}/download`, { method: "POST" })
+export const cancelDownload = (id) => json(`models/${encodeURIComponent(id)}/download`, { method: "DELETE" })
+export const removeModel = (id) => json(`models/${encodeURIComponent(id)}`, { method: "DELETE" })
 export const list = (after, limit) =>
   json(`videos?${new URLSearchParams({ order: "desc", limit, ...(after && { after }) })}`)
 export const retrieve = (id) => json(at(id))

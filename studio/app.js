@@ -5,6 +5,7 @@ import { byId, say } from "./element.js"
 import { Form } from "./form.js"
 import { Gallery } from "./gallery.js"
 import { theme } from "./kept.js"
+import { Library } from "./library.js"
 import { notify, speak } from "./notices.js"
 import { Stage } from "./stage.js"
 import { isActive, videos } from "./videos.js"
@@ -28,9 +29,12 @@ const stage = new Stage({
   tries,
   write: (text) => form.write(text),
   can,
+  lacking: () => form.hasNoRealModel,
+  models: () => library.open(),
 })
 const form = new Form({ started, shown: () => stage.video })
 const gallery = new Gallery(select)
+const library = new Library({ changed: (listed) => take(listed), use })
 
 function tries() {
   return /pocket/i.test(form.model.local) ? TRIES.pocket : TRIES.other
@@ -131,11 +135,24 @@ videos.addEventListener("problem", ({ detail: error }) => {
   complained = error.message
 })
 
+/** Offer the models that are here. */
+function take(listed) {
+  form.offer(listed.filter((model) => model.installed))
+  stage.drawn = null
+  stage.update()
+}
+
+/** Choose a model of the Models page, and go on to the prompt. */
+function use(id) {
+  byId("library").close()
+  form.choose(id)
+  byId("prompt").focus()
+  speak(`The model is ${form.model.name}.`)
+}
+
 async function offer() {
   try {
-    form.offer((await api.models()).data)
-    stage.drawn = null
-    stage.update()
+    take((await api.models()).data)
   } catch (error) {
     if (!(error instanceof api.Unreachable)) notify(problem(error))
   }

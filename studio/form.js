@@ -130,6 +130,18 @@ export class Form {
     this.restore({ ...draft.get(), ...this.written }) // keep what was written while the server was asked
   }
 
+  /** Whether only the small models that ship with Atelier are here. */
+  get hasNoRealModel() {
+    return this.models.length > 0 && this.models.every((model) => /\(built in\)$/.test(model.local))
+  }
+
+  /** Choose a model by its id. */
+  choose(id) {
+    if (!this.models.some((model) => model.id === id)) return
+    byId("model").value = id
+    this.changed("model")
+  }
+
   /** Set the form's ranges, lists and hints for the model. Choices stay if the model allows them. */
   fit(model) {
     const { min, max, step } = model.seconds
@@ -157,7 +169,8 @@ export class Form {
       field.hidden = !field.dataset.for.split(" ").includes(task)
     byId("generate").textContent = TASKS[task].button
     if (this.models.length) {
-      say("model-note", model.problem)
+      const frames = model.frames(Number(byId("seconds").value), Number(byId("fps").value) || undefined)
+      say("model-note", model.problem || model.tight(this.size, frames))
       this.refreshSize(model)
       this.refreshLength(model)
       this.refreshAbilities(model)

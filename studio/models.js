@@ -1,9 +1,11 @@
 // A model's abilities from GET /v1/models in the form's terms: sizes, lengths, and why something is not possible.
 
-import { number, size } from "./words.js"
+import { gigabytes, number, size } from "./words.js"
 
 export const RESOLUTIONS = ["own", "360p", "480p", "720p", "1080p"]
 export const ASPECTS = ["16:9", "4:3", "1:1", "3:4", "9:16"]
+const OVERHEAD = 0.7e9 // bytes that the driver takes of a GPU; this and the next as in models/library/fit.py
+const WORKING_SET = 1e9 // bytes of a model's layers that are on the GPU at once if the rest is offloaded
 const LONGEST = 10 // seconds, if the model has no limit
 
 const sides = (text) => text.split("x").map(Number)
@@ -23,6 +25,23 @@ export class Model {
     this.side = listed.multiples?.side ?? 8
     this.frameStep = listed.multiples?.frames ?? 1
     this.features = listed.features ?? {}
+    this.memory = listed.memory ?? null
+  }
+
+  /** A warning if a clip of this size and length does not fit the server's memory; "" if it does. */
+  tight(size, frames) {
+    if (!this.memory) return ""
+    const { network, step, device } = this.memory
+    const own =
+      this.ownSize && this.defaults.num_frames ? this.ownSize[0] * this.ownSize[1] * this.defaults.num_frames : 0
+    const needed = own && size && frames ? (step * size[0] * size[1] * frames) / own : step
+    const room = device.bytes - (device.name === "cpu" ? 0 : OVERHEAD)
+    if (network + needed <= room) return ""
+    const told = `Needs ${gigabytes(network + needed)}, this ${device.name === "cpu" ? "machine" : "card"} has ${gigabytes(device.bytes)}`
+    const smaller = /fp8|gguf|q\d/i.test(this.local) ? "a smaller size" : "fp8, GGUF or a smaller size"
+    const streamed = device.name !== "cpu" && needed + Math.min(network, WORKING_SET) <= room
+    if (streamed && network < device.main_bytes) return `${told}: it is offloaded, which is slower. ${smaller} helps.`
+    return `${told}: too large. Use ${smaller}.`
   }
 
   /** {supported, note}: whether the model has a feature, and a remark on it. */

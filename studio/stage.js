@@ -49,6 +49,13 @@ export class Stage {
       element("strong", {}, "Your video appears here"),
       element("p", {}, "Describe it and press Generate Video, or start with one of these:"),
       element("div.tries", {}, ...tries),
+      this.acts.lacking() &&
+        element(
+          "p.hint",
+          {},
+          "This is the pocket model, which knows coloured shapes. ",
+          element("button.quiet", { type: "button", onclick: this.acts.models }, "Get a real one"),
+        ),
     ]
     return [
       film([], element("div.frame", {}, element("div.words", {}, ...words)), [

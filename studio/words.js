@@ -16,6 +16,12 @@ export function roughly(seconds) {
   return seconds < 5400 ? `about ${Math.round(seconds / 60)} min` : `about ${(seconds / 3600).toFixed(1)} h`
 }
 
+/** A size in bytes: "6.3 GB", "250 MB" */
+export const gigabytes = (bytes) =>
+  bytes >= 0.95e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${bytes ? Math.max(1, Math.round(bytes / 1e6)) : 0} MB`
+
+export const clock = elapsed
+
 export function place(position) {
   if (position === null || position === undefined) return "Waiting"
   const teen = position % 100 > 10 && position % 100 < 14
@@ -47,6 +53,12 @@ export const TASKS = { generate: "Video", storyboard: "Storyboard", edit: "Remix
 const REMEDIES = {
   quota_exceeded: "Delete videos that you no longer need, or raise quota_gb in user/atelier/api.json.",
   queue_full: "Wait until some videos are done, or cancel some.",
+  gated: "",
+  offline: "",
+  downloads_not_allowed: "",
+  wrong_file: "",
+  network: "",
+  model_not_installed: "Get it on the Models page, or choose another model.",
   model_not_found: "Choose another model. Reload this page to see files that were added while ComfyUI runs.",
   graph_refused: "Change the named setting, or open the graph in ComfyUI to see what it lacks.",
   unusable_graph: "Repair the saved graph in user/atelier/api, or move it away to use the built-in one.",
