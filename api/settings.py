@@ -111,13 +111,23 @@ _read: tuple[int, Settings] | None = None
 def current() -> Settings:
     """The settings, read again when the file has changed. ATELIER_API_KEY in the environment overrides the file's."""
     global _read
-    file = folder() / "api.json"
-    changed = file.stat().st_mtime_ns if file.is_file() else 0
-    if _read is None or _read[0] != changed:
-        try:
-            text = file.read_text(encoding="utf-8") if changed else "{}"
+    try:
+        changed, text = _content(folder() / "api.json")
+        if _read is None or _read[0] != changed:
             _read = changed, Settings.model_validate(json.loads(text))
-        except (OSError, ValueError, RecursionError) as error:
-            raise SettingsError(f"api.json cannot be used: {summary(error)}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise SettingsError(f"api.json cannot be used: {summary(error)}") from None
     key = os.environ.get("ATELIER_API_KEY")
     return _read[1].model_copy(update={"api_key": key}) if key else _read[1]
+
+
+def _content(file: Path) -> tuple[int, str]:
+    """When the file was last changed, in ns, and its text; 0 and an empty object if there is none.
+
+    Both are of the opened file, so it does not matter if an editor replaces or removes it meanwhile.
+    """
+    try:
+        with file.open(encoding="utf-8") as opened:
+            return os.fstat(opened.fileno()).st_mtime_ns, opened.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return 0, "{}"

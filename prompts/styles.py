@@ -23,12 +23,12 @@ def styles() -> dict[str, dict[str, str]]:
     """Name -> {"prompt": text with {prompt} in it, "negative": text}. The artist's own file adds to ours."""
     entries: dict[str, dict[str, str]] = {NO_STYLE: {}, MODEL_STYLE: {}}
     for file in (BUILT_IN, own_styles_file()):
-        if not file.is_file():
-            continue
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
             entries |= {str(name): dict(entry) for name, entry in content.items()}
-        except (ValueError, AttributeError, TypeError) as error:
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, AttributeError, TypeError) as error:
             logging.warning(
                 'Atelier: %s is not used: %s. Expected: {"name": {"prompt": "... {prompt} ...", "negative": "..."}}.',
                 file,

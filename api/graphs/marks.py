@@ -93,9 +93,12 @@ _read: dict[str, tuple[Path, int, Graph]] = {}
 
 async def load(operation: str) -> Graph:
     """The artist's graph for an operation (user/atelier/api/OPERATION.json), else ours. Raises ApiError 422."""
-    own = settings.folder() / "api" / f"{operation}.json"
-    file = own if own.is_file() else BUILT_IN / f"{operation}.json"
-    changed = file.stat().st_mtime_ns
+    file = settings.folder() / "api" / f"{operation}.json"
+    try:
+        changed = file.stat().st_mtime_ns
+    except (FileNotFoundError, NotADirectoryError):
+        file = BUILT_IN / f"{operation}.json"
+        changed = file.stat().st_mtime_ns
     if _read.get(operation, (None, None))[:2] != (file, changed):
         _read[operation] = file, changed, await _checked(file)
     return _read[operation][2]
@@ -118,7 +121,7 @@ async def _checked(file: Path) -> Graph:
                 type_into(copy.deepcopy(node), schemas.get(node["type"]), name, None)
     except GraphError as error:
         raise ApiError(422, "unusable_graph", f"The graph {file.name} cannot be used: {summary(error)}") from None
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ApiError(
             422,
             "unusable_graph",
