@@ -17,6 +17,7 @@ from .remix import InpaintShot, RemixShot
 from .sample import SampleVideo, VideoSchedule
 from .save import SaveVideoAs
 from .shots import BlendShots, ExtendShot, JoinShot, LoopShot, RecutShot
+from .speed import SpeedUpVideo
 from .storyboard import Storyboard
 from .text import EncodeVideoPrompt
 from .trim import TrimVideo
@@ -58,4 +59,5 @@ class Atelier(ComfyExtension):
             JoinVideos,
             LoadVideoUpscaleModel,
             UpscaleVideoLatent,
+            SpeedUpVideo,
         ]

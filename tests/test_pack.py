@@ -45,6 +45,7 @@ PROMISED = {
     "AtelierJoinVideos": ["first", "second", "direction", "fit", "format", "crf", "bit_depth"],
     "AtelierLoadVideoUpscaleModel": ["upscale_model"],
     "AtelierUpscaleVideoLatent": ["latent", "upscale_model", "vae", "adain", "tone_map"],
+    "AtelierSpeedUpVideo": ["model", "speed"],
 }
 PROMISED_OUTPUTS = {
     "AtelierLoadVideoModel": ["MODEL", "CLIP", "VAE"],
@@ -76,6 +77,7 @@ PROMISED_OUTPUTS = {
     "AtelierJoinVideos": ["VIDEO"],
     "AtelierLoadVideoUpscaleModel": ["LATENT_UPSCALE_MODEL"],
     "AtelierUpscaleVideoLatent": ["LATENT"],
+    "AtelierSpeedUpVideo": ["MODEL"],
 }
 
 

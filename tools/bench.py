@@ -33,35 +33,46 @@ BENCHMARKS = {
     "pyramid": "Pyramid Flow over a plain version of it: time per latent frame, memory",
     "api": "the Videos API: create to queued, listing 10,000 jobs",
     "pocket": "the share of the built-in model's clips that follow their prompt",
+    "speed": "Speed Up Video: block evaluations and time saved, what it costs the built-in models' score",
 }
+ON_REQUEST = {
+    "gpu": "one graphics card: steps at real size beside diffusers and core, formats, attention, compiling, decoding",
+}
+"""Benchmarks that run only if they are named."""
 IN_STEP = ("step", "step_core")
 """Benchmarks in benchmarks/step.py; every other one is in a file with its own name."""
 
 
 def parser() -> argparse.ArgumentParser:
-    listed = "\n".join(f"  {name:<12}{what}" for name, what in BENCHMARKS.items())
+    listed = "\n".join(f"  {name:<12}{what}" for name, what in (BENCHMARKS | ON_REQUEST).items())
     options = argparse.ArgumentParser(
         prog="run.py bench",
         description=f"Measures Atelier and reports which targets are met:\n\n{listed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    options.add_argument("names", nargs="*", metavar="NAME", help="which benchmarks (default: all)")
+    options.add_argument("names", nargs="*", metavar="NAME", help="which benchmarks (default: all but gpu)")
+    options.add_argument("--prompts", type=int, default=100, metavar="N", help="speed: how many prompts (default: 100)")
+    options.add_argument("--tiny", action="store_true", help="gpu: small networks, for a machine without a card")
     options.add_argument("--json", type=Path, metavar="FILE", help="also write figures and samples to this file")
     return options
 
 
 def main() -> int:
     options = parser().parse_args()
-    unknown = [name for name in options.names if name not in BENCHMARKS]
+    known = BENCHMARKS | ON_REQUEST
+    unknown = [name for name in options.names if name not in known]
     if unknown:
-        raise Problem(f"there is no benchmark '{unknown[0]}'. Known: {', '.join(BENCHMARKS)}.")
+        raise Problem(f"there is no benchmark '{unknown[0]}'. Known: {', '.join(known)}.")
+    names = options.names or list(BENCHMARKS)
+    on_card = names == ["gpu"] and not options.tiny
+    given = {"speed": {"prompts": options.prompts}, "gpu": {"tiny": not on_card}}
     with tempfile.TemporaryDirectory(prefix="atelier-bench-") as base:
-        pack.prepare_comfyui(Path(base))
+        pack.prepare_comfyui(Path(base), cpu=not on_card)
         logging.getLogger().setLevel(logging.ERROR)
         pack.load()
         about = machine()
         say("  ".join(f"{key}: {value}" for key, value in about.items()))
-        figures, failed = measure(options.names or list(BENCHMARKS))
+        figures, failed = measure(names, given)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         record = {"machine": about, "figures": [figure.record() for figure in figures], "failed": failed}
@@ -73,12 +84,16 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def measure(names: list[str]) -> tuple[list, dict[str, str]]:
-    """Run these benchmarks and print each figure. Returns the figures, and the reason for each failed benchmark."""
+def measure(names: list[str], given: dict[str, dict]) -> tuple[list, dict[str, str]]:
+    """Run these benchmarks and print each figure. Returns the figures, and the reason for each failed benchmark.
+
+    given: the options of those that take some.
+    """
     figures, failed = [], {}
     for name in names:
         try:
-            for figure in getattr(importlib.import_module(f"benchmarks.{'step' if name in IN_STEP else name}"), name)():
+            module = importlib.import_module(f"benchmarks.{'step' if name in IN_STEP else name}")
+            for figure in getattr(module, name)(**given.get(name, {})):
                 say(figure.line())
                 figures.append(figure)
         except Problem as problem:

@@ -12,12 +12,15 @@ from pathlib import Path
 import comfyui
 
 
-def prepare_comfyui(base: Path) -> None:
-    """Make ComfyUI importable, on the CPU, with its models, inputs and outputs under the folder ``base``."""
+def prepare_comfyui(base: Path, cpu: bool = True) -> None:
+    """Make ComfyUI importable, with its models, inputs and outputs under the folder ``base``.
+
+    cpu: without a graphics card, whether there is one or not.
+    """
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != comfyui.ROOT]
     sys.path.insert(0, str(comfyui.located()))
     args = importlib.import_module("comfy.cli_args").args
-    args.cpu, args.base_directory = True, str(base)  # before ComfyUI's modules look for devices and folders
+    args.cpu, args.base_directory = cpu, str(base)  # before ComfyUI's modules look for devices and folders
     # As main.py does, before nodes.py puts comfy/utils.py first in the search for `utils`.
     importlib.import_module("utils.extra_config")
 

@@ -10,6 +10,7 @@ import torch
 
 from .hooks.attention import Hooks, hook_attention
 from .hooks.blocks import BlockKind, hook_blocks
+from .hooks.step_cache import STEP_CACHE
 from .weights import Uncast, bring_along
 
 
@@ -54,9 +55,18 @@ class ComfyNetwork:
         executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(self._hooked, self, wrappers)
         return executor.execute(x, timestep, context, transformer_options=options, **conditions)
 
-    def _hooked(self, *args: Any, transformer_options: dict[str, Any], **conditions: Any) -> torch.Tensor:
-        with self.hooks.during(transformer_options):
-            return self.denoise(*args, transformer_options=transformer_options, **conditions)
+    def _hooked(
+        self, x: torch.Tensor, *args: Any, transformer_options: dict[str, Any], **conditions: Any
+    ) -> torch.Tensor:
+        cache = transformer_options.get(STEP_CACHE)
+        cached = None if cache is None else cache.call(x.shape, self.patch, transformer_options)
+        with self.hooks.during(transformer_options, cached):
+            return self.denoise(x, *args, transformer_options=transformer_options, **conditions)
+
+    @property
+    def patch(self) -> tuple[int, int]:
+        """How many latent frames, and latent pixels per side, the network reads as one token."""
+        return self.config.get("patch_size_t") or 1, self.config["patch_size"]
 
     def denoise(
         self,

@@ -127,6 +127,12 @@ def cached(class_type: str):
     return graph
 
 
+def sped_up(family) -> dict:
+    graph = on_model("AtelierSpeedUpVideo", speed="fast")(family)
+    graph["sample"]["inputs"]["steps"] = 6
+    return graph
+
+
 def windows(length: int):
     settings = dict(context_overlap=0, context_schedule="standard_static", context_stride=1, closed_loop=False)
     settings["causal_window_fix"] = False  # newer ComfyUI: one latent frame more in each window
@@ -174,6 +180,11 @@ def some_skipped(server, graph, made) -> None:
     assert int(skipped) > 0
 
 
+def some_left_out(server, graph, made) -> None:
+    *_, share = re.findall(r"Speed Up Video \(fast\) left out (\d+)%", server.log.read_text())
+    assert int(share) > 0
+
+
 def told(server, words: str) -> None:
     assert words in server.log.read_text()
 
@@ -195,6 +206,7 @@ TOOLS = {
     "SamplerCustomAdvanced": (custom, same),
     "EasyCache": (cached("EasyCache"), some_skipped),
     "LazyCache": (cached("LazyCache"), some_skipped),
+    "Speed Up Video": (sped_up, some_left_out),
     "Context Windows": (windows(2), another),
     "Context Windows, known frames": (windows_over_known_frames, another),
     "Set Latent Noise Mask": (masked, half_is_kept),

@@ -37,11 +37,11 @@ Step = Callable[[], torch.Tensor]
 
 @dataclass(frozen=True)
 class Subject:
-    """A network small enough for a CPU, and a step of it: from sigmas[0] to sigmas[1], latents of `shape`.
+    """A network, small enough for a CPU if not said otherwise, and a step of it: from sigmas[0] to sigmas[1].
 
-    body(network, subject, variant): the step as in the pipeline's denoising loop. core(weights): ComfyUI's own MODEL
-    with these weights; None if ComfyUI has no such network. file: the name of the weights' file, which may give a
-    version.
+    shape: of the latents. body(network, subject, variant): the step as in the pipeline's denoising loop, where
+    `device` is and in `dtype`. core(weights): ComfyUI's own MODEL with these weights; None if ComfyUI has no such
+    network. file: the name of the weights' file, which may give a version.
     """
 
     name: str
@@ -54,16 +54,20 @@ class Subject:
     sigmas: tuple[float, float] = (1.0, 0.9)
     core: Callable[[dict[str, torch.Tensor]], Any] | None = None
     file: str = "random"
+    text_width: int = TEXT_WIDTH
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32
 
     def noise(self) -> torch.Tensor:
-        return torch.randn(self.shape, generator=torch.Generator().manual_seed(1))
+        return torch.randn(self.shape, generator=torch.Generator().manual_seed(1)).to(self.device)
 
     def texts(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Positive and negative text [1, tokens, width], with masks [1, tokens]."""
         generator = torch.Generator().manual_seed(2)
         mask = (torch.arange(self.text_tokens) < self.prompt_tokens).long()[None]
-        shape = (1, self.text_tokens, TEXT_WIDTH)
-        return [(torch.randn(shape, generator=generator), mask) for _ in range(2)]
+        shape = (1, self.text_tokens, self.text_width)
+        texts = [torch.randn(shape, generator=generator) for _ in range(2)]
+        return [(text.to(self.device, self.dtype), mask.to(self.device)) for text in texts]
 
 
 def step() -> list[Figure]:
@@ -73,7 +77,7 @@ def step() -> list[Figure]:
 
 def _step(subject: Subject) -> list[Figure]:
     model, state = our_model(subject)
-    theirs = subject.body(_diffusers_network(subject, state), subject, model.model.variant)
+    theirs = subject.body(diffusers_network(subject, state), subject, model.model.variant)
     return in_sampler(model, subject, lambda ours: _compare_with_pipeline(subject, ours, theirs))
 
 
@@ -125,44 +129,63 @@ def _timed(contenders: dict[str, Step]) -> dict[str, list[float]]:
         torch.set_num_threads(threads)
 
 
-def our_model(subject: Subject) -> tuple[Any, dict[str, torch.Tensor]]:
-    """Our MODEL with a random float32 network, and the network's weights."""
+def our_model(
+    subject: Subject, state: dict[str, torch.Tensor] | None = None, storage: torch.dtype | None = None
+) -> tuple[Any, dict[str, torch.Tensor]]:
+    """Our MODEL with these weights or random ones, and the weights. storage: their dtype, if not the subject's."""
     from atelier.models.bridge.patcher import make_model
     from atelier.models.bridge.weights import load_weights
+
+    family, variant = variant_of(subject)
+    network = family.network(variant)
+    state = _random_weights(network, subject) if state is None else state
+    load_weights(network, dict(state), storage or subject.dtype, subject.dtype)
+    return make_model(family, variant, network, subject.dtype, reload=(our_model, (subject,))), state
+
+
+def variant_of(subject: Subject) -> tuple[Any, Any]:
+    """The family and the variant that our loader finds by the network's config and the file's name."""
     from atelier.models.loading.identify import identify
     from atelier.models.weights.checkpoint import Checkpoint, Component
 
     component = Component("network", (), {}, config=subject.config)
-    family, variant = identify(Checkpoint(Path(subject.file), component))
-    network = family.network(variant)
-    generator = torch.Generator().manual_seed(0)
-    state = {
-        name: torch.ones(weight.shape)
+    return identify(Checkpoint(Path(subject.file), component))
+
+
+def _random_weights(network: torch.nn.Module, subject: Subject) -> dict[str, torch.Tensor]:
+    generator = torch.Generator(subject.device).manual_seed(0)
+    place = {"device": subject.device, "dtype": subject.dtype}
+    return {
+        name: torch.ones(weight.shape, **place)
         if "norm" in name and weight.ndim == 1
-        else torch.randn(weight.shape, generator=generator) / max(1, weight.shape[-1]) ** 0.5
+        else torch.randn(weight.shape, generator=generator, **place) / max(1, weight.shape[-1]) ** 0.5
         for name, weight in network.state_dict().items()
     }
-    load_weights(network, dict(state), torch.float32, torch.float32)
-    return make_model(family, variant, network, torch.float32, reload=(our_model, (subject,))), state
 
 
-def core_ltx(state: dict[str, torch.Tensor]) -> Any:
+def core_ltx(
+    state: dict[str, torch.Tensor], network: dict[str, Any] = NETWORK, dtype: torch.dtype = torch.float32
+) -> Any:
     """ComfyUI's own MODEL with these weights, loaded as its loader nodes do."""
     import comfy.sd
 
-    metadata = {"config": json.dumps({"transformer": NETWORK})}
-    return comfy.sd.load_diffusion_model_state_dict(in_original_layout(state), {"dtype": torch.float32}, metadata)
+    metadata = {"config": json.dumps({"transformer": network})}
+    return comfy.sd.load_diffusion_model_state_dict(in_original_layout(state), {"dtype": dtype}, metadata)
 
 
-def core_mochi(state: dict[str, torch.Tensor]) -> Any:
+def core_mochi(
+    state: dict[str, torch.Tensor], network: dict[str, Any] | None = None, dtype: torch.dtype = torch.float32
+) -> Any:
     """The same for Mochi. ComfyUI's loader assumes the published depth and text width, so they are patched to ours."""
     import comfy.sd
     from comfy import model_detection
 
-    detect, ours = model_detection.detect_unet_config, {"depth": MOCHI["num_layers"], "t5_feat_dim": TEXT_WIDTH}
-    weights = in_genmo_layout(state, genmo_network(MOCHI["num_layers"]))
+    network = network or MOCHI
+    detect = model_detection.detect_unet_config
+    ours = {"depth": network["num_layers"], "t5_feat_dim": network["text_embed_dim"]}
+    weights = in_genmo_layout(state, genmo_network(network["num_layers"]))
     with patch.object(model_detection, "detect_unet_config", lambda *args, **kwargs: detect(*args, **kwargs) | ours):
-        return comfy.sd.load_diffusion_model_state_dict(weights, {"dtype": torch.float32})
+        return comfy.sd.load_diffusion_model_state_dict(weights, {"dtype": dtype})
 
 
 def in_sampler(model: Any, subject: Subject, measure: Callable[[Step], list[Figure]]) -> list[Figure]:
@@ -190,14 +213,14 @@ def in_sampler(model: Any, subject: Subject, measure: Callable[[Step], list[Figu
         comfy.samplers.KSAMPLER(lambda *args, **kwargs: sampler(*args[:3], **kwargs)),
         torch.tensor([*subject.sigmas, 0.0]),
         *([[text, {"attention_mask": mask, "frame_rate": FPS}]] for text, mask in subject.texts()),
-        torch.zeros(subject.shape),
+        torch.zeros(subject.shape, device=subject.device),
         disable_pbar=True,
         seed=0,
     )
     return figures
 
 
-def _diffusers_network(subject: Subject, state: dict[str, torch.Tensor]) -> torch.nn.Module:
+def diffusers_network(subject: Subject, state: dict[str, torch.Tensor]) -> torch.nn.Module:
     import diffusers
 
     arguments = {name: value for name, value in subject.config.items() if name != "_class_name"}
@@ -223,7 +246,7 @@ def _ltx_step(network: torch.nn.Module, subject: Subject, variant: Any) -> Step:
             prediction = network(
                 hidden_states=both,
                 encoder_hidden_states=embeds,
-                timestep=scheduler.timesteps[0].expand(both.shape[0]),
+                timestep=scheduler.timesteps[0].expand(both.shape[0]).to(both.device),
                 encoder_attention_mask=masks,
                 num_frames=time,
                 height=height,
@@ -248,19 +271,19 @@ def _cogvideox_step(network: torch.nn.Module, subject: Subject, variant: Any) ->
     _, _, time, height, width = subject.shape
     size = (height // 2, width // 2)
     crops = centred(size, (network.config.sample_height // 2, network.config.sample_width // 2))
-    rotary = get_3d_rotary_pos_embed(network.config.attention_head_dim, crops, size, time)
+    rotary = get_3d_rotary_pos_embed(network.config.attention_head_dim, crops, size, time, device=subject.device)
     first, following = subject.sigmas
     latents = (subject.noise() * first / (1 + first**2) ** 0.5).transpose(1, 2)  # an all-zero clip, noised
     (text, _), (negative, _) = subject.texts()
     embeds = torch.cat([negative, text])
 
     def ddim() -> torch.Tensor:
-        both = scheduler.scale_model_input(torch.cat([latents] * 2), timestep)
+        both = scheduler.scale_model_input(torch.cat([latents] * 2), timestep).to(embeds.dtype)
         with torch.no_grad(), network.cache_context("cond_uncond"):
             prediction = network(
                 hidden_states=both,
                 encoder_hidden_states=embeds,
-                timestep=timestep.expand(both.shape[0]),
+                timestep=timestep.expand(both.shape[0]).to(both.device),
                 image_rotary_emb=rotary,
                 return_dict=False,
             )[0]
@@ -279,12 +302,12 @@ def _mochi_step(network: torch.nn.Module, subject: Subject, variant: Any) -> Ste
 
     def euler() -> torch.Tensor:
         scheduler.set_timesteps(sigmas=list(subject.sigmas))
-        both = torch.cat([latents] * 2)
+        both = torch.cat([latents] * 2).to(embeds.dtype)
         with torch.no_grad(), network.cache_context("cond_uncond"):
             prediction = network(
                 hidden_states=both,
                 encoder_hidden_states=embeds,
-                timestep=scheduler.timesteps[0].expand(both.shape[0]),
+                timestep=scheduler.timesteps[0].expand(both.shape[0]).to(both.device),
                 encoder_attention_mask=masks,
                 return_dict=False,
             )[0]

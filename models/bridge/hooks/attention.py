@@ -14,6 +14,8 @@ import torch
 from comfy.cli_args import args
 from comfy.ldm.modules import attention
 
+from .step_cache import CachedCall
+
 Attend = Callable[..., torch.Tensor]
 """Queries, keys and values [B, heads, tokens, head_dim] and a mask or None -> [B, tokens, heads * head_dim]."""
 
@@ -28,19 +30,22 @@ class Hooks:
 
     options: ComfyUI's transformer_options; None where they ask nothing of blocks and attention, which then run as if
     there were no hooks. A plain attribute on purpose: torch.compile breaks its graph at a ContextVar, and guards on a
-    threading.local crash it. Copies of a network for further GPUs have Hooks of their own.
+    threading.local crash it. Copies of a network for further GPUs have Hooks of their own. cached: this forward in the
+    run's StepCache; None where it has none.
     """
 
     options: dict[str, Any] | None = None
+    cached: CachedCall | None = None
 
     @contextmanager
-    def during(self, options: dict[str, Any] | None) -> Iterator[None]:
+    def during(self, options: dict[str, Any] | None, cached: CachedCall | None = None) -> Iterator[None]:
         """Inside, these transformer_options hold."""
-        before, self.options = self.options, options if options and asked(options) else None
+        before = self.options, self.cached
+        self.options, self.cached = options if options and asked(options) else None, cached
         try:
             yield
         finally:
-            self.options = before
+            self.options, self.cached = before
 
     def attention(
         self,

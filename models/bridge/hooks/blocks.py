@@ -29,15 +29,48 @@ class BlockKind:
     attentions: tuple[str, ...] = ("attn1",)
 
 
+@dataclass(frozen=True)
+class Ends:
+    """Whether a block is the first or the last of all `blocks` blocks of its network."""
+
+    first: bool
+    last: bool
+    blocks: int
+
+
 class HookedBlock:
-    """Put in front of a block's class: its number is set for other nodes, and a replacement runs in its place."""
+    """Put in front of a block's class: its number is set for other nodes, and a replacement runs in its place.
+
+    Under a StepCache the first and the last block report to it, and those behind the first may be skipped.
+    """
 
     hooks: Hooks
     block_kind: BlockKind
     number: int
     total: int
+    ends: Ends
 
     def forward(self, *positional: Any, **given: Any) -> Any:
+        cached = self.hooks.cached
+        if cached is None or self.ends.blocks == 1:
+            return self._patched(*positional, **given)
+        kind = self.block_kind
+        named = {kind.names.get(name, name): value for name, value in given.items()}
+        named |= dict(zip(kind.names.values(), positional, strict=False))
+        if cached.skips:
+            if self.ends.last:
+                named["img"] = cached.completed(named["img"])
+            return _as_returned(kind, named)
+        made = self._patched(*positional, **given)
+        picture = made[kind.returns.index("img")] if isinstance(made, tuple) else made
+        if self.ends.first:
+            cached.begin(named["img"], picture, self.ends.blocks)
+        elif self.ends.last:
+            cached.end(picture)
+        return made
+
+    def _patched(self, *positional: Any, **given: Any) -> Any:
+        """The block, or what other nodes put in its place."""
         options = self.hooks.options
         if options is None:
             return super().forward(*positional, **given)
@@ -57,18 +90,24 @@ class HookedBlock:
                 made = super(HookedBlock, self).forward(**arguments)
             return dict(zip(kind.returns, made if isinstance(made, tuple) else (made,), strict=True))
 
-        made = {**told, **patch(told, {"original_block": original})}
-        out = tuple(made[name] for name in kind.returns)
-        return out if len(out) > 1 else out[0]
+        return _as_returned(kind, {**told, **patch(told, {"original_block": original})})
+
+
+def _as_returned(kind: BlockKind, named: Mapping[str, Any]) -> Any:
+    """What a block of this kind returns, of things under core's names."""
+    out = tuple(named[name] for name in kind.returns)
+    return out if len(out) > 1 else out[0]
 
 
 def hook_blocks(network: torch.nn.Module, kinds: Sequence[BlockKind], hooks: Hooks) -> None:
     """Make a network's blocks HookedBlocks; diffusers' own block caches know them as what they were."""
+    every = [block for kind in kinds for block in getattr(network, kind.blocks)]
     for kind in kinds:
         blocks = getattr(network, kind.blocks)
         for number, block in enumerate(blocks):
             block.__class__ = _hooked(type(block))
             block.hooks, block.block_kind, block.number, block.total = hooks, kind, number, len(blocks)
+            block.ends = Ends(block is every[0], block is every[-1], len(every))
 
 
 def _hooked(plain: type) -> type:

@@ -11,6 +11,7 @@ import torch
 
 from ...contract.family import Variant
 from ...timeline.spans import active_at
+from ..hooks.step_cache import STEP_CACHE
 from .calls import SamplerSteps, around_steps, conditioned_frame_rate
 
 
@@ -82,9 +83,12 @@ def _active_entries(entries: list[dict[str, Any]], variant: Variant, frame: int)
 def _options_of_stage(options: dict[str, Any], sampling: Any, added: dict[str, Any]) -> dict[str, Any]:
     """Model options for a frame and stage, with `added` in its transformer_options.
 
-    EasyCache and LazyCache compare each step with the one before. They are reset, because the latent's size changes.
+    EasyCache, LazyCache and our StepCache compare each step with the one before. They are reset, because another frame
+    or another size of it begins.
     """
     transformer = {**options.get("transformer_options", {}), **added}
     if "easycache" in transformer:
         transformer["easycache"] = transformer["easycache"].clone().prepare_timesteps(sampling)
+    if STEP_CACHE in transformer:
+        transformer[STEP_CACHE].start_afresh()
     return {**options, "transformer_options": transformer}

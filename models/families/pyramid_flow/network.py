@@ -13,7 +13,7 @@ from ...bridge.network_base import ComfyNetwork
 from ...bridge.weights import without_weights
 from ...contract.family import Variant
 from .attention import DOUBLE_BLOCKS, SINGLE_BLOCKS, HookedFrameAttention
-from .transformer import Layout, PyramidDiffusionMMDiT, PyramidFluxTransformer
+from .transformer import PATCH, Layout, PyramidDiffusionMMDiT, PyramidFluxTransformer
 
 # Where in transformer_options the network finds what it sees beside the noisy frame.
 OPTION = "pyramid_flow"
@@ -23,7 +23,8 @@ OPTION = "pyramid_flow"
 class Seen:
     """What the network sees beside the noisy frame, in transformer_options[OPTION]: made once per stage.
 
-    history: clean clips [B, C, T, h, w], oldest first. layouts: the Layout for each combination of prompts.
+    history: clean clips [B, C, T, h, w], oldest first. layouts: the Layout for each combination of prompts
+    and device.
     """
 
     history: Sequence[torch.Tensor]
@@ -34,6 +35,7 @@ class PyramidNetwork(ComfyNetwork):
     """What ComfyUI hands a network -> what either transformer reads."""
 
     block_kinds, attention_processor = (DOUBLE_BLOCKS, SINGLE_BLOCKS), HookedFrameAttention
+    patch = 1, PATCH
 
     def denoise(
         self,
@@ -64,9 +66,10 @@ class PyramidNetwork(ComfyNetwork):
         clips = [clip.to(x).repeat(x.shape[0] // clip.shape[0], 1, 1, 1, 1) for clip in seen.history] + [x]
         mask = context.new_ones(context.shape[:2]) if attention_mask is None else attention_mask
         prompts = known_rows(context, attention_mask, host_mask)
-        if prompts not in seen.layouts:
-            seen.layouts[prompts] = self.layout([clip.shape for clip in clips], mask)
-        return self.reference(clips, timestep, context, y, seen.layouts[prompts])
+        which = prompts, x.device  # halves of the guidance may be computed on two graphics cards
+        if which not in seen.layouts:
+            seen.layouts[which] = self.layout([clip.shape for clip in clips], mask)
+        return self.reference(clips, timestep, context, y, seen.layouts[which])
 
 
 class MinifluxNetwork(PyramidNetwork, PyramidFluxTransformer):
