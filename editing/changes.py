@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from ..models.contract.grid import Grid
-from ..models.timeline.latent import CUTS, LOOP, finished, frame_rate_of, with_holes
+from ..models.timeline.keyframes import entered
+from ..models.timeline.latent import CUTS, KEYFRAMES, LOOP, finished, frame_rate_of, with_holes
 from .pieces import Opening, context_of, latent_frames
 
 SEAMS = {"short": 0.5, "normal": 1.0, "long": 2.0}
@@ -35,7 +36,8 @@ def extended(latent: dict, count: int, forward: bool) -> dict:
     parts = [kept, hole] if forward else [hole, kept]
     mask = torch.cat([torch.full((part.shape[2],), float(part is hole)) for part in parts])
     cuts = {CUTS: [cut + (0 if forward else count) for cut in latent[CUTS]]} if CUTS in latent else {}
-    return {**with_holes(latent, torch.cat(parts, dim=2), mask), **cuts}
+    longer = {**with_holes(latent, torch.cat(parts, dim=2), mask), **cuts}
+    return longer if forward else entered(longer, hole.shape[2], clip[:, :, :1])
 
 
 def looped(latent: dict, count: int, moved: int, opening: Opening, grid: Grid) -> dict:
@@ -52,7 +54,8 @@ def looped(latent: dict, count: int, moved: int, opening: Opening, grid: Grid) -
     mask = torch.zeros(clip.shape[2])
     mask[1 + kept.shape[2] : 1 + kept.shape[2] + count] = 1
     whole = torch.cat([opening(clip, moved + 1).to(clip), kept, hole, beginning], dim=2)
-    return {**with_holes(latent, whole, mask), LOOP: 1 + (grid.temporal // 2 if kept.shape[2] else 0)}
+    loop = entered(with_holes(latent, whole, mask), 1 + kept.shape[2] + count, clip[:, :, :1])
+    return {**loop, LOOP: 1 + (grid.temporal // 2 if kept.shape[2] else 0)}
 
 
 def loop_of(latent: dict, seam: str, overlap: float, opening: Opening, grid: Grid) -> tuple[dict, str]:
@@ -150,4 +153,5 @@ def masked(latent: dict, mask: torch.Tensor, strength: float, grid: Grid) -> dic
     at = torch.linspace(0, len(pixels) - 1, frames).round().long()
     pixels = torch.cat([pixels[at[:1]].expand(grid.temporal - 1, -1, -1), pixels[at]])  # the first frame stands alone
     holes = pixels.view(time, grid.temporal, height, width).amax(dim=1).clamp(0, 1) * strength
-    return {**latent, "samples": clip, "noise_mask": holes[None, None].expand(len(clip), -1, -1, -1, -1).clone()}
+    rest = {key: value for key, value in latent.items() if key != KEYFRAMES}
+    return {**rest, "samples": clip, "noise_mask": holes[None, None].expand(len(clip), -1, -1, -1, -1).clone()}

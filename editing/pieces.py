@@ -15,7 +15,8 @@ import torch
 
 from ..models.bridge.vae import encode, frames_of, vae_grid
 from ..models.contract.grid import Grid
-from ..models.timeline.latent import AROUND, LOOP, frame_rate_of, length, mask_of
+from ..models.timeline.keyframes import within
+from ..models.timeline.latent import AROUND, KEYFRAMES, LOOP, frame_rate_of, length, mask_of
 from .decoding import DECODED
 
 if TYPE_CHECKING:
@@ -62,13 +63,17 @@ def window(latent: dict, context: int, grid: Grid, opening: Opening) -> dict:
     begin = max(0, (first - context - 1) // grid.group * grid.group + 1) if first else 0
     stop = min(total, -(-(end + context - 1) // grid.group) * grid.group + 1)
     around = Around(samples[:, :, :first], samples[:, :, end:], first, stop - end)
+    moved = max(0, begin - 1)
     if begin > 1:
         lead = opening(samples, begin).to(samples)
         around = Around(around.before, around.after, first - begin + 1, around.tail)
         samples = torch.cat([lead, samples[:, :, begin:]], dim=2)
         mask = torch.cat([torch.zeros_like(mask[:, :, :1]), mask[:, :, begin:]], dim=2)
         stop += 1 - begin
-    return {**latent, "samples": samples[:, :, :stop], "noise_mask": mask[:, :, :stop], AROUND: around}
+    piece = {**latent, "samples": samples[:, :, :stop], "noise_mask": mask[:, :, :stop], AROUND: around}
+    if KEYFRAMES in latent:
+        piece[KEYFRAMES] = within(latent[KEYFRAMES], begin, stop + moved, -moved, grid)
+    return piece
 
 
 def joined(latent: dict) -> dict:
@@ -87,7 +92,7 @@ def joined(latent: dict) -> dict:
         )
     filled = shot[:, :, around.lead : shot.shape[2] - around.tail]
     before, after = (part.to(filled).expand(len(filled), *part.shape[1:]) for part in (around.before, around.after))
-    rest = {key: value for key, value in latent.items() if key not in (AROUND, "noise_mask")}
+    rest = {key: value for key, value in latent.items() if key not in (AROUND, KEYFRAMES, "noise_mask")}
     return {**rest, "samples": torch.cat([before, filled, after], dim=2)}
 
 

@@ -64,7 +64,9 @@ def put_on(
         if card.image is not None:
             room = max(1, grid.frames(end) - max(0, grid.frames(place)))  # up to the next card
             footage = images[card.image - 1 : card.last or card.image][:room]
-            latent, _ = place_images(vae, latent, footage, min(place, count - 1), card.strength)
+            start = min(place, count - 1)
+            frame = min(max(round(card.time * rate), grid.frames(start)), start * grid.temporal)
+            latent, _ = place_images(vae, latent, footage, start, frame, card.strength)
     negative, _ = encode_text(clip, styled("", negative_prompt, style, own)[1])
     turns = prompt_changes([options for _, options in positive], moments)
     latent = {**latent, CUTS: [turn.frame for turn in turns if turn.cut and turn.frame]}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..models.bridge.upscaler import network_of, upscale
-from ..models.timeline.latent import CUTS, finished, frame_rate_of, mask_of
+from ..models.timeline.keyframes import Keyframe, over
+from ..models.timeline.latent import CUTS, KEYFRAMES, finished, frame_rate_of, mask_of
 
 if TYPE_CHECKING:
     import comfy.sd
@@ -45,7 +48,23 @@ def upscaled(latent: dict, upscale_model: Any, vae: comfy.sd.VAE, adain: float, 
         changes[CUTS] = [2 * cut - 1 for cut in latent[CUTS]]
     if "noise_mask" in latent:
         changes["noise_mask"] = _mask_like(mask_of(latent), made)
+    if latent.get(KEYFRAMES):
+        mask, count = mask_of({**latent, **changes}), 2 if longer else 1
+        larger = [
+            _keyframe(each, count, lambda clip: upscale(upscale_model, vae, clip, adain, tone_map))
+            for each in latent[KEYFRAMES]
+        ]
+        changes[KEYFRAMES] = over(larger, made, mask)
     return {**latent, **changes}
+
+
+def _keyframe(keyframe: Keyframe, count: int, upscaled: Callable[[torch.Tensor], torch.Tensor]) -> Keyframe:
+    """A keyframe of the upscaled clip, which has `count` latent frames for each after the first; a still stays one."""
+    latents = keyframe.latents
+    still = latents.shape[2] == 1 and count > 1
+    start, end = (count * (at - 1) + 1 for at in (keyframe.start, keyframe.end))
+    frame = None if keyframe.frame is None else count * keyframe.frame
+    return replace(keyframe, latents=latents if still else upscaled(latents), start=start, end=end, frame=frame)
 
 
 def _mask_like(mask: torch.Tensor, made: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from ..models.timeline.latent import AROUND
+from ..models.timeline.latent import AROUND, KEYFRAMES
 
 
 def pick(latents: list[dict], number: int) -> dict:
@@ -19,6 +19,11 @@ def pick(latents: list[dict], number: int) -> dict:
     if AROUND in latent:
         around = latent[AROUND]
         parts[AROUND] = replace(around, before=_one(around.before, place), after=_one(around.after, place))
+    if KEYFRAMES in latent:
+        batches = ("latents", "samples", "mask")
+        parts[KEYFRAMES] = tuple(
+            replace(each, **{name: _one(getattr(each, name), place) for name in batches}) for each in latent[KEYFRAMES]
+        )
     return {**latent, **parts}
 
 

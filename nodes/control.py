@@ -6,9 +6,11 @@ import torch
 from comfy_api.latest import io
 
 from ..media import read
-from ..models.bridge import sampling
+from ..models.bridge import control as bridge
+from ..models.bridge.sampling import with_guides
 from ..models.bridge.vae import vae_grid
 from ..models.timeline.latent import frame_rate_of
+from .notice import show
 from .video import clip_of, rate_of
 
 
@@ -20,7 +22,7 @@ class ControlVideo(io.ComfyNode):
             display_name="Control Video",
             category="Atelier",
             description="Guides the whole shot with a clip of poses, edges or depth. The model must be trained for it: "
-            "CogVideoX-Fun Control or Pose.",
+            "CogVideoX-Fun Control or Pose, or LTX Video 0.9.7 and 0.9.8 with an IC-LoRA.",
             inputs=[
                 io.Conditioning.Input("positive", tooltip="From Encode Video Prompt."),
                 io.Conditioning.Input("negative", tooltip="From Encode Video Prompt."),
@@ -37,16 +39,39 @@ class ControlVideo(io.ComfyNode):
                     optional=True,
                     tooltip="The control clip, resampled to the shot's frame rate. Connect this or images.",
                 ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="How closely an IC-LoRA of LTX Video follows the clip: 1 exactly, 0 not at all.",
+                ),
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="For LTX Video: the MODEL of Load Video LoRA. It says how large the IC-LoRA needs it.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive"),
                 io.Conditioning.Output(display_name="negative"),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(
-        cls, positive, negative, vae, latent: dict, images: torch.Tensor | None = None, video=None
+        cls,
+        positive,
+        negative,
+        vae,
+        latent: dict,
+        images: torch.Tensor | None = None,
+        video=None,
+        strength: float = 1.0,
+        model=None,
     ) -> io.NodeOutput:
         if (video is None) == (images is None):
             raise ValueError(
@@ -56,8 +81,11 @@ class ControlVideo(io.ComfyNode):
             )
         if video is not None:
             images = _frames(vae, latent, video)
-        control = sampling.control(vae, images, latent)
-        return io.NodeOutput(*(sampling.with_options(texts, control) for texts in (positive, negative)))
+        control = bridge.control(vae, images, latent, strength, bridge.reference_scale(model))
+        notes = bridge.control_notes(control, images, latent, strength, vae_grid(vae))
+        if notes:
+            show(cls, "\n".join(notes))
+        return io.NodeOutput(*(with_guides(texts, control) for texts in (positive, negative)))
 
 
 def _frames(vae, latent: dict, video) -> torch.Tensor:

@@ -133,7 +133,8 @@ class PlaceFrames(io.ComfyNode):
     ) -> io.NodeOutput:
         grid, time_frames = vae_grid(vae), latent["samples"].shape[2]
         start = placing.start_of(position, time, len(images), latent, grid)
-        placed, end = place_images(vae, latent, images, start, strength)
+        frame = placing.frame_of(position, time, latent, grid)
+        placed, end = place_images(vae, latent, images, start, frame, strength)
         first, last, total = (grid.frames(start) + 1 if start else 1), grid.frames(end), grid.frames(time_frames)
         given = f"frame {first} of {total} is" if first == last else f"frames {first} to {last} of {total} are"
         show(cls, f"{given} given,\nthe sampler makes the rest")
@@ -175,8 +176,9 @@ class PlaceKeyframes(io.ComfyNode):
     @classmethod
     def execute(cls, vae, latent: dict, images: torch.Tensor, times: str, strengths: str) -> io.NodeOutput:
         grid, given = vae_grid(vae), []
-        for place, strength in placing.keyframes(times, strengths, len(images), latent, grid):
-            latent, _ = place_images(vae, latent, images[len(given)][None], place, strength)
+        for frame, strength in placing.keyframes(times, strengths, len(images), latent, grid):
+            place = placing.latent_frame_of(frame, grid)
+            latent, _ = place_images(vae, latent, images[len(given)][None], place, frame, strength)
             given.append(grid.frames(place) + 1 if place else 1)
         total = grid.frames(latent["samples"].shape[2])
         listed = ", ".join(map(str, given))

@@ -21,7 +21,7 @@ PROMISED = {
     "AtelierEncodeVideoPrompt": ["clip", "prompt", "negative_prompt", "style"],
     "AtelierEmptyVideoLatent": ["model", "width", "height", "seconds", "frames", "fps", "batch_size"],
     "AtelierPlaceFrames": ["vae", "latent", "images", "position", "time", "strength"],
-    "AtelierControlVideo": ["positive", "negative", "vae", "latent", "images", "video"],
+    "AtelierControlVideo": ["positive", "negative", "vae", "latent", "images", "video", "strength", "model"],
     "AtelierDynamicGuidance": ["model"],
     "AtelierVideoSchedule": ["model", "latent", "steps", "denoise"],
     "AtelierSampleVideo": ["model", "positive", "negative", "latent", "seed", "steps", "guidance", "denoise"],

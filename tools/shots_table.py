@@ -47,6 +47,7 @@ TARGETS = {
     "subtle < mild < strong in distance (share)": 0.8,
     "largest step in and around the gap / median step": 1.5,
     "largest step in and around the seam / median step": 1.5,
+    "largest step into and out of the middle image / median step": 1.5,
     "the new colour is there (share)": 0.8,
     "flow: every part follows its card (share)": 0.8,
     "cut: every part follows its card (share)": 0.8,

@@ -1,24 +1,25 @@
-"""Sample a LATENT: its control clip, its frame rate, and warnings before sampling."""
+"""Sample a LATENT: its keyframes, its frame rate, and warnings before sampling."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import comfy.model_management as memory
 import comfy.model_patcher
 import comfy.sample
 import comfy.samplers
-import comfy.sd
 import comfy.utils
 import latent_preview
 import torch
 
-from ..contract.family import EULER
+from ..contract.family import EULER, Variant
 from ..contract.grid import Shape
-from ..timeline.latent import mask_of
+from ..contract.guides import Guide
+from ..timeline.keyframes import apart, over
+from ..timeline.latent import KEYFRAMES, mask_of
 from .job import check_finite
-from .vae import resized, vae_grid
-from .video_model import CONTROL, READS_PADDING, reads_padding, video_model
+from .video_model import CONTROL, GUIDES, IN_CONTEXT, READS_PADDING, REFERENCE, reads_padding, video_model
 from .wrappers.guidance import with_published_guidance
 
 
@@ -27,15 +28,13 @@ def empty_latent(shape: Shape, frame_rate: float) -> dict:
     return {"samples": torch.zeros(shape, device=memory.intermediate_device()), "frame_rate": frame_rate}
 
 
-def control(vae: comfy.sd.VAE, images: torch.Tensor, latent: dict) -> dict[str, torch.Tensor]:
-    """The conditioning entry of a control clip: images [N, H, W, C], resized and encoded to match a LATENT.
-
-    Images past its end are dropped. If there are too few, the last one is repeated.
-    """
-    grid, samples = vae_grid(vae), latent["samples"]
-    height, width = (side * grid.spatial for side in samples.shape[3:])
-    chosen = torch.arange(grid.frames(samples.shape[2])).clamp(max=len(images) - 1)
-    return {CONTROL: vae.encode(resized(images, width, height)[chosen])}
+def with_guides(conditioning: list, added: dict[str, Any]) -> list:
+    """CONDITIONING with further options for each text; guides are added to those that it has."""
+    guides = added.get(GUIDES, ())
+    return [
+        [text, {**options, **added, **({GUIDES: (*options.get(GUIDES, ()), *guides)} if guides else {})}]
+        for text, options in conditioning
+    ]
 
 
 def with_options(conditioning: list, added: dict[str, Any]) -> list:
@@ -49,12 +48,33 @@ def with_frame_rate(conditioning: list, latent: dict) -> list:
     return with_options(conditioning, rate)
 
 
+def _with_keyframes(
+    variant: Variant, latent: dict, *conditioning: list
+) -> tuple[dict, list[list], Callable[[torch.Tensor], dict]]:
+    """A LATENT and conditioning whose keyframes are guides, if the variant was trained on these; and what makes a
+    LATENT of sampled latents, which carries the same keyframes on.
+    """
+    if not variant.known_frames.keyframes or not latent.get(KEYFRAMES):
+        return latent, list(conditioning), lambda samples: {**latent, "samples": samples}
+    shot, beside = apart(latent, variant.grid)
+    guides = tuple(Guide(each.latents, each.frame, each.strength, held=True) for each in beside if each.strength)
+    guided = [with_guides(texts, {GUIDES: guides}) for texts in conditioning]
+
+    def carried(samples: torch.Tensor) -> dict:
+        mask = mask_of(shot)
+        return {**shot, "samples": samples, KEYFRAMES: over(latent[KEYFRAMES] if guides else (), samples, mask)}
+
+    return shot, guided, carried
+
+
 def warnings(model: comfy.model_patcher.ModelPatcher, latent: dict, positive: list) -> list[str]:
     """Warnings to show before sampling: what this variant was not trained for."""
     variant = video_model(model).variant
     mask, known_frames = mask_of(latent), variant.known_frames
     if any(reads_padding(variant, options) for _, options in positive):
         return [READS_PADDING.format(variant.name)]
+    if any(REFERENCE in options for _, options in positive) and model.get_attachment(IN_CONTEXT) is None:
+        return ["a control clip without an IC-LoRA: the shot\nis only led by it. Load one with Load Video LoRA"]
     if known_frames.controlled and not any(CONTROL in options for _, options in positive):
         return [f"no control clip: {variant.name} was\ntrained to follow one (Control Video)"]
     if known_frames.about and mask.lt(1).any() and known_frames.enforced(mask) is not None:
@@ -78,6 +98,7 @@ def sample(
     guidance that the authors publish, per noise level if theirs varies.
     """
     variant = video_model(model).variant
+    latent, (positive, negative), carried = _with_keyframes(variant, latent, positive, negative)
     if not guidance:
         model, guidance = with_published_guidance(model), variant.recipe.guidance
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
@@ -102,4 +123,4 @@ def sample(
         "Sampling gave values that are not numbers (NaN). Either the model's file is damaged (download it again), or "
         "its dtype overflows here: choose weight_dtype 'bfloat16' or 'float32' in Load Video Model.",
     )
-    return {**latent, "samples": sampled}
+    return carried(sampled)

@@ -55,6 +55,11 @@ def vae_grid(vae: comfy.sd.VAE) -> Grid:
     return vae.first_stage_model.autoencoder.grid
 
 
+def reads_keyframes(vae: comfy.sd.VAE) -> bool:
+    """Whether networks of this VAE's latents were trained on keyframes, clips that they read beside the shot."""
+    return getattr(vae.first_stage_model.autoencoder, "keyframes", False)
+
+
 def resized(images: torch.Tensor, width: int, height: int) -> torch.Tensor:
     """Images [N, H, W, C] scaled to cover width x height and cropped in the middle, as [N, height, width, 3]."""
     pixels = images[..., :3].movedim(-1, 1)

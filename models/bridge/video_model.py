@@ -26,7 +26,16 @@ TIMESTEPS = 1000.0
 # Conditioning keys of latents [B, C, T, H, W]: a control clip, and the known frames encoded in one go.
 CONTROL, IN_ONE_GO = "control_latent", "atelier_in_one_go"
 # Conditioning keys of guides (contract.guides): a sequence of Guide, and while sampling, the Appended tokens.
+# The marker of a control clip that is a guide over the whole shot: its scale.
+REFERENCE = "atelier_reference"
 GUIDES, APPENDED = "atelier_guides", "atelier_appended"
+# Attachments of a MODEL: how many times smaller than the shot the reference of its IC-LoRA is, and under ComfyUI's name
+# the metadata of the LoRA that was loaded last.
+IN_CONTEXT, LORA_METADATA = "atelier_in_context", "lora_metadata"
+NOT_CONTROLLED = (
+    "{} cannot use a control clip. Load a CogVideoX-Fun Control or Pose model, or LTX Video 13B 0.9.7 or 0.9.8 and, "
+    "with Load Video LoRA, an IC-LoRA for it such as ltxv-097-ic-lora-depth-control-comfyui; or remove Control Video."
+)
 READS_PADDING = (
     "the prompt came without a mask of its padding:\n{} reads that as words. Encode it with\nthe CLIP of Load Video "
     "Model, or set the type\nof CLIPLoader to this model's"
@@ -91,10 +100,7 @@ class VideoModel(comfy.model_base.BaseModel):
         if control is None:
             return None
         if not self.variant.known_frames.controlled:
-            raise ValueError(
-                f"{self.variant.name} cannot use a control clip. Load a CogVideoX-Fun Control or Pose model, or remove "
-                "Control Video."
-            )
+            raise ValueError(NOT_CONTROLLED.format(self.variant.name))
         control = self._as_long(control, noise)
         if control.shape[1:] != noise.shape[1:]:
             raise ValueError(
@@ -111,12 +117,21 @@ class VideoModel(comfy.model_base.BaseModel):
         return torch.cat([clip[:, :, :1]] * lacking + [clip], dim=2)
 
     def process_timestep(
-        self, timestep: torch.Tensor, denoise_mask: torch.Tensor | None = None, **_: Any
+        self,
+        timestep: torch.Tensor,
+        denoise_mask: torch.Tensor | None = None,
+        guide_levels: torch.Tensor | None = None,
+        **_: Any,
     ) -> torch.Tensor:
+        """The network's timesteps, 0..TIMESTEPS. guide_levels: [B, n], the highest levels of the last n tokens."""
         if not self.family.levels:
             # Some of ComfyUI's ModelSampling nodes have timesteps from 0 to 1.
             timestep = timestep * (TIMESTEPS / getattr(self.model_sampling, "multiplier", 1.0))
-        return self.variant.known_frames.timestep(timestep, denoise_mask)
+        timesteps = self.variant.known_frames.timestep(timestep, denoise_mask)
+        if guide_levels is None:
+            return timesteps
+        clip, guides = timesteps.tensor_split([timesteps.shape[1] - guide_levels.shape[1]], dim=1)
+        return torch.cat([clip, guides.minimum(guide_levels.to(guides) * TIMESTEPS)], dim=1)
 
     def _apply_model(
         self,
@@ -207,6 +222,7 @@ def _guide_conds(appended: Appended) -> dict[str, comfy.conds.CONDRegular]:
         "guide_places": appended.places,
         "guide_read": None if read is None else read[None],
         "guide_weights": appended.weights,
+        "guide_levels": None if appended.levels is None else appended.levels.flatten(1),
     }
     return {name: comfy.conds.CONDRegular(tensor) for name, tensor in told.items() if tensor is not None}
 

@@ -19,8 +19,8 @@ class KnownFrames:
     a control clip that guides the whole shot. in_one_go: the known frames are encoded together, once before sampling,
     as a clip whose unknown frames are black or, with `held`, as a clip that repeats the first frame. noise: the
     standard deviation of the noise that the known pixels (-1..1) get before that. guided: it reads guides, tokens
-    behind the clip's own (see `append`). about: one line for an artist about how this variant treats known frames, or
-    "".
+    behind the clip's own (see `append`). keyframes: it was trained to read known frames so, at any time. about: one
+    line for an artist about how this variant treats known frames, or "".
     """
 
     clean: bool = False
@@ -29,6 +29,7 @@ class KnownFrames:
     held: bool = False
     noise: float = 0.0
     guided: bool = False
+    keyframes: bool = False
     about: str = "trained on text alone: known frames are re-noised"
 
     def timestep(self, timestep: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

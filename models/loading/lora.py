@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from ..bridge.adapters import weight_shapes, with_lora
-from ..bridge.video_model import video_model
+from ..bridge.video_model import IN_CONTEXT, LORA_METADATA, video_model
 from ..contract.family import Family, Variant
 from ..contract.grid import Shape, State
 from ..families.registry import families
@@ -39,8 +39,8 @@ class Applied:
     """A MODEL with a LoRA applied.
 
     changed: the number of weights that it changes. unused: names in the file without a matching weight. blocks: how
-    many of the network's blocks it changes, and how many there are. needs: the input that it was trained to follow and
-    that is missing here, or "".
+    many of the network's blocks it changes, and how many there are. needs: the input that it was trained to follow
+    besides the prompt, or "".
     """
 
     model: Any
@@ -64,12 +64,17 @@ def add_lora(model: Any, path: Path, strength: float) -> Applied:
     if not fitting:
         raise CheckpointError(_misfit(path.name, inner, shapes, modules, placed))
     patched, left = with_lora(model, {name: module.parts for name, module in fitting.items()}, strength)
+    if scale := reference_scale(path.name, metadata):
+        patched.set_attachments(IN_CONTEXT, scale)
+    patched.set_attachments(LORA_METADATA, metadata)
     changed = fitting.keys() - left
     unused = {*unused, *modules} - {fitting[name].source for name in changed}
     blocks = len(_blocks(changed)), len(_blocks(shapes))
     return Applied(patched, len(changed), tuple(sorted(unused)), blocks, _needs(path.name, metadata, placed, shapes))
 
 
+SCALE = "reference_downscale_factor"
+"""Lightricks' metadata entry of an IC-LoRA."""
 _IN_CONTEXT = re.compile(r"(?<![a-z])ic[-_ ]?lora", re.IGNORECASE)
 
 
@@ -89,12 +94,21 @@ def _needs(file: str, metadata: dict[str, str], placed: dict[str, Placed], shape
                 "has. It needs\na control clip beside the noise, which is not given\nhere: it does little. A Fun "
                 "Control model takes one"
             )
-    if _IN_CONTEXT.search(file) or "reference_downscale_factor" in metadata:
+    if reference_scale(file, metadata):
         return (
-            "an IC-LoRA: it follows a reference clip that stands\nbeside the shot (depth, pose, edges). No node here "
-            "gives\none yet, so it does little: use Lightricks' own nodes"
+            "an IC-LoRA: it follows a reference clip\nbeside the shot (depth, pose, edges). Connect one\nwith Control "
+            "Video, and this MODEL to its 'model'"
         )
     return ""
+
+
+def reference_scale(file: str, metadata: dict[str, str]) -> int:
+    """How many times smaller than the shot the reference clip of an IC-LoRA is; 0 for other LoRAs."""
+    given = metadata.get(SCALE)
+    try:
+        return max(1, round(float(given))) if given else int(bool(_IN_CONTEXT.search(file)))
+    except (ValueError, OverflowError):
+        return 1
 
 
 def _blocks(names: Iterable[str]) -> set[str]:

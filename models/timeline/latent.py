@@ -15,6 +15,9 @@ LOOP = "loop"
 AROUND = "around"
 """LATENT key of a shot that was cut out of a clip: the rest of that clip (editing's Around)."""
 
+KEYFRAMES = "keyframes"
+"""LATENT key: footage in the shot that some networks read beside it (timeline.keyframes)."""
+
 
 def frame_rate_of(latent: dict) -> float:
     """Frames per second of a LATENT."""
@@ -62,5 +65,5 @@ def finished(latent: dict) -> torch.Tensor:
 def with_holes(latent: dict, samples: torch.Tensor, mask: torch.Tensor) -> dict:
     """A LATENT like `latent` with samples [B, C, T, h, w] and a mask [T]: 1 = generate, 0 = keep."""
     shape = (samples.shape[0], 1, *samples.shape[2:])
-    rest = {key: value for key, value in latent.items() if key not in (LOOP, CUTS)}
+    rest = {key: value for key, value in latent.items() if key not in (LOOP, CUTS, KEYFRAMES)}
     return {**rest, "samples": samples, "noise_mask": mask.to(samples).view(1, 1, -1, 1, 1).expand(shape).clone()}

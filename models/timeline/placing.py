@@ -35,8 +35,18 @@ def start_of(position: str, time: float, count: int, latent: dict, grid: Grid) -
         return 0
     if position == "last":
         return max(0, end - max(1, count // grid.temporal))
-    frame = round(time * frame_rate_of(latent))
-    return min(-(-frame // grid.temporal), end - 1)
+    return min(latent_frame_of(round(time * frame_rate_of(latent)), grid), end - 1)
+
+
+def latent_frame_of(frame: int, grid: Grid) -> int:
+    """The latent frame that the frame with this number, from 0, is in."""
+    return -(-frame // grid.temporal)
+
+
+def frame_of(position: str, time: float, latent: dict, grid: Grid) -> int:
+    """The frame of the shot, from 0, that an image is: position is "first", "last" or "at time" (seconds)."""
+    last = grid.frames(latent["samples"].shape[2]) - 1
+    return {"first": 0, "last": last}.get(position, min(last, round(time * frame_rate_of(latent))))
 
 
 def clip_for(count: int, start: int, grid: Grid) -> list[int]:
@@ -53,7 +63,7 @@ def clip_for(count: int, start: int, grid: Grid) -> list[int]:
 
 
 def keyframes(times: str, strengths: str, count: int, latent: dict, grid: Grid) -> list[tuple[int, float]]:
-    """The latent frame and strength of each of `count` images, read from "first, 1.5, 50%, last" and "1" or "1, 0.5".
+    """The frame, from 0, and strength of each of `count` images, read from "first, 1.5, 50%, last" and "1" or "1, 0.5".
 
     Raises ValueError for a time that cannot be read, lies after the end, or falls on another image's latent frame.
     """
@@ -63,22 +73,23 @@ def keyframes(times: str, strengths: str, count: int, latent: dict, grid: Grid) 
         raise ValueError(f"There are {count} images and {len(when)} times ('{times}'). Write one time for each image.")
     if len(kept) not in (1, count):
         raise ValueError(f"There are {count} images and {len(kept)} strengths. Write one for each, or one for all.")
+    frames = [_keyframe(word, latent, grid) for word in when]
     placed: dict[int, str] = {}
-    for word in when:
-        start = _keyframe(word, latent, grid)
+    for frame, word in zip(frames, when, strict=True):
+        start = latent_frame_of(frame, grid)
         if start in placed:
             raise ValueError(
                 f"The images at '{placed[start]}' and '{word}' fall on the same latent frame, which is "
                 f"{grid.temporal} frames of video long. Move one of them."
             )
         placed[start] = word
-    return list(zip(placed, [_share(word) for word in kept] * (count // len(kept)), strict=True))
+    return list(zip(frames, [_share(word) for word in kept] * (count // len(kept)), strict=True))
 
 
 def _keyframe(word: str, latent: dict, grid: Grid) -> int:
     rate, end = frame_rate_of(latent), latent["samples"].shape[2]
     if word in ("first", "last"):
-        return start_of(word, 0.0, 1, latent, grid)
+        return frame_of(word, 0.0, latent, grid)
     length = (grid.frames(end) - 1) / rate  # the time of the last frame
     try:
         seconds = float(word[:-1]) / 100 * length if word.endswith("%") else float(word)
@@ -86,7 +97,7 @@ def _keyframe(word: str, latent: dict, grid: Grid) -> int:
         raise ValueError(f"'{word}' is not a time. Write seconds, first, last, or a percentage such as 50%.") from None
     if not 0 <= seconds <= length + 1 / rate:
         raise ValueError(f"The time '{word}' is outside the shot, whose last frame is at {length:.2f} seconds.")
-    return start_of("at time", seconds, 1, latent, grid)
+    return frame_of("at time", seconds, latent, grid)
 
 
 def _share(word: str) -> float:

@@ -19,7 +19,8 @@ import tiny
 import tiny_cogvideox
 import tiny_mochi
 import torch
-from atelier.models.bridge.sampling import control, empty_latent, sample, with_options
+from atelier.models.bridge.control import control
+from atelier.models.bridge.sampling import empty_latent, sample, with_options
 from atelier.models.bridge.text_encoder import encode_text
 from atelier.models.bridge.vae import decode
 from atelier.models.bridge.wrappers.known_frames import noise_in_front

@@ -153,6 +153,10 @@ def keyframes(studio: Studio, number: int) -> Made:
     ceiling = [studio.decoded(studio.encoded(frames[[place] * (1 + STEP * bool(place))])) for place in at]
     there = [kept(made[place], alone[-1]) for place, alone in zip(at, ceiling, strict=True)]
     figures = {f"kept, {name} image": value for name, value in zip(("first", "middle", "last"), there, strict=True)}
+    steps = steps_of(made)
+    # The image is the last frame of its latent frame, all of which the pocket model keeps.
+    sides = steps[at[1] - STEP], steps[at[1]]
+    figures["largest step into and out of the middle image / median step"] = max(sides) / statistics.median(steps)
     return Made(figures, (frames, made))
 
 

@@ -13,12 +13,14 @@ import torch
 
 from ...contract.guides import Appended, joined
 from ...timeline.latent import mask_of
-from ..video_model import APPENDED, GUIDES
+from ..video_model import APPENDED, GUIDES, IN_CONTEXT, NOT_CONTROLLED, REFERENCE
 from .calls import SamplerRun, around_run
 from .known_frames import noise_in_front
 
 PLACES, ENTRIES = "keyframe_idxs", "guide_attention_entries"
 """ComfyUI's conditioning keys: the positions of guides at the end of a LATENT, and how strongly each is attended to."""
+SAME_LEVEL = 1e-6
+"""Levels of noise that differ by less are the same."""
 GUIDE_SEED = 3
 """Combined with the seed, so that the guides' noise differs from the clip's."""
 
@@ -31,6 +33,7 @@ def with_guides_apart(run: SamplerRun) -> torch.Tensor:
     guides = next((entry[GUIDES] for entry in entries if entry.get(GUIDES)), ())
     if cores is None and not guides:
         return run.proceed()
+    _check_references(run, entries)
     variant = run.model.variant
     if run.noise.ndim != 5 or not variant.known_frames.guided:
         raise ValueError(
@@ -53,6 +56,19 @@ def with_guides_apart(run: SamplerRun) -> torch.Tensor:
     if mask is not None and taken:
         mask = mask_of({"samples": run.latent, "noise_mask": mask})[:, :, :clip]
     return behind(run.proceed(noise=run.noise[:, :, :clip], latent=latent, mask=mask, callback=run.callback and report))
+
+
+def _check_references(run: SamplerRun, entries: Sequence[dict[str, Any]]) -> None:
+    """Raise ValueError for a control clip that the MODEL does not follow, or that was encoded for another IC-LoRA."""
+    variant, wanted = run.model.variant, run.guider.model_patcher.get_attachment(IN_CONTEXT)
+    scales = {entry[REFERENCE] for entry in entries if REFERENCE in entry}
+    if scales and not variant.known_frames.keyframes:
+        raise ValueError(NOT_CONTROLLED.format(variant.name))
+    if wanted is not None and scales - {wanted}:
+        raise ValueError(
+            f"The IC-LoRA of this MODEL follows a control clip {wanted} times smaller than the shot, and this one is "
+            f"{max(scales)} times smaller. Connect the same MODEL to 'model' of Control Video."
+        )
 
 
 def _put(run: SamplerRun, appended: Appended) -> None:
@@ -130,6 +146,7 @@ def with_guides_appended(run: SamplerRun) -> torch.Tensor:
     if noise is None:
         noise = noise_in_front(run.noise, appended.frames, (run.seed or 0) ^ GUIDE_SEED)
     mask = mask_of({"samples": run.latent, **({} if run.mask is None else {"noise_mask": run.mask})})
+    latents, noise = _held(run, appended, noise)
 
     def behind(whole: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
         return torch.cat([whole, added.to(whole)], dim=2)
@@ -139,7 +156,7 @@ def with_guides_appended(run: SamplerRun) -> torch.Tensor:
 
     sampled = run.proceed(
         noise=behind(run.noise, noise),
-        latent=behind(run.latent, appended.latents),
+        latent=behind(run.latent, latents),
         mask=behind(mask, appended.mask),
         callback=run.callback and report,
     )
@@ -156,3 +173,27 @@ def _reach_behind(run: SamplerRun, clip: int, frames: int) -> None:
         return {**entry, "mask": torch.nn.functional.pad(mask, (0, 0, 0, 0, 0, frames), value=1.0)}
 
     run.guider.conds = {name: list(map(longer, entries)) for name, entries in run.guider.conds.items()}
+
+
+def _held(run: SamplerRun, appended: Appended, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The latents and noise of guides, of which held ones stay as they are until the steps reach their level.
+
+    ComfyUI asks for the mask at every step: it is 0 for a held guide, and 1 from its level on. Held latents are noised
+    to their level; as their noise is the same, no first level changes them.
+    """
+    levels = appended.levels
+    if levels is None:
+        return appended.latents, noise
+    before = run.guider.model_options.get("denoise_mask_function")
+
+    def mask_at(sigma: torch.Tensor, mask: torch.Tensor, extra_options: dict[str, Any]) -> torch.Tensor:
+        mask = mask if before is None else before(sigma, mask, extra_options)
+        clip, guides = mask.tensor_split([mask.shape[2] - appended.frames], dim=2)
+        level = levels.to(guides)
+        free = (sigma.view(-1, 1, 1, 1, 1) < level + SAME_LEVEL).to(guides)
+        return torch.cat([clip, torch.where(level.isinf(), guides, free.expand_as(guides))], dim=2)
+
+    run.guider.model_options = {**run.guider.model_options, "denoise_mask_function": mask_at}
+    held, share = levels.isfinite(), levels.clamp(max=1)
+    kept = torch.lerp(appended.latents.to(noise), noise, share.to(noise))
+    return torch.where(held, kept, appended.latents.to(noise)), torch.where(held, kept, noise)

@@ -72,9 +72,19 @@ def _plan(model: VideoModel, entries: Entries, rate: float, holes: torch.Tensor,
         changes = [turn for turn in changes if turn.cut]
     longest = grid.latent_shape(recipe.width, recipe.height, recipe.frames)[2]
     context = max(1, min(round(CONTEXT * rate / grid.temporal), longest // 2))
-    known = holes.amin(dim=(0, 1, 3, 4)).lt(1).tolist()
-    plan = windows(changes, known, longest, context)
+    known = holes.amin(dim=(0, 1, 3, 4)).lt(1)
+    known[_keyframes_of(entries, grid)] = True
+    plan = windows(changes, known.tolist(), longest, context)
     return [window for window in plan if holes[:, :, window.start : window.end].any()] or [whole]
+
+
+def _keyframes_of(entries: Entries, grid: Grid) -> list[int]:
+    """The latent frames at which keyframes begin. A window leads up to them, too: it makes these frames twice."""
+    appended = next((entry[APPENDED] for entry in entries if entry.get(APPENDED)), None)
+    if appended is None or appended.levels is None:
+        return []
+    held = appended.levels.isfinite().amax(dim=(0, 1, 3, 4))
+    return appended.begin(grid)[held].tolist()
 
 
 def _part(clip: torch.Tensor, window: Window) -> torch.Tensor:

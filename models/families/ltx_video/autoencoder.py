@@ -13,7 +13,7 @@ from ...contract.grid import Grid
 from ...streaming.passes import CodingPass, pieces
 from ...weights.checkpoint import Component
 from ...weights.scaled_fp8 import dequantised
-from .layouts import LAYOUTS
+from .layouts import LATE_BLOCK, LAYOUTS
 from .streamed_coder import LTXStream
 
 # Decoders of 0.9.1 and later are conditioned on a timestep: model cards decode at 0.05, with 0.025 of noise added.
@@ -62,6 +62,7 @@ class LTXVideoAutoencoder(torch.nn.Module):
 
     def __init__(self, vae: AutoencoderKLLTXVideo) -> None:
         super().__init__()
+        self.keyframes = LATE_BLOCK in vae.config.down_block_types
         self.vae, self.grid = vae, grid_of(vae.config)
         self.decode_timestep, self.decode_noise_scale = DECODE_TIMESTEP, DECODE_NOISE
         self.per_channel_statistics = PerChannelStatistics(vae)

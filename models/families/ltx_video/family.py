@@ -96,13 +96,15 @@ def _network_config(network: Component, metadata: dict[str, Any]) -> dict[str, A
 def _variant(checkpoint: Checkpoint, config: dict[str, Any]) -> Variant:
     width = config.get("num_attention_heads", 32) * config.get("attention_head_dim", 64)
     version = version_of(checkpoint, width >= WIDTH_13B, vae_version(checkpoint.vae))
+    # The versions that count frames were trained on keyframes. A recipe.json may say what was not.
+    causal = checkpoint.recipe.get("network", {}).get(CAUSAL, version.causal)
     return Variant(
         name=version.name,
         grid=_grid(checkpoint, config.get("in_channels", 128)),
         recipe=version.recipe,
         network={**config, CAUSAL: version.causal},
         text=Text(version.tokens, channels=config.get("caption_channels", 4096), encoder_sees_padding=False),
-        known_frames=PerToken(),
+        known_frames=PerToken(keyframes=causal),
         scheduler=_scheduler(checkpoint, version),
         sampler=version.sampler,
         guidance=version.guidance,

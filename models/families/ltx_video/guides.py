@@ -32,10 +32,11 @@ def _tokens_of(guide: Guide, grid: Grid, clip: torch.Tensor) -> Appended:
     latents = clip.new_zeros(batch, channels, small.shape[2], height, width)
     mask = torch.full((batch, 1, *latents.shape[2:]), UNREAD)
     latents[..., ::scale, ::scale] = small
-    mask[..., ::scale, ::scale] = 1 - guide.strength
+    mask[..., ::scale, ::scale] = 1.0 if guide.held else 1 - guide.strength
+    levels = torch.full_like(mask, 1 - guide.strength if guide.held else torch.inf)
     places = pixel_places(latents, grid, causal=guide.causal)
     places[:, 0] += guide.frame
-    return Appended(latents, mask, places)
+    return Appended(latents, mask, places, levels=levels if guide.held else None)
 
 
 def pixel_places(latents: torch.Tensor, grid: Grid, causal: bool, first_frame: int = 0) -> torch.Tensor:

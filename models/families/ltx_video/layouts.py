@@ -117,6 +117,8 @@ DECODER_091 = """mid_block up_blocks.0.upsamplers.0 up_blocks.0 up_blocks.1.upsa
     up_blocks.2.upsamplers.0 up_blocks.2"""
 
 
+LATE_BLOCK = "LTXVideo095DownBlock3D"
+"""A block that autoencoders have from 0.9.5 on."""
 VERSIONS = ("0.9.5", "0.9.1", "0.9.0")
 """The versions of the autoencoders in LAYOUTS."""
 LAYOUTS = (
@@ -166,6 +168,6 @@ def vae_version(component: Component | None) -> str:
     if not config:
         found = (version for version, layout in zip(VERSIONS, LAYOUTS, strict=True) if layout.recognises(component))
         return next(found, "")
-    if "LTXVideo095DownBlock3D" in config.get("down_block_types", ()):
+    if LATE_BLOCK in config.get("down_block_types", ()):
         return VERSIONS[0]
     return VERSIONS[1] if config.get("timestep_conditioning") else VERSIONS[2]

@@ -15,7 +15,8 @@ import tiny_mochi
 import tiny_pyramid
 import torch
 from atelier.models.bridge import vae as coding
-from atelier.models.bridge.sampling import control, empty_latent, sample, with_options
+from atelier.models.bridge.control import control
+from atelier.models.bridge.sampling import empty_latent, sample, with_options
 from atelier.models.bridge.text_encoder import encode_text
 from atelier.models.bridge.weights import bring_along, load_weights, uncast
 from atelier.models.bridge.wrappers.speed import with_step_cache

@@ -13,6 +13,7 @@ import tiny_upscaler
 import torch
 from atelier.editing.upscaling import upscaled
 from atelier.models.loading.upscaler import load_upscaler
+from atelier.models.timeline.keyframes import apart, with_keyframe
 from atelier.models.timeline.latent import CUTS, mask_of
 from atelier.models.weights.errors import CheckpointError
 from diffusers import LTXLatentUpsamplePipeline
@@ -81,6 +82,19 @@ def test_what_the_latent_carries_goes_along(case, tmp_path):
     )
     assert mask_of(longer)[0, 0, :, 0, 0].tolist() == pytest.approx([0, 1, 1, 0.4, 0.4])
     assert longer[CUTS] == [1, 3] and longer["frame_rate"] == 24.0 and longer["batch_index"] == [4, 5]
+
+
+def test_keyframes_go_along(case, tmp_path):
+    samples = clip(4)[:1]
+    latent = {"samples": samples, "frame_rate": 24.0}
+    picture = torch.randn(1, 128, 1, 2, 3, generator=torch.Generator().manual_seed(4))
+    latent = with_keyframe(latent, latent, picture, 3, start=2, frame=12)
+    for kind, frame, size in (("spatial", 12, (4, 6)), ("temporal", 24, (2, 3))):
+        upscaler = load_upscaler(tiny_upscaler.folder(tmp_path / kind, kind))
+        larger = upscaled(latent, upscaler, case.folder.vae, 1, 0, SIDE)
+        without, (beside,) = apart(larger, case.grid)
+        assert beside.frame == frame and beside.latents.shape == (1, 128, 1, *size)
+        assert torch.equal(without["samples"], larger["samples"])
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 import reference
-from atelier.models.bridge.sampling import control, empty_latent, warnings
+from atelier.models.bridge.control import control
+from atelier.models.bridge.sampling import empty_latent, warnings
 from atelier.models.bridge.wrappers.guidance import with_dynamic_guidance
 from atelier.models.timeline import placing
 from reference import relative

@@ -77,10 +77,10 @@ def test_masks_of_other_nodes_are_spread_over_time(shape):
 @pytest.mark.parametrize(
     "times,strengths,expected",
     [
-        ("first, last", "1", [(0, 1.0), (4, 1.0)]),
+        ("first, last", "1", [(0, 1.0), (16, 1.0)]),
         ("0, 1.0, 50%, last", "1, .5, 0.25, 0", None),  # a second is half of this shot
-        (" FIRST ,25%, 1.6,", "0.5", [(0, 0.5), (1, 0.5), (4, 0.5)]),
-        ("100%, 0%", "1, 0.5", [(4, 1.0), (0, 0.5)]),
+        (" FIRST ,25%, 1.6,", "0.5", [(0, 0.5), (4, 0.5), (13, 0.5)]),
+        ("100%, 0%", "1, 0.5", [(16, 1.0), (0, 0.5)]),
     ],
 )
 def test_keyframes_are_read(times, strengths, expected):
