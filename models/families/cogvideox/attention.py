@@ -1,4 +1,4 @@
-"""CogVideoX's attention: diffusers', open to what other nodes put on a MODEL."""
+"""CogVideoX's attention: computed as in diffusers, with the hooks through which other nodes change it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class CogVideoXProcessor:
         attention_mask: torch.Tensor | None = None,
         image_rotary_emb: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Picture and text tokens [B, tokens, width] -> the same shapes; the text comes first in their sequence."""
+        """Picture and text tokens [B, tokens, width] -> the same shapes. In the joint sequence, text comes first."""
         text = encoder_hidden_states.shape[1]
         joint = torch.cat([encoder_hidden_states, hidden_states], dim=1)
         query, key, value = (

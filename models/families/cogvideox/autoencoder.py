@@ -1,4 +1,4 @@
-"""CogVideoX's autoencoder: diffusers', a piece of a clip at a time."""
+"""CogVideoX's autoencoder: diffusers' layers, run on one piece of a clip at a time."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from ...weights.checkpoint import Component
 from ...weights.scaled_fp8 import dequantised
 from .layouts import CHANNELS, MARK, vae_name
 
-# The autoencoder doubles the frame rate twice, and handles a clip's first frame only if their count is odd: 8n + 1.
+# The decoder doubles the frame rate twice. It decodes a clip's first frame by itself only if the number of latent
+# frames is odd, so legal lengths are 8n + 1 frames.
 GRID = Grid(channels=CHANNELS, temporal=4, spatial=8, group=2, patch=(1, 2))
-# Scale of the autoencoder's latents. The weights of both are the same, so a file of them does not show which it is.
+# The factors that normalise latents. Both VAEs have the same weights, so a VAE file does not show which one applies.
 SCALE_2B, SCALE_5B = 1.15258426, 0.7
 
 
@@ -36,7 +37,7 @@ class CogVideoXAutoencoder(torch.nn.Module):
         return 9530.0  # counted, too
 
     def encoding(self, frames: int) -> CodingPass:
-        """Pixels -> mode of the posterior. Pieces are diffusers': eight frames, more in the first one."""
+        """Pixels -> mode of the posterior. Pieces are as in diffusers: eight frames, and more in the first one."""
         size, cache = self.vae.num_sample_frames_batch_size, None
 
         def step(piece: torch.Tensor, last: bool) -> torch.Tensor:
@@ -49,9 +50,10 @@ class CogVideoXAutoencoder(torch.nn.Module):
         return CodingPass(pieces(size + frames % size, size, frames), step)
 
     def decoding(self, frames: int) -> CodingPass:
-        """Raw latents -> pixels. Pieces are diffusers': two latent frames; for an odd count, the first piece has three.
+        """Raw latents -> pixels. Pieces are as in diffusers: two latent frames, or three in the first if the count is odd.
 
-        The decoder handles a clip's first frame only if the count is odd. An even count gets its first frame twice.
+        If the count is even, the first latent frame is repeated in front, because the decoder needs an odd count to
+        decode a clip's first frame by itself. The additional frames are dropped.
         """
         size, even, cache = self.vae.num_latent_frames_batch_size, frames % 2 == 0, None
 

@@ -1,4 +1,4 @@
-"""CogVideoX (THUDM) and CogVideoX-Fun (aigc-apps): diffusers' network and autoencoder, trailing schedule.
+"""CogVideoX (THUDM) and CogVideoX-Fun (aigc-apps): their variants, recipes and trailing schedule.
 
 Sources: arXiv 2408.06072; the model cards and configs of THUDM/CogVideoX-2b, -5b, -5b-I2V, CogVideoX1.5-5B and
 CogVideoX1.5-5B-I2V (sizes, frames, steps, guidance, tokens: the table on the card of zai-org/CogVideoX1.5-5B, and
@@ -28,7 +28,7 @@ from .known_frames import Concatenated, Controlled, Ends, Held, Inpainted
 from .layouts import SAT_NAMES, has_learned_positions, network_state
 from .network import ARGUMENTS, STRETCHED, build_network
 
-# The cards advise at most 49 of them, and for 1.5 16n + 1 up to 161.
+# The model cards recommend at most 49 frames; for 1.5, 16n + 1 frames up to 161.
 RECIPE = Recipe(720, 480, 49, fps=8, steps=50, guidance=6.0)
 RECIPE_15 = Recipe(1360, 768, 81, fps=16, steps=50, guidance=6.0)
 NEGATIVE_FUN = (
@@ -37,13 +37,14 @@ NEGATIVE_FUN = (
 )
 RECIPE_FUN = Recipe(672, 384, 49, fps=8, steps=50, guidance=6.0, negative_prompt=NEGATIVE_FUN)
 FRAMES_FUN_15 = 85
-"""V1.5 was trained on even counts of latent frames, which its authors' scripts make of every length."""
+"""Frames of V1.5's recipe, which are 22 latent frames. It was trained on even counts of latent frames; its authors' scripts
+extend every clip to one."""
 PIXEL_NOISE = 0.0563
-"""What V1.1 InP's authors add to the pixels that are known (`noise_aug_strength`)."""
+"""Standard deviation of the noise that V1.1 InP's authors add to known pixels in -1..1 (`noise_aug_strength`)."""
 # Encoder and network attend to padding, as in training.
 TEXT = Text(tokens=226, network_sees_padding=True)
 TOKENS_15 = 224
-# The published scheduler_config.json; the 2B's SNR is shifted by 3, the 5Bs' not. Model cards sample with "trailing".
+# The published scheduler_config.json; the 2B's SNR is shifted by 3, that of 5B is not. Model cards use "trailing".
 SCHEDULER = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -58,13 +59,13 @@ LAST_ALPHA = 4.8973451890853435e-08
 
 HEADS_2B = 30
 ASSUMED_CONTROL = (
-    "its file does not tell what it is given:\nFun Control is assumed. If it takes an image,\nput 'img2vid' into its "
+    "its file does not name its extra input:\nFun Control is assumed. If it takes an image,\nput 'img2vid' into its "
     "file's name"
 )
 
 
 def recognise(checkpoint: Checkpoint) -> Variant | None:
-    """The CogVideoX variant of a folder or file, from config or keys; None when it is another model."""
+    """The CogVideoX variant of a folder or file, from config or keys; None if it is another model."""
     network = checkpoint.network
     shapes = {renamed(key, SAT_NAMES): shape for key, shape in network.shapes.items()}
     if network.config:
@@ -134,41 +135,42 @@ def _variant(checkpoint: Checkpoint, config: dict[str, Any]) -> Variant:
 
 
 def _kind(checkpoint: Checkpoint, config: dict[str, Any], given: int, channels: int) -> tuple[str, tuple[str, ...]]:
-    """What a network is given beside the clip's `channels`, and what had to be assumed of it.
+    """The kind of a network's input beside the clip's `channels`, and notes on what had to be assumed.
 
-    "" (nothing), "I2V", "Interpolation" (both ends), "img2vid" (a still clip), "InP" or "Control" (or Pose).
+    given: how many further channels it reads. The kind is "" (none), "I2V" (the first frame), "Interpolation" (the first
+    and last frame), "img2vid" (a still clip), "InP" (a mask and a clip) or "Control" (a control clip; Pose too).
     """
     if not given:
         return "", ()
     if given == channels + 1:
         return "InP", ()
     if given == channels:
-        # As many for an image as for a control clip; those for images have something else, too. Fine-tunes of either
-        # differ in nothing but their pipeline and their name.
+        # An image and a control clip have equally many channels. I2V networks also have learned positions or an `ofs`
+        # embedding. Their fine-tunes differ only in the names of the pipeline and the file.
         called = f"{checkpoint.pipeline} {checkpoint.path.name}".lower()
         if config.get("use_learned_positional_embeddings") or config.get("ofs_embed_dim"):
             return ("Interpolation" if "interpolat" in called else "I2V"), ()
         if "img2vid" in called:
             return "img2vid", ()
-        told = any(word in called for word in ("control", "pose", "fun"))
-        return "Control", () if told else (ASSUMED_CONTROL,)
+        named = any(word in called for word in ("control", "pose", "fun"))
+        return "Control", () if named else (ASSUMED_CONTROL,)
     raise CheckpointError(
-        f"{checkpoint.path.name} is a CogVideoX that takes {given} channels beside the clip's {channels}: a fine-tune "
-        f"that is not known here. Known are none (text to video), {channels} (I2V, Fun Control and Pose) and "
+        f"{checkpoint.path.name} is a CogVideoX that takes {given} channels beside the clip's {channels}, as no "
+        f"supported variant does. Expected: none (text to video), {channels} (I2V, Fun Control and Pose) or "
         f"{channels + 1} (Fun InP)."
     )
 
 
 def _pixel_noise(checkpoint: Checkpoint, config: dict[str, Any]) -> float:
-    """For InP: a folder's config says it, a file's name alone whether it is V1.1."""
+    """The noise that InP adds to known pixels. A folder's config tells whether it does, of a file its name."""
     noisy = config.get("add_noise_in_inpaint_model", "v1.1" in checkpoint.path.name.lower())
     return PIXEL_NOISE if noisy else 0.0
 
 
 def _known_frames(kind: str, later: bool, scale: float, noise: float) -> KnownFrames:
     if kind == "I2V":
-        # 1.5 is given the image in the latent frame in front, before the clip's own first. Its authors divided that by
-        # the scale which all other latents are multiplied with.
+        # 1.5 reads the image in the latent frame that is added in front of the clip. Its authors divided these latents
+        # by the scale that all others are multiplied with.
         return Concatenated(frames=2, scale=scale**-2) if later else Concatenated()
     others = {
         "Interpolation": Ends(),
@@ -194,10 +196,10 @@ def schedule(variant: Variant, steps: int, latent_shape: Shape) -> torch.Tensor:
 
 
 def dynamic_guidance(guidance: float, timestep: int, steps: int) -> float:
-    """The guidance at a timestep as CogVideoXPipeline has it with `use_dynamic_cfg`: 1 to 1 + guidance.
+    """The guidance at a timestep as CogVideoXPipeline computes it with `use_dynamic_cfg`: from 1 to 1 + guidance.
 
-    Its authors meant a cosine that rises over the steps; the pipeline sets a timestep (999 to 0) against the number of
-    steps, so with fewer than 1000 steps it goes up and down. Clips published with it were made so.
+    Its authors intended a cosine that rises over the steps. But the pipeline compares the timestep (999 to 0) with the
+    number of steps, so with fewer than 1000 steps the guidance rises and falls. Published clips were made that way.
     """
     return 1 + guidance * (1 - math.cos(math.pi * ((steps - timestep) / steps) ** 5.0)) / 2
 

@@ -85,8 +85,8 @@ class Held(Concatenated):
 class Inpainted(KnownFrames):
     """CogVideoX-Fun InP: a mask of the known frames and the clip with black holes are passed beside the noisy clip.
 
-    The network keeps what is known by itself. scale: what the channel of where it is known is multiplied
-    with. Without the clip encoded in one go (no VAE was paired with the MODEL) it sees zeros in the holes.
+    The network keeps known frames itself. scale: factor of the mask's channel. If the clip could not be encoded in one
+    go (no VAE was paired with the MODEL), its holes are zeros.
     """
 
     in_one_go: bool = True
@@ -96,7 +96,7 @@ class Inpainted(KnownFrames):
     def channels(
         self, latent: torch.Tensor, mask: torch.Tensor | None, clip: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """[B, 1 + C, T, H, W]: what is known (scaled), then the clip. All zeros where nothing is known at all."""
+        """[B, 1 + C, T, H, W]: the mask of what is known (scaled), then the clip. All zeros if nothing is known."""
         holes = torch.ones_like(latent[:, :1]) if mask is None else mask[:, :1]
         if holes.eq(1).all():
             return torch.cat([torch.zeros_like(holes), torch.zeros_like(latent)], dim=1)

@@ -63,7 +63,7 @@ def has_learned_positions(weights: Any) -> bool:
     return "patch_embed.pos_embedding" in weights and len(shape) == 4 and shape[1] == 2 * CHANNELS
 
 
-# A norm in the decoder's first block that reads the latent itself. Only CogVideoX's autoencoder has it.
+# A norm of the decoder's first block that is conditioned on the latent. Only CogVideoX's autoencoder has it.
 MARK = "decoder.mid_block.resnets.0.norm1.conv_y.conv.weight"
 VAE_NAMES = (
     (r"\.mid\.block_1\.", ".mid_block.resnets.0."),

@@ -1,4 +1,4 @@
-"""CogVideoX's network: diffusers', under ComfyUI's calling convention."""
+"""CogVideoX's network: diffusers' class, adapted to ComfyUI's calling convention."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ...contract.family import Variant
 from .attention import BLOCKS, CogVideoXProcessor
 from .autoencoder import GRID
 
-OFS = 2.0  # the one value that 1.5-5B-I2V's `ofs` embedding is given
-# Fun's configs have further entries, which only its authors' training uses.
+OFS = 2.0  # the only value that 1.5-5B-I2V's `ofs` embedding gets
 STRETCHED = "stretched_positions"
-"""Of a network's arguments: its table of positions is stretched to other pictures, instead of computed for them."""
+"""Entry of `Variant.network`: for other picture sizes, the trained table of positions is resized, not computed anew."""
 ARGUMENTS = inspect.signature(CogVideoXTransformer3DModel.__init__).parameters
+"""The arguments of diffusers' class. Fun's configs have further entries, which only its authors' training uses."""
 
 
 class CogVideoXNetwork(ComfyNetwork, CogVideoXTransformer3DModel):
@@ -30,15 +30,16 @@ class CogVideoXNetwork(ComfyNetwork, CogVideoXTransformer3DModel):
     block_kinds, attention_processor = (BLOCKS,), CogVideoXProcessor
 
     def denoise(self, x: torch.Tensor, timestep: torch.Tensor, context: torch.Tensor, **_: Any) -> torch.Tensor:
-        """v [B, 16, T, H, W] of the latent x [B, 16, T, H, W], or [B, 32, ...] with the known frames behind it.
+        """The v-prediction [B, 16, T, H, W] for a latent x [B, 16, T, H, W], or [B, 32, ...] with known frames.
 
-        timestep: [B], 0..999. context: text [B, tokens, width], of which the padding is attended.
+        timestep: [B], 0..999. context: text [B, tokens, width]; its padding is attended to.
         """
         config, size = self.config, x.shape[3:]
         if config.use_learned_positional_embeddings and size != (config.sample_height, config.sample_width):
             raise ValueError(
-                f"This model has learned the places in a picture of {config.sample_width * GRID.spatial} x "
-                f"{config.sample_height * GRID.spatial} and makes no other size. Set that size, or 0 for both."
+                f"This model has the positions of {config.sample_width * GRID.spatial} x "
+                f"{config.sample_height * GRID.spatial} pixels in its weights, and makes no other size. Set that size, "
+                "or 0 for both."
             )
         rotary = self.positions(*x.shape[2:], x.device) if config.use_rotary_positional_embeddings else None
         v = self.reference(
@@ -54,7 +55,7 @@ class CogVideoXNetwork(ComfyNetwork, CogVideoXTransformer3DModel):
     def positions(self, time: int, height: int, width: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         """Rotary cosines and sines [tokens, head_dim] for a latent of this size.
 
-        1.0 stretches every picture into the one it was trained on; 1.5 counts from its corner.
+        1.0 scales the positions of every picture to the trained size; 1.5 counts them from the top left corner.
         """
         config, patch = self.config, self.config.patch_size
         grid = (height // patch, width // patch)
@@ -86,7 +87,7 @@ def build_network(variant: Variant) -> CogVideoXNetwork:
         network = CogVideoXNetwork(**config)
     embed = network.patch_embed
     if not network.config.use_rotary_positional_embeddings:
-        # A table that is computed, not stored.
+        # This table is computed; no file stores it.
         size = embed.sample_height, embed.sample_width, embed.sample_frames
         embed.pos_embedding = embed._get_positional_embeddings(*size)
         if stretches:
@@ -97,7 +98,7 @@ def build_network(variant: Variant) -> CogVideoXNetwork:
 def stretched(
     embed: CogVideoXPatchEmbed, height: int, width: int, frames: int, device: torch.device | None = None
 ) -> torch.Tensor:
-    """The positions [1, text + tokens, width] of the picture it was trained on, stretched to one of another size.
+    """The table of positions [1, text + tokens, width] for the trained picture size, resized to another size.
 
     As in CogVideoXPatchEmbed of github.com/aigc-apps/CogVideoX-Fun. height, width: in latent pixels.
     """

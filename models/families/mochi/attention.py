@@ -1,4 +1,4 @@
-"""Mochi's attention: diffusers', open to what other nodes put on a MODEL."""
+"""Mochi's attention: computed as in diffusers, with the hooks through which other nodes change it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Rows = tuple[tuple[slice, int], ...]
 class MochiProcessor:
     """Computes what diffusers' MochiAttnProcessor2_0 computes, through the hooks.
 
-    rows: set before each forward, so that blocks need not look at the prompts' mask, which stalls a GPU.
+    rows: set before each forward, so that no block reads the prompts' mask, which would make the host wait for the GPU.
     """
 
     rows: Rows
@@ -47,7 +47,7 @@ class MochiProcessor:
         attention_mask: torch.Tensor,
         image_rotary_emb: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Picture and text tokens [B, tokens, width] -> the same shapes; the picture comes first in their sequence."""
+        """Picture and text tokens [B, tokens, width] -> the same shapes. In the joint sequence, the picture comes first."""
         picture = hidden_states.shape[1]
         own = self._projected(attn, hidden_states, ("to_q", "to_k", "to_v"), (attn.norm_q, attn.norm_k))
         if image_rotary_emb is not None:
@@ -90,14 +90,14 @@ class MochiProcessor:
 
 
 def rotated(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
-    """x [B, tokens, heads, head_dim] turned to its positions; cosine and sine [tokens, heads, head_dim / 2]."""
+    """Rotary embedding of x [B, tokens, heads, head_dim]; cosine and sine: [tokens, heads, head_dim / 2]."""
     even, odd = x[..., 0::2].float(), x[..., 1::2].float()
     turned = (even * cosine - odd * sine).to(x.dtype), (even * sine + odd * cosine).to(x.dtype)
     return torch.stack(turned, dim=-1).flatten(-2)
 
 
 def prompt_rows(lengths: list[int]) -> Rows:
-    """The Rows of prompts of these lengths: neighbours that are equally long go together."""
+    """The Rows of prompts with these lengths: adjacent prompts of equal length are computed together."""
     rows, start = [], 0
     for length, same in groupby(lengths):
         stop = start + len(list(same))

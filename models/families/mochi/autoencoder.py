@@ -1,4 +1,4 @@
-"""Mochi's autoencoder: diffusers', with its decoder run piece by piece and its encoder in windows."""
+"""Mochi's autoencoder: diffusers' layers, with the decoder run piece by piece and the encoder in windows."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ...weights.scaled_fp8 import dequantised
 from .layouts import HALVES, MARKS, vae_name, vae_state
 
 DECODE_WINDOW = (1, 1)  # latent frames of the first piece and of each that follows
-# The encoder attends to all earlier frames. Here these are at most as many as its authors sample (163), and at least 43
-# in the later parts of a longer clip.
+# The encoder attends to all earlier frames. Here a clip is encoded at once up to 163 frames, as many as its authors
+# sample; each later part of a longer clip attends to at least the 43 frames before it.
 ENCODE_WINDOW, LOOK_BACK = (163, 120), 43
 
 
@@ -68,7 +68,7 @@ class MochiAutoencoder(torch.nn.Module):
         """
         if self.vae.encoder is None:
             raise CheckpointError(
-                "This Mochi VAE is the decoder alone, so images cannot be placed into a shot. Put the encoder's file "
+                "This Mochi VAE is only the decoder, so images cannot be placed into a shot. Put the encoder's file "
                 "beside it in models/vae."
             )
         before = None
@@ -84,10 +84,10 @@ class MochiAutoencoder(torch.nn.Module):
         return CodingPass(pieces(*ENCODE_WINDOW, frames), step)
 
     def decoding(self, frames: int) -> CodingPass:
-        """The decoder's latents -> pixels."""
+        """Raw latents -> pixels."""
         if self.vae.decoder is None:
             raise CheckpointError(
-                "This Mochi VAE is the encoder alone, which makes no pictures. Put the decoder's file beside it in "
+                "This Mochi VAE is only the encoder, so it cannot decode. Put the decoder's file beside it in "
                 "models/vae."
             )
         cache = None
@@ -116,9 +116,10 @@ class MochiAutoencoder(torch.nn.Module):
 
 
 def build_autoencoder(component: Component, variant: Variant) -> MochiAutoencoder | None:
-    """Mochi's VAE in diffusers' or the original layout, with its weights; None when it is another's.
+    """Mochi's VAE in diffusers' or the original layout, with its weights; None if it is another family's.
 
-    The original comes as two files, encoder and decoder: of one, the other is looked for beside it.
+    Genmo publishes the encoder and the decoder as two files. If `component` is one of them, the other is searched for
+    beside it.
     """
     config = component.arguments
     if component.config and component.config.get("_class_name") != "AutoencoderKLMochi":

@@ -1,7 +1,7 @@
-"""Mochi 1 preview (Genmo): diffusers' network and autoencoder, the linear-quadratic schedule, original file layouts.
+"""Mochi 1 preview (Genmo): its recipe, its linear-quadratic schedule, and how a checkpoint is recognised.
 
 Sources: Genmo's own settings, demos/cli.py of github.com/genmoai/mochi (848 x 480, 163 frames at 30 fps, 64 steps,
-guidance 6.0; it was 4.5 once, which diffusers' card of genmo/mochi-1-preview still has, with 85 frames).
+guidance 6.0; earlier it was 4.5, which diffusers' card of genmo/mochi-1-preview still has, with 85 frames).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SCHEDULER = {"shift": 6.0}
 
 
 def recognise(checkpoint: Checkpoint) -> Variant | None:
-    """Mochi 1, from config or keys; None when it is another model."""
+    """Mochi 1, from config or keys; None if it is another model."""
     network = checkpoint.network
     if network.config:
         if network.config.get("_class_name") != "MochiTransformer3DModel":
@@ -68,7 +68,7 @@ def _network_config(shapes: dict[str, Shape]) -> dict[str, Any]:
 
 
 def schedule(variant: Variant, steps: int, latent_shape: Shape) -> torch.Tensor:
-    """Sigmas [steps + 1] as MochiPipeline has them."""
+    """Sigmas [steps + 1] as in MochiPipeline."""
     return linear_quadratic(steps)
 
 

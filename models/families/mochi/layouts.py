@@ -38,20 +38,20 @@ def network_state(state: State) -> State:
     """Original (Genmo) or diffusers key names -> diffusers key names. Weights are changed in place."""
     if not any(key.startswith("blocks.") for key in state):
         return state
-    # The last block does not write text, so its text norm is another class, with another name in diffusers.
+    # The last block outputs no text, so its text norm is another class, with another name in diffusers.
     last = f"transformer_blocks.{layers_of(state) - 1}.norm1_context.linear"
     out = {}
     for key in list(state):
         weight, name = state.pop(key), renamed(key, NETWORK_NAMES).replace(f"{last}.", f"{last}_1.")
         if ".net.0.proj." in name or name.startswith("norm_out."):
-            # diffusers has the gate after what it gates, and scale before shift.
+            # In diffusers, the gate comes after what it multiplies, and scale before shift.
             exchange(*weight.chunk(2))
         out |= _split(name, weight)
     return out
 
 
 def _split(name: str, weight: torch.Tensor) -> State:
-    """Queries, keys and values from one matrix, where the name has a place for their letters."""
+    """Split a matrix of queries, keys and values, whose name has `{}` in place of their letters."""
     if "{}" not in name:
         return {name: weight}
     return {name.format(part): rows for part, rows in zip("qkv", weight.chunk(3), strict=True)}
@@ -91,9 +91,9 @@ def vae_state(state: State) -> State:
 
 
 def vae_name(key: str, keys: Any) -> str:
-    """diffusers' name of an original key; `{}` stands where queries, keys and values are still one matrix.
+    """diffusers' name of an original key. It has `{}` if queries, keys and values are still one matrix.
 
-    keys: all there are. They tell which half it is, and where one group of blocks ends.
+    keys: all keys of the file. They show which half of the autoencoder it is, and where each group of blocks ends.
     """
     half = "encoder" if "layers.0.weight" in keys else "decoder" if "blocks.0.0.weight" in keys else ""
     key = f"{half}.{key}" if half else key
@@ -107,7 +107,7 @@ def vae_name(key: str, keys: Any) -> str:
 
 
 def _encoder_name(layer: int, inner: str | None, rest: str, keys: Any) -> str:
-    """encoder.layers.LAYER: blocks, then groups of blocks that begin by shrinking, then blocks."""
+    """encoder.layers.LAYER: residual blocks, then groups that begin with downsampling, then residual blocks."""
     shrinking = sorted(
         int(found[1]) for key in keys if (found := re.match(r"(?:encoder\.)?layers\.(\d+)\.layers\.0\.weight$", key))
     )
@@ -121,7 +121,7 @@ def _encoder_name(layer: int, inner: str | None, rest: str, keys: Any) -> str:
 
 
 def _decoder_name(group: str, inner: str | None, number: str | None, rest: str, keys: Any) -> str:
-    """decoder.blocks.GROUP: blocks after a convolution, then groups that grow at their end, then blocks."""
+    """decoder.blocks.GROUP: convolution and residual blocks, groups that end with upsampling, residual blocks."""
     if inner:
         return _residual(f"decoder.up_blocks.{int(group) - 1}", int(inner), rest)
     if number is None:

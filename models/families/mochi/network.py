@@ -1,4 +1,4 @@
-"""Mochi's network: diffusers', under ComfyUI's calling convention."""
+"""Mochi's network: diffusers' class, adapted to ComfyUI's calling convention."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class MochiNetwork(ComfyNetwork, MochiTransformer3DModel):
     ) -> torch.Tensor:
         """Velocity [B, C, T, H, W] of the latent x [B, C, T, H, W], towards noise.
 
-        timestep: [B], 1000 is noise. context: text [B, tokens, width], of which attention_mask [B, tokens] marks (1)
-        what is prompt. host_mask: attention_mask as the host knows it. Mochi itself counts time from noise to clip, and
-        its velocity points that way.
+        timestep: [B], 1000 is noise. context: text [B, tokens, width]; attention_mask [B, tokens] is 1 at tokens of the
+        prompt. host_mask: the same mask in the host's memory. Mochi itself counts time from noise to clip, and its
+        velocity points to the clip, so both are reversed here.
         """
         mask = context.new_ones(context.shape[:2]) if attention_mask is None else attention_mask
         lengths = [sum(row) for row in known_rows(context, attention_mask, host_mask)]
-        # Text has no positions: prompts go in front, and nothing reads the padding behind the longest.
+        # Text tokens have no positions, so each prompt moves to the front, and padding after the longest is cut off.
         order = mask.bool().int().argsort(dim=1, descending=True, stable=True)[:, : max(1, *lengths)]
         self.shared_processor.rows = prompt_rows(lengths)
         return -self.reference(

@@ -1,4 +1,4 @@
-"""Pyramid Flow's attention, open to what other nodes put on a MODEL."""
+"""Pyramid Flow's attention, with the hooks through which other nodes change it."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ SINGLE_BLOCKS = BlockKind(
 
 
 class HookedFrameAttention(FrameAttention):
-    """The same attention, through the hooks."""
+    """FrameAttention, computed through the hooks."""
 
     def __init__(self, hooks: Hooks) -> None:
         self.hooks = hooks
 
     def computed(self, layout: Layout, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        """An override is called once for each frame and length of prompt; patches once, with all of them."""
+        """As in FrameAttention. Overrides are called for each frame and prompt length, patches once for all of them."""
         picture = layout.text_order.shape[1], query.shape[2]
         compute = partial(by_frames, layout)
         return self.hooks.attention("attn1", query, key, value, picture=picture, compute=compute)

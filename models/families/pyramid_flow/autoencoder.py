@@ -19,12 +19,12 @@ from .layouts import blocks_of
 
 # Two halvings and a patch of 2: sides are multiples of 8 latent pixels.
 GRID = Grid(channels=16, temporal=8, spatial=8, patch=(1, 8))
-# As the authors' own scripts code it where memory is short, which changes nothing.
+# The pieces of the authors' own scripts for little memory. The result is the same.
 DECODE_WINDOW, ENCODE_WINDOW = (2, 1), (17, 16)  # frames of the first piece and of each that follows
 
 
 class PyramidAutoencoder(torch.nn.Module):
-    """The causal VAE between pixels and latents as one variant's network sees them, in chunks and tiles."""
+    """The causal VAE between pixels and the normalised latents that one variant's network reads."""
 
     grid = replace(GRID, patch=(1, 1))
     decode_values = 13110.0  # counted, see tools/benchmarks/decode.py
@@ -55,7 +55,7 @@ class PyramidAutoencoder(torch.nn.Module):
 def build_autoencoder(
     statistics: LatentStatistics, component: Component, variant: Variant
 ) -> PyramidAutoencoder | None:
-    """The VAE of a published folder or file, with its weights; None when it is another's."""
+    """The VAE of a published folder or file, with its weights; None if it is another family's."""
     if component.config and component.config.get("_class_name") != CausalVideoVAE.__name__:
         return None
     if "decoder.up_blocks.0.temporal_upsamplers.0.conv.conv.weight" not in component.shapes:

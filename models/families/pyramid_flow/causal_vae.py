@@ -1,4 +1,4 @@
-"""The causal video VAE of Pyramid Flow: 8 x 8 x 8 pixels to one latent pixel, the first frame on its own.
+"""The causal video VAE of Pyramid Flow: 8 x 8 x 8 pixels per latent pixel; the first frame is coded by itself.
 
 All layers read only earlier frames, so a clip can be coded chunk by chunk with an exact result: each convolution keeps
 the end of its input. Keys are those of the published checkpoints. Sources: arXiv 2410.05954; MAGVIT-v2, arXiv
@@ -40,13 +40,13 @@ STATISTICS = {
 
 
 def normalised(latents: torch.Tensor, statistics: LatentStatistics) -> torch.Tensor:
-    """The VAE's latents [B, C, T, h, w] of a whole clip -> as the transformer sees them."""
+    """The VAE's latents [B, C, T, h, w] of a whole clip -> as the transformer reads them."""
     shift, scale = _per_frame_statistics(latents, statistics)
     return (latents - shift) * scale
 
 
 def denormalised(latents: torch.Tensor, statistics: LatentStatistics) -> torch.Tensor:
-    """The transformer's latents [B, C, T, h, w] of a whole clip -> as the VAE sees them."""
+    """The transformer's latents [B, C, T, h, w] of a whole clip -> as the VAE reads them."""
     shift, scale = _per_frame_statistics(latents, statistics)
     return latents / scale + shift
 

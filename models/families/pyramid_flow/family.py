@@ -1,6 +1,6 @@
-"""Pyramid Flow as families of this pack: its checkpoints, its networks and autoencoder as ComfyUI calls them.
+"""Pyramid Flow's two families, miniflux and SD3: their recipes, and how a checkpoint is recognised.
 
-miniflux and SD3 are two families, because they read other text and scale latents otherwise; all else is shared.
+They are two families because they read different text encoders and scale latents differently. All else is shared.
 Sources: the model cards of rain1011/pyramid-flow-miniflux and -sd3.
 """
 
@@ -42,7 +42,7 @@ HEAD_WIDTH = 64
 
 
 def recognise(kind: type, checkpoint: Checkpoint) -> Variant | None:
-    """The variant of a folder or file with this kind of network, from config or keys; None when it is another."""
+    """The variant of a folder or file with this kind of network, from config or keys; None if it is another."""
     network = checkpoint.network
     if network.config:
         if network.config.get("_class_name") != kind.published:
@@ -63,8 +63,8 @@ def recognise(kind: type, checkpoint: Checkpoint) -> Variant | None:
         pooled_projected="clip_g" in kind.pooled,
     )
     name = f"Pyramid Flow {kind.label} {size}"
-    told = checkpoint.recipe.get("frames")
-    scheduler = {"trained_frames": GRID.latent_shape(8, 8, told)[2] if told else TRAINED_FRAMES[size]}
+    frames = checkpoint.recipe.get("frames")
+    scheduler = {"trained_frames": GRID.latent_shape(8, 8, frames)[2] if frames else TRAINED_FRAMES[size]}
     return Variant(name, GRID, RECIPES[size], config, text, KnownFrames(about=""), scheduler)
 
 

@@ -1,4 +1,4 @@
-"""Sample a video with Pyramid Flow: frame by frame from the earlier ones, each frame stage by stage.
+"""Sample a video with Pyramid Flow: each frame from the earlier ones, and each frame stage by stage.
 
 These are plain functions from tensors to tensors. `prepare` supplies the network, `noise` and `block_noise` supply the
 random numbers, and `callback` reports progress and may cancel. Source: arXiv 2410.05954, section 3.
@@ -20,7 +20,7 @@ STAGES = pyramid_stages()
 
 # (x [B, C, 1, h, w], timestep in 0..1000) -> velocity like x, guidance included.
 Velocity = Callable[[torch.Tensor, float], torch.Tensor]
-# (index of the frame, its clean history, shape of x) -> Velocity. Called once per stage: the place for tables, prompts.
+# (index of the frame, its clean history, shape of x) -> Velocity. Called once per stage, to prepare tables and prompts.
 Prepare = Callable[[int, list[torch.Tensor], torch.Size], Velocity]
 # Shape [B, C, 1, h, w] -> noise correlated in blocks (see `block_correlated`); `seeded_block_noise` makes one.
 BlockNoise = Callable[[torch.Size], torch.Tensor]
@@ -49,8 +49,8 @@ class Settings:
 class Progress:
     """The argument of `callback` after each step.
 
-    step of steps over all frames and stages; x [B, C, 1, h', w'] as it is now, at the stage's size; finished
-    [B, C, frames, h, w], the frames before it. Raise in the callback to cancel.
+    step, steps: counted over all frames and stages. x: [B, C, 1, h', w'], the frame after this step, at the stage's
+    size. finished: [B, C, frames, h, w], the frames before it. Raise in the callback to cancel.
     """
 
     step: int
@@ -68,10 +68,10 @@ def sample(
     make: Sequence[bool] | None = None,
     callback: Callable[[Progress], None] | None = None,
 ) -> torch.Tensor:
-    """Latents [B, C, T, h, w] of a video, as the network sees them, from normal `noise` of that shape.
+    """Latents [B, C, T, h, w] of a video, normalised as the network reads them, from normal `noise` of that shape.
 
-    known: latents [B, C, T, h, w] of which `make` says per frame whether it is generated (True), or kept as
-    history for the frames after it. Sides h and w must be multiples of 8: two halvings and a patch of 2.
+    known: latents [B, C, T, h, w]; `make` tells for each frame whether it is generated (True), or kept as history for
+    the frames after it. Sides h and w must be multiples of 8: two halvings and a patch of 2.
     """
     total = noise.shape[2]
     make = [True] * total if make is None else make
@@ -100,7 +100,7 @@ def make_frame(
     settings: Settings,
     block_noise: BlockNoise,
 ) -> Iterator[torch.Tensor]:
-    """One frame through all stages: what it is after every step, in the end [B, C, 1, h, w].
+    """Sample one frame through all stages. Yields it after each step, at last as [B, C, 1, h, w].
 
     start: noise [B, C, 1, h / 4, w / 4]. frame: its index in the video. pyramids: of every frame before it.
     """
@@ -115,7 +115,7 @@ def make_frame(
 
 
 def euler(velocity: Velocity, x: torch.Tensor, stage: Stage, steps: int) -> Iterator[torch.Tensor]:
-    """The latent x [B, C, 1, h, w] after each step down one stage."""
+    """Yields the latent x [B, C, 1, h, w] after each Euler step of one stage."""
     sigmas = stage_sigmas(steps)
     for timestep, (sigma, following) in zip(stage.timesteps(steps), pairwise(sigmas), strict=True):
         x = x + (following - sigma) * velocity(x, timestep).to(x)
@@ -137,10 +137,10 @@ def coarsest_noise(noise: torch.Tensor) -> torch.Tensor:
 
 
 def history(pyramids: Sequence[Sequence[torch.Tensor]], stage: Stage) -> list[torch.Tensor]:
-    """Clips [B, C, T, h', w'] of the finished frames, oldest first, as a stage sees them: coarser the longer ago.
+    """Clips [B, C, T, h', w'] of the finished frames, oldest first, as a stage reads them: the older, the coarser.
 
-    pyramids: of each finished frame. The newest is seen at the stage's own size, every older one a level coarser, and
-    all that would be at the coarsest as one clip.
+    pyramids: of each finished frame. The newest frame has the stage's own size, each older one is a level coarser, and
+    all frames at the coarsest level are one clip.
     """
     near = min(stage.index, len(pyramids))
     old, recent = pyramids[: len(pyramids) - near], pyramids[len(pyramids) - near :]
@@ -161,14 +161,14 @@ def next_stage(x: torch.Tensor, stage: Stage, block_noise: BlockNoise) -> torch.
 def block_correlated(noise: torch.Tensor) -> torch.Tensor:
     """iid normal noise [B, C, T, h, w] -> unit variance, covariance -GAMMA within each 2 x 2 block, blocks independent.
 
-    For GAMMA = 1/3 a block's sum is always 0: what is left after taking its mean away, scaled up again.
+    For GAMMA = 1/3 the sum of a block is always 0: its mean is subtracted, and the rest is scaled to unit variance.
     """
     means = interpolate(avg_pool3d(noise, (1, 2, 2)), scale_factor=(1, 2, 2), mode="nearest")
     return (noise - means) * math.sqrt(1 + GAMMA)
 
 
 def seeded_block_noise(seed: int, device: torch.device | str = "cpu") -> BlockNoise:
-    """Block noise from a seed; a seed gives the same noise on every run, and on every device if drawn on the CPU."""
+    """Block noise from a seed: the same on every run, and on every machine if it is drawn on the CPU."""
     generator = torch.Generator(device).manual_seed(seed)
 
     def draw(shape: torch.Size) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The noise levels of Pyramid Flow: three stages at 1/4, 1/2 and 1 of the size, each a straight path of its own.
+"""The noise levels of Pyramid Flow: three stages at 1/4, 1/2 and 1 of the size, each with a straight path.
 
 Sources: arXiv 2410.05954, section 3; the published scheduler settings.
 """
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 
 TRAINING_STEPS = 1000
-# Correlation of the noise that is added between stages: -GAMMA inside each block of 2 x 2 pixels. The largest that is
-# possible there, so such a block always sums to zero.
+# The noise added between stages has a correlation of -GAMMA within each block of 2 x 2 pixels. 1/3 is the largest value
+# that is possible in a block of four; each block then sums to zero.
 GAMMA = 1 / 3
 
 
@@ -38,7 +38,7 @@ class Stage:
 def stage_sigmas(steps: int) -> list[float]:
     """Levels of a stage's own path, the same for every stage: 1 at its start, 0 at its end; steps + 1 of them.
 
-    The step before the last one ends at 0.001, so the last one changes next to nothing; the authors sample so.
+    The last step begins at 0.001, so it changes next to nothing. This is the authors' schedule.
     """
     return [*torch.linspace(1, 0.001, steps, dtype=torch.float64).tolist(), 0.0]
 
@@ -47,9 +47,8 @@ def pyramid_stages(count: int = 3) -> tuple[Stage, ...]:
     """The stages, coarsest first.
 
     Stage i of n covers the noise levels from 1 - i/n down to 1 - (i+1)/n. Enlarging the end of the stage before makes
-    blocks of four equal pixels, which noise that is correlated in blocks turns into independent ones; to have room for
-    that noise, a stage starts at a higher level than the one before ended at. Timesteps count along the so lengthened
-    stages.
+    blocks of four equal pixels; noise that is correlated in blocks makes them independent again. To leave room for that
+    noise, a stage starts at a higher level than the one before ended at. Timesteps are spread over these longer stages.
     """
     bounds = [int(i * TRAINING_STEPS / count) for i in range(count + 1)]
     levels = [1 - bound / TRAINING_STEPS for bound in bounds]
@@ -66,7 +65,7 @@ def pyramid_stages(count: int = 3) -> tuple[Stage, ...]:
 
 
 def _renoising(level: float) -> tuple[float, float]:
-    """(keep, renoise) for a stage that follows one which ended at this noise level."""
+    """(keep, renoise) of a stage if the one before it ended at this noise level."""
     signal = 1 - level
     keep = 1 / (math.sqrt(1 + 1 / GAMMA) * level + signal)
     return keep, keep * level / math.sqrt(GAMMA)

@@ -11,14 +11,14 @@ import torch
 from ...contract.family import Variant
 from . import sampler
 from .autoencoder import GRID
-from .network import OPTION, Seen
+from .network import OPTION, StageContext
 
 
 def settings(steps: int, guidance: float) -> sampler.Settings:
     """Per-stage steps and guidance from the node's two numbers, which are those of the frames after the first.
 
-    The first frame gets twice the steps and the stronger guidance that the authors give it: 7 where the others get 5,
-    and none where the others get none (1).
+    The first frame gets twice the steps, and stronger guidance as with the authors: 7 where the others get 5, and none
+    where the others get none (1).
     """
     return sampler.Settings((2 * steps,) * 3, (steps,) * 3, 1 + 1.5 * (guidance - 1), guidance)
 
@@ -37,10 +37,10 @@ def sample_shot(
 ) -> torch.Tensor:
     """Fill the holes of a shot: latents [B, C, T, h, w] from noise of that shape, frame by frame.
 
-    prepare(frame, guidance, options) -> the guided network with the frame's prompts, options going into its
-    transformer_options.
-    known, mask: as in LATENT, mask [B, 1 or C, T, h, w] or None; a frame stays, as history for those after it, when its
-    mask is nearer to 0 (keep) than to 1 (make) everywhere. Raises ValueError when the image model is asked for a video.
+    prepare(frame, guidance, options) -> the guided network with the frame's prompts and with `options` in its
+    transformer_options. known, mask: as in LATENT, mask [B, 1 or C, T, h, w] or None. A frame is kept, as history for
+    those after it, if its mask is nearer to 0 (keep) than to 1 (generate) everywhere. Raises ValueError if the image
+    model gets more than one frame.
     """
     _check_length(variant, noise.shape[2])
     if mask is None and known.any():
@@ -50,8 +50,8 @@ def sample_shot(
             variant.name,
         )
     logging.info(
-        "Atelier: %s takes %d steps at each of its %d resolutions for every latent frame, twice as many for a first "
-        "frame; sampler, scheduler and denoise are its own.",
+        "Atelier: %s takes %d steps at each of its %d resolutions for every latent frame, twice as many for the first "
+        "one. It has its own sampler and schedule: the chosen sampler, scheduler and denoise are not used.",
         variant.name,
         steps,
         len(sampler.STAGES),
@@ -60,7 +60,7 @@ def sample_shot(
     make = None if mask is None else _frames_to_make(variant, mask)
 
     def prepare_stage(frame: int, history: list[torch.Tensor], shape: torch.Size) -> sampler.Velocity:
-        return prepare(frame, chosen.guidance_of(frame), {OPTION: Seen(history)})
+        return prepare(frame, chosen.guidance_of(frame), {OPTION: StageContext(history)})
 
     # Not the seed of the shot's noise, which would repeat the first values of that noise.
     block_noise = sampler.seeded_block_noise(seed ^ 1)
@@ -72,11 +72,11 @@ def _frames_to_make(variant: Variant, mask: torch.Tensor) -> list[bool]:
     make = [bool(frame.max() > 0.5) for frame in mask.unbind(2)]
     if any(frame.min() <= 0.5 for frame, made in zip(mask.unbind(2), make, strict=True) if made):
         logging.warning(
-            "Atelier: %s makes whole frames: those that the mask keeps only in part are replaced.", variant.name
+            "Atelier: %s makes whole frames: frames that the mask keeps only in part are replaced.", variant.name
         )
     if True in make and False in make[make.index(True) :]:
         logging.warning(
-            "Atelier: %s looks back only: the frames before a kept one do not lead to it. Keep the first frames, or "
+            "Atelier: %s looks back only: frames before a kept one do not lead up to it. Keep the first frames, or "
             "use LTX Video for last frames and frames in between.",
             variant.name,
         )
@@ -92,7 +92,7 @@ def _check_length(variant: Variant, frames: int) -> None:
         )
     if frames > trained:
         logging.warning(
-            "Atelier: %s was trained on clips of up to %d frames; of these %d, the later ones may drift.",
+            "Atelier: %s was trained on clips of up to %d frames. This one has %d: the later frames may drift.",
             variant.name,
             GRID.frames(trained),
             GRID.frames(frames),

@@ -1,6 +1,6 @@
-"""The two transformers of Pyramid Flow, miniflux and SD3: clips of several resolutions in, the newest's velocity out.
+"""The two transformers of Pyramid Flow, miniflux and SD3: clips of several resolutions in, velocity of the newest out.
 
-Key for key the published checkpoints. Source: arXiv 2410.05954, section 3.
+Parameter names are those of the published checkpoints. Source: arXiv 2410.05954, section 3.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ ROPE_THETA = 10000
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the tokens of a stage stand and what each attends to: made once per stage, used by every step and block.
+    """The positions of a stage's tokens and what each attends to. Made once per stage, used by every step and block.
 
     The sequence is [text, oldest frame, ..., newest frame]. A token attends to text and frames up to its own, text to
     text and the first frame: always a prefix of the sequence, so attention runs frame by frame and needs no mask.
-    Padding stands before its prompt, where each row of the batch leaves it out by beginning later.
+    Padding comes before its prompt, so each row of the batch skips it by starting later.
 
     text_order: which text tokens to take [B, tokens], padding first.
     rows: (rows of the batch, index of their first token that is no padding).
@@ -50,7 +50,7 @@ class Layout:
     table: torch.Tensor | None = None
 
     def ordered(self, text: torch.Tensor) -> torch.Tensor:
-        """Text [B, L, width] -> [B, tokens, width], padding first and no more of it than the longest prompt needs."""
+        """Text [B, L, width] -> [B, tokens, width], padding first, cut to the length of the longest prompt."""
         return text.gather(1, self.text_order[..., None].expand(-1, -1, text.shape[-1]))
 
 
@@ -108,7 +108,7 @@ def frame_bounds(grids: Sequence[Shape], text_tokens: int) -> tuple[tuple[int, i
 
 
 class FrameAttention:
-    """What each block's attention computes with: each frame attends to everything up to itself."""
+    """The attention that all blocks share: each frame attends to the text and to all frames up to itself."""
 
     def __call__(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout) -> torch.Tensor:
         """Queries, keys and values [B, tokens, heads, head_dim] -> [B, tokens, width]."""
@@ -116,7 +116,7 @@ class FrameAttention:
         return self.computed(layout, *(x.transpose(1, 2) for x in (query, key, value)))
 
     def computed(self, layout: Layout, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        """Queries and keys in their positions, and values, [B, heads, tokens, head_dim] -> [B, tokens, width]."""
+        """Rotated queries and keys, and values, [B, heads, tokens, head_dim] each -> [B, tokens, width]."""
         return by_frames(layout, attend, query, key, value)
 
 
@@ -128,7 +128,7 @@ def by_frames(
     value: torch.Tensor,
     mask: None = None,
 ) -> torch.Tensor:
-    """[B, heads, tokens, head_dim] -> [B, tokens, width], with an `attend` that makes that of parts of it."""
+    """Attention [B, heads, tokens, head_dim] -> [B, tokens, width], frame by frame: `attend` computes each part."""
     batch, heads, tokens, dim = query.shape
     out = query.new_empty(batch, tokens, heads * dim)
     for rows, first in layout.rows:
@@ -147,7 +147,7 @@ def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch
 
 
 class Attention(nn.Module):
-    """Attention over the joint sequence, queries and keys normalised per head, no projection behind it."""
+    """Attention over the joint sequence, queries and keys normalised per head, without an output projection."""
 
     def __init__(self, width: int, heads: int, eps: float) -> None:
         super().__init__()
@@ -167,9 +167,9 @@ class Attention(nn.Module):
 
 
 class JointAttention(Attention):
-    """Attention of text and image together, each with projections of its own.
+    """Joint attention of text and image, each with its own projections.
 
-    text_norm: what the checkpoint calls the text's norms, before "_q" and "_k". text_out: whether the text goes on.
+    text_norm: the checkpoint's name of the text's norms, without "_q" and "_k". text_out: whether text is returned.
     """
 
     def __init__(self, width: int, heads: int, eps: float, text_norm: str, text_out: bool) -> None:
@@ -184,7 +184,7 @@ class JointAttention(Attention):
     def forward(
         self, text: torch.Tensor, image: torch.Tensor, layout: Layout
     ) -> tuple[torch.Tensor | None, torch.Tensor]:
-        """Text and image tokens [B, tokens, width] -> the same shapes; None where the text ends here."""
+        """Text and image tokens [B, tokens, width] -> the same shapes; no text (None) from the last block."""
         parts = zip(self.projected_text(text), self.projected(image), strict=True)
         joint = self.processor(*(torch.cat(part, dim=1) for part in parts), layout)
         text, image = joint.split([text.shape[1], image.shape[1]], dim=1)
@@ -216,7 +216,7 @@ class DoubleBlock(nn.Module):
     def forward(
         self, text: torch.Tensor, image: torch.Tensor, temb: torch.Tensor, layout: Layout
     ) -> tuple[torch.Tensor | None, torch.Tensor]:
-        """Text and image tokens [B, tokens, width], temb [B, width] -> the same; None for text that ends here."""
+        """Text and image tokens [B, tokens, width], temb [B, width] -> the same; no text (None) from the last block."""
         image_in, *image_modulation = self.norm1(image, emb=temb)
         if self.ff_context is None:
             text_in, text_modulation = self.norm1_context(text, temb), None
@@ -259,7 +259,7 @@ class SingleBlock(nn.Module):
 
 
 class PyramidTransformer(ModelMixin, ConfigMixin):
-    """What both variants share; a variant says how image tokens are embedded and where tokens stand."""
+    """The part that both variants share. A variant defines how image tokens are embedded, and their positions."""
 
     time_text_embed: CombinedTimestepTextProjEmbeddings
     context_embedder: nn.Linear
@@ -269,7 +269,7 @@ class PyramidTransformer(ModelMixin, ConfigMixin):
     proj_out: nn.Linear
 
     def build_ends(self, width: int, text_width: int, pooled_width: int) -> None:
-        """The layers before and behind the blocks."""
+        """Create the layers before and after the blocks."""
         self.time_text_embed = CombinedTimestepTextProjEmbeddings(width, pooled_width)
         self.context_embedder = nn.Linear(text_width, width)
         self.norm_out = AdaLayerNormContinuous(width, width, elementwise_affine=False, eps=1e-6)

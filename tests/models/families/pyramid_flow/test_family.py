@@ -10,7 +10,7 @@ import torch
 from atelier.models.families.pyramid_flow import autoencoder, shot
 from atelier.models.families.pyramid_flow import family as pyramid_flow
 from atelier.models.families.pyramid_flow.causal_vae import STATISTICS, normalised
-from atelier.models.families.pyramid_flow.network import OPTION, Seen
+from atelier.models.families.pyramid_flow.network import OPTION, StageContext
 from atelier.models.families.pyramid_flow.shot import sample_shot
 from atelier.models.families.pyramid_flow.transformer import PyramidDiffusionMMDiT
 from atelier.models.streaming import passes
@@ -79,7 +79,7 @@ def test_network_under_comfyuis_convention_equals_the_recorded(network, golden):
     found = variant(**{key: plain.config[key] for key in plain.config if not key.startswith("_")})
     net = MINIFLUX.network(found)
     net.load_state_dict(plain.state_dict(), assign=True)
-    seen = Seen([record["b_history.clip0"], record["b_history.clip1"]])
+    stage = StageContext([record["b_history.clip0"], record["b_history.clip1"]])
     for _ in range(2):
         made = net(
             record["b_history.clip2"],
@@ -87,10 +87,10 @@ def test_network_under_comfyuis_convention_equals_the_recorded(network, golden):
             record["encoder_hidden_states"],
             attention_mask=record["encoder_attention_mask"],
             y=record["pooled_projections"],
-            transformer_options={OPTION: seen},
+            transformer_options={OPTION: stage},
         )
         assert (made - record["b_history.output"]).abs().max() <= 1e-5
-    assert len(seen.layouts) == 1
+    assert len(stage.layouts) == 1
 
 
 @pytest.mark.parametrize("pooled,found", [(None, "none"), (torch.zeros(1, 2048), "2048")])
