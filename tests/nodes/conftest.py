@@ -1,4 +1,4 @@
-"""What tests of nodes share beside the server."""
+"""Fixtures that tests of nodes share besides the server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from serving import remove_new
 
 @pytest.fixture
 def models(server) -> Iterator[Path]:
-    """The server's models folder; what a test puts there is gone afterwards."""
+    """The server's models folder. Files that a test puts there are removed afterwards."""
     root = server.base / "models"
     before = set(root.rglob("*"))
     yield root

@@ -1,4 +1,4 @@
-"""Everything an artist can get wrong, through the running server: a clear error, and the server still makes a video."""
+"""What an artist can get wrong, on a real server: the error is clear, and the server still makes a video."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ POCKET = Path(__file__).parents[2] / "models" / "pocket"
 def still_makes_a_video(server):
     """After a job that failed or was stopped, the next graph runs. A graph that was refused never reached the queue."""
     yield
-    until = time.monotonic() + 60  # an error is told before its job leaves the queue
+    until = time.monotonic() + 60  # an error is reported before its job leaves the queue
     while any(server.client.get("/queue").values()):
         assert time.monotonic() < until, "a job is left in the queue"
         time.sleep(0.05)
@@ -74,7 +74,7 @@ def test_empty_file(server, models):
 
 @pytest.mark.parametrize("at_fault", ["model", "text encoder"])
 def test_blocks_in_a_safetensors_file_are_the_fault_of_the_file_that_has_them(server, models, at_fault):
-    """The rows of blocks are short: the model seemed to ask for a narrower text encoder than the one that is right."""
+    """Rows of blocks are short, so the model seemed to need a narrower text encoder than the correct one."""
     folders = {"model": "checkpoints", "text encoder": "text_encoders"}
     paths = {part: put(models / folder, f"{folder}.safetensors") for part, folder in folders.items()}
     tiny.single_file(paths["model"])

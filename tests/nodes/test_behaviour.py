@@ -1,4 +1,4 @@
-"""Does the built-in model do what the prompt says? Read from the pixels of the MP4 that the saved graph made."""
+"""The built-in model follows the prompt, as read from the pixels of the MP4 that the saved graph made."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROMPTS = {
 
 @pytest.fixture(scope="module")
 def seen(server):
-    """Prompt -> what the scorer sees, one fixed seed."""
+    """Prompt -> the scorer's result, with one fixed seed."""
     found = {}
     for prompt in PROMPTS:
         video = server.client.run(graphs.text_to_video(prompt=prompt, steps=0, seed=1))
@@ -40,7 +40,7 @@ def test_left_goes_left_and_right_goes_right(seen):
 
 
 def test_a_pyramid_of_resolutions_frame_by_frame_shows_what_is_asked_for(server):
-    """The same graph, Pyramid Flow's own sampler: the loader's value is all that differs."""
+    """The same graph with Pyramid Flow's own sampler: only the loader's value differs."""
     asked = {"a red circle moving left on a white background": "red", "a blue square moving right": "blue"}
     for prompt, color in asked.items():
         video = server.client.run(
@@ -51,7 +51,7 @@ def test_a_pyramid_of_resolutions_frame_by_frame_shows_what_is_asked_for(server)
 
 
 def test_image_to_video_keeps_the_image_and_moves_it(server, workflow):
-    """The saved graph: a red square on black, which the prompt sends to the right."""
+    """The saved graph, with a red square on black that the prompt moves to the right."""
     graph = workflow("image_to_video")
     prompt = saved_graph.to_api(graph, server.client.object_info(saved_graph.node_types(graph)))
     frames = graphs.frames(server.client, server.client.run(prompt))

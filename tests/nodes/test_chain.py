@@ -20,7 +20,7 @@ from graphs import node
 from reference import relative
 from safetensors.torch import load
 
-# What writes the folder and returns what the loader opens; width, height and frames of a small clip.
+# A function that writes the folder and returns the loader's choice; width, height and frames of a small clip.
 FAMILIES = {
     "ltx": (lambda path: tiny.folder(path, "0.9.5"), (96, 64, 17)),
     "cogvideox": (lambda path: tiny_cogvideox.folder(path, "5B"), (64, 48, 17)),
@@ -90,7 +90,7 @@ def custom(family) -> dict:
 
 
 def masked(family) -> dict:
-    """A clip of which the left half is kept."""
+    """A clip whose left half is kept."""
     graph = base(family)
     width, height, frames = (family[2][name] for name in ("width", "height", "frames"))
     graph |= {
@@ -106,7 +106,7 @@ def masked(family) -> dict:
 
 
 def composite(family) -> dict:
-    """Core reads a latent as a picture: of a video's, y (in eights) counts latent frames, and x rows."""
+    """Core reads a latent as a picture: in a video's latent, y / 8 counts latent frames and x / 8 rows."""
     graph = base(family)
     graph["other"] = node("KSampler", **graph["sample"]["inputs"] | {"seed": 4})
     graph["first"] = graph.pop("sample")
@@ -140,7 +140,7 @@ def windows(length: int):
 
 
 def windows_over_known_frames(family) -> dict:
-    """What is known, and where, must be cut to the window too."""
+    """Known frames and their mask must be cut to the window too."""
     graph = windows(2)(family)
     graph["image"] = node("EmptyImage", width=64, height=64, batch_size=1, color=0xC04020)
     place = dict(vae=["load", 2], latent=["empty", 0], images=["image", 0], position="first", time=0.0, strength=1.0)
@@ -171,7 +171,7 @@ def same(server, graph, made) -> None:
 
 
 def another(server, graph, made) -> None:
-    """Not much: tiny random networks see little of other frames, and of the prompt."""
+    """The difference is small: in tiny random networks, other frames and the prompt have little effect."""
     assert relative(made["sample"], made["plain"]) > 2 * ROUNDING
 
 
@@ -200,7 +200,7 @@ def first_frame_is_of_the_first(server, graph, made) -> None:
     assert torch.equal(made["sample"][:, :, 1:], made["other"][:, :, :-1])
 
 
-# What a tool does to the graph, and what its result must be beside that of a KSampler alone.
+# How a tool changes the graph, and how its result must compare with that of a KSampler alone.
 TOOLS = {
     "KSampler (Advanced)": (advanced, same),
     "SamplerCustomAdvanced": (custom, same),
@@ -226,16 +226,16 @@ REFUSED = {
     "ModelSamplingLTXV": (DISCRETE, "v-prediction"),
     "ModelSamplingDiscrete": (FLOW, "flow matching"),
 }
-# Families on which a tool cannot work exactly so: what its result must be there.
+# Families on which a tool cannot work exactly so, and what its result must be there.
 OTHERWISE = {
-    # A clip's frame in front, which is no part of a latent, begins anew.
+    # The frame in front of the clip, which a LATENT does not contain, starts from the beginning again.
     ("KSampler (Advanced)", "cogvideox-1.5"): lambda server, graph, made: told(
         server, "it is a copy of the clip's first"
     ),
-    # It keeps what is known by itself, if it was trained to.
+    # The network keeps known frames itself, if it was trained to.
     ("Set Latent Noise Mask", "cogvideox-inp"): another,
     ("Set Latent Noise Mask", "pyramid"): lambda server, graph, made: told(server, "makes whole frames"),
-    # At each size they begin anew, and core counts none of these: families/pyramid_flow/test_comfy.py does.
+    # They restart at each size, and core counts none of these: families/pyramid_flow/test_comfy.py does.
     ("EasyCache", "pyramid"): another,
     ("LazyCache", "pyramid"): another,
 }
@@ -258,7 +258,7 @@ def complete(server, graph: dict) -> None:
 
 
 def latents(server, graph: dict, *sources: str) -> dict[str, torch.Tensor]:
-    """What these nodes of a graph (and "sample") give."""
+    """The outputs of these nodes of a graph (and of "sample")."""
     complete(server, graph)
     kept = {
         f"keep {name}": node("SaveLatent", samples=[name, 0], filename_prefix="chain") for name in ("sample", *sources)
@@ -272,7 +272,7 @@ def latents(server, graph: dict, *sources: str) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def plain(server, family) -> torch.Tensor:
-    """What a KSampler makes by itself."""
+    """The result of a KSampler alone."""
     made = latents(server, base(family))["sample"]
     assert made.isfinite().all() and made.abs().mean() > 1e-3
     return made
@@ -315,7 +315,7 @@ def test_tiled_decode_and_save_and_load_latent(server, family, plain):
 
 
 def shown(server, graph: dict, decoder: str, options: dict) -> torch.Tensor:
-    """What a decoder of core's makes of a graph's latents, as a video's frames."""
+    """The frames that a decoder of core makes of a graph's latents."""
     added = {
         "frames": node(decoder, vae=["load", 2], samples=["sample", 0], **options),
         "decode": node("CreateVideo", images=["frames", 0], fps=8.0),

@@ -18,13 +18,13 @@ RULES = "rules (built in)"
 
 @pytest.fixture
 def llm(server) -> Iterator[Path]:
-    """ComfyUI's models/LLM; what a test puts there is gone afterwards, so that "automatic" means the rules again."""
+    """ComfyUI's models/LLM. It is emptied after each test, so that "automatic" means the rules again."""
     yield server.base / "models" / "LLM"
     shutil.rmtree(server.base / "models" / "LLM", ignore_errors=True)
 
 
 def expand(server, prompt: str, expander: str = "automatic", seed: int = 1, expanded: str = "", **more) -> dict:
-    """What the node shows: the text, who wrote it, and a remark."""
+    """The node's output: the text, the expander that wrote it, and a remark."""
     step = node("AtelierExpandPrompt", prompt=prompt, expander=expander, seed=seed, expanded=expanded)
     step["inputs"] |= {"model": ["load", 0]} if "load" in more else {}
     shown = server.client.run({"expand": step, **more})["expand"]
@@ -74,7 +74,7 @@ def test_a_model_of_few_words_is_served_by_the_rules(server, llm):
 
 
 def test_progress_and_interrupt_while_it_writes(server, llm):
-    """Of 2,240 tokens the first hundred or so are written; then another job runs as if nothing had been."""
+    """After about a hundred of 2,240 tokens it is interrupted, and the next job runs normally."""
     tiny_writer.folder(llm / "endless", template=tiny_writer.THINKING, endless=True)
     seen = []
 

@@ -1,4 +1,4 @@
-"""Every family in a real ComfyUI: the saved graphs run it once another model is chosen in the loader."""
+"""Every family in a real ComfyUI: the saved graphs run it when its model is chosen in the loader."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tiny_mochi
 import tiny_pyramid
 from atelier.api.graphs import saved_graph
 
-# What writes the folder and returns what of it the loader opens, then frames and height of a small clip.
+# A function that writes the folder and returns the loader's choice, then frames and height of a small clip.
 FOLDERS = {
     "mochi": (tiny_mochi.folder, 13, 48),
     "cogvideox-2b": (lambda path: tiny_cogvideox.folder(path, "2B"), 9, 48),
@@ -110,7 +110,7 @@ def test_control_clip_and_dynamic_guidance_change_the_video(server, choice):
 
 
 def test_core_nodes_run_a_family_with_a_sampler_of_its_own(server, choice):
-    """Of Pyramid Flow's two networks the one that test_chain.py does not run."""
+    """The one of Pyramid Flow's two networks that test_chain.py does not run."""
     graph = graphs.text_to_video(model=choice("pyramid-sd3"), width=128, height=64, frames=9)
     graph["text"] = graphs.node("CLIPTextEncode", clip=["load", 1], text="a red circle")
     graph["no text"] = graphs.node("CLIPTextEncode", clip=["load", 1], text="")

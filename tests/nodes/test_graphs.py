@@ -35,7 +35,7 @@ def node(class_type: str, **inputs) -> dict:
 
 
 def latents(server, prompt: dict, source: str = "sample") -> torch.Tensor:
-    """What node `source` of a graph gives, saved by core's Save Latent."""
+    """The output of node `source` of a graph, saved by core's Save Latent."""
     prompt = {k: v for k, v in prompt.items() if k not in ("decode", "save")}
     prompt["keep"] = node("SaveLatent", samples=[source, 0], filename_prefix="kept")
     (item,) = server.client.run(prompt)["keep"]["latents"]
@@ -62,7 +62,7 @@ def test_saved_graph_runs_as_it_is(server, workflow, name, frames):
 
 @pytest.mark.parametrize("name,side", published_graphs.GRAPHS.items())
 def test_saved_graph_for_published_files_runs(server, models, workflow, name, side):
-    """Tiny files under the names in the graph. Only the sizes are others, in place of the recommended ones."""
+    """Tiny files have the names in the graph. Only the recommended sizes are replaced by smaller ones."""
     graph = workflow(name)
     published_graphs.put_files(models)
     prompt = saved_graph.to_api(graph, server.client.object_info(saved_graph.node_types(graph)))
@@ -134,7 +134,7 @@ def test_tiled_decode_is_close_to_whole(server):
 
 
 def test_encoding_and_denoising_a_little_keeps_the_clip(server):
-    """Video to video: VAE Encode of our own clip, then denoise 0.3 stays nearer to it than denoise 1."""
+    """After VAE Encode of our own clip, denoise 0.3 stays closer to it than denoise 1."""
 
     def again(denoise: float) -> torch.Tensor:
         graph = graphs.text_to_video(steps=6, seed=2)

@@ -1,4 +1,4 @@
-"""What Load Video Model says of a model: its authors' recipe, their sampler, and what had to be assumed."""
+"""Load Video Model's notice: the authors' recipe and sampler, and what had to be assumed."""
 
 from __future__ import annotations
 

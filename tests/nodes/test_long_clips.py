@@ -1,4 +1,4 @@
-"""Two thousand frames out of a latent into a file and back, in a ComfyUI that has no memory for them in one go."""
+"""Two thousand frames from a latent to a file and back, in a ComfyUI without the memory for all of them at once."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ MODELS = {
     "Mochi": ("diffusers/mochi", (12, 6, 16)),
     "Pyramid Flow": ("diffusers/pyramid/diffusion_transformer_384p", (16, 8, 16)),
 }
-"""What the loader calls them; their latent channels, frames to a latent frame, and the side of the picture."""
+"""The loader's choices, their latent channels, frames per latent frame, and the side of the picture."""
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def latent_frames(temporal: int) -> int:
 
 
 def through_the_nodes(model: str, latent: str) -> dict:
-    """A latent into a file, the file into a latent, and both kept."""
+    """Decode a latent to a file, encode the file to a latent, and keep both."""
     sizes = dict(width=0, height=0, fit="crop", fps=0, start=0, length=0)
     return {
         "load": graphs.text_to_video(model=model)["load"],

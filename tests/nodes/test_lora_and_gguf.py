@@ -62,7 +62,7 @@ def test_names_of_files_with_the_slashes_of_windows(server, lora):
 
 
 def test_cores_loader_passes_over_diffusers_prefix(server, lora):
-    """As the help page says: it knows `diffusion_model.`, not `transformer.`."""
+    """As the help page says, it reads the prefix `diffusion_model.` but not `transformer.`."""
     assert relative(latent(server, 1.0, node="LoraLoaderModelOnly", lora=lora), latent(server)) < 1e-5
 
 

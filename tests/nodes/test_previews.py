@@ -67,7 +67,7 @@ def kind_of(message: bytes) -> int:
 
 
 def opened(message: bytes) -> tuple[dict, Image.Image]:
-    """What a preview's message says about itself, and its picture: of both kinds of message that ComfyUI knows."""
+    """The metadata and the picture of a preview message, of either kind that ComfyUI sends."""
     size = int.from_bytes(message[4:8], "big")
     described = kind_of(message) == BinaryEventTypes.PREVIEW_IMAGE_WITH_METADATA
     told = json.loads(message[8 : 8 + size]) if described else {}

@@ -1,4 +1,4 @@
-"""Save Video As in a real ComfyUI: a copy is the source, two processes share a folder, a lost file is made again."""
+"""Save Video As in a real ComfyUI: a copy equals the source, two processes share a folder, lost files are redone."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from safetensors.torch import load
 
 
 def edited(kind: str, changes: dict | None = None, steps: int = 2, **inputs) -> graphs.Prompt:
-    """Text to video, then an editing node, Sample Video and Join Shot; `changes` go to the first part."""
+    """Text to video, then an editing node, Sample Video and Join Shot. `changes` apply to text to video."""
     graph = graphs.text_to_video(steps=steps, **(changes or {}))
     graph["shot"] = node(f"Atelier{kind}", vae=["load", 2], latent=["sample", 0], **inputs)
     again = dict(model=["load", 0], positive=["text", 0], negative=["text", 1], latent=["shot", 0])
@@ -23,7 +23,7 @@ def edited(kind: str, changes: dict | None = None, steps: int = 2, **inputs) -> 
 
 
 def latents(server, prompt: graphs.Prompt, *sources: str) -> list[torch.Tensor]:
-    """What these nodes of a graph give, saved by core's Save Latent."""
+    """The outputs of these nodes of a graph, saved by core's Save Latent."""
     graph = {key: value for key, value in prompt.items() if key not in ("decode", "save")}
     graph |= {f"keep {name}": node("SaveLatent", samples=[name, 0], filename_prefix="kept") for name in sources}
     outputs = server.client.run(graph)
@@ -76,7 +76,7 @@ def test_a_loop_keeps_its_length_and_what_is_not_the_seam(server, seam, made):
 
 
 def test_a_loop_is_decoded_round_and_round(server):
-    """Its first and last frames look as they do in the clip, where one comes after the other."""
+    """Its first and last frames are decoded as in the clip, where they are neighbours."""
     graph = edited("LoopShot", dict(frames=33), steps=6, seam="normal", overlap=1.0)
     loop = graphs.frames(server.client, server.client.run(graph))
     graph["decode"]["inputs"]["latent"] = ["sample", 0]
@@ -195,7 +195,7 @@ def test_a_batch_is_extended_clip_by_clip(server):
 
 
 def said(server, prompt: graphs.Prompt) -> str:
-    """What the nodes of this graph write into ComfyUI's log."""
+    """The lines that this graph's nodes write into ComfyUI's log."""
     before = len(server.log.read_text())
     latents(server, prompt, "again")
     return server.log.read_text()[before:]

@@ -1,4 +1,4 @@
-"""The Storyboard in a real ComfyUI: prompts over time in our sampler and in core's, images, and what can be wrong."""
+"""The Storyboard in a real ComfyUI: prompts over time in our sampler and in core's, images, and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clips through a real ComfyUI: written once and copied, read from any file, the graph inside, errors that say what."""
+"""Clips in a real ComfyUI: written once and copied, read from any file, with the graph inside, with clear errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def opened(server, outputs: dict, name: str = "save") -> av.container.InputConta
 
 
 def temporary_files(server) -> list[Path]:
-    """What our nodes have in ComfyUI's temporary folder."""
+    """Our nodes' files in ComfyUI's temporary folder."""
     options = server.client.system_stats()["system"]["argv"]
     return list((Path(options[options.index("--temp-directory") + 1]) / "temp" / "atelier").glob("*"))
 
@@ -86,7 +86,7 @@ def test_the_graph_travels_with_the_file(server):
 
 
 def test_images_come_out_where_they_are_wanted_and_are_not_made_where_not(server):
-    """IMAGE connected only after a first run gives images, not what that run had cached."""
+    """If IMAGE is connected after a first run, it gives images, not that run's cached result."""
     graph = graphs.text_to_video(seed=103)
     run(server, graph)
     graph["images"] = node("PreviewImage", images=["decode", 1])
@@ -322,7 +322,7 @@ def test_saved_as_pictures_with_the_graph_inside(server):
 
 @pytest.mark.parametrize("prefix", ["../outside", "a/../../outside", "/tmp/outside"])
 def test_a_path_out_of_the_output_folder_is_refused(server, prefix):
-    """When it is queued; where it comes from another node, when it is there."""
+    """It is refused when the graph is queued, or, if the path comes from another node, when the node runs."""
     save = node("AtelierSaveVideoAs", video=["clip", 0], filename_prefix=prefix)
     graph = {"clip": clip(server, "short.mp4", clips.numbered(2)), "save": save}
     with pytest.raises(GraphRejected, match="leads out of ComfyUI's output folder"):

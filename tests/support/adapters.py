@@ -1,4 +1,4 @@
-"""Random LoRAs for a network's matrices, in the ways trainers name them, and the same merged by hand."""
+"""Random LoRAs for a network's matrices under trainers' names, and the same LoRAs merged by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RANK, ALPHA = 3, 2.0
 
 @dataclass(frozen=True)
 class Style:
-    """How a trainer names the parts of an adapter: patterns for a module's name, alpha where it is in the file."""
+    """How a trainer names the parts of an adapter: patterns for a module's name, and alpha if the file has it."""
 
     down: str
     up: str
@@ -24,7 +24,7 @@ class Style:
 
 
 def underscored(prefix: str) -> Style:
-    """kohya's files and those after their model."""
+    """kohya's files, and those of trainers that imitate them."""
     parts = (f"{prefix}{{}}.{part}" for part in ("lora_down.weight", "lora_up.weight", "alpha"))
     return Style(*parts, underscored=True)
 
@@ -39,7 +39,7 @@ STYLES = {
     # Its names are joined as "lora_unet" + "." + the network's name + "." + the module's, and the network has none.
     "videox-fun": underscored("lora_unet__"),
 }
-"""Each is tried on every layout."""
+"""Each is tested on every layout."""
 
 TRAINERS = {
     "videox-fun with peft": Style("{}.lora_A.weight", "{}.lora_B.weight"),
@@ -55,7 +55,7 @@ TRAINERS = {
     "kohya, compiled": underscored("lora_unet__orig_mod_"),
     "peft, ddp": Style("module.base_model.model.{}.lora_A.weight", "module.base_model.model.{}.lora_B.weight"),
 }
-"""Trainers whose names are made of the same pieces: each is tried on one layout of its own kind."""
+"""Trainers whose names have the same parts as others: each is tested on one suitable layout."""
 
 
 def matrices(state: State) -> list[str]:

@@ -1,4 +1,4 @@
-"""The official client at a real ComfyUI with this pack, and the owner's files beside it."""
+"""The official client on a real ComfyUI with this pack, and the owner's files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import wire_client
 
 @pytest.fixture(scope="session")
 def client(server) -> Iterator[openai.OpenAI]:
-    """OpenAI's client as a program would make it, without its retries: a test wants to see the first answer."""
+    """OpenAI's client as programs create it, but without retries, so that tests get the first answer."""
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as made:
         yield made
 
@@ -42,7 +42,7 @@ def clip(client, finished, tmp_path) -> Path:
 
 @pytest.fixture
 def owner(server) -> Iterator[Callable[..., Path]]:
-    """``owner("api.json", {...})`` writes a file of the server's owner; it is gone after the test."""
+    """``owner("api.json", {...})`` writes a file of the server's owner. It is removed after the test."""
     folder, written = server.base / "user" / "atelier", []
 
     def write(name: str, content: object) -> Path:

@@ -1,4 +1,4 @@
-"""Clips for tests, made with PyAV itself and not with the code under test."""
+"""Clips for tests, written with PyAV directly, not with the code under test."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def chart(patch: int = 32) -> torch.Tensor:
 
 
 def numbered(count: int, width: int = 64, height: int = 48) -> torch.Tensor:
-    """Frames [count, H, W, 3] whose number is written in them: eight bits as black and white bars, top to bottom."""
+    """Frames [count, H, W, 3] that show their number: eight bits as black and white bars from top to bottom."""
     bits = (torch.arange(count)[:, None] >> torch.arange(8)) & 1
     rows = bits.repeat_interleave(height // 8, dim=1).float()
     return rows[:, :, None, None].expand(-1, -1, width, 3).contiguous()
 
 
 def numbers(frames: torch.Tensor) -> list[int]:
-    """The numbers written in frames [N, H, W, 3]."""
+    """The numbers that frames [N, H, W, 3] show."""
     rows = frames.mean(dim=(2, 3)).reshape(len(frames), 8, -1).mean(-1) > 0.5
     return [int(sum(int(bit) << n for n, bit in enumerate(row))) for row in rows]
 
@@ -61,7 +61,7 @@ def make(
     voice: str = "aac",
     **tags: int,
 ) -> Path:
-    """Write frames [N, H, W, 3 or 4] in 0..1; `times` in seconds where they are not evenly spaced, `tags` of colour."""
+    """Write frames [N, H, W, 3 or 4] in 0..1; `times`: in seconds, if they are not evenly spaced. `tags`: of colour."""
     ticks = Fraction(1, 1000) if times else Fraction(1, fps)
     with av.open(str(path), "w") as output:
         stream = output.add_stream(codec, rate=fps, options=options or {"crf": "4"})
@@ -99,7 +99,7 @@ def sound_only(path: Path) -> Path:
 
 
 def turned(path: Path, quarters: int) -> Path:
-    """The same MP4 with a display matrix that turns the picture by `quarters` clockwise, as phones write it."""
+    """The same MP4 with a display matrix for `quarters` quarter turns clockwise, as phones write it."""
     one, minus, zero = b"\0\1\0\0", b"\xff\xff\0\0", b"\0" * 4
     corner = {1: (zero, one, minus, zero), 2: (minus, zero, zero, minus), 3: (zero, minus, one, zero)}[quarters]
     data = bytearray(path.read_bytes())

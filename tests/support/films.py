@@ -1,4 +1,4 @@
-"""Files as people bring them, made with PyAV: every container and codec that can be written here, phones' among them.
+"""Files like those that people bring, written with PyAV: every container and codec that it can write, phones' too.
 
 Each shows 48 numbered frames above a colour chart, with a tone that begins at 1.0 s where the container holds sound.
 """
@@ -19,7 +19,7 @@ PATCH, BARS, WIDTH = 16, 48, 96
 HEVC = dict(codec="libx265", options={"crf": "4", "x265-params": "log-level=error"})
 HLG = HEVC | dict(pixels="yuv420p10le", colorspace=9, color_primaries=9, color_trc=18, color_range=1)
 SD = dict(colorspace=5, color_range=1)
-"""BT.601: what players take for granted of a small picture whose codec cannot say."""
+"""BT.601, which players assume for a small picture whose codec has no tag."""
 UNEVEN = [n / FPS + 0.013 * (n % 3 == 1) for n in range(COUNT)]
 
 
@@ -41,7 +41,7 @@ def patches(frame: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Film:
-    """How a file is made. quarters: clockwise turns in which it is seen. cut: seconds its edit list shows."""
+    """How a file is written. quarters: quarter turns clockwise. cut: the seconds that its edit list shows."""
 
     about: str
     how: dict[str, Any] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Film:
 
     @property
     def same_colours(self) -> bool:
-        """Whether it is seen in the colours that were drawn: not what is HDR, or has 256 colours."""
+        """Whether it shows the drawn colours. HDR and files with 256 colours do not."""
         return self.how.get("color_trc") != 18 and self.how.get("pixels") != "rgb8"
 
     def file(self, path: Path) -> Path:
@@ -108,7 +108,7 @@ FILMS = {
 
 
 def broken(folder: Path) -> dict[str, Path]:
-    """What cannot be read -> the file."""
+    """Name -> a file that cannot be read."""
     whole = FILMS["h264.mp4"].file(folder / "whole.mp4").read_bytes()
     files = {
         "half of an MP4": ("half.mp4", whole[: len(whole) // 2]),

@@ -1,4 +1,4 @@
-"""Graphs in ComfyUI's API form for tests: the text-to-video graph with changes, and what comes out of it as frames."""
+"""Graphs in ComfyUI's API form for tests: the text-to-video graph with changes, and the frames of its video."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Prompt = dict[str, dict[str, Any]]
 
 
 def text_to_video(**changes: Any) -> Prompt:
-    """Load, prompt, empty latent, sample, decode, save; `changes` are set wherever a widget has that name."""
+    """Load, prompt, empty latent, sample, decode, save; `changes` set every widget of that name."""
     load = dict(model="pocket (built in)", weight_dtype="default", text_encoder="automatic", vae="automatic")
     size = dict(width=0, height=0, seconds=0, frames=0, fps=0, batch_size=1)
     inputs = dict(model=["load", 0], positive=["text", 0], negative=["text", 1], latent=["empty", 0])

@@ -1,4 +1,4 @@
-"""What other nodes put on a MODEL, put on as they do it: the same functions on ours and on ComfyUI core's own."""
+"""Patches as other nodes apply them to a MODEL: the same functions for ours and for ComfyUI core's own."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def guided_attention(model: Any) -> Any:
 
 
 def guided_attention_in_core(picture: Callable[[torch.Tensor], tuple[int, int] | None]) -> Patched:
-    """The same for networks of core's that ignore attn1_output_patch, through the override.
+    """The same through the attention override, for core's networks that ignore attn1_output_patch.
 
     picture(queries [B, heads, tokens, D] or [B, tokens, width]): the picture's tokens, None for all of them.
     """
@@ -89,12 +89,12 @@ def guided_attention_in_core(picture: Callable[[torch.Tensor], tuple[int, int] |
 
 
 def values_passed_on(*blocks: int) -> Patched:
-    """Spatio-temporal guidance's way to skip the self-attention of blocks, as core's newer LTXV heeds it."""
+    """Skips the self-attention of blocks as spatio-temporal guidance does, for networks that support it."""
     return with_options(stg_self_attn_blocks=blocks)
 
 
 def values_passed_on_in_core(*blocks: int) -> Patched:
-    """The same in a core that does not: blocks that tell the override which one is running."""
+    """The same for a core that does not: its blocks tell the override which one is running."""
 
     def function(attend: Callable, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *rest: Any, **kwargs):
         if not kwargs["transformer_options"].get("passes_values_on") or query.shape != key.shape:

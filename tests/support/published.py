@@ -1,4 +1,4 @@
-"""Tiny random models with the configs that their authors publish (tests/published): only the sizes are others."""
+"""Tiny random models with the configs that their authors publish (tests/published), in smaller sizes."""
 
 from __future__ import annotations
 
@@ -69,6 +69,6 @@ def ltx_pipeline(variant: str) -> LTXPipeline | LTXConditionPipeline:
 
 
 def ltx_metadata(variant: str) -> dict[str, str]:
-    """What a single file says of itself, with the tiny network's sizes."""
+    """A single file's metadata, with the tiny network's sizes."""
     told = config(variant)["metadata_config"]
     return {"config": json.dumps(told | {"transformer": told["transformer"] | tiny.NETWORK})}

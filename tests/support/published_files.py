@@ -126,7 +126,7 @@ def facts(variant: str) -> dict[str, Any]:
 
 
 def write(folder: Path, variant: str, layout: str, name: str) -> Path:
-    """The file or folder `name` in `folder`, with whatever lies beside it where it is published."""
+    """Write the file or folder `name` into `folder`, with the files that are published beside it."""
     family = variant.split("-")[0]
     return globals()[f"_{family}_{layout}"](folder / name, facts(variant))
 
@@ -148,7 +148,7 @@ def _diffusers(config: str) -> Shapes:
 
 
 def diffusers(config: dict[str, Any]) -> Shapes:
-    """What diffusers' class of a published config.json saves."""
+    """Names and shapes that diffusers saves for a published config.json."""
     return _diffusers(json.dumps(config))
 
 
@@ -188,7 +188,7 @@ def t5(words: int = 32_128) -> Shapes:
 
 @lru_cache
 def recorded(name: str) -> Shapes:
-    """What the authors' code of Pyramid Flow saves at full size."""
+    """Names and shapes that Pyramid Flow's own code saves at full size."""
     keys = json.loads((TESTS / "models/families/pyramid_flow/goldens" / f"keys_{name}.json").read_text())["keys"]
     return {key: tuple(entry["shape"]) for key, entry in keys.items()}
 
@@ -214,7 +214,7 @@ def scaled(shapes: Shapes, prefix: str = "") -> sparse.Tensors:
 
 
 def in_blocks(shapes: Shapes, kind: str) -> sparse.Tensors:
-    """Matrices of the blocks as rows of GGUF's blocks, named so; the rest in 16 bits."""
+    """Matrices of the blocks as rows of GGUF blocks, with their type in the name; the rest in 16 bits."""
     numbers, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
     blocks = {key: shape for key, shape in shapes.items() if _is_matrix(key, shape)}
     rows = {

@@ -1,4 +1,4 @@
-"""Saved graphs that name published files: tiny ones under these names, so that tests can open and run the graphs."""
+"""Saved graphs that name published files: tiny files under these names, so that tests can run the graphs."""
 
 from __future__ import annotations
 

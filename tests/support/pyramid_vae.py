@@ -1,4 +1,4 @@
-"""Pyramid Flow's VAE on whole clips, by piece and tile, as the recordings were made: window frames after the first."""
+"""Pyramid Flow's VAE on whole clips, in pieces and tiles as in the recordings: the first frame, then windows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from atelier.models.streaming.passes import CodingPass, pieces, run
 
 
 class Cut(passes.Cut):
-    """As the authors cut: a tile also begins where the one before reaches the end already."""
+    """Tiles as the authors cut them: one more begins even if the one before already reaches the end."""
 
     @property
     def corners(self) -> list[tuple[int, int]]:

@@ -51,7 +51,7 @@ def write(path: Path, state: dict[str, torch.Tensor], kind: str = "Q8_0", archit
 
 
 def write_blocks(path: Path, state: dict[str, torch.Tensor], kind: str = "Q4_0", named: bool = False) -> Path:
-    """GGUF's blocks as plain bytes in a safetensors file; `named` says in their names what they are, else nothing."""
+    """GGUF blocks as plain bytes in a safetensors file. named: whether their names have the type."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rest, blocks = dict(state), {}
     for key, weight in state.items():
@@ -89,7 +89,7 @@ def write_scaled(path: Path, state: dict[str, torch.Tensor]) -> Path:
     return path
 
 
-# What makes a network's weights, and the shape of a latent for it.
+# A function that makes a network's weights, and the shape of a latent for it.
 NETWORKS = {
     "ltx original": (lambda: tiny.core_network().state_dict(), (1, 128, 2, 2, 3)),
     "ltx diffusers": (lambda: layouts.network_state(tiny.core_network().state_dict()), (1, 128, 2, 2, 3)),

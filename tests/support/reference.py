@@ -1,4 +1,4 @@
-"""Our clips beside those of diffusers' pipelines: same tiny random weights, noise and words; how far apart are they?
+"""Compares our clips with those of diffusers' pipelines, on the same tiny random weights, noise and words.
 
 The matrix is family x variant x task x layout of the files. Pyramid Flow, which diffusers does not have, is compared
 with recorded runs of its authors' code instead (tests/models/families/pyramid_flow).
@@ -23,7 +23,7 @@ from atelier.models.bridge.control import control
 from atelier.models.bridge.sampling import empty_latent, sample, with_options
 from atelier.models.bridge.text_encoder import encode_text
 from atelier.models.bridge.vae import decode
-from atelier.models.bridge.wrappers.known_frames import noise_in_front
+from atelier.models.bridge.wrappers.known_frames import extra_noise
 from atelier.models.contract.schedule import sigmas_for
 from atelier.models.families.cogvideox import family as cogvideox
 from atelier.models.families.ltx_video import autoencoder
@@ -40,7 +40,7 @@ from safetensors.torch import save_file
 
 T2V, I2V, START, V2V, CONTROL = "T2V", "I2V", "a clip at the start", "V2V", "Control"
 LAYOUTS = ("folder", "diffusers keys", "original keys")
-# CogVideoXDDIMScheduler steps to 1000 // steps timesteps below, which is the next one only where that comes out even.
+# CogVideoXDDIMScheduler steps down by 1000 // steps timesteps, which is the next one only if 1000 divides evenly.
 STEPS, GUIDANCE, DENOISE, FPS = 5, 3.0, 0.6, 24
 PROMPT, NEGATIVE = "a red circle moving left", "blurry"
 Pair = tuple[torch.Tensor, torch.Tensor]
@@ -57,7 +57,7 @@ def to_pil(image: torch.Tensor) -> Image.Image:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What the loader gives."""
+    """The loader's results."""
 
     model: Any
     clip: Any
@@ -69,7 +69,7 @@ class Loaded:
         return with_options(encode_text(self.clip, text)[0], added)
 
     def sampled(self, latent: dict, seed: int, denoise: float = 1.0, **added: Any) -> torch.Tensor:
-        """Latents by our sampler; `added` goes beside both texts."""
+        """Latents of our sampler. `added`: further conditioning for both texts."""
         inner, shape = self.model.model, tuple(latent["samples"].shape)
         texts = (self.conditioning(text, frame_rate=FPS, **added) for text in (PROMPT, NEGATIVE))
         sigmas = sigmas_for(inner.family, inner.variant, round(self.steps * denoise), denoise, shape)
@@ -77,7 +77,7 @@ class Loaded:
 
 
 class Case:
-    """A variant of a family: its tiny checkpoint in every layout, what it is asked to do, and the pipeline's answer."""
+    """A variant of a family: its tiny checkpoint in every layout, its task, and the pipeline's result."""
 
     family: str
     size: tuple[int, int, int]
@@ -109,7 +109,7 @@ class Case:
         return self.folder.model.model.variant.grid
 
     def loaded(self, layout: str) -> Loaded:
-        """The checkpoint in that layout; text encoder and VAE are the folder's where the file has none."""
+        """The checkpoint in that layout. If the file has no text encoder or VAE, the folder's are used."""
         if layout == "folder":
             return self.folder
         (self.root / layout).mkdir(exist_ok=True)
@@ -126,10 +126,10 @@ class Case:
         return torch.randint(256, (count, height, width, 3), generator=generator).float() / 255
 
     def noise(self, shape: torch.Size, seed: int) -> torch.Tensor:
-        """The noise of a seed, with what our sampler puts in front where a token lasts several latent frames."""
+        """The noise of a seed, with the frames that our sampler adds in front if tokens last several latent frames."""
         noise = torch.randn(shape, generator=torch.manual_seed(seed))
         lead = -noise.shape[2] % self.grid.patch[0]
-        return torch.cat([noise_in_front(noise, lead, seed), noise], dim=2)
+        return torch.cat([extra_noise(noise, lead, seed), noise], dim=2)
 
     def made(self, loaded: Loaded, task: str) -> torch.Tensor:
         """Our latents."""
@@ -178,7 +178,7 @@ class Case:
     def metadata(self) -> dict[str, str]:
         return {}
 
-    # What a family says of itself.
+    # The metadata and configs of a family.
     pipeline: Callable[[], Any]
     network: Callable[[], torch.nn.Module]
     original: Callable[[], dict[str, torch.Tensor]]
@@ -229,7 +229,7 @@ class LTX(Case):
             return super().loaded(layout)
 
     def tiny_sizes(self) -> Any:
-        """A 13B is told by its width, which would not be tiny."""
+        """A 13B is recognised by its width, which would not be tiny."""
         width = tiny.NETWORK["num_attention_heads"] * tiny.NETWORK["attention_head_dim"]
         return patch.object(ltx_video, "WIDTH_13B", width if self.large else 4096)
 
@@ -260,7 +260,7 @@ class LTX(Case):
         return self._ask(pipe, latents=pipe._pack_latents(noise), image=image.movedim(-1, 1))
 
     def texts(self) -> dict[str, torch.Tensor]:
-        """Text comes from us: its own parity is tested separately."""
+        """The text is ours; its parity is tested separately."""
         texts = {}
         for name, text in (("prompt", PROMPT), ("negative_prompt", NEGATIVE)):
             ((embeds, options),) = self.folder.conditioning(text)
@@ -275,7 +275,7 @@ class LTX(Case):
 
     @torch.no_grad()
     def walked(self, task: str, guidance: Callable[[float], float] | None = None) -> Pair:
-        """The clip step by step, for what the pipeline in diffusers lacks.
+        """Sample a clip step by step, for features that diffusers' pipeline lacks.
 
         guidance: the scale at a sigma, together with CFG-Zero* (arXiv 2503.18886), as in pipeline_ltx_video.py of
         github.com/Lightricks/LTX-Video: the prediction without the prompt is scaled to the projection of the other onto
@@ -329,7 +329,7 @@ class LTX(Case):
         return unwanted + scale * (wanted - unwanted)
 
     def _decoded(self, latents: torch.Tensor) -> torch.Tensor:
-        """As the end of the pipelines does it."""
+        """Decode as the pipelines do at their end."""
         vae, timestep = self.pipe.vae, None
         latents = self.pipe._denormalize_latents(latents, vae.latents_mean, vae.latents_std)
         if vae.config.timestep_conditioning:
@@ -383,12 +383,12 @@ class CogVideoX(Case):
         tiny_cogvideox.folder(path, self.variant)
 
     def loaded(self, layout: str) -> Loaded:
-        # A file of the 2B is told by its 30 heads, which would not be tiny.
+        # A 2B file is recognised by its 30 heads, which would not be tiny.
         with patch.object(cogvideox, "HEADS_2B", 1 if "2B" in self.variant else 30):
             return super().loaded(layout)
 
     def clip(self) -> torch.Tensor:
-        """Where a token lasts two latent frames, the pipeline takes no other length: it reads T as frames here."""
+        """If a token lasts two latent frames, the pipeline reads T as frames, so other lengths are not possible."""
         clip = super().clip()
         return torch.cat([clip, clip.flip(2)], dim=2) if self.grid.patch[0] == 2 else clip
 
@@ -421,7 +421,7 @@ class CogVideoX(Case):
         return self.noise(self.empty()["samples"].shape, seed).transpose(1, 2)
 
     def _changing(self) -> dict[str, Any]:
-        """The clip, noised as the pipeline noises what it has encoded."""
+        """The clip, noised as the pipeline does after encoding."""
         clip, scheduler = self.clip(), self.pipe.scheduler
         scheduler.set_timesteps(STEPS)
         first = scheduler.timesteps[STEPS - round(STEPS * DENOISE)]

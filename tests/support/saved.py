@@ -1,4 +1,4 @@
-"""Small saved graphs in the editor's form, in the shape that people's files have, for tests of `old_graphs`."""
+"""Small saved graphs in the editor's format, like people's files, for tests of `old_graphs`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Spec = tuple[str, list[tuple], list[str], Any]
 
 
 def graph(nodes: dict[int, Spec], **extra: Any) -> Json:
-    """Nodes by id, in a row; what is linked to a widget is marked so by a type in lower case."""
+    """Nodes by id, in a row. A type in lower case means that the link goes to a widget."""
     links: list[list] = []
     written: list[Json] = []
     for key, (kind, inputs, outputs, values) in nodes.items():

@@ -1,7 +1,7 @@
 """A simulated accelerator: tensors on device "sim" keep their numbers in main memory, but refuse to meet other devices.
 
 It shows on a processor what would fail or stall on a GPU. Tensors of two devices in one operation raise, as do numpy()
-and a CPU generator; whatever makes the host wait for the device is counted. Numbers are exact, so results can be
+and a CPU generator; each wait of the host for the device is counted. Numbers are exact, so results can be
 compared with the processor's. PyTorch 2.11: PrivateUse1 as a Python backend, an experimental API.
 
     with accelerator(VRAM["novram"]) as device:
@@ -28,7 +28,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 aten = torch.ops.aten
 INDEXING = (aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_, aten._unsafe_index)
 WAITING = (aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten._unique2, aten.equal, aten.is_nonzero)
-"""Operations whose result the host needs before it goes on: item(), bool(), nonzero(), a boolean index and the like."""
+"""Operations for whose result the host must wait: item(), bool(), nonzero(), a boolean index and others."""
 
 
 class _Module(backend_registration._DummyBackendModule):
@@ -42,7 +42,7 @@ _waits: list[str] = []
 
 
 def _wait(reason: str) -> None:
-    """Note who waits: the innermost lines of this pack, ComfyUI and diffusers, without torch's own and this file's."""
+    """Record where the host waits: the innermost lines of this pack, ComfyUI and diffusers."""
     frames = [frame for frame in traceback.extract_stack() if "/torch/" not in frame.filename]
     frames = [frame for frame in frames if frame.filename != __file__]
     _waits.append(f"{reason}: " + " < ".join(f"{frame.filename}:{frame.lineno}" for frame in frames[:-4:-1]))
@@ -140,7 +140,7 @@ def _run(func: Any, args: tuple, kwargs: dict) -> Any:
     out = func(*plain_args, **plain_kwargs)
     written = [n for n, arg in enumerate(func._schema.arguments) if arg.alias_info and arg.alias_info.is_write]
     if here and len(func._schema.returns) == 1 and written and written[0] < len(args):
-        return args[written[0]]  # in place: the very tensor that was changed
+        return args[written[0]]  # in place: the same tensor
     return tree_map(_outer, out) if (device.type == "sim" if device is not None else here) else out
 
 
@@ -160,7 +160,7 @@ def _moved(packet: Any, args: tuple, kwargs: dict, flat: list, device: torch.dev
 
 
 def _in_two_steps(make: Callable) -> Callable:
-    """torch.tensor(..., device=) copies below every dispatch mode: here it is made first and moved then."""
+    """torch.tensor(..., device=) bypasses dispatch modes, so here the tensor is created first and then moved."""
 
     def made(*args: Any, device: Any = None, **kwargs: Any) -> torch.Tensor:
         out = make(*args, **kwargs)
@@ -214,7 +214,7 @@ class Accelerator:
     waits: list[str] = field(default_factory=list)
 
     def make_room(self, patcher: Any) -> None:
-        """From now on there is room for `vram.share` of this patcher's weights."""
+        """Give the device room for `vram.share` of this patcher's weights."""
         if self.vram.share is not None:
             memory.unload_all_models()
             self.free = memory.minimum_inference_memory() + self.vram.share * patcher.model_size()

@@ -1,4 +1,4 @@
-"""The studio in a browser, as a person meets it: what it says and shows, and what is done to it."""
+"""The studio in a browser, as a person uses it: what it shows, and actions on it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DROP = """([selector, name, type, bytes]) => {
 
 @dataclass
 class Studio:
-    """One page. ``errors`` are the exceptions that reached it, ``outside`` the addresses that are not its server's."""
+    """One page. ``errors``: its uncaught exceptions. ``outside``: requested addresses of other servers."""
 
     page: Page
     url: str
@@ -56,7 +56,7 @@ class Studio:
         self.page.locator("#model optgroup").first.wait_for(state="attached")
         self.page.wait_for_function("() => !!document.querySelector('#stage-body > *')")
 
-    # What is to be seen
+    # What it shows
 
     @property
     def stage(self) -> Locator:
@@ -67,11 +67,11 @@ class Studio:
         return self.page.locator("#sheet .card")
 
     def says(self, text: str) -> None:
-        """Wait until the stage says it."""
+        """Wait until the stage shows this text."""
         self.stage.get_by_text(text).first.wait_for()
 
     def plays(self) -> float:
-        """Wait until the video on the stage has moved on; where it is now, in seconds."""
+        """Wait until the video on the stage has advanced. Returns its position in seconds."""
         return self.page.wait_for_function(PLAYS, timeout=TIMEOUT).json_value()
 
     def value(self, label: str) -> str:
@@ -81,10 +81,10 @@ class Studio:
         return self.page.locator(f"#{field_id}-fault").inner_text()
 
     def focused(self) -> str:
-        """The id, else the text, of what has the focus."""
+        """The id, else the text, of the focused element."""
         return self.page.evaluate("() => document.activeElement.id || document.activeElement.textContent.trim()")
 
-    # What is done to it
+    # Actions
 
     def advanced(self, **values: Any) -> None:
         """Fill in advanced settings by the names of the API."""
@@ -118,7 +118,7 @@ class Studio:
 
 @contextmanager
 def opened(browser: Browser, url: str, **context: Any) -> Iterator[Studio]:
-    """The page on a fresh profile. On the way out it must have been free of errors and of requests to anywhere else."""
+    """The page on a fresh profile. At the end, it must have had no errors and no requests to other servers."""
     profile = browser.new_context(**context)
     try:
         studio = Studio(profile.new_page(), url)

@@ -1,4 +1,4 @@
-"""Tiny random checkpoints in the real layouts: diffusers folders and the single files artists have."""
+"""Tiny random checkpoints in the real layouts: diffusers folders and the single files that artists have."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ SCHEDULER = dict(
 
 
 def randomised(module: torch.nn.Module, seed: int = 0, std: float = 0.05) -> torch.nn.Module:
-    """Every parameter drawn anew, so that nothing (a zero output layer, say) hides an error."""
+    """Draw every parameter at random, so that nothing hides an error, such as an output layer of zeros."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in module.named_parameters():
         with torch.no_grad():
@@ -106,7 +106,7 @@ def pipeline(version: str = "0.9.1") -> LTXPipeline:
 
 
 def folder(path: Path, version: str = "0.9.1") -> Path:
-    """A diffusers folder; its network in two shards, as the large ones come."""
+    """A diffusers folder whose network is in two shards, as large ones are."""
     pipe = pipeline(version)
     pipe.save_pretrained(path)
     for file in (path / "transformer").glob("*.safetensors"):
@@ -125,7 +125,7 @@ def core_autoencoder(version: str, width: int = 8) -> core_vae.VideoVAE:
     """ComfyUI's own LTX autoencoder, `width` instead of 128 wide: it has the original key names."""
     thin = {name: partial(getattr(core_vae, name), base_channels=width) for name in ("Encoder", "Decoder")}
     guess = getattr(core_vae.VideoVAE, "guess_config", None) or core_vae.VideoVAE.get_default_config
-    # Unasked, ComfyUI's decoder pads by reflection; diffusers', which is our reference, with zeros.
+    # By default, ComfyUI's decoder pads by reflection. diffusers', our reference, pads with zeros.
     padding = dict.fromkeys(("spatial_padding_mode", "decoder_spatial_padding_mode"), "zeros")
     widths = dict.fromkeys(("encoder_base_channels", "decoder_base_channels"), width)  # newer ComfyUI asks the config
     config = guess(None, VERSIONS[version]) | padding | widths

@@ -23,7 +23,7 @@ WIDTH, HEIGHT, FRAMES = 64, 48, 9
 _SIZE = dict(num_attention_heads=1, attention_head_dim=64, num_layers=2, time_embed_dim=8)
 _TEXT = dict(text_embed_dim=tiny.TEXT_WIDTH, sample_width=90, sample_height=60, sample_frames=49)
 _ROTARY = dict(use_rotary_positional_embeddings=True)
-# As large as the clips are: learned places are stored.
+# As large as the clips, because learned positions are stored.
 _LEARNED = dict(
     use_learned_positional_embeddings=True, sample_width=WIDTH // 8, sample_height=HEIGHT // 8, sample_frames=FRAMES
 )

@@ -88,7 +88,7 @@ def original(state: State) -> State:
 
 
 def in_scaled_fp8(state: State) -> State:
-    """With the matrices of blocks in float8, as published."""
+    """The state with the matrices of blocks in float8, as published."""
     blocks = [key for key, weight in state.items() if ".block" in f".{key}" and weight.ndim == 2]
     return tiny.in_scaled_fp8(state, [key for key in blocks if "bias" not in key and state[key].shape[1] % 32 == 0])
 

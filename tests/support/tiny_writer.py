@@ -1,4 +1,4 @@
-"""Text models in the real layouts that say one sentence: a Qwen 2 folder that chats, and the same as a GGUF file.
+"""Text models in the real layouts that write one sentence: a Qwen 2 chat model as a folder and as a GGUF file.
 
 The next word follows from the last alone (attention and feed-forward are random, but add nothing), so what the model
 says is known, whatever it is told.
@@ -59,7 +59,7 @@ def tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
 
 
 def network(words: PreTrainedTokenizerFast, endless: bool = False, silent: bool = False) -> Qwen2ForCausalLM:
-    """What says SENTENCE after the assistant's mark: once, again and again, or nothing at all."""
+    """A network that writes SENTENCE after the assistant's mark: once, repeatedly, or not at all."""
     torch.manual_seed(0)
     config = Qwen2Config(
         vocab_size=len(words),

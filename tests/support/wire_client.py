@@ -1,4 +1,4 @@
-"""Plain HTTP to the Videos API, for tests of the wire itself; and a saved graph that costs next to nothing."""
+"""Plain HTTP to the Videos API, for tests of the protocol itself; and a saved graph that runs in no time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def connect(url: str) -> httpx.Client:
 
 
 def wait(http: httpx.Client, video: dict) -> dict:
-    """The video when it is completed or failed."""
+    """Wait until the video is completed or failed, and return it."""
     while video["status"] in ("queued", "in_progress"):
         time.sleep(0.1)
         video = http.get(f"/videos/{video['id']}").json()
@@ -27,7 +27,7 @@ def wait(http: httpx.Client, video: dict) -> dict:
 
 
 def until_running(http: httpx.Client, video: dict) -> dict:
-    """The video when a model is at work on it."""
+    """Wait until a model is working on the video, and return it."""
     while video["status"] == "queued":
         time.sleep(0.05)
         video = http.get(f"/videos/{video['id']}").json()
@@ -53,7 +53,7 @@ def data_url(content: bytes) -> str:
 
 
 def coloured_frames() -> dict[str, Any]:
-    """A saved graph without a model: two frames, their colour the seed. For tests of queues and files."""
+    """A saved graph without a model: two frames whose colour is the seed. For tests of queues and files."""
     image = {"outputs": [{"name": "IMAGE", "type": "IMAGE", "links": [1]}], "widgets_values": [16, 16, 2, 0]}
     video = {"inputs": [{"name": "images", "type": "IMAGE", "link": 1}], "widgets_values": [8.0]}
     save = {"inputs": [{"name": "video", "type": "VIDEO", "link": 2}], "widgets_values": ["x", "mp4", "h264"]}

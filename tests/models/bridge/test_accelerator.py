@@ -1,4 +1,4 @@
-"""Every family on a device that refuses to be mixed with the processor, with its weights inside and outside."""
+"""Every family on a device whose tensors cannot be combined with the CPU's, with weights on and off the device."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ FOLDERS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """``folder("mochi")``: where that family's tiny weights are, written once."""
+    """``folder("mochi")``: the folder of that family's tiny weights, written once."""
     return cache(lambda name: FOLDERS[name](tmp_path_factory.mktemp("models") / "model"))
 
 
 def worked(path: Path, device: Accelerator | None = None) -> dict[str, torch.Tensor]:
-    """Load, prompt, encode, T2V, I2V, V2V and decode: what each gives, in main memory."""
+    """The results of loading, prompt, encoding, T2V, I2V, V2V and decoding, in main memory."""
     opened = open_model(path)
     model, clip, vae = load.load_model(opened), load.load_clip(opened), load.load_vae(opened)
     room = device.make_room if device else lambda patcher: None
@@ -79,7 +79,7 @@ def worked(path: Path, device: Accelerator | None = None) -> dict[str, torch.Ten
 
 @pytest.fixture(scope="module")
 def expected(folder):
-    """``expected("mochi")``: what the processor makes of that family's tiny weights."""
+    """``expected("mochi")``: the CPU's results with that family's tiny weights."""
 
     @cache
     def made(name: str) -> dict[str, torch.Tensor]:
@@ -92,7 +92,7 @@ def expected(folder):
 ALWAYS = {("ltx 0.9.1", vram) for vram in VRAM} | {
     (name, "most outside") for name in ("mochi", "cogvideox 1.5 5B I2V", "pyramid miniflux")
 }
-"""What is run each time; together all families and all states of memory. The rest takes minutes."""
+"""The cases of the normal run: together all families and all memory modes. All combinations take minutes."""
 CASES = [
     pytest.param(name, vram, marks=() if (name, vram) in ALWAYS else pytest.mark.slow)
     for name in FOLDERS
@@ -149,7 +149,7 @@ STEPPED = ("ltx 0.9.1", "mochi", "cogvideox 2B", "cogvideox 1.5 5B I2V", "pyrami
 
 @pytest.mark.parametrize("name", STEPPED)
 def test_no_step_waits_for_the_device(folder, name):
-    """One more step makes the host wait no more often: a wait in each step, or in each block of it, idles a GPU."""
+    """A further step causes no further wait of the host. A wait in each step or block would leave a GPU idle."""
     waits = waits_of_steps(open_model(folder(name)))
     assert waits[0]  # those of a run, so they are counted
     assert len(waits[1]) == len(waits[0]), "\n".join(waits[1])

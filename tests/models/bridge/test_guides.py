@@ -64,7 +64,7 @@ def guided(vae: Any, *guides: tuple[int, int, float]) -> tuple[list, list, dict]
 
 
 def sampled(model: Any, positive: list, negative: list, latent: dict, **others: Any) -> torch.Tensor:
-    """The clip as core's nodes sample it, without the guides at its end, whose noise is not the clip's."""
+    """The clip as core's nodes sample it, without the guides at its end, which have other noise than the clip."""
     samples = latent["samples"]
     batch, channels, frames, *size = samples.shape
     noise = torch.randn(frames, batch, channels, *size, generator=torch.Generator().manual_seed(1)).movedim(0, 2)
@@ -123,7 +123,7 @@ def with_guides(*guides: Guide) -> tuple[list, list, dict]:
 
 
 def test_our_guides_are_cores(models, vae):
-    """At full strength a guide's noise is not seen, so the two ways to give it are one."""
+    """At full strength a guide has no noise, so core's node and our guides give the same result."""
     for frame in (0, 8, 24):
         ours = sampled(models[0], *with_guides(still(vae, frame)))
         assert relative(ours, sampled(models[0], *guided(vae, (1, frame, 1.0)))) <= 1e-6
@@ -143,7 +143,7 @@ def test_a_weaker_guide_is_seen_less(models, vae):
 
 
 def test_a_smaller_guide_is_as_many_tokens_as_it_has(models):
-    """Spread over the clip's tokens, of which the others are not read: as if these did not exist."""
+    """It is spread over the clip's grid. Tokens between its own are not read, as if they did not exist."""
     network, small = models[0].model.diffusion_model, torch.randn(1, 128, 1, 1, 2)
     grid, clip = network.grid, torch.randn(1, 128, 2, 2, 4)
     spread = append_guides([Guide(small, 9, scale=2)], grid, clip)

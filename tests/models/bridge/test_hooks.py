@@ -1,4 +1,4 @@
-"""What other nodes put on our MODEL does what it does on ComfyUI core's own networks with the same weights."""
+"""Patches of other nodes have the same effect on our MODEL as on ComfyUI core's networks with the same weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from reference import relative
 
 
 class Pair:
-    """Our MODEL and core's of the same weights, and a step of each."""
+    """Our MODEL and core's with the same weights, and one step of each."""
 
     def __init__(self, subject: step.Subject) -> None:
         self.subject = subject
@@ -41,7 +41,7 @@ class Pair:
         return made[0]
 
     def effects(self, ours: patches.Patched, core: patches.Patched) -> tuple[torch.Tensor, torch.Tensor]:
-        """What a patch changes in a step of each."""
+        """The change that a patch makes in one step of each."""
         ours, core = (self.stepped(put(model)) for put, model in ((ours, self.ours), (core, self.core)))
         return ours - self.plain[0], core - self.plain[1]
 
@@ -120,14 +120,14 @@ MODELS = {
 
 @pytest.fixture(scope="module", params=MODELS)
 def family(request, tmp_path_factory):
-    """(MODEL, the attention that its network has of its authors, its clip with nothing put on)"""
+    """(MODEL, its network's original attention processor, its clip without patches)"""
     write, stock = MODELS[request.param]
     model = load.load_model(open_model(write(tmp_path_factory.mktemp("hooks") / "model")))
     return model, stock, sampled(model)
 
 
 def sampled(model: Any) -> torch.Tensor:
-    """A small clip in a step, of prompts that are not equally long."""
+    """A small clip, sampled in one step from prompts of different lengths."""
     inner, generator = model.model, torch.Generator().manual_seed(1)
     variant = inner.variant
     shape = variant.grid.latent_shape(64, 64 if inner.family.sample else 48, variant.grid.frames(2))
@@ -175,7 +175,7 @@ def test_nag_works(family):
 
 
 def test_a_patch_of_queries_keys_and_values(family):
-    """Keys that are all zero make every token the mean of what it attends to: so does an override that does that."""
+    """With keys of zero, each token becomes the mean of the tokens it attends to; an override can do the same."""
     model, _, plain = family
 
     def by_patch(q, k, v, pe=None, attn_mask=None, extra_options=None):
@@ -212,7 +212,7 @@ def test_the_attention_chosen_at_start_is_the_one_that_runs(family, monkeypatch)
 
 
 def test_kernels_without_masks_get_none(monkeypatch):
-    """Sage would ignore a mask without a word, and Flash would warn at each call."""
+    """Sage would ignore a mask without a message, and Flash would warn at each call."""
     from atelier.models.bridge.hooks.attention import chosen_attention
 
     for name in ("optimized_attention", "optimized_attention_masked"):

@@ -1,4 +1,4 @@
-"""Names that other packs look for on our VAE and our latents, where ours can mean the same by them."""
+"""Names that other packs look for on VAEs and latent formats, and that mean the same on ours."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def opened(path):
 
 
 def noisier(vae, timestep: float, scale: float):
-    """As Lightricks' Set VAE Decoder Noise does it: on a copy of the VAE, whose first stage is the same."""
+    """Set the noise as Lightricks' Set VAE Decoder Noise does: on a copy of the VAE that shares its first stage."""
     vae = copy(vae)
     vae.first_stage_model.decode_timestep = timestep
     vae.first_stage_model.decode_noise_scale = scale

@@ -1,4 +1,4 @@
-"""A model larger than the memory it may use samples layer by layer, and makes what it makes with all of it.
+"""A model larger than the available memory samples layer by layer, with the same result.
 
 Without a GPU, ComfyUI is told of a device with little memory, and what it leaves outside becomes a tensor that can only
 be copied: any other use of it fails, as it would between two devices.
@@ -24,7 +24,7 @@ from reference import relative
 
 
 class Elsewhere(torch.Tensor):
-    """A tensor of a device that does not compute."""
+    """A tensor on a device that does not compute."""
 
     ALLOWED = {"__get__", "to", "copy_", "empty_like", "numel", "nelement", "element_size", "dim", "size", "data_ptr"}
 
@@ -69,7 +69,7 @@ class Budget:
                         tensors[name] = tensor.as_subclass(Elsewhere)
 
     def lift(self) -> int:
-        """Put everything back; how many bytes were outside."""
+        """Put everything back. Returns how many bytes were outside."""
         self.monkeypatch.undo()
         for tensors, name, tensor in self.replaced:
             tensors[name] = tensor
@@ -103,7 +103,7 @@ def sampled(model) -> torch.Tensor:
 
 
 def limited(model, monkeypatch, share: float) -> tuple[torch.Tensor, int]:
-    """What a model makes while it has room for `share` of its weights, and how many bytes it had to leave outside."""
+    """A model's result while `share` of its weights fit on the device, and how many bytes stayed outside."""
     memory.unload_all_models()
     budget = Budget(monkeypatch, share)
     budget.put_on(model)

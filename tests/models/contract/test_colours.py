@@ -1,4 +1,4 @@
-"""Preview colours that nobody has published: found with the autoencoder at hand, and near to what it decodes to."""
+"""Preview colours of families without published ones: fitted with the autoencoder, and close to decoded clips."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ POCKET = Path(__file__).parents[3] / "models" / "pocket"
 
 
 def left_over(colours: Colours, latents: torch.Tensor, clips: torch.Tensor) -> float:
-    """The share of the colours' variance that the factors leave; latents [N, C, T, h, w], clips [N, F, H, W, 3]."""
+    """The share of the clips' variance that the factors do not explain; latents [N, C, T, h, w], [N, F, H, W, 3]."""
     wanted = torch.stack([as_small(clip, latents.shape[2:]) for clip in clips]) * 2 - 1
     made = latents.movedim(1, -1) @ torch.tensor(colours.factors) + torch.tensor(colours.bias)
     return ((made - wanted).var() / wanted.var()).item()
 
 
 def test_they_fit_clips_that_the_fit_never_saw():
-    """Of the really trained autoencoder that ships: nearly as well as factors fitted to clips of its own world."""
+    """On the trained autoencoder that ships, they are nearly as good as factors fitted to its own kind of clips."""
     vae, rng = load.load_vae(open_model(POCKET)), random.Random(5)
     clips = (render(draw_scenes(6, rng), rng) + 1).movedim(1, -1) / 2
     latents = encode(vae, clips)
@@ -52,7 +52,7 @@ def test_small_is_the_mean_of_what_a_latent_stands_for():
 
 @pytest.fixture(params=["CogVideoX", "Pyramid Flow"])
 def loaded(request, tmp_path):
-    """A MODEL and VAE of a family whose colours nobody has published, as the loader gives them."""
+    """MODEL and VAE of a family without published colours, from the loader."""
     if request.param == "CogVideoX":
         path = tiny_cogvideox.folder(tmp_path / "cogvideox", "5B")
     else:

@@ -1,4 +1,4 @@
-"""The contract's own arithmetic: legal sizes, latent shapes, and schedules cut for denoising a little."""
+"""The contract's arithmetic: legal sizes, latent shapes, and schedules for a denoise below 1."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def test_sizes_are_whole_tokens_and_whole_groups():
     grid = Grid(channels=16, temporal=4, spatial=8, group=2, patch=(2, 2))
     assert [grid.legal_side(side) for side in (1, 23, 25, 720)] == [16, 16, 32, 720]
     assert [grid.legal_frames(frames) for frames in (1, 4, 6, 16, 49)] == [1, 1, 9, 17, 49]
-    assert grid == Grid(channels=16, temporal=4, spatial=8, group=2)  # an autoencoder knows of no tokens
+    assert grid == Grid(channels=16, temporal=4, spatial=8, group=2)  # tokens do not concern an autoencoder
 
 
 def _family(levels: int | None):
-    """A family whose schedule is n, n-1, ... 0; `levels` is the most it knows."""
+    """A family whose schedule is n, n-1, ... 0, with at most `levels` levels."""
 
     def schedule(variant, steps, shape):
         return torch.arange(min(steps, levels or steps), -1.0, -1.0)

@@ -83,7 +83,7 @@ def test_published_networks_map_key_for_key(name, layout):
 
 
 def shapes_of_file(state: dict) -> dict:
-    """As recognising reads them: under diffusers' names."""
+    """Shapes under diffusers' names, as `recognise` reads them."""
     return {renamed(key, layouts.SAT_NAMES): shape for key, shape in shapes(state).items()}
 
 
@@ -105,7 +105,7 @@ def test_single_file_gives_the_same_network(tmp_path, name, layout, prefix):
     model = load.load_model(
         open_model(tiny_cogvideox.single_file(tmp_path / "cogvideox.safetensors", state, prefix))
     ).model
-    # A head alone does not tell the 2B.
+    # One head does not identify the 2B.
     assert model.variant.name == f"CogVideoX {name}".replace("2B", "5B").replace(" Fun", "-Fun")
     assert model.variant.text.tokens == (224 if "1.5" in name else 226)
     weights = model.diffusion_model.state_dict()
@@ -140,7 +140,7 @@ def test_other_fine_tunes_are_named(tmp_path):
 
 
 def inpainter(path: Path, name: str, **config: bool) -> reference.Loaded:
-    """Fun InP, loaded from a folder; config: what only its authors' training read."""
+    """Fun InP, loaded from a folder. config: entries that only its authors' training reads."""
     path = tiny_cogvideox.folder(path, name)
     file = path / "transformer" / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | config))
@@ -178,7 +178,7 @@ FIRST, LAST, LEFT = (slice(0, 1), slice(None)), (slice(2, 3), slice(None)), (sli
 
 @pytest.mark.parametrize("known", [[FIRST], [LAST], [FIRST, LAST], [LEFT]], ids=["first", "last", "both", "region"])
 def test_inpainting_network_sees_what_its_authors_pipeline_shows_it(inpainting, known):
-    """Of the clip that the latents stand for. What is known is not seen by itself, where it would look otherwise."""
+    """It reads the encoding of the whole clip with holes, which differs from that of the known frames alone."""
     clip = torch.rand(9, HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(5))
     latents, mask = inpainting.vae.encode(clip), torch.ones(1, 1, 3, 6, 8)
     for time, columns in known:
@@ -216,7 +216,7 @@ def test_inpainting_variant(inpainting):
 
 
 def test_fun_v15_is_shown_whole_tokens_which_end_in_a_hole(tmp_path):
-    """Its authors' scripts make the count of latent frames even: 81 frames are the first of 85, as it was trained."""
+    """Its authors' scripts pad to an even count of latent frames, as in training: 81 frames become 85."""
     fun = inpainter(tmp_path / "later", "Fun 1.5 5B InP")
     variant, seen = fun.model.model.variant, []
     assert variant.name == "CogVideoX-Fun 1.5 5B InP" and variant.recipe.frames == 85
@@ -235,7 +235,7 @@ def test_fun_v15_is_shown_whole_tokens_which_end_in_a_hole(tmp_path):
     odd, even = seen[0], seen[-1]
     assert odd.shape[2] == even.shape[2] == 4
     assert odd[:, 16, 0].eq(variant.known_frames.scale).all() and not odd[:, 16, 1:].any()
-    assert relative(odd[:, 16:], even[:, 16:]) <= 1e-5  # the frame that was added is one to be made
+    assert relative(odd[:, 16:], even[:, 16:]) <= 1e-5  # the added frame is to be generated
 
 
 def test_inpainting_network_fills_any_hole(inpainting):
@@ -265,7 +265,7 @@ def test_clips_are_as_long_as_the_autoencoder_can_make_them(frames, legal):
 
 @pytest.mark.parametrize("latent_frames", [1, 2, 3, 4])
 def test_any_number_of_latent_frames_is_sampled_and_decoded(from_text, latent_frames):
-    """Lengths from other nodes: what the network's tokens lack is put in front, the clip stays as long as it was."""
+    """For lengths from other nodes, frames are added in front to fill the tokens; the clip keeps its length."""
     shape = (1, 16, latent_frames, HEIGHT // 8, WIDTH // 8)
     made = from_text.folder.sampled({"samples": torch.zeros(shape)}, seed=3)
     assert made.shape == shape
@@ -279,7 +279,7 @@ def test_other_sizes_are_refused_where_places_are_learned(from_image):
 
 
 def test_nimvideos_image_to_video_follows_a_still_clip(tmp_path):
-    """Its authors encode the image, held for the whole clip: what a Fun Control network is given as a control clip."""
+    """Its authors encode a clip that repeats the image, and the network reads it like a Fun Control clip."""
     control = reference.CogVideoX("Fun 2B Control", tmp_path / "control")
     folder = control.folder
     renamed = tmp_path / "cogvideox-2b-img2vid"

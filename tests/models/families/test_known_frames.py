@@ -1,4 +1,4 @@
-"""How known frames reach the networks that were trained on them, and those that were not."""
+"""How known frames reach networks that were trained on them, and networks that were not."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_upscaling_equals_the_pipelines(case, tmp_path, kind, write):
 
 
 def test_cores_upscaler_node_and_cores_vae(case, tmp_path):
-    """What core's LTXVLatentUpsampler calls of our model and VAE, and our own way with core's VAE."""
+    """Core's LTXVLatentUpsampler with our model and VAE, and our node with core's VAE."""
     upscaler = load_upscaler(tiny_upscaler.single_file(tmp_path / "up.safetensors", "spatial"))
     comfy.model_management.load_models_gpu([upscaler], memory_required=1.0)
     statistics = case.folder.vae.first_stage_model.per_channel_statistics

@@ -1,4 +1,4 @@
-"""LTX Video from the files artists have: original keys, with and without VAE, float8, T5 in several forms."""
+"""LTX Video from the files that artists have: original keys, with and without VAE, float8, T5 in several forms."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_published_autoencoders_map_key_for_key(version):
-    """At the published widths, on the meta device: every original key has its place, in the right shape."""
+    """At the published widths, on the meta device, every original key maps to a weight of the right shape."""
     with torch.device("meta"):
         original = core_vae.VideoVAE(version=tiny.VERSIONS[version]).state_dict()
     component = Component("VAE", (), {key: tuple(weight.shape) for key, weight in original.items()})
@@ -59,7 +59,7 @@ def test_published_networks_map_key_for_key(width, heads, layers):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_single_file_autoencoder_equals_comfyuis_own(tmp_path, version):
-    """Another implementation of the same weights: ComfyUI's LTX VAE, both ways."""
+    """ComfyUI's LTX VAE, another implementation, encodes and decodes the same with the same weights."""
     path = tiny.single_file(tmp_path / "ltx.safetensors", version)
     vae, core = load.load_vae(open_model(path)), tiny.core_autoencoder(version)
     pixels = torch.rand(9, 64, 96, 3, generator=torch.Generator().manual_seed(0))
@@ -111,7 +111,7 @@ def test_float8_file_computes_wider(tmp_path):
     ids=["fp16", "fp8", "scaled fp8"],
 )
 def test_text_encoder_from_the_artists_file(tmp_path, form):
-    """Equal to transformers' T5 on the numbers that are stored."""
+    """It equals transformers' T5 with the stored numbers."""
     model = tiny.single_file(tmp_path / "ltx.safetensors", "0.9.1")
     encoder = tiny.t5_file(tmp_path / "t5xxl.safetensors", **form)
     clip = load.load_clip(open_model(model), lambda: [tmp_path / "clip_l.safetensors", encoder])
@@ -151,7 +151,7 @@ def test_distilled_is_told_by_name_and_by_metadata(tmp_path):
 
 @pytest.mark.parametrize("length", [0x80, 0x4B50], ids=["pickle", "zip"])
 def test_a_header_whose_length_looks_like_another_format(tmp_path, length):
-    """The first bytes of a safetensors file are a length, which may be those of any other format."""
+    """A safetensors file begins with a length, whose bytes may equal the first bytes of any other format."""
     path = tiny.single_file(tmp_path / "ltx.safetensors", None)
     whole, size = path.read_bytes(), int.from_bytes(path.read_bytes()[:8], "little")
     padded = size + (length - size) % 0x10000

@@ -1,4 +1,4 @@
-"""LTX Video's parts against what its authors run, per published variant; whole clips are compared in test_parity.py."""
+"""LTX Video's parts against its authors' code, per published variant; whole clips are compared in test_parity.py."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_encoding_an_image_equals_the_pipelines(case):
 
 
 def as_its_authors_encode(case, text):
-    """pipeline_ltx_video.py of github.com/Lightricks/LTX-Video: T5 is given the mask, which LTXPipeline leaves out."""
+    """pipeline_ltx_video.py of github.com/Lightricks/LTX-Video: T5 gets the mask, which LTXPipeline does not pass."""
     tokens = case.published["text"]["max_tokens"]
     words = case.pipe.tokenizer(text, padding="max_length", max_length=tokens, truncation=True, return_tensors="pt")
     return case.pipe.text_encoder(words.input_ids, attention_mask=words.attention_mask)[0], words.attention_mask
@@ -52,7 +52,7 @@ def test_text_equals_its_authors(case, text):
 
 
 def test_a_kept_clip_loader_gives_the_same_text(case):
-    """ComfyUI's own CLIP of type ltxv: what of the text the network reads is the same."""
+    """ComfyUI's own CLIP of type ltxv gives the same text where the network reads it."""
     weights = tiny.t5().state_dict()
     config = t5_config({key: tuple(weight.shape) for key, weight in weights.items()})
     clip = comfy.sd.CLIP(
@@ -97,7 +97,7 @@ def test_guidance_of_13b_is_its_authors_at_each_level(tmp_path):
 
 @pytest.mark.parametrize("variant", published.LTX)
 def test_a_variant_is_run_as_published(tmp_path, variant):
-    """From the file its authors publish: positions, schedule, tokens and recipe."""
+    """Positions, schedule, tokens and recipe, from the file that its authors publish."""
     facts = published.config(variant)
     case = reference.LTX(variant, tmp_path)
     with case.tiny_sizes():

@@ -41,14 +41,14 @@ def test_text_equals_the_pipelines(case, text):
 
 
 def test_a_text_without_a_mask_of_its_padding_is_said(case, caplog):
-    """CLIPLoader gives none with the type 'sd3': the clip is of other words, and nothing else would show it."""
+    """CLIPLoader's type 'sd3' gives no mask, so the padding is read as words. Only the notice shows that."""
     conditioning = case.folder.conditioning(PROMPT)
     assert warnings(case.folder.model, case.empty(), conditioning) == []
     unmasked = with_options(conditioning, {"attention_mask": None})
     (warning,) = warnings(case.folder.model, case.empty(), unmasked)
     assert "without a mask of its padding" in warning and "CLIPLoader" in warning
     sample(case.folder.model, case.empty(), unmasked, conditioning, seed=1, sigmas=torch.tensor([1.0, 0.0]), guidance=1)
-    assert "Atelier: the prompt came without a mask" in caplog.text  # whatever sampler is used
+    assert "Atelier: the prompt came without a mask" in caplog.text  # with any sampler
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 64])
@@ -59,7 +59,7 @@ def test_schedule_ends_at_zero_and_falls(steps):
 
 
 def test_known_first_frame_is_kept(case):
-    """Mochi was trained on text alone: ComfyUI re-noises what is known to each step's level."""
+    """Mochi was trained on text alone, so ComfyUI re-noises known frames to each step's level."""
     known = case.folder.vae.encode(case.images(1))
     made = case.folder.sampled(placing.place(case.empty(), known, start=0, strength=1.0), seed=8)
     assert torch.allclose(made[:, :, :1], known, atol=1e-5)
@@ -110,7 +110,7 @@ def test_original_file_gives_the_same_network(tmp_path, prefix):
         tiny_mochi.network().state_dict(),
     )
     assert state.keys() == expected.keys() and all(torch.equal(state[key], expected[key]) for key in state)
-    assert path.read_bytes() == written  # weights that change places do so in memory
+    assert path.read_bytes() == written  # weights are swapped in memory
 
 
 @pytest.mark.parametrize("padding", [0, 3])
@@ -137,7 +137,7 @@ def test_autoencoder_from_its_two_original_files(tmp_path):
     model = tiny_mochi.network_file(tmp_path / "mochi.safetensors")
     encoder, decoder = tiny_mochi.halves(tmp_path / "vae")
     core, _ = tiny_mochi.core_halves()
-    # One frame: ComfyUI's own encoder attends frames to come, and its decoder begins a clip in another way.
+    # One frame: ComfyUI's own encoder attends to later frames, and its decoder begins a clip differently.
     clip = torch.rand(1, 48, 64, 3, generator=torch.Generator().manual_seed(3))
     for chosen in (encoder, decoder):
         vae = load.load_vae(open_model(model), chosen=chosen)

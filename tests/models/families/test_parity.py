@@ -1,4 +1,4 @@
-"""Every family, variant, task and layout of the files against diffusers' pipelines, on tiny random networks."""
+"""Every family, variant, task and file layout against diffusers' pipelines, with tiny random networks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def case(tmp_path_factory):
 )
 def test_same_clip_as_the_pipelines(case, kind, variant, layout):
     case = case(kind, variant)
-    # What a layout changes is the weights and the variant, which one task shows.
+    # A layout affects only the weights and the variant, which one task shows.
     for task in case.tasks if layout == reference.layouts(variant)[0] else case.tasks[:1]:
         latents, pixels = case.errors(layout, task)
         assert latents <= case.latents, task

@@ -1,4 +1,4 @@
-"""Files whose parts contradict each other: what is wrong is named, and nothing is guessed silently."""
+"""Files whose parts contradict each other: the error or notice names them, and nothing is guessed silently."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def folders(tmp_path_factory):
 @pytest.mark.parametrize("family", list(FOLDERS))
 @pytest.mark.parametrize("other", list(FOLDERS))
 def test_a_scheduler_config_of_another_model(folders, family, other):
-    """It is not taken, and that is said; the model's own says nothing."""
+    """It is ignored, and a note says so. The model's own causes no note."""
     path = folders[family] / "scheduler" / "scheduler_config.json"
     own, foreign = path.read_text(), (folders[other] / "scheduler" / "scheduler_config.json").read_text()
     expected = open_model(folders[family])
@@ -66,7 +66,7 @@ def test_a_metadata_config_that_contradicts_the_weights(tmp_path):
 
 @pytest.fixture(scope="module")
 def vaes(tmp_path_factory):
-    """LTX's three autoencoders as files of their own, the one that fits few first."""
+    """LTX's three autoencoders as separate files; the one that fits the fewest models comes first."""
     base = tmp_path_factory.mktemp("vae")
     paths = {version: base / f"ltx_vae_{version}.safetensors" for version in ("0.9.5", "0.9.0", "0.9.1")}
     for version, path in paths.items():

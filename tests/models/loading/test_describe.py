@@ -1,4 +1,4 @@
-"""What is told of a model before it is loaded, for the four families."""
+"""The description of a model before it is loaded, for all families."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TEXT_ALONE = "was trained on text alone: known frames are re-noised"
 
 
 def abilities(path) -> dict:
-    """Kind of shot -> whether it comes out, and the end of what is said of it."""
+    """Kind of shot -> whether it is possible, and the end of its note."""
     told = about(path)
     return {
         kind: (able["possible"], able["note"].removeprefix(told["name"]).strip())

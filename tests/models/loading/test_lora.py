@@ -53,7 +53,7 @@ def load(path, state: dict):
 
 
 def loaded_weights(model) -> dict:
-    """What ComfyUI computes with: the weights of a MODEL it has loaded, patches applied."""
+    """The weights of a MODEL as loaded by ComfyUI, with patches applied."""
     memory.load_models_gpu([model], force_full_load=True)
     state = {key: weight.clone() for key, weight in model.model.diffusion_model.state_dict().items()}
     model.detach()
@@ -61,7 +61,7 @@ def loaded_weights(model) -> dict:
 
 
 def adapted(state: dict) -> list[str]:
-    """What of a layout's matrices the network has: SAT's position table is read by nothing."""
+    """The matrices of a layout that the network has. SAT's table of positions is not used."""
     return [name for name in matrices(state) if "position_embeddings" not in name]
 
 
@@ -93,7 +93,7 @@ def test_every_matrix_of_every_layout_is_changed_as_merging_by_hand_does(tmp_pat
 
 
 def test_fused_attention_trained_apart(tmp_path):
-    """SAT's trainer has an adapter each for queries, keys and values, at a scale of 1 / rank."""
+    """SAT's trainer saves separate adapters for queries, keys and values, at a scale of 1 / rank."""
     state = LAYOUTS["cogvideox sat"]()
     generator, lora, expected = torch.Generator().manual_seed(1), {}, dict(state)
     for name, parts in (("query_key_value", 3), ("dense", 1)):
@@ -362,7 +362,7 @@ def test_two_on_other_families_sample_as_diffusers_does(tmp_path, family):
 
 @pytest.mark.parametrize("style", ["diffusers", "kohya"])
 def test_a_control_lora_names_what_it_needs(tmp_path, style):
-    """Finetrainers' reads twice as many channels where the clip goes in: those of a control clip."""
+    """Finetrainers' control LoRAs read twice as many input channels: those of a control clip."""
     state = LAYOUTS["ltx"]()
     model = load(tmp_path / "model.safetensors", state)
     wider = state | {"proj_in.weight": torch.cat([state["proj_in.weight"]] * 2, dim=1)}

@@ -1,4 +1,4 @@
-"""Published files and folders at their real size: recognised, every key in its place, run as their authors say."""
+"""Published files and folders at their real size: recognised, every key in its place, run as their authors do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IDS = [f"{variant}-{layout}" for variant, layout, _ in published_files.ROWS]
 
 @pytest.fixture(autouse=True)
 def weights_are_shapes(monkeypatch):
-    """Weights come as shapes (meta device), single numbers as they are: nothing of these files is read or kept."""
+    """Load weights as shapes (meta device) and single numbers as they are, so nothing of these files is kept."""
     plain = Component.state_dict
 
     def state_dict(self: Component) -> dict[str, torch.Tensor]:
@@ -45,7 +45,7 @@ def test_published_files(tmp_path, variant, layout, name):
 
 
 def _check_run(family, variant, told: dict, layout: str) -> None:
-    """Text, positions, schedule and recipe are those that its authors, or their own ComfyUI graphs, run it with."""
+    """Check text, positions, schedule and recipe against its authors' code or ComfyUI graphs."""
     configured = told["transformer"].get("max_text_seq_length") if layout in ("folder", "beside", "bare") else None
     assert variant.text.tokens == (configured or told["text"]["max_tokens"])
     assert variant.network.get("causal_temporal_positioning", False) == told.get("causal_temporal_positioning", False)
@@ -76,7 +76,7 @@ _NETWORKS: dict[str, tuple] = {}
 
 
 def _network(family, variant) -> tuple:
-    """Config, and name -> shape of every weight, of a variant's network; variants that differ in neither share it."""
+    """The config of a variant's network, and name -> shape of its weights. Equal variants share one."""
     key = f"{family.name} {variant.network}"
     if key not in _NETWORKS:
         network = family.network(variant)
@@ -85,7 +85,7 @@ def _network(family, variant) -> tuple:
 
 
 def _same_config(ours, theirs: dict) -> None:
-    """Every argument that both have is the published one."""
+    """Check that every argument in both configs has the published value."""
     kept = {name: value for name, value in theirs.items() if name in ours and name not in NOT_COMPARED}
     found = {name: ours[name] for name in kept}
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
@@ -93,7 +93,7 @@ def _same_config(ours, theirs: dict) -> None:
 
 
 def _check_vae(family, variant, checkpoint: Checkpoint, told: dict) -> None:
-    """The VAE inside, where there is one, is the published one."""
+    """Check that the VAE inside, if there is one, is the published one."""
     if checkpoint.vae is None:
         return
     autoencoder = family.autoencoder(checkpoint.vae, variant)

@@ -1,4 +1,4 @@
-"""Which file becomes a model's text encoder: T5 and umT5 have the same names and width, and other words."""
+"""Which file becomes a model's text encoder: T5 and umT5 have the same key names and width, but different words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UMT5 = "umt5_xxl_fp8_e4m3fn_scaled.safetensors"
 
 @pytest.fixture
 def files(tmp_path):
-    """A model, Wan's text encoder of its width, and a T5: in the order in which a folder lists them."""
+    """A model, Wan's text encoder of the same width, and a T5, in the order of a folder's listing."""
     shapes = {key: tuple(weight.shape) for key, weight in tiny.t5().state_dict().items() if "embed_tokens" not in key}
     words = {"shared.weight": (256_384, tiny.TEXT_WIDTH)}
     umt5 = sparse.safetensors_file(tmp_path / UMT5, {key: ("F16", s) for key, s in (shapes | words).items()})
@@ -53,7 +53,7 @@ def test_a_t5_of_another_size_is_passed_over(files, tmp_path):
 
 
 def test_a_vocabulary_with_its_own_tokenizer_is_the_models_own():
-    """The pocket models were trained with few words: theirs is no misfit."""
+    """The pocket models have a small vocabulary of their own, which fits them."""
     assert load.load_clip(open_model(model_path(POCKET)))
     assert open_checkpoint(model_path(POCKET)).tokenizer is not None
 

@@ -1,4 +1,4 @@
-"""Clips by the piece: the same result as in one go, for every family; in tiles without a seam; and out of memory."""
+"""Clips in pieces give the result of the whole clip, for every family; tiles leave no seam; running out of memory."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MEASURED = [
 
 @pytest.fixture(scope="module", params=CODERS)
 def coder(request):
-    """A family's autoencoder, tiny, and what diffusers' own is, untouched (None for Pyramid Flow: it has none)."""
+    """A family's tiny autoencoder, and diffusers' own, unchanged (None for Pyramid Flow, which diffusers lacks)."""
     if request.param in LTX:
         vae, wrap = tiny.vae(LTX[request.param]), LTXVideoAutoencoder
     elif request.param == "CogVideoX":
@@ -79,7 +79,7 @@ def test_decoding_by_the_piece_is_decoding_in_one_go(coder, frames):
     if reference is None:
         whole = autoencoder.vae.decoder_step()(raw, True)
     elif isinstance(autoencoder, CogVideoXAutoencoder) and frames % 2 == 0:
-        raw = torch.cat([raw[:, :, :1], raw], dim=2)  # diffusers' decoder knows odd numbers only
+        raw = torch.cat([raw[:, :, :1], raw], dim=2)  # diffusers' decoder takes odd numbers only
         whole = reference.decode(raw).sample[:, :, 4:]
     elif isinstance(autoencoder, LTXVideoAutoencoder) and reference.config.timestep_conditioning:
         whole = reference.decode(raw, torch.tensor([0.05])).sample
@@ -103,7 +103,7 @@ def test_encoding_a_stream_is_encoding_in_one_go(coder, latent_frames, chunk):
 
 
 def test_mochis_encoder_looks_back_as_far_as_its_authors_clips_are_long():
-    """Exact up to 163 frames; what is beyond sees 43 frames and more of those before: two per cent off."""
+    """It is exact up to 163 frames. Later frames attend to 43 or more earlier ones: two per cent off."""
     autoencoder = MochiAutoencoder(tiny_mochi.vae().eval())
     pixels = torch.rand(1, 3, 289, 16, 16, generator=torch.Generator().manual_seed(2)) * 2 - 1
     made = passes.encode(autoencoder, [pixels], 289, (16, 16))
@@ -164,7 +164,7 @@ def cell_bytes(function) -> list[int]:
 
 @pytest.fixture(scope="module")
 def pocket():
-    """The VAE that ships with the pack: trained, so that a picture comes out."""
+    """The VAE that ships with the pack. It is trained, so it decodes pictures."""
     return load.load_vae(open_model(folders.model_path(folders.POCKET)))
 
 
@@ -191,7 +191,7 @@ def test_tiles_leave_no_seam(pocket, picture):
 
 @pytest.mark.parametrize("coder", MEASURED, indirect=True)
 def test_tiles_take_the_memory_of_one(coder):
-    """However many there are: what a pass remembers is there for one of them only. Beside it: what is put together."""
+    """A pass keeps the memory of one tile, however many there are, besides the frames that are put together."""
     autoencoder = copy.deepcopy(coder[0]).to("meta")
     tile, side = 4 * autoencoder.grid.spatial, 10 * autoencoder.grid.spatial
     in_tiles = partial(piecewise, tile=tile)
@@ -237,7 +237,7 @@ def test_a_full_disk_says_what_to_do(monkeypatch):
 
 
 def limit(vae, largest: int, monkeypatch, half: str = "decoder") -> None:
-    """Lets half of the VAE run out of memory on features wider than `largest` where they come in."""
+    """Makes half of the VAE run out of memory on inputs wider than `largest`."""
     conv = getattr(vae.first_stage_model.autoencoder.vae, half).conv_in.conv
     forward = conv.forward
 

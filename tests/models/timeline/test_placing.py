@@ -1,4 +1,4 @@
-"""Placing images in a clip: where they begin, which to encode, and what a LATENT keeps of them."""
+"""Placing images in a clip: where they begin, which are encoded, and what a LATENT keeps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def latent(frames: int = 5, **extra) -> dict:
         (1, 0, [0]),
         (4, 0, [0]),  # three images do not fill the second latent frame
         (5, 0, [0, 1, 2, 3, 4]),
-        (1, 2, [0, 0, 0, 0, 0]),  # one in front that is thrown away, then held for a latent frame
+        (1, 2, [0, 0, 0, 0, 0]),  # one in front that is discarded, then the last repeated for a latent frame
         (5, 2, [0, 0, 1, 2, 3]),
         (8, 1, [0, 0, 1, 2, 3, 4, 5, 6, 7]),
     ],

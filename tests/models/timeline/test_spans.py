@@ -1,4 +1,4 @@
-"""Prompts over time: which hold at a moment."""
+"""Prompts over time: which apply at a moment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def entry(name: str, *span: float) -> dict:
     [(0.0, "a"), (0.99, "a"), (1.0, "b"), (1.49, "b"), (1.5, "c"), (2.5, "c"), (3.2, "c"), (3.9, "d"), (9.0, "d")],
 )
 def test_one_span_at_a_time(seconds, expected):
-    """Where spans overlap the later one, in a gap and behind the end the nearest."""
+    """Where spans overlap, the later one applies; in a gap and after the end, the nearest."""
     entries = [entry("c", 1.5, 3.0), entry("a", 0.0, 1.0), entry("b", 1.0, 2.0), entry("d", 4.0, 5.0)]
     assert [found["name"] for found in active_at(entries, seconds)] == [expected]
 

@@ -1,4 +1,4 @@
-"""The text of a storyboard: what is read, and what is said about one that cannot be."""
+"""The text of a storyboard: what is read from it, and the errors if it cannot be read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_lines_in_any_order_and_close_cards_cut():
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: repr(example["text"][:30]))
 def test_the_examples_that_the_time_line_reads_too(example):
-    """tests/browser/test_storyboard.py gives the same ones to board.js. repeat: how often the text stands there."""
+    """tests/browser/test_storyboard.py reads the same examples with board.js. repeat: how often the text occurs."""
     text, length, images = example["text"], example.get("length", 1e9), example.get("images", 1e9)
     text *= example.get("repeat", 1)
     if "error" in example:

@@ -1,4 +1,4 @@
-"""A clip in windows: which there are, and what comes of sampling in them, with the pocket model."""
+"""A clip in windows: how it is divided, and the result of sampling with the pocket model."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def pocket():
 
 
 def cards(pocket, *words: str, cut: bool = False) -> list:
-    """CONDITIONING of prompts of which each holds for CARD latent frames."""
+    """CONDITIONING of prompts that apply for CARD latent frames each."""
     grid, entries = pocket[0].model.variant.grid, []
     for place, text in enumerate(words):
         begin, end = ((grid.frames(at * CARD) if at else 0) / FPS for at in (place, place + 1))
@@ -135,7 +135,7 @@ def test_a_clip_that_is_known_already_is_left_alone(pocket):
 
 
 def test_where_noise_is_left_all_is_made_at_once_with_the_words_over_time(pocket):
-    """As the first of two KSampler (Advanced) does: there is no finished frame to go on from."""
+    """As with the first of two KSampler (Advanced): there is no finished frame to continue from."""
     half = torch.tensor([1.0, 0.5])
     made, one, two = (
         sampled(pocket, cards(pocket, *words), empty(2 * CARD), sigmas=half)
@@ -170,7 +170,7 @@ def test_samplers_that_add_noise_add_other_noise_in_each_window(pocket):
 
 
 def peak(pocket, positive: list, count: int) -> int:
-    """The most bytes of tensors at once beyond the weights, and the clip itself, while it is sampled."""
+    """The peak of bytes in tensors during sampling, without the weights; and the sampled clip."""
     network = pocket[0].model.diffusion_model
     latent = empty(count)
     with torch.inference_mode(), Allocated([*network.parameters(), *network.buffers(), latent["samples"]]) as memory:

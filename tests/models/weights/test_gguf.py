@@ -1,4 +1,4 @@
-"""GGUF files of every family and of T5: the numbers that the package gguf reads, kept quantised in memory."""
+"""GGUF files of every family and of T5: the same numbers as the package gguf reads, kept quantised in memory."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_network_has_the_files_numbers(tmp_path, layout, kind):
 
 @pytest.mark.parametrize(("layout", "kind"), [("mochi original", "Q8_0"), ("cogvideox", "Q4_0")])
 def test_blocks_in_a_safetensors_file(tmp_path, layout, kind):
-    """As packagers of both models keep them (`attn.qkv_x.Q8_0_qweight`): the same network as from GGUF."""
+    """Repackaged files store GGUF blocks as `attn.qkv_x.Q8_0_qweight`: the network is the same as from GGUF."""
     state = NETWORKS[layout][0]()
     path = quantised.write_blocks(tmp_path / "model.safetensors", state, kind, named=True)
     rounded = {
@@ -80,7 +80,7 @@ def test_blocks_of_an_unknown_kind_are_named(tmp_path):
 
 
 def test_layouts_move_quantised_rows_as_they_move_numbers():
-    """Mochi's splits queries, keys and values and swaps halves."""
+    """Mochi's layout splits queries, keys and values and swaps halves."""
     generator = torch.Generator().manual_seed(0)
     matrices = {key: torch.randn(12, 32, generator=generator) for key in genmo_network()}
     rows = {key: Quantised.of(in_eight_bits(matrix), Blocks("Q8_0")) for key, matrix in matrices.items()}
@@ -92,7 +92,7 @@ def test_layouts_move_quantised_rows_as_they_move_numbers():
 
 @pytest.mark.parametrize("kind", ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"])
 def test_kinds_that_only_llama_cpp_writes(kind):
-    """Random bytes, with scales that are numbers, are a matrix of any kind."""
+    """Random bytes with finite scales are a valid matrix of any type."""
     sort = gguf.GGMLQuantizationType[kind]
     _, size = gguf.GGML_QUANT_SIZES[sort]
     blocks = np.random.default_rng(0).integers(0, 255, (6, size), dtype=np.uint8)
@@ -116,7 +116,7 @@ def test_eight_bits_as_gguf_writes_them():
 
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_0"])
 def test_lora_on_quantised_weights(tmp_path, kind):
-    """Loaded whole, a patched weight is kept in eight bits; taken off, the file's bytes are back."""
+    """In a fully loaded model, a patched weight is stored in eight bits; without the patch, the file's bytes return."""
     state = tiny.core_network().state_dict()
     path = quantised.write(tmp_path / "model.gguf", state, kind)
     modules = adapters.matrices(state)
@@ -136,7 +136,7 @@ def test_lora_on_quantised_weights(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_text_encoder(tmp_path, kind):
-    """llama.cpp's names; what is embedded equals the same numbers from a safetensors file."""
+    """From llama.cpp's names, the embedding equals that of the same numbers in a safetensors file."""
     tiny.folder(tmp_path / "model")
     state = {key: weight for key, weight in tiny.t5().state_dict().items() if "embed_tokens" not in key}
     named = quantised.t5_names(state)

@@ -1,4 +1,4 @@
-"""Files larger than memory: headers are read, weights are mapped in parts, and what does not fit is said."""
+"""Files larger than memory: headers are read, weights are mapped in parts, and an error says what does not fit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHAPE = (2**15, 2**15)  # 2 GiB in 16 bits
 
 
 def larger_than_memory() -> int:
-    """How many matrices of SHAPE are more than memory and swap together."""
+    """How many matrices of SHAPE exceed memory and swap together."""
     return (psutil.virtual_memory().total + psutil.swap_memory().total) // 2**31 + 2
 
 

@@ -1,4 +1,4 @@
-"""Files with a scale for each fp8 matrix, of every family: the same numbers, kept in eight bits in memory."""
+"""Files with a scale for each fp8 matrix, of every family: the same numbers, stored in eight bits in memory."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_what_its_maker_left_in_sixteen_bits_stays_so(tmp_path):
 
 
 def test_file_that_holds_everything(tmp_path):
-    """As ComfyUI's examples recommend Mochi: mochi_preview_fp8_scaled.safetensors."""
+    """The file that ComfyUI's examples recommend for Mochi: mochi_preview_fp8_scaled.safetensors."""
     path = tiny_mochi.everything(tmp_path / "mochi_preview_fp8_scaled.safetensors", scaled=True)
     model, clip, vae = (
         load.load_model(open_model(path)),

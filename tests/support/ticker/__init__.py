@@ -1,4 +1,4 @@
-"""A custom node for tests: how long ComfyUI's event loop was silent. POST /ticker tells it, and begins anew.
+"""A custom node for tests: how long ComfyUI's event loop was blocked. POST /ticker returns it and starts again.
 
 A task of the loop sleeps a moment, again and again, and notes the longest time between two of its turns: `wall`, in
 seconds of the clock, and `work`, in those of them that this process computed for. On a busy machine other processes

@@ -1,4 +1,4 @@
-"""The recorded runs in goldens/ and the tiny networks they were made with (goldens/README.md)."""
+"""The recorded runs in goldens/, and the tiny networks that they were recorded with (goldens/README.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The causal VAE against recordings of the authors' code: whole, in chunks, in tiles; and what chunks must not cost."""
+"""The causal VAE against recordings of the authors' code: whole, in chunks, in tiles; and memory."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_norms_have_the_recorded_epsilons(vae, golden):
 
 
 def test_what_is_kept_between_chunks_does_not_grow(vae):
-    """241 frames: after each chunk the decoder holds as much as after the second one."""
+    """241 frames: after each chunk the decoder keeps as many bytes as after the second one."""
     held, past = [], {}
     for chunk in torch.zeros(1, 16, 31, 1, 1).split(pieces(2, 1, 31), dim=2):
         vae.decoder(vae.post_quant_conv(chunk, past), past)

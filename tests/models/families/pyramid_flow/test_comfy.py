@@ -1,4 +1,4 @@
-"""Pyramid Flow inside ComfyUI: KSampler runs it like any other model, and gives what its own sampler gives."""
+"""Pyramid Flow inside ComfyUI: KSampler runs it like any other model, with the result of its own sampler."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_sides_that_are_no_multiples_of_64(model, record):
 
 @pytest.mark.parametrize("changed", ["positive", "negative"])
 def test_prompts_change_at_a_latent_frame(model, record, changed):
-    """24 frames a second, 8 to a latent frame: the third one shows what is between 9/24 s and 17/24 s."""
+    """At 24 frames per second and 8 frames per latent frame, the third latent frame lasts from 9/24 s to 17/24 s."""
     latent = {"samples": torch.zeros(1, 16, 4, 8, 16)}
     first, second = ("prompt", "negative") if changed == "positive" else ("negative", "prompt")
     alone = sampled(model, record, latent)
@@ -134,7 +134,7 @@ def test_the_clips_own_frame_rate_says_when_prompts_change(model, record, rate, 
 
 @pytest.mark.parametrize("node", ["EasyCacheNode", "LazyCacheNode"])
 def test_caches_of_other_nodes_begin_anew_with_each_size(model, record, node):
-    """With a threshold that nothing stays below they change nothing; with a high one they save runs of the network."""
+    """With a threshold of 0 they change nothing; with a high one they skip calls of the network."""
     latent = {"samples": torch.zeros(1, 16, 2, 16, 16)}
     calls = []
     remove = model.model.diffusion_model.proj_out.register_forward_hook(lambda *call: calls.append(1))

@@ -1,4 +1,4 @@
-"""Pyramid Flow as the pack's families: which checkpoints are recognised, and the seam its sampling hangs on."""
+"""Pyramid Flow as the pack's families: which checkpoints are recognised, and how its sampler is connected."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_flux_is_not_taken_for_miniflux(published_keys):
 
 
 def test_sd3_5_is_not_taken_for_miniflux(published_keys):
-    """Stable Diffusion 3.5 calls its norms as miniflux does, and embeds pictures as SD3 does."""
+    """Stable Diffusion 3.5 names its norms like miniflux and embeds pictures like SD3."""
     shapes = {
         key.replace("norm_add_", "norm_added_"): shape for key, shape in published_keys("sd3_transformer").items()
     }
@@ -74,7 +74,7 @@ def test_a_left_out_table_of_positions_is_made():
 
 
 def test_network_under_comfyuis_convention_equals_the_recorded(network, golden):
-    """History comes in transformer_options, for one prompt's worth of rows; here both rows' are given."""
+    """The history in transformer_options usually has one row for both prompts; here each prompt has its own."""
     record, plain = golden("flux_dit_calls"), network("flux")
     found = variant(**{key: plain.config[key] for key in plain.config if not key.startswith("_")})
     net = MINIFLUX.network(found)

@@ -1,4 +1,4 @@
-"""Pyramid Flow from the files artists have: the published repositories, and single files beside one another."""
+"""Pyramid Flow from the files that artists have: published repositories, and single files in one folder."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_file_that_only_has_the_name_of_a_clip(tmp_path, encoders):
 
 @pytest.mark.parametrize("device_likes_it", [False, True])
 def test_float16_is_kept_but_never_computed_in(repositories, device_likes_it, monkeypatch, caplog):
-    """It overflows there; ComfyUI alone would do as asked on a device that is fast in it."""
+    """It overflows in float16, which ComfyUI by itself would use on a device that is fast in it."""
     monkeypatch.setattr(memory, "should_use_fp16", lambda *_, **__: device_likes_it)
     model = load.load_model(open_model(models_in(repositories / "miniflux")[0]), "float16")
     assert model.model.diffusion_model.proj_out.weight.dtype == torch.float16

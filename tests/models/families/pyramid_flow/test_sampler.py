@@ -1,4 +1,4 @@
-"""Whole runs against recordings of the authors' code, every random draw replayed; and what a run does besides."""
+"""Whole runs against recordings of the authors' code with the recorded noise; and progress, masks, cancelling."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def settings_of(facts: dict) -> Settings:
 
 
 class Guided:
-    """The tiny network as `prepare`, both prompts in one batch; keeps the history it was given."""
+    """The tiny network as `prepare`, with both prompts in one batch. It keeps the history that it gets."""
 
     def __init__(self, network, record, settings):
         self.network, self.settings, self.histories = network, settings, []
@@ -93,7 +93,7 @@ def test_latents_and_frames_equal_the_recorded(name, golden, flux, vae):
 
 
 def check_stages(record, reports, prepare, first):
-    """Every stage's last latent, and its history, as recorded."""
+    """Check each stage's last latent and history against the recording."""
     settings, histories, step = settings_of(record.facts), iter(prepare.histories), 0
     for unit in range(len(record.facts["units"])):
         for stage, steps in enumerate(settings.steps_of(first + unit)):
@@ -110,7 +110,7 @@ def check_stages(record, reports, prepare, first):
 
 
 def still(frame, history, shape):
-    """A network that is content with whatever it sees."""
+    """A network whose velocity is always 0."""
     return lambda x, timestep: torch.zeros_like(x)
 
 
@@ -151,14 +151,14 @@ def test_known_frames_stay_and_become_history():
 
 
 def test_going_on_from_a_clip_equals_never_having_stopped(flux, golden):
-    """The last frames of a clip are history like any other: the frames after them come out the same."""
+    """A clip's last frames serve as history, so the frames after them are the same."""
     record, settings = golden("flux_generate_t2v_temp3"), Settings((2, 2, 2), (2, 2, 2))
     prepare = Guided(flux, record, settings)
     noise = torch.randn(1, 16, 5, 8, 16, generator=torch.manual_seed(3))
     whole = sample(prepare, noise, settings, torch.zeros)
     known = torch.cat([whole[:, :, :3], torch.zeros_like(whole[:, :, 3:])], dim=2)
     make = [False] * 3 + [True] * 2
-    # Frames that are made take the first slices of the noise.
+    # Generated frames take the first slices of the noise.
     made = sample(prepare, noise.roll(2, dims=2), settings, torch.zeros, known, make)
     assert torch.equal(made, whole)
 

@@ -29,7 +29,7 @@ def test_stages_equal_the_recorded(stage, golden):
 
 
 def test_euler_steps_equal_the_recorded(golden):
-    """The recording: five steps of one stage, with the velocities the network is taken to have given."""
+    """The recording has five steps of one stage and the velocities that stand in for the network's."""
     record = golden("scheduler")
     velocities = iter([record[f"published.step.v{n}"] for n in range(5)])
     made = list(euler(lambda x, timestep: next(velocities), record["published.step.x0"], STAGES[1], 5))
@@ -55,7 +55,7 @@ def test_block_noise_has_the_recorded_covariance(golden):
 
 
 def test_enlarged_noise_and_block_noise_make_independent_noise():
-    """The identity the method rests on: mixed as between two stages, the sum has no correlation left."""
+    """The identity that the method depends on: mixed as between two stages, the sum is uncorrelated."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.randn(1, 16, 4, 64, 64, generator=generator)
     enlarged = coarse.repeat_interleave(2, 3).repeat_interleave(2, 4)

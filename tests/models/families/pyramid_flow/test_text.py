@@ -51,7 +51,7 @@ def test_sd3_pooled_text_equals_transformers(text):
 
 
 def test_the_authors_words_are_the_models_own_style():
-    """Which is the default: a clone of the CLIP, as LoRA loaders make it, has it too. Other styles stay as they are."""
+    """It is the default style. A clone of the CLIP, as LoRA loaders make it, keeps it. Other styles do not change."""
     t5 = tiny.t5()
     own = [
         style_of(clip)

@@ -1,4 +1,4 @@
-"""Both transformers against recorded calls of the authors' code, and key for key against the published checkpoints."""
+"""Both transformers against recorded calls of the authors' code, and their key names against published checkpoints."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_norms_have_the_recorded_epsilons(variant, nets, golden):
 
 @VARIANTS
 def test_attention_equals_the_recorded_mask(variant, nets, golden):
-    """Frame by frame without padding is the recorded mask: what may attend to what, for every image token."""
+    """Attention frame by frame without padding equals the recorded mask for every image token."""
     record = golden(f"{variant}_dit_calls")
     mask, text_mask = record["b_history.internal.attention_mask"][:, 0].bool(), record["encoder_attention_mask"]
     clips = clips_of(record, "b_history")
@@ -100,7 +100,7 @@ def test_attention_equals_the_recorded_mask(variant, nets, golden):
 
 
 def test_padding_anywhere_changes_nothing(nets, golden):
-    """A prompt's neighbours in the batch, and how far it is padded, must not matter."""
+    """Neither the other prompts of the batch nor the amount of padding changes the result."""
     record, net = golden("flux_dit_calls"), nets["flux"]
     clips, text, pooled = clips_of(record, "b_history"), record["encoder_hidden_states"], record["pooled_projections"]
     mask, time = record["encoder_attention_mask"], record["b_history.timestep"]
@@ -115,7 +115,7 @@ def test_padding_anywhere_changes_nothing(nets, golden):
 
 @VARIANTS
 def test_bfloat16_stays_near(variant, nets, golden):
-    """Near what float32 gives at the timestep that bfloat16 rounds to: 412 instead of 412.5, as in training."""
+    """It is close to float32 at the timestep to which bfloat16 rounds: 412 instead of 412.5, as in training."""
     record = golden(f"{variant}_dit_calls")
     clips, mask = clips_of(record, "b_history"), record["encoder_attention_mask"]
     layout = nets[variant].layout([clip.shape for clip in clips], mask)
