@@ -2,7 +2,7 @@
  * Keeps a node's notice on it until its next one. Newer front ends clear notices when a job ends, so each is sent again
  * after that, as ComfyUI's own event, and looks the same.
  *
- * Older front ends set the text as HTML. nodes/notice.py disarms its markup; what is sent again is disarmed again.
+ * Older front ends set the text as HTML. models/bridge/notice.py disarms its markup; what is sent again is disarmed again.
  */
 
 import { app } from "../../scripts/app.js"

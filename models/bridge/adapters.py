@@ -32,7 +32,7 @@ def with_lora(
     parts = {f"{name}.{part}": tensor for name in patchable for part, tensor in adapters[name].items()}
     patches = comfy.lora.load_lora(parts, {name: NETWORK_PREFIX + name for name in patchable})
     patched = model.clone()
-    used, left = set(patched.add_patches(patches, strength)), set(adapters.keys() - patchable)
+    used, left = set(patched.add_patches(patches, strength) if patches else ()), set(adapters.keys() - patchable)
     for name in patchable:
         own = {NETWORK_PREFIX + name, NETWORK_PREFIX + name.removesuffix("weight") + "bias"} & patches.keys()
         if not own or own - used:

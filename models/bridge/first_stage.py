@@ -47,7 +47,7 @@ class FirstStage(torch.nn.Module):
         self._set_decode_noise("decode_noise_scale", scale)
 
     def _set_decode_noise(self, name: str, value: float) -> None:
-        """What other packs set on the VAE (Set VAE Decoder Noise); their seed stays ours."""
+        """Set a value for other packs' nodes (Set VAE Decoder Noise). The noise's seed does not change."""
         if getattr(self.autoencoder, "takes_decode_noise", False):
             setattr(self.autoencoder, name, value)
         else:

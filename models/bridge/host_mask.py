@@ -1,4 +1,4 @@
-"""A mask that a network reads as Python's numbers: the host knows it, so that no step waits for the device."""
+"""A text's mask as Python values: a network reads it from the host's memory, so no step waits for the device."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import comfy.conds
 import torch
 
 Rows = tuple[tuple[bool, ...], ...]
-"""A mask [B, N] as the host knows it."""
+"""A mask [B, N] as Python values."""
 
 
 class HostMask(comfy.conds.CONDRegular):
-    """Conditioning that stays with the host on its way to a network, where ComfyUI moves tensors to the device."""
+    """Conditioning that stays in the host's memory. ComfyUI moves tensors to the device before it calls a network."""
 
     cond: Rows
 
@@ -30,14 +30,14 @@ class HostMask(comfy.conds.CONDRegular):
 
 
 def rows_of(mask: torch.Tensor) -> Rows:
-    """A mask [B, N] as the host knows it; on a device, reading it waits for everything that was asked of it before."""
+    """A mask [B, N] as Python values. If it is on a device, this waits until the device has finished its work."""
     return tuple(map(tuple, mask.bool().tolist()))
 
 
 def known_rows(context: torch.Tensor, mask: torch.Tensor | None, rows: Rows | None) -> Rows:
     """Which tokens of a text [B, tokens, width] are prompt. Without a mask, every token is.
 
-    rows: the mask [B, tokens] as the host knows it. Where a node in between changed the batch, the mask is read.
+    rows: the mask [B, tokens] in the host's memory. If a node has changed the batch, the mask itself is read.
     """
     if mask is None:
         return ((True,) * context.shape[1],) * context.shape[0]

@@ -68,6 +68,6 @@ def latent_format_of(family: Family, variant: Variant) -> type[comfy.latent_form
             first = min(self.preview_frame, x.shape[2] - 1) if x.ndim == 5 else 0
             return x.roll(-first, dims=2) if first else x
 
-    # Other packs tell by the class how fast to play: ComfyUI's name for these latents where it has one.
+    # Other packs choose a preview's playback speed by the class's name, so it gets ComfyUI's name for these latents.
     VideoLatent.__name__ = VideoLatent.__qualname__ = family.preview or re.sub(r"\W", "", family.name)
     return VideoLatent

@@ -24,9 +24,9 @@ class ComfyNetwork:
     uncast: Uncast = ()
     """The tensors to move to the device before each call: see `weights.uncast`."""
     block_kinds: Sequence[BlockKind]
-    """The network's blocks as other nodes know them."""
+    """The network's blocks under the names that other nodes use."""
     attention_processor: Callable[[Hooks], Any]
-    """Makes what each attention of the network computes with: a diffusers attention processor."""
+    """Creates the diffusers attention processor that all attention layers of the network share."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Notices under nodes in the browser: text without markup, and what a MODEL has to say to another pack's node."""
+"""Notices under nodes in the browser: text without markup, and a MODEL's notice under another pack's node."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _MARKUP = re.compile(r"<|&|\[(?=\[)|__(?=LNK)")
 
 
 def tell_running_node(text: str) -> None:
-    """Show `text` under the node that runs now, whichever pack it is of, and write it to the log.
+    """Show `text` under the running node, of whichever pack, and write it to the log.
 
-    Name Atelier in front: the notice of another pack's node stays on it only if it begins so.
+    Begin it with "Atelier": on another pack's node, the browser keeps only notices that do.
     """
     logging.warning(text.replace("\n", " "))
     running, server = get_executing_context(), getattr(PromptServer, "instance", None)

@@ -38,7 +38,7 @@ def make_model(
 
 
 def _patched(kind: type, model: VideoModel, device: Any, offload: Any) -> comfy.model_patcher.ModelPatcher:
-    patcher = _telling(kind)(model, load_device=device, offload_device=offload)
+    patcher = _reporting(kind)(model, load_device=device, offload_device=offload)
     kinds = comfy.patcher_extension.WrappersMP
     for wrapper in (
         with_guides_apart,
@@ -54,10 +54,10 @@ def _patched(kind: type, model: VideoModel, device: Any, offload: Any) -> comfy.
     return patcher
 
 
-class TellsOfIdleLoRAs:
-    """Put in front of a patcher's class: a LoRA of which ComfyUI's own loaders use nothing is said to be idle.
+class ReportsIdleLoRAs:
+    """Mixin for a patcher's class: a notice if ComfyUI's own LoRA loaders use nothing of a file.
 
-    These loaders know a network's own names and kohya's; a trainer's other names they pass over in silence.
+    These loaders know a network's own names of weights and kohya's. They ignore all other names without a message.
     """
 
     def add_patches(self, patches: dict, *strengths: Any, **others: Any) -> list:
@@ -70,8 +70,8 @@ class TellsOfIdleLoRAs:
 
 
 @functools.cache
-def _telling(kind: type) -> type:
-    return type(kind.__name__, (TellsOfIdleLoRAs, kind), {})
+def _reporting(kind: type) -> type:
+    return type(kind.__name__, (ReportsIdleLoRAs, kind), {})
 
 
 def make_static(patcher: comfy.model_patcher.ModelPatcher) -> comfy.model_patcher.ModelPatcher:

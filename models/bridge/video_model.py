@@ -166,7 +166,7 @@ class VideoModel(comfy.model_base.BaseModel):
         denoised = super()._apply_model(x, t, cut(c_concat), c_crossattn, control, options, **kwargs)
         if not self.family.levels:
             return denoised
-        # Chosen on the device: to ask it for the level would make every step wait.
+        # Chosen on the device: reading the level would make every step wait for the device.
         at_the_top = (t >= self.model_sampling.sigma_max).view(-1, 1, 1, 1, 1)
         return torch.where(at_the_top, self._from_pure_noise(denoised, x, t, options), denoised)
 
@@ -216,19 +216,19 @@ class VideoModel(comfy.model_base.BaseModel):
 
 
 def _guide_conds(appended: Appended) -> dict[str, comfy.conds.CONDRegular]:
-    """What a network is told of the guides' tokens behind the clip's, each with a batch dimension."""
+    """The network's inputs about the guides' tokens, each with a batch dimension."""
     read = appended.read
-    told = {
+    inputs = {
         "guide_places": appended.places,
         "guide_read": None if read is None else read[None],
         "guide_weights": appended.weights,
         "guide_levels": None if appended.levels is None else appended.levels.flatten(1),
     }
-    return {name: comfy.conds.CONDRegular(tensor) for name, tensor in told.items() if tensor is not None}
+    return {name: comfy.conds.CONDRegular(tensor) for name, tensor in inputs.items() if tensor is not None}
 
 
 def video_model(model: comfy.model_patcher.ModelPatcher) -> VideoModel:
-    """The VideoModel inside a MODEL. Raises ValueError when another loader made it."""
+    """The VideoModel inside a MODEL. Raises ValueError if another loader made it."""
     if not isinstance(model.model, VideoModel):
         raise ValueError(
             f"This MODEL ({type(model.model).__name__}) was not loaded by Load Video Model, so its legal sizes and "

@@ -66,7 +66,7 @@ class Appended:
         return (first / grid.temporal).ceil().long()
 
     def of_window(self, begin: int, until: int, shift: int, grid: Grid) -> Appended | None:
-        """Those that begin in the clip's latent frames `begin` to `until` (exclusive), `shift` latent frames later."""
+        """The part that begins in the clip's latent frames `begin` to `until` (exclusive), moved by `shift` frames."""
         at = self.begin(grid)
         chosen = ((begin <= at) & (at < until)).nonzero().flatten()
         if not len(chosen):
@@ -85,7 +85,7 @@ class Appended:
 
 
 def joined(parts: Sequence[Appended]) -> Appended:
-    """Several as one, in this order. It has noise if all of them have."""
+    """Concatenate several in this order. The result has noise only if all of them have."""
     weighed = any(part.weights is not None for part in parts)
     drawn = any(part.noise is None for part in parts)
     held = any(part.levels is not None for part in parts)

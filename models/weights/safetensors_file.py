@@ -70,7 +70,7 @@ class SafetensorsFile:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        """Closes nothing: a tensor's bytes are memory-mapped and stay mapped as long as it is used."""
+        """Closes nothing: the bytes of a tensor are memory-mapped and stay mapped as long as it is used."""
 
     def keys(self) -> list[str]:
         return [_BLOCKS.sub(".weight", name) for name in self._tensors]

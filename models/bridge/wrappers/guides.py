@@ -1,7 +1,7 @@
-"""Guides on their way to a network: ComfyUI's own (LTXVAddGuide) and this pack's become tokens behind the clip's.
+"""Pass guides to a network, ComfyUI's (LTXVAddGuide) and this pack's: they become tokens behind the clip's.
 
-Inside the outer wrapper a clip has only frames of its own, so that previews and prompt windows need not know of guides.
-The inner wrapper appends them.
+The outer wrapper takes them off the clip, so previews and prompt windows get its own frames only. The inner wrapper
+appends them for the network.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ...contract.guides import Appended, joined
 from ...timeline.latent import mask_of
 from ..video_model import APPENDED, GUIDES, IN_CONTEXT, NOT_CONTROLLED, REFERENCE
 from .calls import SamplerRun, around_run
-from .known_frames import noise_in_front
+from .known_frames import extra_noise
 
 PLACES, ENTRIES = "keyframe_idxs", "guide_attention_entries"
 """ComfyUI's conditioning keys: the positions of guides at the end of a LATENT, and how strongly each is attended to."""
@@ -27,7 +27,7 @@ GUIDE_SEED = 3
 
 @around_run
 def with_guides_apart(run: SamplerRun) -> torch.Tensor:
-    """Sample a clip without the guides that ComfyUI's nodes put at its end; they are in the result as they came."""
+    """Sample a clip without the guides that ComfyUI's nodes put at its end, and append them to the result unchanged."""
     entries = [entry for conds in run.guider.conds.values() for entry in conds]
     cores = next((entry for entry in entries if entry.get(PLACES) is not None), None)
     guides = next((entry[GUIDES] for entry in entries if entry.get(GUIDES)), ())
@@ -72,12 +72,12 @@ def _check_references(run: SamplerRun, entries: Sequence[dict[str, Any]]) -> Non
 
 
 def _put(run: SamplerRun, appended: Appended) -> None:
-    told = {APPENDED: appended, PLACES: None, ENTRIES: None}
-    run.guider.conds = {name: [{**entry, **told} for entry in conds] for name, conds in run.guider.conds.items()}
+    changes = {APPENDED: appended, PLACES: None, ENTRIES: None}
+    run.guider.conds = {name: [{**entry, **changes} for entry in conds] for name, conds in run.guider.conds.items()}
 
 
 def _taken_off(run: SamplerRun, entry: dict[str, Any]) -> Appended:
-    """ComfyUI's guides, which are the last frames of the clip. entry: one of the conditioning that describes them."""
+    """ComfyUI's guides, which are the last frames of the clip. entry: conditioning that describes them."""
     places, (_, _, frames, height, width) = entry[PLACES], run.noise.shape
     places = places[..., 0] if places.ndim == 4 else places  # newer ComfyUI gives each token's begin and end
     count, left = divmod(places.shape[2], height * width)
@@ -136,7 +136,7 @@ def _in_latent_frames(mask: torch.Tensor, time: int, height: int, width: int) ->
 
 @around_run
 def with_guides_appended(run: SamplerRun) -> torch.Tensor:
-    """Sample a clip with its guides behind it, which the network reads; they are not in the result."""
+    """Sample a clip with its guides appended for the network, and remove them from the result."""
     conds = run.guider.conds.values()
     appended = next((entry[APPENDED] for entries in conds for entry in entries if entry.get(APPENDED)), None)
     if appended is None:
@@ -144,7 +144,7 @@ def with_guides_appended(run: SamplerRun) -> torch.Tensor:
     clip, noise = run.noise.shape[2], appended.noise
     _reach_behind(run, clip, appended.frames)
     if noise is None:
-        noise = noise_in_front(run.noise, appended.frames, (run.seed or 0) ^ GUIDE_SEED)
+        noise = extra_noise(run.noise, appended.frames, (run.seed or 0) ^ GUIDE_SEED)
     mask = mask_of({"samples": run.latent, **({} if run.mask is None else {"noise_mask": run.mask})})
     latents, noise = _held(run, appended, noise)
 
@@ -164,7 +164,7 @@ def with_guides_appended(run: SamplerRun) -> torch.Tensor:
 
 
 def _reach_behind(run: SamplerRun, clip: int, frames: int) -> None:
-    """Prompts that apply in some latent frames of a clip (a mask [1, clip, 1, 1]) apply in all of the guides."""
+    """Extend masks over time [1, clip, 1, 1], so that prompts for a part of the clip apply in all guides."""
 
     def longer(entry: dict[str, Any]) -> dict[str, Any]:
         mask = entry.get("mask")

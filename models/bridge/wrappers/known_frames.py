@@ -56,7 +56,7 @@ def with_whole_tokens(run: SamplerRun) -> torch.Tensor:
         run.callback(step, denoised[:, :, kept], x[:, :, kept], steps)
 
     sampled = run.proceed(
-        noise=longer(run.noise, noise_in_front(run.noise, lacking, run.seed)),
+        noise=longer(run.noise, extra_noise(run.noise, lacking, run.seed)),
         latent=extended(run.latent, 0.0),
         mask=extended(mask, 1.0) if mask is not None and mask.ndim == 5 else mask,
         callback=run.callback and report,
@@ -64,10 +64,10 @@ def with_whole_tokens(run: SamplerRun) -> torch.Tensor:
     return sampled[:, :, kept]
 
 
-def noise_in_front(noise: torch.Tensor, frames: int, seed: int | None) -> torch.Tensor:
+def extra_noise(noise: torch.Tensor, frames: int, seed: int | None) -> torch.Tensor:
     """Noise [B, C, frames, H, W] for extra frames of a clip; zeros if the clip's noise is zero."""
     batch, channels, _, *size = noise.shape
-    # Not the clip's own seed, which would repeat the first values of its noise.
+    # The clip's own seed would repeat the first values of its noise.
     generator = torch.Generator().manual_seed((seed or 0) ^ 1)
     extra = torch.randn(batch, channels, frames, *size, generator=generator, dtype=noise.dtype)
     return extra.to(noise.device) * bool(noise.any())

@@ -14,7 +14,7 @@ from ...timeline.spans import SPAN, active_at
 from ...timeline.windows import Window, prompt_changes, windows
 from ..video_model import APPENDED, CONTROL, VideoModel
 from .calls import SamplerRun, around_run, conditioned_frame_rate
-from .known_frames import noise_in_front
+from .known_frames import extra_noise
 
 CONTEXT = 1.0
 """Seconds of finished footage that a window reads on either side; at most half of its length."""
@@ -44,7 +44,7 @@ def with_windows(run: SamplerRun) -> torch.Tensor:
         seed = (run.seed or 0) ^ number << 32  # so that samplers that add noise add a different one in each window
         mask, noise = _part(holes, window), run.noise[:, :, window.begin : window.until]
         sampled = run.proceed(
-            noise=torch.cat([noise_in_front(noise, window.opening, seed ^ OPENING_SEED), noise], dim=2),
+            noise=torch.cat([extra_noise(noise, window.opening, seed ^ OPENING_SEED), noise], dim=2),
             latent=_part(clip, window),
             mask=mask if mask.lt(1).any() else None,
             callback=run.callback and _report(run.callback, clip, plan, number),

@@ -19,7 +19,7 @@ import torch
 from atelier.models.bridge.hooks.step_cache import STEP_CACHE, StepCache
 from atelier.models.bridge.sampling import empty_latent, sample, with_options
 from atelier.models.bridge.wrappers import speed
-from atelier.models.families.pyramid_flow.network import OPTION, Seen
+from atelier.models.families.pyramid_flow.network import OPTION, StageContext
 from atelier.models.loading import load
 from atelier.models.loading.identify import open_model
 from atelier.models.timeline.placing import place
@@ -139,7 +139,7 @@ def test_nothing_is_skipped_at_a_threshold_of_nothing(family):
 
 def test_a_skipped_step_runs_the_first_block_and_adds_what_the_others_added(family):
     """Beside diffusers' FirstBlockCache on the same network; Pyramid Flow, which it does not know, by hand."""
-    told = {} if family.model.model.family.sample is None else {OPTION: Seen([torch.zeros(1, 16, 1, 8, 8)])}
+    told = {} if family.model.model.family.sample is None else {OPTION: StageContext([torch.zeros(1, 16, 1, 8, 8)])}
     cache = StepCache(ALWAYS)
     with counted(family.network) as ran:
         first, second = (family.call(cache, level, **told) for level in (1.0, 0.8))
@@ -274,7 +274,7 @@ PASSES = (
 
 def test_a_pass_with_other_patches_reads_no_other_pass(family):
     """Guidance by skipped layers, STG, NAG: the same prompt runs again in the same step, another way."""
-    told = {} if family.model.model.family.sample is None else {OPTION: Seen([torch.zeros(1, 16, 1, 8, 8)])}
+    told = {} if family.model.model.family.sample is None else {OPTION: StageContext([torch.zeros(1, 16, 1, 8, 8)])}
     cache = StepCache(ALWAYS)
     for level in (1.0, 0.8):
         cache.next_evaluation()

@@ -9,7 +9,7 @@ import torch
 from atelier.editing.placing import place_images
 from atelier.models.bridge.sampling import sample
 from atelier.models.bridge.wrappers.guides import GUIDE_SEED
-from atelier.models.bridge.wrappers.known_frames import noise_in_front
+from atelier.models.bridge.wrappers.known_frames import extra_noise
 from atelier.models.timeline.latent import KEYFRAMES, mask_of
 from atelier.models.timeline.spans import CUT, SPAN
 from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
@@ -52,7 +52,7 @@ def pipelines(case, conditions, monkeypatch) -> torch.Tensor:
         given.append(LTXVideoCondition(frame_index=frame, strength=strength, **content))
     noise = torch.randn(case.empty()["samples"].shape, generator=torch.manual_seed(SEED))
     beside = sum(min(2, 1 + (count - 1) // 8) for count, frame, _ in conditions if frame)
-    drawn = [noise, *noise_in_front(noise, beside, SEED ^ GUIDE_SEED).split(1, dim=2)]
+    drawn = [noise, *extra_noise(noise, beside, SEED ^ GUIDE_SEED).split(1, dim=2)]
 
     def draw(shape, **_):
         frames = [drawn.pop(0) for _ in range(1 if shape == noise.shape else shape[2])]
