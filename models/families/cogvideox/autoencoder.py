@@ -50,7 +50,7 @@ class CogVideoXAutoencoder(torch.nn.Module):
         return CodingPass(pieces(size + frames % size, size, frames), step)
 
     def decoding(self, frames: int) -> CodingPass:
-        """Raw latents -> pixels. Pieces are as in diffusers: two latent frames, or three in the first if the count is odd.
+        """Raw latents -> pixels. Pieces are diffusers': two latent frames, or three in the first if the count is odd.
 
         If the count is even, the first latent frame is repeated in front, because the decoder needs an odd count to
         decode a clip's first frame by itself. The additional frames are dropped.

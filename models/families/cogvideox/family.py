@@ -37,8 +37,7 @@ NEGATIVE_FUN = (
 )
 RECIPE_FUN = Recipe(672, 384, 49, fps=8, steps=50, guidance=6.0, negative_prompt=NEGATIVE_FUN)
 FRAMES_FUN_15 = 85
-"""Frames of V1.5's recipe, which are 22 latent frames. It was trained on even counts of latent frames; its authors' scripts
-extend every clip to one."""
+"""Frames of V1.5's recipe: 22 latent frames. It was trained on even counts, which its authors' scripts pad to."""
 PIXEL_NOISE = 0.0563
 """Standard deviation of the noise that V1.1 InP's authors add to known pixels in -1..1 (`noise_aug_strength`)."""
 # Encoder and network attend to padding, as in training.
@@ -137,7 +136,7 @@ def _variant(checkpoint: Checkpoint, config: dict[str, Any]) -> Variant:
 def _kind(checkpoint: Checkpoint, config: dict[str, Any], given: int, channels: int) -> tuple[str, tuple[str, ...]]:
     """The kind of a network's input beside the clip's `channels`, and notes on what had to be assumed.
 
-    given: how many further channels it reads. The kind is "" (none), "I2V" (the first frame), "Interpolation" (the first
+    given: how many further channels it reads. The kind is "" (none), "I2V" (the first frame), "Interpolation" (first
     and last frame), "img2vid" (a still clip), "InP" (a mask and a clip) or "Control" (a control clip; Pose too).
     """
     if not given:

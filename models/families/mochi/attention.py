@@ -47,7 +47,7 @@ class MochiProcessor:
         attention_mask: torch.Tensor,
         image_rotary_emb: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Picture and text tokens [B, tokens, width] -> the same shapes. In the joint sequence, the picture comes first."""
+        """Picture and text tokens [B, tokens, width] -> the same shapes. The joint sequence begins with the picture."""
         picture = hidden_states.shape[1]
         own = self._projected(attn, hidden_states, ("to_q", "to_k", "to_v"), (attn.norm_q, attn.norm_k))
         if image_rotary_emb is not None:
