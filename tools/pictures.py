@@ -180,10 +180,16 @@ def graph_pictures(names: list[str]) -> None:
     from comfy_server import running
     from PIL import Image, ImageOps
 
-    with tempfile.TemporaryDirectory(prefix="atelier-pictures-") as base, running(Path(base), "comfyui") as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="atelier-pictures-") as base,
+        running(Path(base), "comfyui") as server,
+        editor.chromium() as browser,
+    ):
         for name in names:
-            with editor.opened(server.url, width=1400, height=1400) as view:
+            with editor.opened(browser, server.url, width=1400, height=1400) as view:
                 view.open_template(name)
+                view.page.wait_for_timeout(1000)
+                view.page.keyboard.press("Escape")  # ComfyUI's dialog about the missing files
                 view.fit()
                 view.page.wait_for_timeout(1000)  # until the canvas is drawn at its new scale
                 shown = Image.open(io.BytesIO(view.page.screenshot()))

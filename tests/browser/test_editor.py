@@ -105,6 +105,7 @@ def test_a_graph_for_published_files_opens(view, workflow, name):
     assert all(node["known"] for node in nodes.values())
     assert view.links() == links_of(saved)
     nothing_overlaps(view, saved)
+    view.page.keyboard.press("Escape")  # ComfyUI's dialog about the missing files
 
 
 @pytest.mark.parametrize("view", ["pinned", "newest"], indirect=True)

@@ -56,7 +56,10 @@ def test_four_clicks_to_the_first_real_video(browser, shop):
         assert id.startswith("video_") and studio.page.locator("#model").input_value() == "diffusers/tiny-folder"
 
 
-@pytest.mark.parametrize(("colours", "context"), [("light", {}), ("dark", {}), ("light", PHONE)])
+@pytest.mark.parametrize(
+    ("colours", "context"),
+    [("light", PHONE), *(pytest.param(colours, {}, marks=pytest.mark.slow) for colours in ("light", "dark"))],
+)
 def test_running_cancelled_failed_done_and_removed(browser, shop, colours, context):
     look = f"{colours}{'-phone' if context else ''}"
     with studio_page.opened(browser, shop.server.url, color_scheme=colours, **context) as studio:

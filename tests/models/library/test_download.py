@@ -265,10 +265,10 @@ def test_a_file_loads_after_it_was_fetched(hub, models, tmp_path):
 
 
 CHILD = """
-import sys; sys.path[:0] = [{tools!r}]
-import pathlib, threading, pack
-pack.prepare_comfyui(pathlib.Path({base!r})); pack.load()
-from atelier.models.library import receive
+import importlib.util, pathlib, sys, threading
+spec = importlib.util.spec_from_file_location("receive", {receive!r})
+receive = sys.modules["receive"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(receive)
 remote = receive.Remote("me/mine", "main", "mine.safetensors", "page", pathlib.Path({target!r}))
 print("started", flush=True)
 print(receive.receive(remote, lambda have: print(have, flush=True), threading.Event()), flush=True)
@@ -276,9 +276,9 @@ print(receive.receive(remote, lambda have: print(have, flush=True), threading.Ev
 
 
 def child(models: Path) -> subprocess.Popen:
+    """Another process that receives the file. The module alone, because the pack takes seconds to load."""
     text = CHILD.format(
-        tools=str(Path(__file__).parents[3] / "tools"),
-        base=str(models.parent / "base"),
+        receive=receive.__file__,
         target=str(models / "checkpoints" / "mine.safetensors"),
     )
     return subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True)
