@@ -10,7 +10,17 @@ import torch
 
 from ..models.contract.grid import Grid
 from ..models.timeline.keyframes import entered
-from ..models.timeline.latent import CUTS, KEYFRAMES, LOOP, finished, frame_rate_of, with_holes
+from ..models.timeline.latent import (
+    CUTS,
+    KEYFRAMES,
+    LOOP,
+    finished,
+    frame_rate_of,
+    sound_of,
+    with_holes,
+    with_mask,
+)
+from ..models.timeline.sound import Stretch, edited, frames_before, hole
 from .pieces import Opening, context_of, latent_frames
 
 SEAMS = {"short": 0.5, "normal": 1.0, "long": 2.0}
@@ -24,20 +34,22 @@ CURVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 POINTS_LOOK = "for example 0:0, 0.5:0.2, 1:1."
 
 
-def extended(latent: dict, count: int, forward: bool) -> dict:
+def extended(latent: dict, count: int, forward: bool, grid: Grid) -> dict:
     """A clip with a hole of `count` latent frames after it (forward) or before it.
 
     Backward, the clip's first frame is part of the hole: it becomes the last frame of a latent frame that holds
     several.
     """
     clip = finished(latent)
-    hole = clip.new_zeros(*clip.shape[:2], count + (not forward), *clip.shape[3:])
+    empty = clip.new_zeros(*clip.shape[:2], count + (not forward), *clip.shape[3:])
     kept = clip if forward else clip[:, :, 1:]
-    parts = [kept, hole] if forward else [hole, kept]
-    mask = torch.cat([torch.full((part.shape[2],), float(part is hole)) for part in parts])
+    parts = [kept, empty] if forward else [empty, kept]
+    mask = torch.cat([torch.full((part.shape[2],), float(part is empty)) for part in parts])
     cuts = {CUTS: [cut + (0 if forward else count) for cut in latent[CUTS]]} if CUTS in latent else {}
-    longer = {**with_holes(latent, torch.cat(parts, dim=2), mask), **cuts}
-    return longer if forward else entered(longer, hole.shape[2], clip[:, :, :1])
+    frames, new = grid.frames(clip.shape[2]), count * grid.temporal
+    stretches = [Stretch(frames), hole(new)] if forward else [hole(new + 1), Stretch(frames - 1, start=1)]
+    longer = {**with_holes(latent, torch.cat(parts, dim=2), mask, edited([latent], stretches)), **cuts}
+    return longer if forward else entered(longer, empty.shape[2], clip[:, :, :1])
 
 
 def looped(latent: dict, count: int, moved: int, opening: Opening, grid: Grid) -> dict:
@@ -50,11 +62,18 @@ def looped(latent: dict, count: int, moved: int, opening: Opening, grid: Grid) -
     """
     clip = finished(latent)
     kept, beginning = clip[:, :, moved + 1 : clip.shape[2] - count], clip[:, :, 1 : moved + 1]
-    hole = clip.new_zeros(*clip.shape[:2], count, *clip.shape[3:])
+    empty = clip.new_zeros(*clip.shape[:2], count, *clip.shape[3:])
     mask = torch.zeros(clip.shape[2])
     mask[1 + kept.shape[2] : 1 + kept.shape[2] + count] = 1
-    whole = torch.cat([opening(clip, moved + 1).to(clip), kept, hole, beginning], dim=2)
-    loop = entered(with_holes(latent, whole, mask), 1 + kept.shape[2] + count, clip[:, :, :1])
+    whole = torch.cat([opening(clip, moved + 1).to(clip), kept, empty, beginning], dim=2)
+    start = frames_before(moved + 1, grid)
+    stretches = [
+        Stretch(1 + kept.shape[2] * grid.temporal, start - 1),
+        hole(count * grid.temporal),
+        Stretch(moved * grid.temporal, 1),
+    ]
+    loop = with_holes(latent, whole, mask, edited([latent], stretches))
+    loop = entered(loop, 1 + kept.shape[2] + count, clip[:, :, :1])
     return {**loop, LOOP: 1 + (grid.temporal // 2 if kept.shape[2] else 0)}
 
 
@@ -79,7 +98,7 @@ def loop_of(latent: dict, seam: str, overlap: float, opening: Opening, grid: Gri
     return loop, begins if count == asked else f"{begins}; too short for a longer seam"
 
 
-def blended(first: dict, second: dict, influence: torch.Tensor) -> dict:
+def blended(first: dict, second: dict, influence: torch.Tensor, grid: Grid) -> dict:
     """Two clips that overlap over the latent frames of `influence` [span] (0 = the first clip, 1 = the second).
 
     A latent frame of the span starts as the clip with more influence, and the mask frees it by 1 - |2 x influence - 1|:
@@ -102,8 +121,15 @@ def blended(first: dict, second: dict, influence: torch.Tensor) -> dict:
     before, leaving = one[:, :, :-span], one[:, :, -span:]
     arriving, after = other[:, :, 1 : span + 1].to(one), other[:, :, span + 1 :].to(one)
     nearer = torch.where(influence.to(one).view(1, 1, -1, 1, 1) < 0.5, leaving, arriving)
-    mask = torch.cat([torch.zeros(before.shape[2]), 1 - (2 * influence - 1).abs(), torch.zeros(after.shape[2])])
-    return with_holes(first, torch.cat([before, nearer, after], dim=2), mask)
+    free = 1 - (2 * influence - 1).abs()
+    mask = torch.cat([torch.zeros(before.shape[2]), free, torch.zeros(after.shape[2])])
+    stretches = [Stretch(grid.frames(before.shape[2]))]
+    for number, (share, part) in enumerate(zip(influence.tolist(), free.tolist(), strict=True)):
+        clip, start = (0, before.shape[2] + number) if share < 0.5 else (1, 1 + number)
+        stretches.append(Stretch(grid.temporal, frames_before(start, grid), clip, part))
+    stretches.append(Stretch(after.shape[2] * grid.temporal, frames_before(span + 1, grid), 1))
+    sound = edited([first, second], stretches)
+    return with_holes(first, torch.cat([before, nearer, after], dim=2), mask, sound)
 
 
 def influence_of(curve: str, points: str, count: int) -> torch.Tensor:
@@ -141,7 +167,7 @@ def masked(latent: dict, mask: torch.Tensor, strength: float, grid: Grid) -> dic
     """A clip with a hole where `mask` [1 or F, height, width] is 1, in space and time.
 
     A latent pixel gets the largest mask value that touches it. A mask of another size is scaled; one of another length
-    is stretched over the clip, frame by frame.
+    is stretched over the clip, frame by frame. The clip's sound is kept.
     """
     clip = finished(latent)
     frames, (time, height, width) = grid.frames(clip.shape[2]), clip.shape[2:]
@@ -153,5 +179,7 @@ def masked(latent: dict, mask: torch.Tensor, strength: float, grid: Grid) -> dic
     at = torch.linspace(0, len(pixels) - 1, frames).round().long()
     pixels = torch.cat([pixels[at[:1]].expand(grid.temporal - 1, -1, -1), pixels[at]])  # the first frame stands alone
     holes = pixels.view(time, grid.temporal, height, width).amax(dim=1).clamp(0, 1) * strength
+    sound = sound_of(latent["samples"])
+    kept = None if sound is None else torch.zeros(len(sound), 1, sound.shape[2], 1)
     rest = {key: value for key, value in latent.items() if key != KEYFRAMES}
-    return {**rest, "samples": clip, "noise_mask": holes[None, None].expand(len(clip), -1, -1, -1, -1).clone()}
+    return with_mask(rest, holes[None, None].expand(len(clip), -1, -1, -1, -1).clone(), kept)

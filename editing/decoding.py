@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..models.bridge.vae import decode_stream, vae_grid
+from ..models.bridge.vae import decode_sound, decode_stream, vae_grid
 from ..models.contract.grid import Grid
-from ..models.timeline.latent import CUTS, LOOP, length
+from ..models.timeline.latent import CUTS, LOOP, frame_rate_of, length, sound_of, video_of
+from ..models.timeline.sound import Stretch, edited
 
 if TYPE_CHECKING:
     import comfy.sd
@@ -25,7 +26,7 @@ def frames(vae: comfy.sd.VAE, latent: dict) -> Iterator[torch.Tensor]:
     A loop is decoded as a circle, with its last latent frames before its first and its first after its last, because a
     decoder's frame depends on its neighbours on both sides.
     """
-    samples = latent["samples"]
+    samples = video_of(latent["samples"])
     if LOOP not in latent:
         yield from scenes_apart(vae, samples, latent.get(CUTS, ()))
         return
@@ -35,6 +36,27 @@ def frames(vae: comfy.sd.VAE, latent: dict) -> Iterator[torch.Tensor]:
     first = grid.temporal * context + latent[LOOP]
     for clip in around.split(1):
         yield from _between(decode_stream(vae, clip), first, first + length(latent, grid))
+
+
+def sound(vae: comfy.sd.VAE, latent: dict) -> dict | None:
+    """A LATENT's sound as ComfyUI's AUDIO, exactly as long as its frames, clip after clip; None if it has no sound.
+
+    A decoder's sound ends up to 30 ms before the picture, where silence follows. A loop is decoded twice in a row, and
+    the second time is taken, because what a decoder makes depends on what came before.
+    """
+    latents = sound_of(latent["samples"])
+    if latents is None:
+        return None
+    frame_rate, skipped = frame_rate_of(latent), 0
+    shown = vae_grid(vae).frames(video_of(latent["samples"]).shape[2])
+    if LOOP in latent:
+        turn = shown - 1
+        latents, _ = edited([latent], [Stretch(turn, 1), Stretch(turn, 1), Stretch(turn, 1)])
+        skipped, shown = turn + latent[LOOP] - 1, length(latent, vae_grid(vae))
+    waves, rate = decode_sound(vae, latents)
+    first, count = round(skipped / frame_rate * rate), round(shown / frame_rate * rate)
+    waves = torch.nn.functional.pad(waves[..., first : first + count], (0, max(0, first + count - waves.shape[-1])))
+    return {"waveform": torch.cat(list(waves[..., :count]), dim=-1)[None], "sample_rate": rate}
 
 
 def scenes_apart(vae: comfy.sd.VAE, samples: torch.Tensor, cuts: Sequence[int]) -> Iterator[torch.Tensor]:

@@ -7,8 +7,11 @@ from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING
 
+import torch
+
 from ..media import read
-from ..models.bridge.vae import encode_stream, vae_grid
+from ..media.sound import Repairs, Sound
+from ..models.bridge.vae import encode_sound, encode_stream, sound_grid, two_streams, vae_grid
 
 if TYPE_CHECKING:
     import comfy.sd
@@ -51,7 +54,26 @@ def encode_clip(
     count = grid.legal_frames(len(wanted))
     count -= grid.temporal * grid.group if count > len(wanted) else 0
     samples = encode_stream(vae, partial(read.read, clip, wanted[:count], size, fit), size[::-1], count)
-    return Encoded({"samples": samples, "frame_rate": float(rate)}, asked, size, len(wanted), count, rate)
+    latent = {"samples": samples, "frame_rate": float(rate)}
+    sounds = sound_grid(vae)
+    if sounds is not None:
+        heard = clip.sound(start, start + float(count / rate))
+        waves, samples_per_second = waves_of(heard) if heard else (torch.zeros(1, 1, 1), SILENT_RATE)
+        sound = encode_sound(vae, waves, samples_per_second, sounds.length(count, float(rate)))
+        latent |= {"samples": two_streams(samples, sound), "sound_rate": sounds.per_second}
+    return Encoded(latent, asked, size, len(wanted), count, rate)
+
+
+SILENT_RATE = 16_000
+"""Samples per second of the silence that is encoded for a clip without sound."""
+
+
+def waves_of(sound: Sound) -> tuple[torch.Tensor, int]:
+    """A sound as waves [1, channels, samples], and its samples per second. Samples that are not finite are silent."""
+    repairs = Repairs()
+    blocks = [torch.from_numpy(repairs(block)) for block in sound.blocks()]
+    waves = torch.cat(blocks, dim=1) if blocks else torch.zeros(sound.channels, 1)
+    return waves[None], sound.rate
 
 
 def _sides(clip: read.Clip, width: int, height: int) -> tuple[int, int]:

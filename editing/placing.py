@@ -1,4 +1,4 @@
-"""Puts images into a shot: scales and encodes them, and writes them into its latent."""
+"""Puts images and sound into a shot: encodes them, and writes them into its latent."""
 
 from __future__ import annotations
 
@@ -6,9 +6,20 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..models.bridge.vae import reads_keyframes, resized, vae_grid
+from ..media.sound import Repairs
+from ..models.bridge.vae import encode_sound, reads_keyframes, resized, vae_grid
 from ..models.contract.grid import Grid
 from ..models.timeline.keyframes import with_keyframe
+from ..models.timeline.latent import (
+    frame_rate_of,
+    mask_of,
+    sound_mask_of,
+    sound_of,
+    sound_rate_of,
+    video_of,
+    with_mask,
+    with_streams,
+)
 from ..models.timeline.placing import clip_for, place
 
 if TYPE_CHECKING:
@@ -24,10 +35,10 @@ def place_images(
     keeps the images unchanged, 0 ignores them.
     """
     grid = vae_grid(vae)
-    height, width = (side * grid.spatial for side in latent["samples"].shape[3:])
+    height, width = (side * grid.spatial for side in video_of(latent["samples"]).shape[3:])
     content = vae.encode(resized(images[clip_for(len(images), start, grid)], width, height))
     inside = content[:, :, min(start, 1) :]
-    end = min(start + inside.shape[2], latent["samples"].shape[2])
+    end = min(start + inside.shape[2], video_of(latent["samples"]).shape[2])
     placed = place(latent, inside, start, strength)
     single = len(images) == 1
     if start < (1 if single else 2) or not reads_keyframes(vae):
@@ -49,3 +60,41 @@ def _as_keyframe(
     if len(images) <= grid.temporal:
         return content
     return vae.encode(resized(images[clip_for(len(images), 0, grid)], *size))
+
+
+def place_sound(
+    vae: comfy.sd.VAE, latent: dict, waveform: torch.Tensor, samples_per_second: int, time: float, strength: float
+) -> tuple[dict, float, float, tuple[str, ...]]:
+    """The shot with a sound from `time` seconds on, where it begins and ends in seconds, and notes on what was changed.
+
+    waveform: [B or 1, channels, samples], as in AUDIO. It is cut where the shot ends. strength: 1 keeps it unchanged, 0
+    ignores it. Raises ValueError for a shot without sound, and for a time after its end.
+    """
+    sound, rate = sound_of(latent["samples"]), sound_rate_of(latent)
+    if sound is None:
+        raise ValueError(
+            "This latent has no sound: its model makes none. Place Sound needs the Empty Video Latent of LTX-2. For "
+            "other models, connect the sound to 'audio' of Decode Video."
+        )
+    start, seconds = round(time * rate), waveform.shape[-1] / samples_per_second
+    total, length = sound.shape[2], seconds_of(latent, vae)
+    if start >= total:
+        raise ValueError(f"The sound is to begin at {time:g} s, but the shot ends at {length:.2f} s. Begin earlier.")
+    if not waveform.shape[-1]:
+        raise ValueError("The sound is empty: it has no samples.")
+    count = min(total - start, max(1, round(seconds * rate)))
+    repairs = Repairs()
+    waves = torch.from_numpy(repairs(waveform.float().cpu().numpy()))
+    content = encode_sound(vae, waves, samples_per_second, count)
+    new, mask = sound.clone(), sound_mask_of(latent)
+    new[:, :, start : start + count] = content.to(new)
+    mask[:, :, start : start + count] = 1.0 - strength
+    placed = {**latent, "samples": with_streams(latent["samples"], video_of(latent["samples"]), new)}
+    late = time + seconds - length
+    notes = (*repairs.notes, *([f"its last {late:.2f} s are cut off: the shot ends"] if late > 1 / rate else []))
+    return with_mask(placed, mask_of(latent), mask), start / rate, (start + count) / rate, notes
+
+
+def seconds_of(latent: dict, vae: comfy.sd.VAE) -> float:
+    """How long a clip is, in seconds."""
+    return vae_grid(vae).frames(video_of(latent["samples"]).shape[2]) / frame_rate_of(latent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from ..models.bridge.vae import encode, vae_grid
 from ..models.contract.grid import Grid
 from ..models.timeline.latent import CUTS, finished, frame_rate_of, with_holes
+from ..models.timeline.sound import Stretch, edited, hole
 from .decoding import scenes_apart
 
 if TYPE_CHECKING:
@@ -77,4 +79,16 @@ def recut(latent: dict, text: str, vae: comfy.sd.VAE) -> dict:
     samples = encode(vae, shown[:, filled(order)])
     missing = torch.tensor([frame is None for frame in order]).float()
     mask = torch.cat([missing[:1], missing[1:].view(-1, grid.temporal).amax(dim=1)])
-    return with_holes(latent, samples, mask)
+    return with_holes(latent, samples, mask, edited([latent], stretches_of(order)))
+
+
+def stretches_of(order: list[int | None]) -> list[Stretch]:
+    """The order of `read_cuts` as stretches: consecutive frames of the clip, and holes."""
+    stretches: list[Stretch] = []
+    for frame in order:
+        last = stretches[-1] if stretches else None
+        if last and (last.clip is None if frame is None else last.clip == 0 and last.start + last.frames == frame):
+            stretches[-1] = replace(last, frames=last.frames + 1)
+        else:
+            stretches.append(hole(1) if frame is None else Stretch(1, frame))
+    return stretches

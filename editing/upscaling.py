@@ -10,7 +10,7 @@ import torch
 
 from ..models.bridge.upscaler import network_of, upscale
 from ..models.timeline.keyframes import Keyframe, over
-from ..models.timeline.latent import CUTS, KEYFRAMES, finished, frame_rate_of, mask_of
+from ..models.timeline.latent import CUTS, KEYFRAMES, finished, frame_rate_of, mask_of, sound_of
 
 if TYPE_CHECKING:
     import comfy.sd
@@ -23,6 +23,11 @@ def upscaled(latent: dict, upscale_model: Any, vae: comfy.sd.VAE, adain: float, 
     upscale model cannot read, of one latent frame for a temporal one, or that would become too large.
     """
     samples, network = finished(latent), network_of(upscale_model)
+    if sound_of(latent["samples"]) is not None:
+        raise ValueError(
+            "This latent has sound, so it is of LTX-2, whose upscalers are not supported yet. Sample it at the size "
+            "that you want (Empty Video Latent)."
+        )
     if samples.shape[1] != network.in_channels:
         raise ValueError(
             f"This latent has {samples.shape[1]} channels, but the upscale model reads {network.in_channels}. It "

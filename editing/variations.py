@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-import torch
-
-from ..models.timeline.latent import AROUND, KEYFRAMES
+from ..models.timeline.latent import AROUND, KEYFRAMES, each_stream, video_of
 
 
 def pick(latents: list[dict], number: int) -> dict:
     """Clip `number` of several LATENTs, counted from 1 over all their batches. Raises ValueError for other numbers."""
-    places = [(latent, place) for latent in latents for place in range(len(latent["samples"]))]
+    places = [(latent, place) for latent in latents for place in range(len(video_of(latent["samples"])))]
     if not 1 <= number <= len(places):
         raise ValueError(f"There is no variation {number}. Choose a number from 1 to {len(places)}.")
     latent, place = places[number - 1]
     parts = {key: _one(latent[key], place) for key in ("samples", "noise_mask") if key in latent}
     if AROUND in latent:
-        around = latent[AROUND]
-        parts[AROUND] = replace(around, before=_one(around.before, place), after=_one(around.after, place))
+        parts[AROUND] = latent[AROUND].of_clip(place)
     if KEYFRAMES in latent:
         batches = ("latents", "samples", "mask")
         parts[KEYFRAMES] = tuple(
@@ -27,5 +25,6 @@ def pick(latents: list[dict], number: int) -> dict:
     return {**latent, **parts}
 
 
-def _one(batch: torch.Tensor, place: int) -> torch.Tensor:
-    return batch[place : place + 1] if len(batch) > 1 else batch
+def _one(batch: Any, place: int) -> Any:
+    """That of one clip, of samples or a mask."""
+    return each_stream(batch, lambda one: one[place : place + 1] if len(one) > 1 else one)

@@ -17,6 +17,7 @@ from .remix import InpaintShot, RemixShot
 from .sample import SampleVideo, VideoSchedule
 from .save import SaveVideoAs
 from .shots import BlendShots, ExtendShot, JoinShot, LoopShot, RecutShot
+from .sound import PlaceSound
 from .speed import SpeedUpVideo
 from .storyboard import Storyboard
 from .text import EncodeVideoPrompt
@@ -60,4 +61,5 @@ class Atelier(ComfyExtension):
             LoadVideoUpscaleModel,
             UpscaleVideoLatent,
             SpeedUpVideo,
+            PlaceSound,
         ]

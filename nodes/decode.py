@@ -14,9 +14,9 @@ from ..models.timeline.latent import frame_rate_of
 from .inputs import CRF, check, writing_inputs
 from .notice import show
 from .temporary import lost_clips, temporary
-from .video import rate_of, sound_of, target_of
+from .video import audio_sound, rate_of, target_of
 
-VIDEO, IMAGE = 0, 1
+VIDEO, IMAGE, AUDIO = 0, 1, 2
 """Indices of the outputs."""
 
 
@@ -27,8 +27,9 @@ class DecodeVideo(io.ComfyNode):
             node_id="AtelierDecodeVideo",
             display_name="Decode Video",
             category="Atelier",
-            description="Decodes the sampled latent into a video file, piece by piece. The frames stay in memory only "
-            "if IMAGE is connected. If no output is connected, the node plays the clip.",
+            description="Decodes the sampled latent into a video file, piece by piece, with its sound if the model "
+            "makes sound. The frames stay in memory only if IMAGE is connected. If no output is connected, the node "
+            "plays the clip.",
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE of Load Video Model."),
                 io.Latent.Input("latent", tooltip="The sampled latent."),
@@ -41,9 +42,19 @@ class DecodeVideo(io.ComfyNode):
                     tooltip="Frames per second of the video. 0 = the latent's own.",
                 ),
                 *writing_inputs(formats.available(formats.VIDEO)),
-                io.Audio.Input("audio", optional=True, tooltip="Sound for the video. It is cut where the video ends."),
+                io.Audio.Input(
+                    "audio",
+                    optional=True,
+                    tooltip="Sound for the video, instead of the latent's own. It is cut where the video ends.",
+                ),
+                io.Boolean.Input(
+                    "sound",
+                    default=True,
+                    optional=True,
+                    tooltip="Whether the video gets sound: that of the latent (LTX-2) or of 'audio'.",
+                ),
             ],
-            outputs=[io.Video.Output(), io.Image.Output()],
+            outputs=[io.Video.Output(), io.Image.Output(), io.Audio.Output()],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
             is_output_node=True,
         )
@@ -58,8 +69,8 @@ class DecodeVideo(io.ComfyNode):
 
     @staticmethod
     def _used() -> list[bool]:
-        """Whether VIDEO and IMAGE are connected."""
-        return [output_is_used(place) for place in (VIDEO, IMAGE)]
+        """Whether VIDEO, IMAGE and AUDIO are connected."""
+        return [output_is_used(place) for place in (VIDEO, IMAGE, AUDIO)]
 
     @classmethod
     def execute(
@@ -71,19 +82,31 @@ class DecodeVideo(io.ComfyNode):
         crf: int = CRF,
         bit_depth: str = "8 bit",
         audio: dict | None = None,
+        sound: bool = True,
     ) -> io.NodeOutput:
-        video_used, images_used = cls._used()
+        video_used, images_used, audio_used = cls._used()
+        own = decoding.sound(vae, latent) if audio is None and (sound or audio_used) else None
+        heard = audio or own
+        if audio_used and heard is None:
+            raise ValueError(
+                "AUDIO of Decode Video is connected, but this latent has no sound: its model makes none. Disconnect "
+                "it, or connect 'audio'."
+            )
         chunks, kept = decoding.frames(vae, latent), []
         if images_used and not video_used:
-            return io.NodeOutput(None, torch.cat(list(chunks)))
+            return io.NodeOutput(None, torch.cat(list(chunks)), heard)
         if images_used:
             chunks = _kept(chunks, kept)
         rate = rate_of(fps or frame_rate_of(latent))
         target = target_of(cls, format, rate, crf, bit_depth)
-        video, shown, notes = temporary(chunks, target, sound_of(audio), shown_here=not video_used)
+        written = audio_sound(heard) if sound else None
+        video, shown, notes = temporary(chunks, target, written, shown_here=not video_used)
+        if own and sound and fps and fps != frame_rate_of(latent):
+            notes = (*notes, f"its sound was made for {frame_rate_of(latent):g} fps and does not fit {fps:g}")
         if notes:
             show(cls, ";\n".join(notes))
-        return io.NodeOutput(video, torch.cat(kept) if kept else None, ui=None if video_used else shown)
+        images = torch.cat(kept) if kept else None
+        return io.NodeOutput(video, images, heard, ui=None if video_used else shown)
 
 
 def _kept(chunks: Iterator[torch.Tensor], into: list[torch.Tensor]) -> Iterator[torch.Tensor]:

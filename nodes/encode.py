@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..editing.encoding import Encoded, encode_clip
 from ..media import read
-from ..models.timeline.latent import DEFAULT_FPS
+from ..models.timeline.latent import DEFAULT_FPS, sound_of
 from .inputs import MAX_SIDE, check, fps_input, time_input
 from .notice import show
 from .video import clip_of, noted, rate_of
@@ -94,8 +94,8 @@ def summary(clip: read.Clip, encoded: Encoded) -> str:
     notes = [f"{asked[0]} x {asked[1]} -> {width} x {height}"] if asked != encoded.size else []
     if count != encoded.given:
         notes.append(f"the first {count} of {encoded.given} frames: the most the model can take")
-    if clip.sound(0.0, clip.length):
-        notes.append("a latent holds no sound: connect it from\nGet Video Components to Decode Video")
+    if clip.sound(0.0, clip.length) and sound_of(encoded.latent["samples"]) is None:
+        notes.append("this model has no sound: connect it from\nGet Video Components to Decode Video")
     seconds = float(count / encoded.rate)
     line = f"{width} x {height}, {count} frames at {float(encoded.rate):.4g} fps = {seconds:.2f} s"
     return noted(line, (*notes, *clip.notes))

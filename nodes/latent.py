@@ -6,10 +6,11 @@ import torch
 from comfy_api.latest import io
 
 from ..editing.placing import place_images
-from ..models.bridge.sampling import empty_latent
+from ..models.bridge.sampling import empty_shot
 from ..models.bridge.vae import vae_grid
 from ..models.bridge.video_model import video_model
 from ..models.timeline import placing
+from ..models.timeline.latent import video_of
 from ..models.timeline.length import length_of
 from .inputs import MAX_SIDE, check
 from .notice import show
@@ -75,7 +76,7 @@ class EmptyVideoLatent(io.ComfyNode):
         ]
         note = f"\n({', '.join(moved)}: the nearest that {variant.name} can make)" if moved else ""
         show(cls, f"{size[0]} x {size[1]}, {size[2]} frames at {rate:g} fps = {size[2] / rate:.2f} s{note}")
-        return io.NodeOutput(empty_latent(grid.latent_shape(*size, batch=batch_size), rate))
+        return io.NodeOutput(empty_shot(variant, size, rate, batch_size))
 
 
 class PlaceFrames(io.ComfyNode):
@@ -131,7 +132,7 @@ class PlaceFrames(io.ComfyNode):
     def execute(
         cls, vae, latent: dict, images: torch.Tensor, position: str, time: float, strength: float
     ) -> io.NodeOutput:
-        grid, time_frames = vae_grid(vae), latent["samples"].shape[2]
+        grid, time_frames = vae_grid(vae), video_of(latent["samples"]).shape[2]
         start = placing.start_of(position, time, len(images), latent, grid)
         frame = placing.frame_of(position, time, latent, grid)
         placed, end = place_images(vae, latent, images, start, frame, strength)
@@ -180,7 +181,7 @@ class PlaceKeyframes(io.ComfyNode):
             place = placing.latent_frame_of(frame, grid)
             latent, _ = place_images(vae, latent, images[len(given)][None], place, frame, strength)
             given.append(grid.frames(place) + 1 if place else 1)
-        total = grid.frames(latent["samples"].shape[2])
+        total = grid.frames(video_of(latent["samples"]).shape[2])
         listed = ", ".join(map(str, given))
         frames = "frame" if len(given) == 1 else "frames"
         show(cls, f"images begin at {frames} {listed}\nof {total}")

@@ -10,10 +10,12 @@ from comfy_api.latest import io
 from ..models.bridge.machine import memory_warning
 from ..models.bridge.pairing import pair
 from ..models.contract.family import EULER, WEIGHT_DTYPES, Variant
+from ..models.contract.guidance import StreamGuidance
 from ..models.library.folders import POCKET, as_listed, file_path, listed, model_choices, model_path
 from ..models.library.published import Here, find, gigabytes, offered
 from ..models.loading import load
 from ..models.loading.identify import open_model
+from ..models.loading.parts import with_parts
 from ..models.weights.checkpoint import weight_files
 from .fetch import obtained
 from .inputs import check
@@ -37,8 +39,8 @@ class LoadVideoModel(io.ComfyNode):
             node_id="AtelierLoadVideoModel",
             display_name="Load Video Model",
             category="Atelier",
-            description="Loads an open text-to-video model: LTX Video, CogVideoX, Mochi 1 or Pyramid Flow. The family "
-            "is recognised from the files.",
+            description="Loads an open text-to-video model: LTX Video, LTX-2, CogVideoX, Mochi 1 or Pyramid Flow. The "
+            "family is recognised from the files.",
             inputs=[
                 io.Combo.Input(
                     "model",
@@ -60,8 +62,9 @@ class LoadVideoModel(io.ComfyNode):
                     "text_encoder",
                     options=[AUTOMATIC, *listed("text_encoders")],
                     default=AUTOMATIC,
-                    tooltip="'automatic' takes the model's own, else a T5-XXL file from models/text_encoders. A file "
-                    "chosen here is the T5: CLIP encoders, which Pyramid Flow has too, are always found automatically.",
+                    tooltip="'automatic' takes the model's own, else a T5-XXL file (LTX-2: Gemma 3 12B) from "
+                    "models/text_encoders. A file chosen here takes its place; CLIP encoders, which Pyramid Flow has "
+                    "too, are always found automatically.",
                 ),
                 io.Combo.Input(
                     "vae",
@@ -101,7 +104,7 @@ class LoadVideoModel(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: str, weight_dtype: str, text_encoder: str, vae: str) -> io.NodeOutput:
-        opened = open_model(model_path(obtained(cls, model)))
+        opened = with_parts(open_model(model_path(obtained(cls, model))), _files)
         clip = load.load_clip(opened, lambda: _files("text_encoders"), _chosen("text_encoders", text_encoder))
         found: list[str] = []
         decoder = load.load_vae(opened, lambda: _files("vae"), _chosen("vae", vae), tell=found.append)
@@ -125,6 +128,8 @@ def advice(variant: Variant) -> str:
 
 
 def _guidance(variant: Variant) -> str:
+    if isinstance(variant.guidance, StreamGuidance):
+        return f"guidance {variant.guidance.video.text:g}, of the sound {variant.guidance.sound.text:g}"
     scales = [level.cfg for level in variant.guidance.levels] if variant.guidance else [variant.recipe.guidance]
     least, most = min(scales), max(scales)
     return f"guidance {most:g}" if least == most else f"guidance {least:g} to {most:g}, step by step"

@@ -9,7 +9,7 @@ from ..editing import changes
 from ..models.bridge.vae import vae_grid
 from ..models.bridge.video_model import video_model
 from ..models.contract.schedule import denoise_for
-from ..models.timeline.latent import KEYFRAMES, finished
+from ..models.timeline.latent import KEYFRAMES, finished, video_of
 from .inputs import CLIP_TOOLTIP, check, vae_input
 from .notice import show
 
@@ -98,7 +98,7 @@ class InpaintShot(io.ComfyNode):
     def execute(cls, vae, latent: dict, mask: torch.Tensor, strength: float) -> io.NodeOutput:
         grid = vae_grid(vae)
         shot = changes.masked(latent, mask, strength, grid)
-        holes, frames = shot["noise_mask"], grid.frames(shot["samples"].shape[2])
+        holes, frames = video_of(shot["noise_mask"]), grid.frames(video_of(shot["samples"]).shape[2])
         notes = [f"{holes.gt(0).float().mean():.0%} of the clip will be regenerated"]
         height, width = (side * grid.spatial for side in holes.shape[3:])
         if mask.shape[-2:] != (height, width):

@@ -53,8 +53,9 @@ class ExtendShot(io.ComfyNode):
 
     @classmethod
     def execute(cls, vae, latent: dict, direction: str, seconds: float, overlap: float) -> io.NodeOutput:
-        count = pieces.latent_frames(seconds, latent, vae_grid(vae))
-        return shown(cls, changes.extended(latent, count, direction == "forward"), vae, overlap)
+        grid = vae_grid(vae)
+        count = pieces.latent_frames(seconds, latent, grid)
+        return shown(cls, changes.extended(latent, count, direction == "forward", grid), vae, overlap)
 
 
 class LoopShot(io.ComfyNode):
@@ -145,8 +146,9 @@ class BlendShots(io.ComfyNode):
     def execute(
         cls, vae, first: dict, second: dict, seconds: float, curve: str, points: str, overlap: float
     ) -> io.NodeOutput:
-        span = pieces.latent_frames(seconds, first, vae_grid(vae))
-        blend = changes.blended(first, second, changes.influence_of(curve, points, span))
+        grid = vae_grid(vae)
+        span = pieces.latent_frames(seconds, first, grid)
+        blend = changes.blended(first, second, changes.influence_of(curve, points, span), grid)
         rates = [frame_rate_of(clip) for clip in (first, second)]
         note = "" if rates[0] == rates[1] else f"(the second clip, made for {rates[1]:g} fps,\nplays at {rates[0]:g})"
         return shown(cls, blend, vae, overlap, note)

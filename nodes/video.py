@@ -22,7 +22,7 @@ def rate_of(fps: float) -> Fraction:
     return Fraction(fps).limit_denominator(1001)
 
 
-def sound_of(audio: dict | None) -> Sound | None:
+def audio_sound(audio: dict | None) -> Sound | None:
     """An AUDIO as sound to write."""
     return of_waveform(audio["waveform"], audio["sample_rate"]) if audio else None
 
@@ -31,7 +31,7 @@ def clip_of(video: Any) -> tuple[read.Clip, float, float]:
     """A VIDEO as a clip to read, and the start and end of its active part in seconds. Raises MediaError."""
     if isinstance(video, InputImpl.VideoFromComponents):
         parts = video.get_components()
-        clip = read.of_images(parts.images, Fraction(parts.frame_rate), sound_of(parts.audio))
+        clip = read.of_images(parts.images, Fraction(parts.frame_rate), audio_sound(parts.audio))
         return clip, 0.0, clip.length
     clip = read.of_file(video.get_stream_source())
     if not hasattr(video, "get_active_trim_window"):  # newer ComfyUI: a VIDEO may be a part of its file

@@ -25,7 +25,7 @@ PROMISED = {
     "AtelierDynamicGuidance": ["model"],
     "AtelierVideoSchedule": ["model", "latent", "steps", "denoise"],
     "AtelierSampleVideo": ["model", "positive", "negative", "latent", "seed", "steps", "guidance", "denoise"],
-    "AtelierDecodeVideo": ["vae", "latent", "fps", "format", "crf", "bit_depth", "audio"],
+    "AtelierDecodeVideo": ["vae", "latent", "fps", "format", "crf", "bit_depth", "audio", "sound"],
     "AtelierEncodeVideo": ["vae", "width", "height", "fit", "fps", "start", "length", "video", "images"],
     "AtelierTrimVideo": ["video", "start", "end", "fps", "reverse", "format", "crf", "bit_depth"],
     "AtelierSaveVideoAs": ["video", "filename_prefix", "format", "crf", "bit_depth"],
@@ -46,6 +46,7 @@ PROMISED = {
     "AtelierLoadVideoUpscaleModel": ["upscale_model"],
     "AtelierUpscaleVideoLatent": ["latent", "upscale_model", "vae", "adain", "tone_map"],
     "AtelierSpeedUpVideo": ["model", "speed"],
+    "AtelierPlaceSound": ["vae", "latent", "audio", "time", "strength"],
 }
 PROMISED_OUTPUTS = {
     "AtelierLoadVideoModel": ["MODEL", "CLIP", "VAE"],
@@ -57,7 +58,7 @@ PROMISED_OUTPUTS = {
     "AtelierDynamicGuidance": ["MODEL"],
     "AtelierVideoSchedule": ["SIGMAS"],
     "AtelierSampleVideo": ["LATENT"],
-    "AtelierDecodeVideo": ["VIDEO", "IMAGE"],
+    "AtelierDecodeVideo": ["VIDEO", "IMAGE", "AUDIO"],
     "AtelierEncodeVideo": ["LATENT"],
     "AtelierTrimVideo": ["VIDEO"],
     "AtelierSaveVideoAs": [],
@@ -78,6 +79,7 @@ PROMISED_OUTPUTS = {
     "AtelierLoadVideoUpscaleModel": ["LATENT_UPSCALE_MODEL"],
     "AtelierUpscaleVideoLatent": ["LATENT"],
     "AtelierSpeedUpVideo": ["MODEL"],
+    "AtelierPlaceSound": ["LATENT"],
 }
 
 

@@ -39,6 +39,8 @@ def plan_shot(
     elif not values["width"] and not values["height"] and local.size:
         values["width"], values["height"] = fields.sides(local.size)
     warnings = _limit_size(values, local, known) + _LENGTHS[operation](values, local, known, clip)
+    if values["generate_sound"] and known and not known.get("sound"):
+        warnings.append(f"'generate_sound' is not used: {local.model} makes no sound.")
     if "whole" not in values:
         counted = values["num_frames"] / values["fps"] if values["num_frames"] and values["fps"] else None
         values["whole"] = values["seconds"] or counted

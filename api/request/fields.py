@@ -151,6 +151,7 @@ class Shot(BaseModel):
     lora_scale: Number = Field(None, ge=-10, le=10, description="strength of the LoRA; 1 = as it was trained")
     control_reference: Reference = Field(None, description="a clip of poses, edges or depth that guides the whole shot")
     control_type: str | None = Field(None, max_length=300, description="what the control clip shows")
+    generate_sound: Flag = Field(None, description="whether the video has sound, of models that make it; default true")
     enable_frame_interpolation: Flag = Field(None, description="add interpolated frames between the generated ones")
     frame_interpolation_exp: Whole = Field(None, ge=1, le=4, description="how many times the frame rate is doubled")
     storyboard: Annotated[Board | None, BeforeValidator(in_a_field), AfterValidator(_board)] = Field(

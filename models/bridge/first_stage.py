@@ -13,6 +13,7 @@ import folder_paths
 import torch
 
 from ..streaming import passes
+from ..timeline.latent import video_of
 from .weights import bring_along, uncast
 
 SMALLEST_TILE = 256  # pixels; smaller tiles contain too little of the picture to be coded well
@@ -23,7 +24,13 @@ class FirstStage(torch.nn.Module):
 
     def __init__(self, autoencoder: torch.nn.Module) -> None:
         super().__init__()
-        self.autoencoder, self.uncast = autoencoder, uncast(autoencoder)
+        self.autoencoder, self.uncast, self.sound = autoencoder, uncast(autoencoder), None
+
+    def add_sound(self, sound: torch.nn.Module | None) -> None:
+        """Give it the coder of the clip's sound (see Family.sound)."""
+        if sound is not None:
+            self.sound = sound.eval().requires_grad_(False)
+            self.uncast = [*self.uncast, *uncast(sound)]
 
     @property
     def per_channel_statistics(self) -> Any:
@@ -91,7 +98,8 @@ class FirstStage(torch.nn.Module):
                 tile = self.smaller(tile, size, error)
 
     def decode(self, latents: torch.Tensor, **_: Any) -> torch.Tensor:
-        """Latents [B, C, T, h, w] -> pixels [B, 3, F, H, W] in -1..1, in main memory."""
+        """Latents [B, C, T, h, w], or both streams -> pixels [B, 3, F, H, W] in -1..1, in main memory."""
+        latents = video_of(latents)
         self.check(latents)
         return torch.cat(list(self.decoded(latents)), dim=2)
 

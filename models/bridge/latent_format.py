@@ -11,6 +11,7 @@ import torch
 
 from ..contract.colours import Colours, false_colours, fitted_colours
 from ..contract.family import Family, Variant
+from ..timeline.latent import video_of
 
 
 def _known_colours(family: Family, variant: Variant) -> Colours | None:
@@ -63,8 +64,9 @@ def latent_format_of(family: Family, variant: Variant) -> type[comfy.latent_form
         def latent_rgb_factors_reshape(self, x: torch.Tensor) -> torch.Tensor:
             """A clip [B, C, T, h, w] that begins with the frame `preview_frame`: ComfyUI's preview shows the first.
 
-            The other frames follow, because other packs' previews play them.
+            The other frames follow, because other packs' previews play them. Of a clip with sound, it is the picture.
             """
+            x = video_of(x)
             first = min(self.preview_frame, x.shape[2] - 1) if x.ndim == 5 else 0
             return x.roll(-first, dims=2) if first else x
 

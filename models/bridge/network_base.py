@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import comfy.patcher_extension
+import comfy.utils
 import torch
 
 from .hooks.attention import Hooks, hook_attention
@@ -28,6 +29,9 @@ class ComfyNetwork:
     attention_processor: Callable[[Hooks], Any]
     """Creates the diffusers attention processor that all attention layers of the network share."""
 
+    text_widths: tuple[int, ...] = ()
+    """The widths of texts that `prepared_text` takes besides `Text.channels`."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.hooks = Hooks()
@@ -37,8 +41,8 @@ class ComfyNetwork:
 
     def forward(
         self,
-        x: torch.Tensor,
-        timestep: torch.Tensor,
+        x: torch.Tensor | list[torch.Tensor],
+        timestep: torch.Tensor | tuple[torch.Tensor, ...],
         context: torch.Tensor,
         *,
         transformer_options: dict[str, Any] | None = None,
@@ -48,7 +52,14 @@ class ComfyNetwork:
 
         x: the noisy latent [B, C, T, H, W]. timestep: [B], or one per token. context: text [B, tokens, width].
         conditions: all other entries of the conditioning; a network ignores those that it does not use.
+
+        A network with sound gets x as its two streams, and timestep as (that of the step [B], the picture's, the
+        sound's). Wrappers get one row [B, 1, numbers] and the step's timestep, because they calculate with tensors. The
+        result is a row, too.
         """
+        if isinstance(x, list):
+            timestep, *conditions["stream_timesteps"] = timestep
+            x, conditions["stream_shapes"] = comfy.utils.pack_latents(x)
         options = transformer_options or {}
         bring_along(self.uncast, x.device)
         wrappers = comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, options)
@@ -56,8 +67,18 @@ class ComfyNetwork:
         return executor.execute(x, timestep, context, transformer_options=options, **conditions)
 
     def _hooked(
-        self, x: torch.Tensor, *args: Any, transformer_options: dict[str, Any], **conditions: Any
+        self,
+        x: torch.Tensor,
+        *args: Any,
+        transformer_options: dict[str, Any],
+        stream_shapes: list[torch.Size] | None = None,
+        **conditions: Any,
     ) -> torch.Tensor:
+        if stream_shapes is not None:
+            streams = comfy.utils.unpack_latents(x, stream_shapes)
+            with self.hooks.during(transformer_options):
+                streams = self.denoise(streams, *args, transformer_options=transformer_options, **conditions)
+            return comfy.utils.pack_latents(streams)[0]
         cache = transformer_options.get(STEP_CACHE)
         cached = None if cache is None else cache.call(x.shape, self.patch, transformer_options)
         with self.hooks.during(transformer_options, cached):
@@ -77,8 +98,19 @@ class ComfyNetwork:
         transformer_options: dict[str, Any],
         **conditions: Any,
     ) -> torch.Tensor:
-        """The network's prediction [B, C, T, H, W]. Arguments as in `forward`."""
+        """The network's prediction [B, C, T, H, W]. Arguments as in `forward`.
+
+        A network with sound gets its two streams and returns them. The condition `stream_timesteps` has their
+        timesteps.
+        """
         raise NotImplementedError
+
+    def prepared_text(self, text: torch.Tensor, options: Mapping[str, Any]) -> torch.Tensor:
+        """The text of a CONDITIONING [B, tokens, width] as `denoise` gets it; called once before sampling.
+
+        options: the CONDITIONING's other entries.
+        """
+        return text
 
     def reference(self, *args: Any, **kwargs: Any) -> Any:
         """The network's own forward, as its authors call it."""

@@ -20,6 +20,7 @@ from .wrappers.known_frames import with_clip_in_one_go, with_enforced_mask, with
 from .wrappers.own_sampler import with_own_sampler
 from .wrappers.previews import with_preview
 from .wrappers.prompt_windows import with_windows
+from .wrappers.streams import with_streams
 
 
 def make_model(
@@ -41,6 +42,7 @@ def _patched(kind: type, model: VideoModel, device: Any, offload: Any) -> comfy.
     patcher = _reporting(kind)(model, load_device=device, offload_device=offload)
     kinds = comfy.patcher_extension.WrappersMP
     for wrapper in (
+        with_streams,
         with_guides_apart,
         with_preview,
         with_windows,

@@ -17,8 +17,9 @@ from ..contract.family import EULER, Variant
 from ..contract.grid import Shape
 from ..contract.guides import Guide
 from ..timeline.keyframes import apart, over
-from ..timeline.latent import KEYFRAMES, mask_of
+from ..timeline.latent import KEYFRAMES, frame_rate_of, mask_of, streams_of
 from .job import check_finite
+from .vae import two_streams
 from .video_model import CONTROL, GUIDES, IN_CONTEXT, READS_PADDING, REFERENCE, reads_padding, video_model
 from .wrappers.guidance import with_published_guidance
 
@@ -35,6 +36,18 @@ def with_guides(conditioning: list, added: dict[str, Any]) -> list:
         [text, {**options, **added, **({GUIDES: (*options.get(GUIDES, ()), *guides)} if guides else {})}]
         for text, options in conditioning
     ]
+
+
+def empty_shot(variant: Variant, size: tuple[int, int, int], frame_rate: float, batch: int = 1) -> dict:
+    """A LATENT as `empty_latent` of a shot of a variant, with sound if it generates sound.
+
+    size: width, height and frames.
+    """
+    latent = empty_latent(variant.grid.latent_shape(*size, batch=batch), frame_rate)
+    if variant.sound is None:
+        return latent
+    sound = torch.zeros(variant.sound.latent_shape(size[2], frame_rate, batch), device=memory.intermediate_device())
+    return {**latent, "samples": two_streams(latent["samples"], sound), "sound_rate": variant.sound.per_second}
 
 
 def with_options(conditioning: list, added: dict[str, Any]) -> list:
@@ -79,6 +92,10 @@ def warnings(model: comfy.model_patcher.ModelPatcher, latent: dict, positive: li
         return [f"no control clip: {variant.name} was\ntrained to follow one (Control Video)"]
     if known_frames.about and mask.lt(1).any() and known_frames.enforced(mask) is not None:
         return [f"{variant.name} was\n{known_frames.about}"]
+    rate, ranges = frame_rate_of(latent), variant.frame_rates
+    if ranges and not any(least <= rate <= most for least, most in ranges):
+        trained = " and ".join(f"{least:g}" if least == most else f"{least:g} to {most:g}" for least, most in ranges)
+        return [f"{variant.name} was trained at {trained}\nframes a second, not {rate:g}: picture and sound may drift"]
     return []
 
 
@@ -119,7 +136,7 @@ def sample(
         seed=seed if variant.sampler == EULER else seed + 1,
     )
     check_finite(
-        sampled,
+        torch.cat([stream.flatten() for stream in streams_of(sampled)]),
         "Sampling gave values that are not numbers (NaN). Either the model's file is damaged (download it again), or "
         "its dtype overflows here: choose weight_dtype 'bfloat16' or 'float32' in Load Video Model.",
     )

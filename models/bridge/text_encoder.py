@@ -262,7 +262,8 @@ def encode_text(clip: comfy.sd.CLIP, text: str) -> tuple[list, int]:
     tokens = clip.tokenize(text)
     for batch in (batch for batches in tokens.values() for batch in batches):
         _check_weights(batch)
-    unread = getattr(getattr(clip.tokenizer, "t5xxl", None), "unread", 0)
+    tokenizer = getattr(clip.tokenizer, "t5xxl", None) or getattr(clip.tokenizer, "gemma", None)
+    unread = getattr(tokenizer, "unread", 0)
     return clip.encode_from_tokens_scheduled(tokens), unread
 
 

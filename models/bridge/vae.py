@@ -10,15 +10,21 @@ import comfy.model_management as memory
 import comfy.sd
 import comfy.utils
 import torch
+from comfy.nested_tensor import NestedTensor
 
-from ..contract.grid import Grid
+from ..contract.grid import Grid, SoundGrid
 from .first_stage import FirstStage
 from .job import check_finite
 from .patcher import patcher_class
+from .weights import bring_along
 
 
-def make_vae(autoencoder: torch.nn.Module) -> comfy.sd.VAE:
-    """The VAE for a family's autoencoder (see Family.autoencoder). Every core VAE node can use it."""
+def make_vae(autoencoder: torch.nn.Module, sound: torch.nn.Module | None = None) -> comfy.sd.VAE:
+    """The VAE for a family's autoencoder (see Family.autoencoder). Every core VAE node can use it.
+
+    sound: the coder of the clip's sound (see Family.sound). It computes in float32, because its spectrograms and waves
+    need that; it is small.
+    """
     grid = autoencoder.grid
     with _without_warning("No VAE weights detected"):
         vae = comfy.sd.VAE(sd={})  # sets every attribute that the running version has; those below replace some
@@ -40,6 +46,7 @@ def make_vae(autoencoder: torch.nn.Module) -> comfy.sd.VAE:
     vae.device, offload = memory.vae_device(), memory.vae_offload_device()
     vae.vae_dtype = memory.vae_dtype(vae.device, vae.working_dtypes)
     vae.first_stage_model.to(vae.vae_dtype)
+    vae.first_stage_model.add_sound(sound)
     vae.output_device = memory.intermediate_device()
     vae.patcher = patcher_class()(vae.first_stage_model, load_device=vae.device, offload_device=offload)
     vae.size = memory.module_size(vae.first_stage_model)
@@ -58,6 +65,64 @@ def vae_grid(vae: comfy.sd.VAE) -> Grid:
 def reads_keyframes(vae: comfy.sd.VAE) -> bool:
     """Whether networks of this VAE's latents were trained on keyframes, clips that they read beside the shot."""
     return getattr(vae.first_stage_model.autoencoder, "keyframes", False)
+
+
+def sound_grid(vae: comfy.sd.VAE) -> SoundGrid | None:
+    """The grid of the sound latents of a VAE; None for one without sound."""
+    sound = getattr(vae.first_stage_model, "sound", None)
+    return None if sound is None else sound.grid
+
+
+def decode_sound(vae: comfy.sd.VAE, latents: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """Sound latents [B, C, L, bins] -> waves [B, 2, samples] in main memory, and their samples per second.
+
+    Raises ValueError for a VAE without sound, and for latents of another model.
+    """
+    sound = _sound_of(vae, latents.shape[1], latents.shape[3])
+    _bring_sound(vae)
+    waves = sound.decode(latents.to(vae.device, torch.float32)).float().cpu()
+    check_finite(
+        waves,
+        "The VAE decoded sound that is not numbers (NaN). Its weights are damaged: download them again.",
+    )
+    return waves, sound.rate
+
+
+def encode_sound(vae: comfy.sd.VAE, waves: torch.Tensor, rate: int, length: int) -> torch.Tensor:
+    """Waves [B, channels, samples] in -1..1 -> `length` sound latents [B, C, L, bins] in main memory.
+
+    Longer waves are cut, shorter ones are followed by silence.
+    """
+    sound = _sound_of(vae)
+    _bring_sound(vae)
+    return sound.encode(waves.to(vae.device, torch.float32), rate, length).to(vae.output_device).float()
+
+
+def two_streams(video: torch.Tensor, sound: torch.Tensor) -> NestedTensor:
+    """Picture and sound as the samples of a LATENT, as ComfyUI core has them."""
+    return NestedTensor([video, sound])
+
+
+def _bring_sound(vae: comfy.sd.VAE) -> None:
+    """Load the VAE onto its device, with what ComfyUI does not move."""
+    memory.load_models_gpu([vae.patcher])
+    bring_along(vae.first_stage_model.uncast, vae.device)
+
+
+def _sound_of(vae: comfy.sd.VAE, *shape: int) -> torch.nn.Module:
+    """The coder of a VAE's sound. shape: channels and bins of latents that it is to decode."""
+    sound = getattr(vae.first_stage_model, "sound", None)
+    if sound is None:
+        raise ValueError(
+            "This latent has sound, but this VAE has no decoder for it. Use the VAE output of the Load Video Model "
+            "that loaded the model."
+        )
+    if shape and shape != (sound.grid.channels, sound.grid.bins):
+        raise ValueError(
+            f"The sound of this latent has {shape[0]} channels and {shape[1]} bins, this VAE decodes "
+            f"{sound.grid.channels} and {sound.grid.bins}. It comes from another model."
+        )
+    return sound
 
 
 def resized(images: torch.Tensor, width: int, height: int) -> torch.Tensor:

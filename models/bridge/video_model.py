@@ -11,10 +11,12 @@ import comfy.conds
 import comfy.model_base
 import comfy.model_patcher
 import comfy.supported_models_base
+import comfy.utils
 import torch
 from comfy.model_base import ModelType
 
 from ..contract.family import Family, Variant
+from ..contract.grid import Shape
 from ..contract.guides import Appended
 from ..contract.memory import usage_factor
 from ..contract.schedule import shift_of_tokens
@@ -39,6 +41,12 @@ NOT_CONTROLLED = (
 READS_PADDING = (
     "the prompt came without a mask of its padding:\n{} reads that as words. Encode it with\nthe CLIP of Load Video "
     "Model, or set the type\nof CLIPLoader to this model's"
+)
+
+
+NO_SOUND = (
+    "{0} generates picture and sound together, but this latent has only a picture. Create it with Empty Video Latent "
+    "from this model, or with Encode Video."
 )
 
 
@@ -67,12 +75,16 @@ class VideoModel(comfy.model_base.BaseModel):
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         """The network's inputs besides the latent: text, its mask, the frame rate, the mask of known frames."""
-        self._check(kwargs["noise"], kwargs.get("cross_attn"))
+        shapes = kwargs["latent_shapes"] if self.variant.sound else [kwargs["noise"].shape]
+        self._check(shapes[0], shapes[1] if len(shapes) > 1 else None, kwargs.get("cross_attn"))
         conds = super().extra_conds(**kwargs)
         conds["frame_rate"] = comfy.conds.CONDConstant(kwargs.get("frame_rate", self.variant.recipe.fps))
         conds["first_frame"] = comfy.conds.CONDConstant(kwargs.get("first_frame", 0))
+        if self.variant.sound is not None:
+            conds["latent_shapes"] = comfy.conds.CONDConstant(kwargs["latent_shapes"])
+            conds["streams_with_known"] = comfy.conds.CONDConstant(_streams_with_known(kwargs))
         if kwargs.get("cross_attn") is not None:
-            conds["c_crossattn"] = comfy.conds.CONDRegular(kwargs["cross_attn"])
+            conds["c_crossattn"] = comfy.conds.CONDRegular(self._text(kwargs))
         if kwargs.get("pooled_output") is not None:
             conds["y"] = comfy.conds.CONDRegular(kwargs["pooled_output"])
         if kwargs.get("cross_attn") is not None and reads_padding(self.variant, kwargs):
@@ -85,6 +97,10 @@ class VideoModel(comfy.model_base.BaseModel):
         if kwargs.get(APPENDED) is not None:
             conds.update(_guide_conds(kwargs[APPENDED]))
         return conds
+
+    def _text(self, given: dict[str, Any]) -> torch.Tensor:
+        """The text as the network's `denoise` gets it."""
+        return self.diffusion_model.prepared_text(given["cross_attn"], given)
 
     def concat_cond(self, **kwargs: Any) -> torch.Tensor | None:
         """The extra input channels with known frames or a control clip; None for a network without such channels."""
@@ -121,17 +137,37 @@ class VideoModel(comfy.model_base.BaseModel):
         timestep: torch.Tensor,
         denoise_mask: torch.Tensor | None = None,
         guide_levels: torch.Tensor | None = None,
-        **_: Any,
-    ) -> torch.Tensor:
-        """The network's timesteps, 0..TIMESTEPS. guide_levels: [B, n], the highest levels of the last n tokens."""
+        **conditions: Any,
+    ) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """The network's timesteps, 0..TIMESTEPS. guide_levels: [B, n], the highest levels of the last n tokens.
+
+        With sound: that of the step, the picture's and the sound's.
+        """
         if not self.family.levels:
             # Some of ComfyUI's ModelSampling nodes have timesteps from 0 to 1.
             timestep = timestep * (TIMESTEPS / getattr(self.model_sampling, "multiplier", 1.0))
+        if self.variant.sound is not None:
+            return timestep, *self._timesteps_of_streams(timestep, denoise_mask, **conditions)
         timesteps = self.variant.known_frames.timestep(timestep, denoise_mask)
         if guide_levels is None:
             return timesteps
         clip, guides = timesteps.tensor_split([timesteps.shape[1] - guide_levels.shape[1]], dim=1)
         return torch.cat([clip, guides.minimum(guide_levels.to(guides) * TIMESTEPS)], dim=1)
+
+    def _timesteps_of_streams(
+        self,
+        timestep: torch.Tensor,
+        mask: torch.Tensor | None,
+        *,
+        latent_shapes: list[Shape],
+        streams_with_known: tuple[bool, ...],
+        **_: Any,
+    ) -> list[torch.Tensor]:
+        masks: list[torch.Tensor | None] = [None] * len(latent_shapes)
+        if mask is not None:
+            rows = comfy.utils.unpack_latents(mask, latent_shapes)
+            masks = [row if known else None for row, known in zip(rows, streams_with_known, strict=True)]
+        return [self.variant.known_frames.timestep(timestep, mask) for mask in masks]
 
     def _apply_model(
         self,
@@ -192,22 +228,34 @@ class VideoModel(comfy.model_base.BaseModel):
             return latent_image
         return super().scale_latent_inpaint(sigma=sigma, noise=noise, latent_image=latent_image, **kwargs)
 
-    def _check(self, noise: torch.Tensor, text: torch.Tensor | None) -> None:
-        """Raises ValueError in words for what would be a shape error deep in the network."""
+    def _check(self, shape: Shape, sound: Shape | None, text: torch.Tensor | None) -> None:
+        """Raises ValueError in words for what would be a shape error deep in the network.
+
+        shape, sound: those of the latent's picture, and of its sound if it has any.
+        """
         channels, width = self.variant.grid.channels, self.variant.text.channels
-        if noise.ndim != 5 or noise.shape[1] != channels:
+        if len(shape) != 5 or shape[1] != channels:
             raise ValueError(
-                f"This latent has shape {list(noise.shape)}, but {self.variant.name} samples video latents with "
+                f"This latent has shape {list(shape)}, but {self.variant.name} samples video latents with "
                 f"{channels} channels [batch, channels, frames, height, width]. It belongs to another model. Create it "
                 "with Empty Video Latent from this model, or encode with this model's VAE."
             )
-        if any(side % self.variant.grid.patch[1] for side in noise.shape[3:]):
+        expected = self.variant.sound
+        if expected and sound is None:
+            raise ValueError(NO_SOUND.format(self.variant.name))
+        if expected and (len(sound) != 4 or (sound[1], sound[3]) != (expected.channels, expected.bins)):
             raise ValueError(
-                f"This latent is {noise.shape[4]} x {noise.shape[3]} latent pixels, but {self.variant.name} needs "
+                f"The sound of this latent has shape {list(sound)}, but {self.variant.name} samples sound latents "
+                f"[batch, {expected.channels}, length, {expected.bins}]. It belongs to another model. Create it with "
+                "Empty Video Latent from this model."
+            )
+        if any(side % self.variant.grid.patch[1] for side in shape[3:]):
+            raise ValueError(
+                f"This latent is {shape[4]} x {shape[3]} latent pixels, but {self.variant.name} needs "
                 f"multiples of {self.variant.grid.patch[1]}: clips whose width and height are multiples of "
                 f"{self.variant.grid.legal_side(1)} pixels."
             )
-        if text is not None and text.shape[-1] != width:
+        if text is not None and text.shape[-1] not in (width, *self.diffusion_model.text_widths):
             raise ValueError(
                 f"This conditioning is {text.shape[-1]} wide, but {self.variant.name} reads text {width} wide. It "
                 "comes from another model's text encoder: encode the prompt with the CLIP of the same Load Video Model "
@@ -237,6 +285,14 @@ def video_model(model: comfy.model_patcher.ModelPatcher) -> VideoModel:
     return model.model
 
 
+def _streams_with_known(given: dict[str, Any]) -> tuple[bool, ...]:
+    """Which streams have known parts. Asked once before sampling: at a step, the device would be waited for."""
+    mask, shapes = given.get("denoise_mask"), given["latent_shapes"]
+    if mask is None:
+        return (False,) * len(shapes)
+    return tuple(bool((row < 1).any()) for row in comfy.utils.unpack_latents(mask, shapes))
+
+
 def _model_config(family: Family, variant: Variant) -> comfy.supported_models_base.BASE:
     recipe, grid = variant.recipe, variant.grid
     shift = variant.scheduler.get("shift", 1.0)
@@ -252,6 +308,7 @@ def _model_config(family: Family, variant: Variant) -> comfy.supported_models_ba
         unet_config = {"disable_unet_model_creation": True}
         sampling_settings = {"shift": shift, "multiplier": TIMESTEPS}
         latent_format = latent_format_of(family, variant)
-        memory_usage_factor = usage_factor(variant)
+        # Picture and sound are sampled as one row, in which every number counts as a latent pixel.
+        memory_usage_factor = usage_factor(variant) / (grid.channels if variant.sound else 1)
 
     return Config(Config.unet_config)

@@ -14,8 +14,8 @@ import torch
 
 from ..weights.checkpoint import Checkpoint, Component
 from .colours import Colours
-from .grid import Grid, Shape, State
-from .guidance import Guidance
+from .grid import Grid, Shape, SoundGrid, State
+from .guidance import Guidance, StreamGuidance
 from .known_frames import KnownFrames
 from .vocabulary import Vocabulary
 
@@ -40,6 +40,7 @@ class Recipe:
 class Text:
     """How a model reads its prompt: padded to `tokens` tokens, each embedded in `channels` numbers.
 
+    `encoder`: the kind of text encoder, "t5" or "gemma3". Gemma reads at most `tokens` tokens, without padding.
     `encoder_sees_padding`: the text encoder attends to the padding. `network_sees_padding`: the network attends to it,
     so the text has no mask. `empty_is_nothing`: an empty prompt is all padding, without even an end token. `pooled`:
     the CLIP encoders ("clip_l", "clip_g") whose pooled output is passed beside the text, taken after their projection
@@ -54,6 +55,7 @@ class Text:
     pooled: tuple[str, ...] = ()
     pooled_projected: bool = True
     style: str = ""
+    encoder: str = "t5"
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,12 @@ class Variant:
     `network` holds the arguments of the family's network class. `scheduler` configures the family's schedule.
     `known_frames` is how known frames reach the network. `dtypes` are the dtypes it can compute in, best first.
     `colours` are preview colours fitted to this checkpoint. `vocabulary` lists its words if it knows only a few.
-    `sampler` is the sampler its authors use, by ComfyUI's name. `guidance` is their guidance level by level, if one
-    number cannot express it. `notes` tell an artist about it, for example what was assumed because the file does not
-    say. `autoencoders` are the versions of the family's autoencoder whose latents it was trained on, best first, if
-    the family has several.
+    `sampler` is the sampler its authors use, by ComfyUI's name. `guidance` is their guidance level by level, or for
+    picture and sound, if one number cannot express it. `notes` tell an artist about it, for example what was assumed
+    because the file does not say. `autoencoders` are the versions of the family's autoencoder whose latents it was
+    trained on, best first, if the family has several. `sound` is the grid of its sound latents if it generates sound
+    with the picture: its LATENT then has two streams. `frame_rates` are the ranges (least, most) that it was trained
+    on, if others do harm.
     """
 
     name: str
@@ -80,9 +84,26 @@ class Variant:
     colours: Colours | None = None
     vocabulary: Vocabulary | None = None
     sampler: str = EULER
-    guidance: Guidance | None = None
+    guidance: Guidance | StreamGuidance | None = None
     notes: tuple[str, ...] = ()
     autoencoders: tuple[str, ...] = ()
+    sound: SoundGrid | None = None
+    frame_rates: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a model that is neither network, VAE nor text encoder.
+
+    mark: a file has it if a key contains this; a network whose keys contain it has it inside. prefix: what is cut off
+    the keys of a separate file, of which only keys with it are taken. folder: the kind of ComfyUI's model folders in
+    which separate files are. noun: what messages call it.
+    """
+
+    mark: str
+    prefix: str
+    folder: str
+    noun: str
 
 
 @dataclass(frozen=True)
@@ -116,6 +137,14 @@ class Family:
         weights have the file's names under `network.`; see the bridge's make_upscaler. None: there are no upscalers.
     preview: ComfyUI's latent format whose preview colours fit these latents, or "". Latents that neither it nor
         `Variant.colours` describes are previewed in false colours.
+    parts: further parts of its models by name. loading finds them and passes those that exist.
+    network_parts: the names of those whose weights belong to the network. `network_state` gets their keys with the
+        part's name and a point in front.
+    text_projection(parts, variant): a module that turns the hidden states of all of Gemma's layers, [tokens, width,
+        layers], into text [tokens, Text.channels]. Only for families whose text encoder is Gemma.
+    sound(parts, variant): the coder of the sound, for variants that have sound. It has `grid` (a SoundGrid), `rate`
+        (samples a second of what it decodes), `decode(latents [B, C, L, bins])` -> waves [B, 2, samples], and
+        `encode(waves [B, channels, samples], rate, L)` -> latents [B, C, L, bins].
     """
 
     name: str
@@ -132,3 +161,7 @@ class Family:
     own_scheduler: Mapping[str, tuple] = field(default_factory=dict)
     autoencoder_version: Callable[[Component], str] | None = None
     upscaler: Callable[[Component], torch.nn.Module | None] | None = None
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    network_parts: tuple[str, ...] = ()
+    text_projection: Callable[[Mapping[str, Component], Variant], torch.nn.Module] | None = None
+    sound: Callable[[Mapping[str, Component], Variant], torch.nn.Module] | None = None

@@ -13,6 +13,23 @@ State = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
+class SoundGrid:
+    """How a clip's sound maps to latents [B, channels, L, bins]: `per_second` of them a second at any frame rate."""
+
+    channels: int
+    bins: int
+    per_second: float = 25.0
+
+    def length(self, frames: int, fps: float) -> int:
+        """L: the sound latents of a clip of `frames` frames."""
+        return max(1, round(frames / fps * self.per_second))
+
+    def latent_shape(self, frames: int, fps: float, batch: int = 1) -> Shape:
+        """Shape [B, channels, L, bins] of the sound of a clip."""
+        return (batch, self.channels, self.length(frames, fps), self.bins)
+
+
+@dataclass(frozen=True)
 class Grid:
     """How pixels map to latents: `channels` latent channels, one latent frame per `temporal` frames after the first.
 

@@ -50,7 +50,8 @@ def about(path: Path) -> dict[str, Any]:
 
     `memory`: bytes of the network as stored, and of one step at the recipe's size. `sides`: widths and heights are
     multiples of it. `frames`: frame counts minus 1 are multiples of it. `abilities`: for each kind of shot
-    {"possible", "note"}: whether the model can do it, and a note for an artist, or "".
+    {"possible", "note"}: whether the model can do it, and a note for an artist, or "". `sound`: whether it
+    makes sound with the picture.
     """
     model = open_model(path)
     family, variant = model.family, model.variant
@@ -71,6 +72,7 @@ def about(path: Path) -> dict[str, Any]:
         },
         "sides": grid.spatial * grid.patch[1],
         "frames": grid.temporal * grid.group,
+        "sound": variant.sound is not None,
         "abilities": _abilities(family, variant),
     }
 

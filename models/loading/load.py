@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..bridge.gemma import make_gemma_clip
 from ..bridge.patcher import make_model, make_static
 from ..bridge.text_encoder import make_t5_clip
 from ..bridge.vae import make_vae
@@ -16,7 +17,8 @@ from ..bridge.weights import check_memory, choose_dtypes, load_weights
 from ..weights.errors import CheckpointError
 from ..weights.scaled_fp8 import with_scales
 from .identify import OpenedModel, open_model
-from .text_files import Candidates, clip_encoder, t5_encoder
+from .parts import with_parts
+from .text_files import Candidates, clip_encoder, gemma_encoder, t5_encoder
 from .vae_files import own_vae, vaes_among
 
 
@@ -24,7 +26,7 @@ def load_model(model: OpenedModel, weight_dtype: str = "default") -> Any:
     """The MODEL of a checkpoint. weight_dtype: one of family.WEIGHT_DTYPES. Raises CheckpointError."""
     family, variant, path = model.family, model.variant, model.path
     network = family.network(variant)
-    state = family.network_state(with_scales(model.checkpoint.network.state_dict()))
+    state = family.network_state(with_scales(_network_weights(model)))
     storage, compute = choose_dtypes(weight_dtype, state, variant.dtypes)
     if weight_dtype not in ("default", *variant.dtypes) and storage.itemsize > 1:  # float8 is for storage only
         logging.warning(
@@ -36,12 +38,26 @@ def load_model(model: OpenedModel, weight_dtype: str = "default") -> Any:
     check_memory(f"{variant.name} ({path.name})", state, storage)
     load_weights(network, state, storage, compute)
     logging.info("Atelier: %s from %s, stored as %s, computed in %s", variant.name, path.name, storage, compute)
-    return make_model(family, variant, network, compute, reload=(_reload, (path, weight_dtype)))
+    # Opened again on demand, with the same further files: for newer ComfyUI (hooks, compile, multi-GPU).
+    others = {name: part.files for name, part in model.checkpoint.parts.items() if name in family.network_parts}
+    return make_model(family, variant, network, compute, reload=(_reload, (path, weight_dtype, others)))
 
 
-def _reload(path: Path, weight_dtype: str, disable_dynamic: bool = False) -> Any:
-    """Load the MODEL again, for newer ComfyUI (hooks, compile, multi-GPU)."""
-    model = load_model(open_model(path), weight_dtype)
+def _network_weights(model: OpenedModel) -> dict[str, torch.Tensor]:
+    """The network's weights, and those of the further parts that belong to it, with the part's name in front."""
+    state = model.checkpoint.network.state_dict()
+    for name in model.family.network_parts:
+        part = model.checkpoint.parts.get(name)
+        state |= {f"{name}.{key}": weight for key, weight in part.state_dict().items()} if part else {}
+    return state
+
+
+def _reload(
+    path: Path, weight_dtype: str, others: dict[str, tuple[Path, ...]] | None = None, disable_dynamic: bool = False
+) -> Any:
+    """Load the MODEL again. others: the files of parts of the network that its own files lack."""
+    opened = with_parts(open_model(path), lambda kind: [file for files in (others or {}).values() for file in files])
+    model = load_model(opened, weight_dtype)
     return make_static(model) if disable_dynamic else model
 
 
@@ -59,7 +75,7 @@ def load_vae(
     if component is None:
         autoencoder, name = _found_vae(model, list(candidates()))
         tell(f"the VAE {name}")
-        return make_vae(autoencoder)
+        return make_vae(autoencoder, _sound(model))
     autoencoder, name = model.family.autoencoder(component, model.variant), component.files[0].name
     if autoencoder is None:
         fault = f"{name} is not a VAE" if chosen else f"The VAE in {model.path.name} is not one"
@@ -69,7 +85,12 @@ def load_vae(
             f"The VAE of {name} has {autoencoder.grid.channels} latent channels, {model.variant.name} has "
             f"{model.variant.grid.channels}: they do not belong together."
         )
-    return make_vae(autoencoder)
+    return make_vae(autoencoder, _sound(model))
+
+
+def _sound(model: OpenedModel) -> torch.nn.Module | None:
+    """The coder of the model's sound; None for a model without sound. Raises CheckpointError if parts are missing."""
+    return model.family.sound(model.checkpoint.parts, model.variant) if model.variant.sound else None
 
 
 def _found_vae(model: OpenedModel, available: list[Path]) -> tuple[torch.nn.Module, str]:
@@ -93,11 +114,15 @@ def _found_vae(model: OpenedModel, available: list[Path]) -> tuple[torch.nn.Modu
 
 
 def load_clip(model: OpenedModel, candidates: Candidates = tuple, chosen: Path | None = None) -> Any:
-    """The CLIP for a model: the T5 `chosen` if given, else its own, else the best-named of `candidates`.
+    """The CLIP for a model: the text encoder `chosen` if given, else its own, else the best-named of `candidates`.
 
     CLIP encoders that a family uses beside T5 are the model's own, else those of `candidates`.
     """
-    component, tokenizer = t5_encoder(model, candidates, chosen)
     text = model.variant.text
+    if text.encoder == "gemma3":
+        projection = model.family.text_projection(model.checkpoint.parts, model.variant)
+        component, tokenizer = gemma_encoder(model, candidates, chosen, projection.inputs)
+        return make_gemma_clip(component.state_dict(), tokenizer, text, projection)
+    component, tokenizer = t5_encoder(model, candidates, chosen)
     pooled = {name: clip_encoder(model, name, candidates) for name in text.pooled}
     return make_t5_clip(component.state_dict(), tokenizer, text, pooled)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from ..bridge.gemma import SPIECE, gemma_config
 from ..bridge.text_encoder import t5_config
 from ..contract.family import Variant
 from ..contract.grid import State
@@ -16,6 +17,8 @@ from .identify import OpenedModel
 Candidates = Callable[[], Iterable[Path]]
 
 CLIPS = {"clip_l": "CLIP-L", "clip_g": "CLIP-G"}
+T5, GEMMA = "T5-XXL, for example t5xxl_fp16.safetensors", "Gemma 3 12B, for example gemma_3_12B_it.safetensors"
+"""What a message says is expected."""
 T5_WORDS, UMT5_WORDS = 32_128, 256_384
 """Vocabulary size of every T5, and of umT5 (Wan's encoder), which has the same width and key names."""
 
@@ -28,7 +31,7 @@ def t5_encoder(model: OpenedModel, candidates: Candidates, chosen: Path | None) 
     """
     checkpoint, variant = model.checkpoint, model.variant
     if chosen is None and checkpoint.text_encoder is None:
-        return _t5_among(model, list(candidates())), None
+        return _among(model, list(candidates()), lambda found, _: _misfit(found, variant, None), T5), None
     component, tokenizer = checkpoint.text_encoder, checkpoint.tokenizer
     if chosen is not None:
         component, tokenizer = open_component(chosen, "text encoder"), None
@@ -37,13 +40,53 @@ def t5_encoder(model: OpenedModel, candidates: Candidates, chosen: Path | None) 
     return component, tokenizer
 
 
-def _t5_among(model: OpenedModel, available: list[Path]) -> Component:
-    """The best-named file that is the T5 of this variant. Skipped files are logged and named in the error."""
+def gemma_encoder(
+    model: OpenedModel, candidates: Candidates, chosen: Path | None, inputs: int
+) -> tuple[Component, Path | None]:
+    """The Gemma 3 for a model, and the folder of its tokenizer (None: the file has it inside), found as a T5 is.
+
+    inputs: how many numbers the model's text projection reads of a token: Gemma's width times its layers.
+    """
+
+    def misfit(component: Component, tokenizer: Path | None) -> str:
+        return _gemma_misfit(component, tokenizer, inputs, model.variant.name)
+
+    checkpoint = model.checkpoint
+    if chosen is None and checkpoint.text_encoder is None:
+        return _among(model, list(candidates()), misfit, GEMMA), None
+    component, tokenizer = checkpoint.text_encoder, checkpoint.tokenizer
+    if chosen is not None:
+        component, tokenizer = open_component(chosen, "text encoder"), None
+    if wrong := misfit(component, tokenizer):
+        raise CheckpointError(f"{wrong} Choose another file for 'text_encoder'.")
+    return component, tokenizer
+
+
+def _gemma_misfit(component: Component, tokenizer: Path | None, inputs: int, name: str) -> str:
+    """The reason why a text encoder is not the Gemma of a model, or ""."""
+    file, numbers = component.files[0].name, gemma_config(component.shapes)
+    if numbers is None:
+        return f"{file} is not a Gemma 3 text encoder, with which {name} was trained."
+    size = numbers["hidden_size"] * (numbers["num_hidden_layers"] + 1)
+    if size != inputs:
+        return (
+            f"The text encoder {file} is a Gemma 3 of another size ({numbers['num_hidden_layers']} layers, "
+            f"{numbers['hidden_size']} wide); {name} was trained with Gemma 3 12B (48 layers, 3840 wide)."
+        )
+    if tokenizer is None and SPIECE not in component.shapes:
+        return f"{file} has no tokenizer inside (no '{SPIECE}'). Use gemma_3_12B_it.safetensors, or a diffusers folder."
+    return ""
+
+
+def _among(
+    model: OpenedModel, available: list[Path], misfit: Callable[[Component, Path | None], str], expected: str
+) -> Component:
+    """The best-named file that is this variant's text encoder. Skipped files are logged and named in the error."""
     family, skipped = model.family, []
     for path in _named(family.text_encoders, available):
         try:
             component = open_component(path, "text encoder")
-            wrong = _misfit(component, model.variant, None)
+            wrong = misfit(component, None)
         except CheckpointError as error:
             wrong = str(error)
         if not wrong:
@@ -52,8 +95,8 @@ def _t5_among(model: OpenedModel, available: list[Path]) -> Component:
         skipped.append(wrong)
     raise CheckpointError(
         f"{model.path.name} has no text encoder inside, and models/text_encoders has none for {family.name} "
-        f"(found: {', '.join(path.name for path in available) or 'nothing'}). Expected: T5-XXL, for example "
-        f"t5xxl_fp16.safetensors. Put it there, or choose a file for 'text_encoder'. {' '.join(skipped[:3])}".rstrip()
+        f"(found: {', '.join(path.name for path in available) or 'nothing'}). Expected: {expected}. Put it there, or "
+        f"choose a file for 'text_encoder'. {' '.join(skipped[:3])}".rstrip()
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ..contract.grid import Grid
-from .latent import KEYFRAMES, mask_of
+from .latent import KEYFRAMES, mask_of, sound_of, video_of
 
 PREFIX = 2
 """Latent frames of a clip that are given as extra tokens, as in its authors' pipeline. The rest stays in the shot."""
@@ -71,10 +71,10 @@ def with_keyframe(before: Mapping[str, Any], placed: dict, latents: torch.Tensor
 def entered(shot: dict, start: int, opening: torch.Tensor) -> dict:
     """A shot whose known latent frame `start` comes after a hole, with that frame and the one before as a keyframe.
 
-    opening: the frame before it as a picture's latents [B, C, 1, h, w].
+    opening: the frame before it as a picture's latents [B, C, 1, h, w]. A shot with sound has no keyframes.
     """
-    known = shot["samples"][:, :, start : start + 1]
-    if start < 2 or not known.shape[2]:
+    known = video_of(shot["samples"])[:, :, start : start + 1]
+    if start < 2 or not known.shape[2] or sound_of(shot["samples"]) is not None:
         return shot
     hole = {**shot, "samples": torch.zeros_like(shot["samples"]), "noise_mask": torch.ones_like(shot["noise_mask"])}
     return with_keyframe(hole, shot, torch.cat([opening.to(known), known], dim=2), start + 1, start=start)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
 from ..contract.grid import Grid
@@ -12,6 +15,8 @@ CUTS = "cuts"
 """LATENT key: the latent frames at which the second and later scenes begin. Scenes are decoded separately."""
 LOOP = "loop"
 """LATENT key of a loop: how many decoded frames come before the first one that is shown."""
+SOUND_RATE = 25.0
+"""Sound latents a second of a LATENT with sound that has no "sound_rate"."""
 AROUND = "around"
 """LATENT key of a shot that was cut out of a clip: the rest of that clip (editing's Around)."""
 
@@ -24,14 +29,66 @@ def frame_rate_of(latent: dict) -> float:
     return latent.get("frame_rate", DEFAULT_FPS)
 
 
+def sound_rate_of(latent: dict) -> float:
+    """Sound latents a second of a LATENT with sound."""
+    return latent.get("sound_rate", SOUND_RATE)
+
+
+def streams_of(samples: Any) -> list[torch.Tensor]:
+    """The streams of a LATENT's samples or mask: [picture], or [picture, sound] of a core NestedTensor."""
+    return list(samples.unbind()) if getattr(samples, "is_nested", False) else [samples]
+
+
+def video_of(samples: Any) -> torch.Tensor:
+    """The picture [B, C, T, h, w] of a LATENT's samples, or of its mask."""
+    return streams_of(samples)[0]
+
+
+def sound_of(samples: Any) -> torch.Tensor | None:
+    """The sound [B, C, L, bins] of a LATENT's samples, or of its mask; None for samples without sound."""
+    streams = streams_of(samples)
+    return streams[1] if len(streams) > 1 else None
+
+
+def with_streams(like: Any, video: torch.Tensor, sound: torch.Tensor | None) -> Any:
+    """Picture and sound as samples (or a mask) of the kind of `like`; without sound, the picture alone."""
+    return video if sound is None else type(like)([video, sound])
+
+
+def each_stream(samples: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """Samples or a mask with `change` applied to the picture, and to the sound if there is one."""
+    video, *sound = map(change, streams_of(samples))
+    return with_streams(samples, video, sound[0] if sound else None)
+
+
+def sound_mask_of(latent: dict) -> torch.Tensor:
+    """The mask [B, 1, L, 1] of the sound of a LATENT that has sound: 1 = generate, 0 = keep."""
+    sound, mask = sound_of(latent["samples"]), sound_of(latent.get("noise_mask"))
+    if mask is None:
+        return torch.ones(len(sound), 1, sound.shape[2], 1)
+    mask = torch.nn.functional.interpolate(mask.float()[:, :1, :, :1], size=(sound.shape[2], 1))
+    return mask.expand(len(sound), -1, -1, -1).clone()
+
+
+def with_mask(latent: dict, video: torch.Tensor, sound: torch.Tensor | None = None) -> dict:
+    """A LATENT with the mask `video` [B, 1, T, H, W] and, if it has sound, the mask `sound` [B, 1, L, 1].
+
+    Without `sound`, the mask of its sound stays as it is.
+    """
+    samples = latent["samples"]
+    if sound_of(samples) is None:
+        return {**latent, "noise_mask": video}
+    return {**latent, "noise_mask": with_streams(samples, video, sound_mask_of(latent) if sound is None else sound)}
+
+
 def mask_of(latent: dict) -> torch.Tensor:
-    """The mask [B, 1, T, H, W] of a LATENT: 1 = generate, 0 = keep. Without a mask, all of it is generated.
+    """The mask [B, 1, T, H, W] of a LATENT's picture: 1 = generate, 0 = keep. Without a mask, all of it is generated.
 
     Masks of other nodes ([H, W], [B, H, W], any size) are repeated over time and resized.
     """
-    samples = latent["samples"]
+    samples = video_of(latent["samples"])
     batch, _, *size = samples.shape
-    mask = latent.get("noise_mask")
+    mask = video_of(latent.get("noise_mask"))
     if mask is None:
         return torch.ones(batch, 1, *size)
     mask = mask.float()
@@ -43,12 +100,12 @@ def mask_of(latent: dict) -> torch.Tensor:
 
 def length(latent: dict, grid: Grid) -> int:
     """How many frames of video a clip shows."""
-    return grid.frames(latent["samples"].shape[2]) - (LOOP in latent)
+    return grid.frames(video_of(latent["samples"]).shape[2]) - (LOOP in latent)
 
 
 def finished(latent: dict) -> torch.Tensor:
-    """The latents [B, C, T, h, w] of a whole clip. Raises ValueError for a picture's latent or an unjoined shot."""
-    samples = latent["samples"]
+    """The picture [B, C, T, h, w] of a whole clip. Raises ValueError for a picture's latent or an unjoined shot."""
+    samples = video_of(latent["samples"])
     if AROUND in latent:
         raise ValueError(
             "This latent is a piece that an editing node cut out of a clip. Put Join Shot between Sample Video and "
@@ -62,8 +119,17 @@ def finished(latent: dict) -> torch.Tensor:
     return samples
 
 
-def with_holes(latent: dict, samples: torch.Tensor, mask: torch.Tensor) -> dict:
-    """A LATENT like `latent` with samples [B, C, T, h, w] and a mask [T]: 1 = generate, 0 = keep."""
+def with_holes(
+    latent: dict,
+    samples: torch.Tensor,
+    mask: torch.Tensor,
+    sound: tuple[torch.Tensor, torch.Tensor] | tuple[None, None] = (None, None),
+) -> dict:
+    """A LATENT like `latent` with samples [B, C, T, h, w] and a mask [T]: 1 = generate, 0 = keep.
+
+    sound: the clip's sound [B, C, L, bins] and its mask [B, 1, L, 1], as `timeline.sound.edited` gives them.
+    """
     shape = (samples.shape[0], 1, *samples.shape[2:])
     rest = {key: value for key, value in latent.items() if key not in (LOOP, CUTS, KEYFRAMES)}
-    return {**rest, "samples": samples, "noise_mask": mask.to(samples).view(1, 1, -1, 1, 1).expand(shape).clone()}
+    whole = with_streams(latent["samples"], samples, sound[0])
+    return with_mask({**rest, "samples": whole}, mask.to(samples).view(1, 1, -1, 1, 1).expand(shape).clone(), sound[1])

@@ -68,12 +68,17 @@ class Component:
         return total
 
 
+# Further parts of models with sound: their prefixes in single files, and their folders in diffusers' layout.
+PART_PREFIXES = {"audio_vae": "audio_vae.", "vocoder": "vocoder.", "projection": "text_embedding_projection."}
+PART_FOLDERS = ("connectors", "audio_vae", "vocoder")
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """The parts of a model on disk, which is a diffusers folder or a single file. A missing part is None.
 
     text_encoder: T5, with its tokenizer. clips: the CLIP encoders beside it, by their names in family.Text.pooled.
-    pipeline: the class that a folder's model_index.json names, or "".
+    pipeline: the class that a folder's model_index.json names, or "". parts: further parts by name (contract's Part).
     """
 
     path: Path
@@ -86,6 +91,7 @@ class Checkpoint:
     recipe: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     pipeline: str = ""
+    parts: dict[str, Component] = field(default_factory=dict)
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -164,7 +170,8 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 def _open_file(path: Path) -> Checkpoint:
     shapes = _shapes(path)
     prefix = _network_prefix(shapes)
-    inside = {k[len(prefix) :]: s for k, s in shapes.items() if k.startswith(prefix) and (prefix or k[:4] != "vae.")}
+    others = () if prefix else ("vae.", *PART_PREFIXES.values())
+    inside = {k[len(prefix) :]: s for k, s in shapes.items() if k.startswith(prefix) and not k.startswith(others)}
     vae = {k[4:]: s for k, s in shapes.items() if k.startswith("vae.")}
     t5 = {k[len(T5_PREFIX) :]: s for k, s in shapes.items() if k.startswith(T5_PREFIX)}
     with _opened(path) as tensors:
@@ -175,14 +182,22 @@ def _open_file(path: Path) -> Checkpoint:
         vae=Component("VAE", (path,), vae, "vae.") if vae else None,
         text_encoder=Component("text encoder", (path,), t5, T5_PREFIX) if t5 else None,
         metadata=headers.parsed_json(metadata.get("config", "{}"), f"the metadata of {path.name}"),
+        parts={name: part for name, one in PART_PREFIXES.items() if (part := _under(path, shapes, name, one))},
     )
+
+
+def _under(path: Path, shapes: dict[str, tuple[int, ...]], name: str, prefix: str) -> Component | None:
+    """The part of a file whose keys begin with `prefix`, or None."""
+    inside = {key[len(prefix) :]: shape for key, shape in shapes.items() if key.startswith(prefix)}
+    return Component(name, (path,), inside, prefix) if inside else None
 
 
 def _network_prefix(keys: Iterable[str]) -> str:
     """The key prefix of a file's network. "transformer." counts only if all of the network's keys have it."""
     if any(key.startswith("model.diffusion_model.") for key in keys):
         return "model.diffusion_model."
-    own = [key for key in keys if not key.startswith(("vae.", "text_encoder", "scaled_fp8"))]
+    others = ("vae.", "text_encoder", "scaled_fp8", *PART_PREFIXES.values())
+    own = [key for key in keys if not key.startswith(others)]
     return "transformer." if own and all(key.startswith("transformer.") for key in own) else ""
 
 
@@ -209,6 +224,7 @@ def _open_folder(path: Path) -> Checkpoint:
         tokenizer=path / "tokenizer" if (path / "tokenizer").is_dir() else None,
         scheduler=_json_file(path / "scheduler" / "scheduler_config.json"),
         recipe=recipe(path),
+        parts={name: part for name in PART_FOLDERS if (part := _folder_component(path, name, name))},
         pipeline=str(_json_file(path / "model_index.json").get("_class_name", "")),
     )
 

@@ -7,6 +7,9 @@ import torch
 from .errors import CheckpointError
 from .quantised import BLOCK, Quantised, Scaled
 
+UNREAD = {torch.uint8: " (nvfp4, also called fp4)", torch.int8: " (int8, perhaps convrot)"}
+"""What the stored dtype says of formats that this pack does not read."""
+
 
 def with_scales(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Combine the weights of a "scaled fp8" file with their scales (`x.scale_weight` or `x.weight_scale`) as Quantised.
@@ -25,9 +28,10 @@ def with_scales(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def _scaled(weight: torch.Tensor, scale: torch.Tensor, name: str) -> torch.Tensor:
     """A weight with its scale: Quantised if one scale serves all rows and they divide into blocks, else multiplied."""
     if weight.dtype not in (torch.float8_e4m3fn, torch.float8_e5m2) or scale.numel() not in (1, len(weight)):
+        format = UNREAD.get(weight.dtype, "")
         raise CheckpointError(
-            f"{name} is stored as {weight.dtype} with {scale.numel()} scales, which cannot be read here. Download the "
-            "model in 16 bits, as fp8, as fp8 with a scale for each matrix, or as GGUF."
+            f"{name} is stored as {weight.dtype} with {scale.numel()} scales{format}, which cannot be read here. "
+            "Download the model in 16 bits, as fp8, as fp8 with a scale for each matrix, or as GGUF."
         )
     if weight.ndim == 2 and scale.numel() == 1 and weight.shape[1] % BLOCK == 0:
         return Quantised.of(weight, Scaled(scale.item()))

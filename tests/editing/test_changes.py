@@ -46,23 +46,23 @@ def test_seconds_to_latent_frames(seconds, grid, expected):
 
 
 def test_forward_the_whole_clip_is_known_and_the_rest_is_a_hole():
-    longer = changes.extended(clip(3), 2, forward=True)
+    longer = changes.extended(clip(3), 2, forward=True, grid=GRID)
     assert numbers(longer) == [1, 2, 3, 0, 0] and holes(longer) == [0, 0, 0, 1, 1]
     assert longer["frame_rate"] == 8.0
 
 
 def test_backward_the_first_frame_is_part_of_the_hole():
-    longer = changes.extended(clip(3), 2, forward=False)
+    longer = changes.extended(clip(3), 2, forward=False, grid=GRID)
     assert numbers(longer) == [0, 0, 0, 2, 3] and holes(longer) == [1, 1, 1, 0, 0]
 
 
 def test_what_a_sampler_left_as_mask_does_not_count():
     stale = clip(3, noise_mask=torch.ones(1, 1, 3, 3, 4))
-    assert holes(changes.extended(stale, 1, forward=True)) == [0, 0, 0, 1]
+    assert holes(changes.extended(stale, 1, forward=True, grid=GRID)) == [0, 0, 0, 1]
 
 
 def test_a_window_begins_with_an_opening_and_join_puts_all_together():
-    longer = changes.extended(clip(9), 2, forward=True)
+    longer = changes.extended(clip(9), 2, forward=True, grid=GRID)
     shot = pieces.window(longer, 3, GRID, opening)
     assert numbers(shot) == [-6, 7, 8, 9, 0, 0] and holes(shot) == [0, 0, 0, 0, 1, 1]
     whole = pieces.joined(sampled(shot))
@@ -71,7 +71,7 @@ def test_a_window_begins_with_an_opening_and_join_puts_all_together():
 
 
 def test_a_window_at_the_start_needs_no_opening():
-    longer = changes.extended(clip(9), 2, forward=False)
+    longer = changes.extended(clip(9), 2, forward=False, grid=GRID)
     shot = pieces.window(longer, 3, GRID, opening)
     assert numbers(shot) == [0, 0, 0, 2, 3, 4] and holes(shot) == [1, 1, 1, 0, 0, 0]
     assert numbers(pieces.joined(sampled(shot))) == [1000, 1000, 1000, 2, 3, 4, 5, 6, 7, 8, 9]
@@ -79,7 +79,7 @@ def test_a_window_at_the_start_needs_no_opening():
 
 @pytest.mark.parametrize("context", [4, 5, 99])
 def test_an_overlap_longer_than_the_clip_is_the_clip(context):
-    shot = pieces.window(changes.extended(clip(5), 1, forward=True), context, GRID, opening)
+    shot = pieces.window(changes.extended(clip(5), 1, forward=True, grid=GRID), context, GRID, opening)
     assert numbers(shot) == [1, 2, 3, 4, 5, 0]
     assert numbers(pieces.joined(sampled(shot))) == [1, 2, 3, 4, 5, 1000]
 
@@ -88,7 +88,7 @@ def test_an_overlap_longer_than_the_clip_is_the_clip(context):
 @pytest.mark.parametrize("context", [1, 2, 3, 4])
 @pytest.mark.parametrize("forward", [True, False])
 def test_windows_of_grouped_autoencoders_stay_legal(count, context, forward):
-    longer = changes.extended(clip(count), 2, forward)
+    longer = changes.extended(clip(count), 2, forward, GRID)
     shot = pieces.window(longer, context, GROUPED, opening)
     assert shot["samples"].shape[2] % 2 == 1
     after = [*range(1, count + 1), 1000, 1000]
@@ -106,11 +106,11 @@ def test_a_loop_jumps_back_between_two_latent_frames_of_the_clip():
 def test_a_loop_shows_one_frame_less_and_what_is_made_of_it_is_no_loop():
     loop = pieces.joined(sampled(pieces.window(changes.looped(clip(9), 2, 3, opening, GRID), 1, GRID, opening)))
     assert length(loop, GRID) == 32 and length(clip(9), GRID) == 33
-    assert length(changes.extended(loop, 2, forward=True), GRID) == 41
+    assert length(changes.extended(loop, 2, forward=True, grid=GRID), GRID) == 41
 
 
 def test_a_blend_keeps_the_nearer_clip_as_far_as_its_influence_goes():
-    blend = changes.blended(clip(6), clip(6, first=50), torch.tensor([0.25, 0.5, 0.75]))
+    blend = changes.blended(clip(6), clip(6, first=50), torch.tensor([0.25, 0.5, 0.75]), GRID)
     assert numbers(blend) == [1, 2, 3, 4, 52, 53, 54, 55]
     assert holes(blend) == [0, 0, 0, 0.5, 1, 0.5, 0, 0]
 
@@ -118,9 +118,9 @@ def test_a_blend_keeps_the_nearer_clip_as_far_as_its_influence_goes():
 def test_blends_of_clips_that_do_not_fit_are_refused():
     wide = {"samples": torch.zeros(1, 2, 6, 3, 8)}
     with pytest.raises(ValueError, match="8 x 3"):
-        changes.blended(clip(6), wide, torch.ones(1))
+        changes.blended(clip(6), wide, torch.ones(1), GRID)
     with pytest.raises(ValueError, match="shorter span"):
-        changes.blended(clip(6), clip(3), torch.ones(3))
+        changes.blended(clip(6), clip(3), torch.ones(3), GRID)
 
 
 @pytest.mark.parametrize("curve", ["linear", "ease", "sharp"])
@@ -140,27 +140,27 @@ def test_points_that_cannot_be_read_are_named(text):
 
 
 def test_a_shot_that_is_not_joined_is_no_clip_and_a_clip_is_not_joined():
-    shot = pieces.window(changes.extended(clip(9), 1, forward=True), 1, GRID, opening)
+    shot = pieces.window(changes.extended(clip(9), 1, forward=True, grid=GRID), 1, GRID, opening)
     with pytest.raises(ValueError, match="Join Shot between"):
-        changes.extended(shot, 1, forward=True)
+        changes.extended(shot, 1, forward=True, grid=GRID)
     with pytest.raises(ValueError, match="nothing to join"):
         pieces.joined(clip(3))
     with pytest.raises(ValueError, match="before you scale it"):
         pieces.joined({**shot, "samples": torch.zeros(1, 2, 3, 6, 8)})
     with pytest.raises(ValueError, match="Expected: a video latent"):
-        changes.extended({"samples": torch.zeros(1, 4, 8, 8)}, 1, forward=True)
+        changes.extended({"samples": torch.zeros(1, 4, 8, 8)}, 1, forward=True, grid=GRID)
 
 
 def test_variations_of_one_shot_are_joined_to_the_same_clip():
-    shot = pieces.window(changes.extended(clip(9), 1, forward=True), 1, GRID, opening)
+    shot = pieces.window(changes.extended(clip(9), 1, forward=True, grid=GRID), 1, GRID, opening)
     twice = {**shot, "samples": shot["samples"].repeat(2, 1, 1, 1, 1), "noise_mask": shot["noise_mask"]}
     assert pieces.joined(twice)["samples"].shape == (2, 2, 10, 3, 4)
 
 
 def test_a_variation_is_picked_with_what_belongs_to_it():
-    first = pieces.window(changes.extended(clip(9), 1, forward=True), 1, GRID, opening)
+    first = pieces.window(changes.extended(clip(9), 1, forward=True, grid=GRID), 1, GRID, opening)
     batch = pieces.window(
-        changes.extended({"samples": torch.cat([clip(9, n)["samples"] for n in (20, 40)])}, 1, forward=True),
+        changes.extended({"samples": torch.cat([clip(9, n)["samples"] for n in (20, 40)])}, 1, forward=True, grid=GRID),
         1,
         GRID,
         opening,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import re
 from functools import cache
 
+import av
 import graphs
+import numpy as np
 import pytest
 import tiny_cogvideox
+import tiny_ltx2
 import tiny_mochi
 import tiny_pyramid
 from atelier.api.graphs import saved_graph
@@ -23,6 +27,7 @@ FOLDERS = {
     "cogvideox-fun-5b-inp": (lambda path: tiny_cogvideox.folder(path, "Fun 5B InP"), 9, 48),
     "cogvideox-fun-5b-control": (lambda path: tiny_cogvideox.folder(path, "Fun 5B Control"), 9, 48),
     "pyramid-miniflux": (lambda path: tiny_pyramid.folder(path, "miniflux"), 17, 64),
+    "ltx2": (lambda path: tiny_ltx2.folder(path, "2.3"), 17, 64),
     "pyramid-sd3": (lambda path: tiny_pyramid.folder(path, "sd3"), 17, 64),
 }
 
@@ -70,7 +75,7 @@ def test_loader_says_what_a_model_was_not_trained_for(server, choice, family, na
 
 
 @pytest.mark.parametrize("graph_name", ["extend", "loop", "blend", "recut", "remix"])
-@pytest.mark.parametrize("family", ["mochi", "cogvideox-1.5-5b-i2v", "pyramid-miniflux"])
+@pytest.mark.parametrize("family", ["mochi", "cogvideox-1.5-5b-i2v", "pyramid-miniflux", "ltx2"])
 def test_clips_are_edited_by_changing_only_the_loader(server, workflow, choice, family, graph_name):
     _, frames, height = FOLDERS[family]
     frames = 2 * frames - 1
@@ -121,3 +126,92 @@ def test_core_nodes_run_a_family_with_a_sampler_of_its_own(server, choice):
     graph["decode"] = graphs.node("CreateVideo", images=["frames", 0], fps=24.0)
     assert graphs.frames(server.client, server.client.run(graph)).shape == (9, 64, 128, 3)
     assert "scheduler and denoise are its own" in server.log.read_text()
+
+
+def sound_of(client, outputs: dict) -> tuple[float, float, np.ndarray]:
+    """Seconds of picture and of sound of the one video among a job's outputs, and the sound [channels, samples]."""
+    (item,) = [i for node in outputs.values() for i in node.get("images", []) if i["filename"].endswith(".mp4")]
+    with av.open(io.BytesIO(client.view(item))) as container:
+        seconds = float(container.streams.video[0].duration * container.streams.video[0].time_base)
+        blocks = [frame.to_ndarray() for frame in container.decode(audio=0)]
+        rate = container.streams.audio[0].rate
+    sound = np.concatenate(blocks, axis=1)
+    return seconds, sound.shape[1] / rate, sound
+
+
+def test_the_sound_of_a_clip_is_in_its_file(server, choice):
+    graph = graphs.text_to_video(model=choice("ltx2"), width=64, height=64, frames=33, steps=1, batch_size=2)
+    graph["preview"] = graphs.node("PreviewAudio", audio=["decode", 2])
+    outputs = server.client.run(graph)
+    picture, seconds, sound = sound_of(server.client, outputs)
+    assert abs(picture - 2 * 33 / 24) < 0.01 and abs(seconds - picture) < 1 / 24  # both clips, one after the other
+    assert sound.std() > 1e-4 and outputs["preview"]["audio"]
+
+
+def test_placed_sound_is_kept_and_footage_keeps_its_own(server, choice, tmp_path):
+    """A spoken line is placed, decoded, encoded again with its picture, and is still there."""
+    graph = graphs.text_to_video(model=choice("ltx2"), width=64, height=64, frames=33, steps=1)
+    graph["silence"] = graphs.node("EmptyAudio", duration=5.0, sample_rate=8000, channels=1)
+    graph["place"] = graphs.node(
+        "AtelierPlaceSound", vae=["load", 2], latent=["empty", 0], audio=["silence", 0], time=0.5, strength=1.0
+    )
+    graph["sample"]["inputs"]["latent"] = ["place", 0]
+    graph["encode"] = graphs.node(
+        "AtelierEncodeVideo",
+        vae=["load", 2],
+        video=["decode", 0],
+        width=0,
+        height=0,
+        fit="crop",
+        fps=0,
+        start=0,
+        length=0,
+    )
+    graph["again"] = graphs.node("AtelierDecodeVideo", vae=["load", 2], latent=["encode", 0], fps=0)
+    graph["save"]["inputs"]["video"] = ["again", 0]
+    picture, seconds, _ = sound_of(server.client, server.client.run(graph))
+    assert abs(seconds - picture) < 1 / 24
+    log = " ".join(server.log.read_text().split())
+    assert "sound from 0.52 to 1.36 s is given" in log or "sound from 0.48 to 1.36 s is given" in log
+    assert "its last 4.12 s are cut off" in log
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"fps": 120}, "was trained at 23.9 to 30 and 59.9 to 60 frames a second, not 120"),
+        ({"storyboard": True}, "cannot change its prompt over time yet"),
+        ({"picture alone": True}, "but this latent has only a picture"),
+        ({"sound for a silent model": True}, "This latent has no sound: its model makes none"),
+        ({"audio of a silent clip": True}, "AUDIO of Decode Video is connected, but this latent has no sound"),
+    ],
+)
+def test_what_sound_cannot_do_is_said(server, choice, change, said):
+    model = "pocket (built in)" if any("silent" in name for name in change) else choice("ltx2")
+    graph = graphs.text_to_video(model=model, width=64, height=64, frames=9, steps=1)
+    if "fps" in change:
+        graph["empty"]["inputs"]["fps"] = 120
+    if "storyboard" in change:
+        board = dict(board="0s: a red circle\n0.2s: a blue square", negative_prompt="", style="none")
+        graph["text"] = graphs.node(
+            "AtelierStoryboard", clip=["load", 1], vae=["load", 2], latent=["empty", 0], **board
+        )
+        graph["sample"]["inputs"]["latent"] = ["text", 2]
+    if "picture alone" in change:
+        graph["images"] = graphs.node("EmptyImage", width=64, height=64, batch_size=9, color=0)
+        graph["sample"]["inputs"]["latent"] = ["encode", 0]
+        graph["encode"] = graphs.node("VAEEncode", pixels=["images", 0], vae=["load", 2])
+    if "sound for a silent model" in change:
+        graph["silence"] = graphs.node("EmptyAudio", duration=1.0, sample_rate=8000, channels=2)
+        given = dict(vae=["load", 2], latent=["empty", 0], audio=["silence", 0], time=0.0, strength=1.0)
+        graph["sample"]["inputs"]["latent"] = ["place", 0]
+        graph["place"] = graphs.node("AtelierPlaceSound", **given)
+    if "audio of a silent clip" in change:
+        graph["preview"] = graphs.node("PreviewAudio", audio=["decode", 2])
+    before = len(server.log.read_text())
+    if "fps" in change:
+        server.client.run(graph)
+    else:
+        with pytest.raises(Exception, match=said):
+            server.client.run(graph)
+    assert said in " ".join(server.log.read_text()[before:].split())

@@ -180,7 +180,7 @@ def test_that_sound_stays_behind_is_said(server):
     for sound, said in ((clips.click(2, 1.0), 1), (None, 0)):
         before = len(server.log.read_text())
         run(server, encoding(clip(server, "tone.mp4" if said else "mute.mp4", sound=sound), length=0.8))
-        assert server.log.read_text()[before:].count("a latent holds no sound: connect it from Get Video") == said
+        assert server.log.read_text()[before:].count("this model has no sound: connect it from Get Video") == said
 
 
 def test_one_clip_is_needed_and_no_more(server):

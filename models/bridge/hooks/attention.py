@@ -59,15 +59,16 @@ class Hooks:
     ) -> torch.Tensor:
         """Attention with everything that was put on it: [B, heads, tokens, head_dim] each -> [B, tokens, width].
 
-        kind: "attn1" or "attn2", see `BlockKind.attentions`. mask: added to the scores, [B, 1, 1 or queries, keys].
-        picture: first token and last + 1 of the picture where text and picture are one sequence. compute(attend, query,
-        key, value, mask): how the family uses `attend`, if not once for the whole batch.
+        kind: "attn1" or "attn2", see `BlockKind.attentions`; those of a sound stream begin with "audio_". mask: added
+        to the scores, [B, 1, 1 or queries, keys]. picture: first token and last + 1 of the picture where text and
+        picture are one sequence. compute(attend, query, key, value, mask): how the family uses `attend`, if not once
+        for the whole batch.
         """
         options = self.options
         if options is None:
             attend = attention_for(None)
             return attend(query, key, value, mask) if compute is None else compute(attend, query, key, value, mask)
-        if kind == "attn1" and passes_values_on(options):
+        if kind.endswith("attn1") and passes_values_on(options):
             return value.transpose(1, 2).flatten(2)
         patches = options.get("patches") or {}
         extra = {**options, "n_heads": query.shape[1], "dim_head": query.shape[-1]}

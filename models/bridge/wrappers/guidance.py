@@ -8,9 +8,11 @@ from typing import Any
 
 import comfy.model_patcher
 import comfy.patcher_extension
+import comfy.samplers
+import comfy.utils
 import torch
 
-from ...contract.guidance import Guidance
+from ...contract.guidance import ISOLATED, Guidance, StreamGuidance
 from ..video_model import video_model
 
 
@@ -43,15 +45,47 @@ def _with_guidance_of_step(
 
 
 def with_published_guidance(patcher: comfy.model_patcher.ModelPatcher) -> comfy.model_patcher.ModelPatcher:
-    """The MODEL with its authors' guidance per level, which overrides the guider's; unchanged if theirs is constant."""
+    """The MODEL with its authors' guidance per level or stream, which overrides the guider's; unchanged if it is one
+    number.
+    """
     guidance = patcher.model.variant.guidance
     if guidance is None:
         return patcher
     patcher = patcher.clone()
+    if isinstance(guidance, StreamGuidance):
+        patcher.set_model_sampler_post_cfg_function(partial(_streams_guided, guidance), disable_cfg1_optimization=True)
+        return patcher
     patcher.add_wrapper(comfy.patcher_extension.WrappersMP.PREDICT_NOISE, partial(_with_scale_of_level, guidance))
     if guidance.zero_star:
         patcher.set_model_sampler_post_cfg_function(_zero_star)
     return patcher
+
+
+def _streams_guided(guidance: StreamGuidance, step: dict[str, Any]) -> torch.Tensor:
+    """Denoised x, guided stream by stream: away from the negative prompt, and from predictions that lack something.
+
+    Each of these is one more call of the network; one that no stream asks for is left out.
+    """
+    conds, scales = step["cond"], (guidance.video, guidance.sound)
+    shapes = conds[0]["model_conds"]["latent_shapes"].cond
+
+    def predicted(**lacking: Any) -> list[torch.Tensor]:
+        options = step["model_options"]
+        options = {**options, "transformer_options": {**options.get("transformer_options", {}), **lacking}}
+        calls = comfy.samplers.calc_cond_batch(step["model"], [conds], step["input"], step["sigma"], options)
+        return comfy.utils.unpack_latents(calls[0], shapes)
+
+    positive, negative = (comfy.utils.unpack_latents(step[f"{name}_denoised"], shapes) for name in ("cond", "uncond"))
+    skipped = predicted(stg_self_attn_blocks=list(guidance.skipped)) if any(s.stg for s in scales) else positive
+    isolated = predicted(**{ISOLATED: True}) if any(s.modality != 1 for s in scales) else positive
+    streams = []
+    for cond, uncond, lame, alone, scale in zip(positive, negative, skipped, isolated, scales, strict=True):
+        total = cond + (scale.text - 1) * (cond - uncond) + scale.stg * (cond - lame)
+        total = total + (scale.modality - 1) * (cond - alone)
+        deviations = (x.flatten(1).std(dim=1).view(-1, *[1] * (x.ndim - 1)) for x in (cond, total))
+        ratio = next(deviations) / next(deviations)
+        streams.append(total * (scale.rescale * ratio + 1 - scale.rescale))
+    return comfy.utils.pack_latents(streams)[0]
 
 
 def _with_scale_of_level(

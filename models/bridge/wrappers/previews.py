@@ -15,6 +15,7 @@ from protocol import BinaryEventTypes
 from server import PromptServer
 
 from ...contract.colours import Colours
+from ...timeline.latent import video_of
 from .calls import SamplerRun, around_run, conditioned_frame_rate
 
 # Seconds. A latent frame stands for several frames; if they last longer, the preview plays faster than the clip.
@@ -31,7 +32,7 @@ def with_preview(run: SamplerRun) -> torch.Tensor:
     latent_format, variant = run.model.latent_format, run.model.variant
 
     def report(step: int, denoised: torch.Tensor, x: torch.Tensor, steps: int) -> None:
-        player.play(pictures(denoised, latent_format.colours))
+        player.play(pictures(video_of(denoised), latent_format.colours))
         latent_format.preview_frame = player.index
         callback(step, denoised, x, steps)
 

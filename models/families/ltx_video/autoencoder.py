@@ -10,11 +10,12 @@ from diffusers import AutoencoderKLLTXVideo
 from ...bridge.weights import load_weights, without_weights
 from ...contract.family import Variant
 from ...contract.grid import Grid
+from ...streaming.ltx_stream import LTXStream
 from ...streaming.passes import CodingPass, pieces
+from ...streaming.statistics import PerChannelStatistics
 from ...weights.checkpoint import Component
 from ...weights.scaled_fp8 import dequantised
 from .layouts import LATE_BLOCK, LAYOUTS
-from .streamed_coder import LTXStream
 
 # Decoders of 0.9.1 and later are conditioned on a timestep: model cards decode at 0.05, with 0.025 of noise added.
 DECODE_TIMESTEP, DECODE_NOISE, DECODE_SEED = 0.05, 0.025, 0
@@ -28,31 +29,6 @@ def grid_of(config: dict[str, Any]) -> Grid:
         temporal=config.get("temporal_compression_ratio") or config.get("patch_size_t", 1) * 2**halvings,
         spatial=config.get("spatial_compression_ratio") or config.get("patch_size", 4) * 2**halvings,
     )
-
-
-class PerChannelStatistics:
-    """Mean and standard deviation of the latents' channels, under the names of LTX's own code, which packs read."""
-
-    def __init__(self, vae: AutoencoderKLLTXVideo) -> None:
-        self._vae = vae
-
-    def normalize(self, latents: torch.Tensor) -> torch.Tensor:
-        """Raw latents [B, C, T, h, w] -> as the network reads them."""
-        mean, std = self._like(latents)
-        return (latents - mean) / std
-
-    def un_normalize(self, latents: torch.Tensor) -> torch.Tensor:
-        """The inverse of `normalize`."""
-        mean, std = self._like(latents)
-        return latents * std + mean
-
-    def get_buffer(self, name: str) -> torch.Tensor:
-        """[C]; name: "mean-of-means" or "std-of-means"."""
-        return {"mean-of-means": self._vae.latents_mean, "std-of-means": self._vae.latents_std}[name]
-
-    def _like(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        shape = (1, -1, 1, 1, 1)
-        return self._vae.latents_mean.to(latents).view(shape), self._vae.latents_std.to(latents).view(shape)
 
 
 class LTXVideoAutoencoder(torch.nn.Module):

@@ -123,7 +123,12 @@ VERSIONS = ("0.9.5", "0.9.1", "0.9.0")
 """The versions of the autoencoders in LAYOUTS."""
 LAYOUTS = (
     VaeLayout(  # 0.9.5 and later
-        ("encoder.down_blocks.1.conv.conv.weight", "decoder.up_blocks.1.conv.conv.weight"),
+        # LTX-2's has the same names, and no timestep.
+        (
+            "encoder.down_blocks.1.conv.conv.weight",
+            "decoder.up_blocks.1.conv.conv.weight",
+            "decoder.last_scale_shift_table",
+        ),
         ENCODER_095,
         DECODER_091,
         (128, 256, 512, 1024, 2048),
@@ -165,6 +170,8 @@ def vae_version(component: Component | None) -> str:
     if component is None:
         return ""
     config = component.arguments
+    if component.config.get("_class_name", "AutoencoderKLLTXVideo") != "AutoencoderKLLTXVideo":
+        return ""
     if not config:
         found = (version for version, layout in zip(VERSIONS, LAYOUTS, strict=True) if layout.recognises(component))
         return next(found, "")

@@ -71,14 +71,14 @@ def test_a_latent_of_another_size_keeps_the_frames_in_the_shot(caplog):
 
 
 def test_a_clip_after_the_hole_is_a_keyframe_with_the_frame_before_it():
-    backward = changes.extended(shot(), 2, forward=False)
+    backward = changes.extended(shot(), 2, forward=False, grid=GRID)
     piece = window(backward, 1, GRID, lambda samples, at: samples[:, :, :1])
     for latent in (backward, piece):
         without, (beside,) = apart(latent, GRID)
         assert beside.latents[0, 0, :, 0, 0].tolist() == [0, 1] and beside.frame == 8
         assert mask_of(without)[0, 0, :5, 0, 0].tolist() == [1, 1, 1, 1, 0][: len(frames_of(latent))]
     assert frames_of(joined(piece)) == [0, 0, 0, 1, 2, 3, 4, 5] and KEYFRAMES not in joined(piece)
-    assert KEYFRAMES not in changes.extended(shot(), 2, forward=True)
+    assert KEYFRAMES not in changes.extended(shot(), 2, forward=True, grid=GRID)
 
 
 def test_a_loops_beginning_is_a_keyframe_behind_its_hole():

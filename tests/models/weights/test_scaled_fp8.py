@@ -114,5 +114,7 @@ def test_another_kind_of_eight_bits_is_refused(tmp_path):
         key.replace("weight", "weight_scale"): torch.ones(state[key].numel() // 16),
     }
     save_file(state | strange, tmp_path / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"stored as torch.int8 with \d+ scales, which cannot be read.*GGUF"):
+    with pytest.raises(
+        CheckpointError, match=r"stored as torch.int8 with \d+ scales \(int8.*\), which cannot be read.*GGUF"
+    ):
         load.load_model(open_model(tmp_path / "model.safetensors"))

@@ -1,4 +1,7 @@
-"""Run diffusers' LTX Video encoder and decoder piece by piece, with exactly the result of the whole clip.
+"""Run diffusers' LTX Video and LTX-2 encoders and decoders piece by piece, with exactly the result of the whole clip.
+
+The two generations have the same layers. LTX-2's say only per network whether they are causal, its norms are over
+dimension 1, and its shortcuts are plain convolutions of one frame.
 
 A convolution that reads one frame ahead completes a frame only when the next one arrives, so each such layer is one
 frame later than the layer before it. Every layer here keeps the few frames that it still needs, and skip connections
@@ -12,14 +15,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_ltx import (
-    LTXVideoCausalConv3d,
-    LTXVideoDecoder3d,
-    LTXVideoDownsampler3d,
-    LTXVideoEncoder3d,
-    LTXVideoResnetBlock3d,
-    LTXVideoUpsampler3d,
-)
 
 Layer = Callable[[torch.Tensor], torch.Tensor]
 
@@ -31,11 +26,11 @@ class LTXStream:
         self.kept: dict[Any, torch.Tensor] = {}
         self.noise: dict[torch.nn.Parameter, torch.Tensor] = {}
         self.begun: set[torch.nn.Module] = set()
-        self.last = False
+        self.last, self.causal = False, False
 
-    def encode(self, net: LTXVideoEncoder3d, pixels: torch.Tensor, last: bool) -> torch.Tensor:
+    def encode(self, net: torch.nn.Module, pixels: torch.Tensor, last: bool) -> torch.Tensor:
         """Pixels [B, 3, t, H, W] of a piece -> mean and log variance of the completed frames, [B, C + 1, t', h, w]."""
-        self.last = last
+        self.last, self.causal = last, getattr(net, "is_causal", False)
         side = net.patch_size
         x = pixels.unflatten(4, (-1, side)).unflatten(3, (-1, side)).permute(0, 1, 6, 4, 2, 3, 5).flatten(1, 3)
         x = self.conv(net.conv_in, x)
@@ -46,19 +41,20 @@ class LTXStream:
         return self.conv(net.conv_out, net.conv_act(over_channels(net.norm_out, x)))
 
     def decode(
-        self, net: LTXVideoDecoder3d, latents: torch.Tensor, timestep: torch.Tensor | None, most: int, last: bool
+        self, net: torch.nn.Module, latents: torch.Tensor, timestep: torch.Tensor | None, most: int, last: bool
     ) -> torch.Tensor:
         """Latents [B, C, t, h, w] of a piece, timestep [B] or None -> completed pixels [B, 3, t', H, W].
 
         most: how many latent frames a layer processes at a time. Without this limit, a clip's last piece would release
         all waiting frames at once.
         """
+        self.causal = getattr(net, "is_causal", False)
         if net.timestep_scale_multiplier is not None:
             timestep = timestep * net.timestep_scale_multiplier
         return self.through(self.layers(net, timestep, latents), latents, most, last)
 
     def layers(
-        self, net: LTXVideoDecoder3d, timestep: torch.Tensor | None, like: torch.Tensor
+        self, net: torch.nn.Module, timestep: torch.Tensor | None, like: torch.Tensor
     ) -> list[tuple[int, Layer]]:
         """A decoder's layers, each with the factor by which it lengthens a clip. like: sets device and dtype."""
         temb = embedded(net.mid_block, timestep, like)
@@ -83,7 +79,7 @@ class LTXStream:
             outputs.append(self.through(rest, layer(part), most * factor, ends))
         return torch.cat(outputs, dim=2)
 
-    def finish(self, net: LTXVideoDecoder3d, timestep: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
+    def finish(self, net: torch.nn.Module, timestep: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
         """The last features of a decoder -> pixels."""
         x = over_channels(net.norm_out, x)
         if net.time_embedder is not None:
@@ -94,10 +90,12 @@ class LTXStream:
         side = net.patch_size
         return x.unflatten(1, (-1, side, side)).permute(0, 1, 4, 5, 3, 6, 2).flatten(5, 6).flatten(3, 4)
 
-    def conv(self, layer: LTXVideoCausalConv3d, x: torch.Tensor) -> torch.Tensor:
+    def conv(self, layer: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
         """The convolution over kept frames of earlier pieces and x. The clip's first and last frames are repeated."""
+        if isinstance(layer, torch.nn.Conv3d):  # a shortcut: each frame by itself
+            return layer(x) if x.shape[2] else nothing_of(layer, x)
         kernel, stride = layer.kernel_size[0], layer.conv.stride[0]
-        behind = 0 if layer.is_causal else (kernel - 1) // 2
+        behind = 0 if getattr(layer, "is_causal", self.causal) else (kernel - 1) // 2
         x = self.with_kept(layer, x)
         if self.begins(layer, x):
             x = torch.cat([x[:, :, :1].expand(-1, -1, kernel - 1 - behind, -1, -1), x], dim=2)
@@ -124,7 +122,7 @@ class LTXStream:
         self.begun.add(layer)
         return True
 
-    def resnet(self, block: LTXVideoResnetBlock3d, x: torch.Tensor, temb: torch.Tensor | None = None) -> torch.Tensor:
+    def resnet(self, block: torch.nn.Module, x: torch.Tensor, temb: torch.Tensor | None = None) -> torch.Tensor:
         """Norm, activation and convolution, twice, with a skip connection."""
         hidden, shifts = over_channels(block.norm1, x), None
         if block.scale_shift_table is not None:
@@ -156,11 +154,11 @@ class LTXStream:
         for resnet in block.resnets:
             x = self.resnet(resnet, x)
         for layer in block.downsamplers or ():
-            x = self.downsample(layer, x) if isinstance(layer, LTXVideoDownsampler3d) else self.conv(layer, x)
+            x = self.downsample(layer, x) if hasattr(layer, "group_size") else self.conv(layer, x)
         conv_out = getattr(block, "conv_out", None)
         return x if conv_out is None else self.resnet(conv_out, x)
 
-    def downsample(self, layer: LTXVideoDownsampler3d, x: torch.Tensor) -> torch.Tensor:
+    def downsample(self, layer: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
         """Fold time, height and width into channels. The first frame is repeated, so that all groups are full."""
         together = layer.stride[0]
         if self.begins(layer, x):
@@ -171,7 +169,7 @@ class LTXStream:
         around = folded(self.waiting(layer, x, through.shape[2]), layer.stride)
         return folded(through, layer.stride) + around.unflatten(1, (-1, layer.group_size)).mean(dim=2)
 
-    def upsample(self, layer: LTXVideoUpsampler3d, x: torch.Tensor) -> torch.Tensor:
+    def upsample(self, layer: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
         """Unfold channels into time, height and width. A clip's first frame stays one frame."""
         hidden = self.conv(layer.conv, x)
         unfolded = spread(hidden, layer.stride)
@@ -182,7 +180,9 @@ class LTXStream:
 
 
 def over_channels(norm: Layer, x: torch.Tensor) -> torch.Tensor:
-    """Apply a norm over the last dimension to the channels of features [B, C, T, H, W]."""
+    """Apply a norm to the channels of features [B, C, T, H, W]: one over dimension 1, or over the last one."""
+    if getattr(norm, "channel_dim", None) == 1:
+        return norm(x)
     return norm(x.movedim(1, -1)).movedim(-1, 1)
 
 

@@ -1,0 +1,125 @@
+"""LTX-2's network: diffusers', under ComfyUI's calling convention for two streams, with the two text connectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from diffusers import LTX2VideoTransformer3DModel
+from diffusers.pipelines.ltx2.connectors import LTX2ConnectorTransformer1d
+
+from ...bridge.network_base import ComfyNetwork
+from ...bridge.weights import bring_along, without_weights
+from ...contract.family import Variant
+from ...contract.guidance import ISOLATED
+from .attention import BLOCKS, LTX2Processor, name_attentions
+
+UNPROCESSED = "unprocessed_ltxav_embeds"
+"""CONDITIONING key of ComfyUI core: the text has not been through the connectors yet."""
+
+
+class LTX2Network(ComfyNetwork, LTX2VideoTransformer3DModel):
+    """diffusers' LTX-2 transformer under ComfyUI's calling convention. Parameter names are diffusers' own.
+
+    The text connectors run once before sampling (`prepared_text`), because they do not depend on the noise.
+    """
+
+    block_kinds, attention_processor = (BLOCKS,), LTX2Processor
+
+    tokens: int
+    """How many tokens of text it reads. Learned registers stand for those that a prompt lacks."""
+
+    def __init__(self, connectors: Mapping[str, Any], **arguments: Any) -> None:
+        super().__init__(**arguments)
+        name_attentions(self)
+        self.two_projections = connectors["two_projections"]
+        shared = {"rope_type": self.config.rope_type, "gated_attention": connectors["gated_attention"]}
+        for name in ("video", "audio"):
+            connector = LTX2ConnectorTransformer1d(**connectors[name], **shared)
+            for module in connector.modules():
+                if hasattr(module, "processor"):
+                    module.processor, module.kind = self.shared_processor, "connector"
+            self.add_module(f"{name}_connector", connector)
+        self.prepared_widths = [self.video_connector.inner_dim, self.audio_connector.inner_dim]
+        self.text_widths = (sum(self.prepared_widths),)
+        for gate in (self.av_cross_attn_video_a2v_gate, self.av_cross_attn_audio_v2a_gate):
+            gate.register_forward_pre_hook(self._with_level)
+
+    def _with_level(self, gate: torch.nn.Module, arguments: tuple, /) -> tuple:
+        """The gates of attention between the streams get the noise level of the other stream, as in Lightricks' code.
+
+        diffusers gives them the stream's own timesteps, which differ where a part is known. Both streams share a level.
+        """
+        scale = self.config.cross_attn_timestep_scale_multiplier / self.config.timestep_scale_multiplier
+        return (self.level * scale, *arguments[1:])
+
+    def prepared_text(self, text: torch.Tensor, options: Mapping[str, Any]) -> torch.Tensor:
+        """Projected text [B, n, width] -> the outputs of both connectors side by side [B, tokens, widths].
+
+        Learned registers fill it up to `tokens`. Text that already went through the connectors is returned as it is.
+        """
+        if not options.get(UNPROCESSED, False):
+            return text
+        device, dtype = options["device"], self.learned_dtype
+        bring_along(self.uncast, device)
+        text = text.to(device, dtype)[:, : self.tokens]
+        parts = text.split(self.prepared_widths, dim=-1) if self.two_projections else [text, text]
+        mask = text.new_zeros(len(text), 1, 1, self.tokens)
+        mask[..., text.shape[1] :] = torch.finfo(dtype).min
+        missing = self.tokens - text.shape[1]
+        rows = [torch.nn.functional.pad(part, (0, 0, 0, missing)) for part in parts]
+        connectors = (self.video_connector, self.audio_connector)
+        return torch.cat([connector(row, mask)[0] for connector, row in zip(connectors, rows, strict=True)], dim=-1)
+
+    @property
+    def learned_dtype(self) -> torch.dtype:
+        """The dtype that the network computes in: that of its tables, which are not stored in another one."""
+        return self.scale_shift_table.dtype
+
+    def denoise(
+        self,
+        x: list[torch.Tensor],
+        timestep: torch.Tensor,
+        context: torch.Tensor,
+        *,
+        stream_timesteps: list[torch.Tensor],
+        transformer_options: dict[str, Any],
+        frame_rate: float = 24.0,
+        **_: Any,
+    ) -> list[torch.Tensor]:
+        """Velocities of x = [picture [B, C, T, H, W], sound [B, 8, L, 16]].
+
+        timestep: 0..1000, that of the step [B]. stream_timesteps: the picture's [B, T * H * W] or [B], and the sound's
+        [B, L] or [B]. context: prepared text [B, tokens, widths]. frame_rate: frames per second; positions are seconds.
+        """
+        video, sound = x
+        text, sound_text = context.split(self.prepared_widths, dim=-1)
+        self.level = timestep
+        velocity, sound_velocity = self.reference(
+            hidden_states=video.flatten(2).transpose(1, 2),
+            audio_hidden_states=sound.transpose(1, 2).flatten(2),
+            encoder_hidden_states=text,
+            audio_encoder_hidden_states=sound_text,
+            timestep=stream_timesteps[0],
+            audio_timestep=stream_timesteps[1],
+            sigma=timestep,
+            num_frames=video.shape[2],
+            height=video.shape[3],
+            width=video.shape[4],
+            fps=frame_rate,
+            audio_num_frames=sound.shape[2],
+            isolate_modalities=bool(transformer_options.get(ISOLATED)),
+            return_dict=False,
+        )
+        return [
+            velocity.transpose(1, 2).unflatten(2, video.shape[2:]),
+            sound_velocity.unflatten(2, (sound.shape[1], sound.shape[3])).transpose(1, 2),
+        ]
+
+
+def build_network(variant: Variant) -> LTX2Network:
+    with without_weights():
+        network = LTX2Network(**variant.network)
+    network.tokens = variant.text.tokens
+    return network

@@ -1,0 +1,108 @@
+"""Sound is cut with the picture: every edit of a clip with two streams, at several frame rates."""
+
+import pytest
+import torch
+from atelier.editing import changes, pieces, recut
+from atelier.editing.variations import pick
+from atelier.models.contract.grid import Grid, SoundGrid
+from atelier.models.timeline.latent import mask_of, sound_mask_of, sound_of, video_of
+from atelier.models.timeline.sound import Stretch, edited
+from comfy.nested_tensor import NestedTensor
+
+GRID, SOUND = Grid(channels=2, temporal=8, spatial=32), SoundGrid(2, 3)
+
+
+def opening(samples: torch.Tensor, at: int) -> torch.Tensor:
+    return samples[:, :, at - 1 : at]
+
+
+def clip(count: int, first: float = 1.0, fps: float = 24.0, batch: int = 1) -> dict:
+    """A clip whose latents are numbered, the sound's from `first` * 1000 on."""
+    length = SOUND.length(GRID.frames(count), fps)
+    video = torch.arange(first, first + count).view(1, 1, -1, 1, 1).expand(batch, 2, -1, 3, 4)
+    sound = torch.arange(first * 1000, first * 1000 + length).view(1, 1, -1, 1).expand(batch, 2, -1, 3)
+    return {"samples": NestedTensor([video.clone(), sound.clone()]), "frame_rate": fps}
+
+
+def numbers(latent: dict) -> list[int]:
+    return sound_of(latent["samples"])[0, 0, :, 0].round().int().tolist()
+
+
+def holes(latent: dict) -> list[float]:
+    return sound_mask_of(latent)[0, 0, :, 0].tolist()
+
+
+def is_as_long_as_its_picture(latent: dict) -> bool:
+    frames = GRID.frames(video_of(latent["samples"]).shape[2])
+    return sound_of(latent["samples"]).shape[2] == SOUND.length(frames, latent["frame_rate"])
+
+
+@pytest.mark.parametrize("fps", [24.0, 25.0, 30.0, 60.0, 23.976])
+@pytest.mark.parametrize("forward", [True, False])
+def test_extending_keeps_the_sound_where_it_was(fps, forward):
+    before = clip(9, fps=fps)
+    longer = changes.extended(before, 3, forward, GRID)
+    assert is_as_long_as_its_picture(longer)
+    kept = [n for n, hole in zip(numbers(longer), holes(longer), strict=True) if not hole]
+    assert kept == (numbers(before) if forward else numbers(before)[-len(kept) :])
+    new, seconds = sum(holes(longer)), 3 * GRID.temporal / fps
+    assert abs(new / 25 - seconds) < (0.05 if forward else 0.05 + 1 / fps)
+    assert all(h in (0, 1) for h in holes(longer)) and mask_of(longer).shape[2] == 12
+
+
+@pytest.mark.parametrize("fps", [24.0, 30.0, 60.0])
+def test_a_shot_gets_the_sound_of_its_frames_and_is_joined_again(fps):
+    before = clip(12, fps=fps)
+    longer = changes.extended(before, 2, True, GRID)
+    shot = pieces.window(longer, 3, GRID, opening)
+    assert is_as_long_as_its_picture(shot) and video_of(shot["samples"]).shape[2] == 6
+    assert sum(holes(shot)) == sum(holes(longer))
+    sampled = {**shot, "samples": NestedTensor([stream + 0.25 for stream in shot["samples"].unbind()])}
+    whole = pieces.joined(sampled)
+    assert is_as_long_as_its_picture(whole)
+    sounds = zip(sound_of(whole["samples"])[0, 0, :, 0].tolist(), numbers(longer), holes(longer), strict=True)
+    assert all(now == (was + 0.25 if hole else was) for now, was, hole in sounds)
+    with pytest.raises(ValueError, match="kept only its picture"):
+        pieces.joined({**shot, "samples": video_of(shot["samples"])})
+
+
+def test_a_loop_moves_the_sound_with_the_picture():
+    before = clip(9, fps=25.0)  # a latent of sound is a frame
+    loop = changes.looped(before, 2, 3, opening, GRID)
+    assert is_as_long_as_its_picture(loop)
+    sound, start = numbers(loop), GRID.frames(4) - 1
+    assert sound[:25] == numbers(before)[start : start + 25]  # the frame before the loop's first, and what is kept
+    assert holes(loop) == [0] * 25 + [1] * 16 + [0] * 24
+    assert sound[41:] == numbers(before)[1:25]
+
+
+def test_a_blend_takes_the_sound_of_the_nearer_clip():
+    blend = changes.blended(clip(6, fps=25.0), clip(6, 50.0, fps=25.0), torch.tensor([0.25, 0.5, 0.75]), GRID)
+    assert is_as_long_as_its_picture(blend)
+    assert holes(blend) == [0] * 17 + [0.5] * 8 + [1] * 8 + [0.5] * 8 + [0] * 16
+    assert [n // 10_000 for n in numbers(blend)] == [0] * 25 + [5] * 32
+    silent = {**clip(6), "samples": video_of(clip(6)["samples"])}
+    with pytest.raises(ValueError, match="One of these clips has sound"):
+        changes.blended(clip(6), silent, torch.ones(1), GRID)
+
+
+def test_recutting_reorders_the_sound():
+    before = clip(9, fps=25.0)
+    order = recut.read_cuts("1 - 1.64\ngap 0.32\n0 - 0.68", 65, 25.0, GRID)
+    sound, mask = edited([before], recut.stretches_of(order))
+    assert sound.shape[2] == len(order)
+    expected = [None if frame is None else 1000 + frame for frame in order]
+    now = [None if hole else n for n, hole in zip(sound[0, 0, :, 0].int().tolist(), mask[0, 0, :, 0], strict=True)]
+    assert now == expected
+
+
+def test_a_mask_keeps_the_sound_and_a_variation_has_both_streams():
+    masked = changes.masked(clip(3), torch.ones(1, 8, 8), 1.0, GRID)
+    assert not any(holes(masked)) and mask_of(masked).min() == 1
+    assert numbers(pick([clip(3), clip(3, 7.0, batch=2)], 3)) == numbers(clip(3, 7.0))
+
+
+def test_edits_of_silent_clips_have_no_sound():
+    silent = {"samples": video_of(clip(3)["samples"]), "frame_rate": 24.0}
+    assert edited([silent], [Stretch(17)]) == (None, None)
+    assert sound_of(changes.extended(silent, 1, True, GRID)["samples"]) is None
