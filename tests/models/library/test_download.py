@@ -323,3 +323,16 @@ def test_free_text_of_a_message_names_no_address_with_a_key(hub, models):
     state = fetched(entry(models))
     assert state.code == "refused" and "/cdn/" not in state.error and "localhost" not in state.error
     assert shutil.disk_usage(models).free > 0
+
+
+def test_extra_model_paths_say_where_files_go(hub, models, tmp_path):
+    from utils.extra_config import load_extra_path_config  # ComfyUI's own
+
+    (tmp_path / "extra.yaml").write_text(
+        f"mine:\n  base_path: {tmp_path}\n  is_default: true\n  checkpoints: elsewhere\n"
+    )
+    load_extra_path_config(str(tmp_path / "extra.yaml"))
+    mine = entry(models)
+    assert fetched(mine).state == "done" and (tmp_path / "elsewhere" / "mine.safetensors").read_bytes() == BIG
+    assert published.Here().has(mine) and visible(models) == []
+    assert download.remove(mine) == 1 and not published.Here().has(mine)
