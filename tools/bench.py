@@ -64,7 +64,9 @@ def main() -> int:
     if unknown:
         raise Problem(f"there is no benchmark '{unknown[0]}'. Known: {', '.join(known)}.")
     names = options.names or list(BENCHMARKS)
-    on_card = names == ["gpu"] and not options.tiny
+    on_card = "gpu" in names and not options.tiny
+    if on_card:
+        check_card(names)
     given = {"speed": {"prompts": options.prompts}, "gpu": {"tiny": not on_card}}
     with tempfile.TemporaryDirectory(prefix="atelier-bench-") as base:
         pack.prepare_comfyui(Path(base), cpu=not on_card)
@@ -82,6 +84,16 @@ def main() -> int:
     if failed:
         say(f"Did not run: {', '.join(failed)}")
     return 1 if failed else 0
+
+
+def check_card(names: list[str]) -> None:
+    """Raises Problem if `gpu` cannot run: without a card, or together with benchmarks that are for a processor."""
+    import torch
+
+    if len(names) > 1:
+        raise Problem("gpu runs alone: ComfyUI is either on the card or on the processor. Start it by itself.")
+    if not torch.cuda.is_available():
+        raise Problem("there is no CUDA card in this machine. `bench gpu --tiny` runs the same on a processor.")
 
 
 def measure(names: list[str], given: dict[str, dict]) -> tuple[list, dict[str, str]]:

@@ -115,8 +115,6 @@ class Place:
 
 def gpu(tiny: bool = False) -> Iterator[Figure]:
     """The figures of every family. tiny: small networks and clips, on a processor."""
-    if not tiny and not torch.cuda.is_available():
-        raise Problem("there is no CUDA card in this machine. `bench gpu --tiny` runs the same on a processor.")
     place = Place(tiny)
     if not tiny:
         about = torch.cuda.get_device_properties(0)
