@@ -75,7 +75,9 @@ def test_loader_says_what_a_model_was_not_trained_for(server, choice, family, na
 
 
 @pytest.mark.parametrize("graph_name", ["extend", "loop", "blend", "recut", "remix"])
-@pytest.mark.parametrize("family", ["mochi", "cogvideox-1.5-5b-i2v", "pyramid-miniflux", "ltx2"])
+@pytest.mark.parametrize(
+    "family", ["mochi", "cogvideox-1.5-5b-i2v", "pyramid-miniflux", pytest.param("ltx2", marks=pytest.mark.slow)]
+)
 def test_clips_are_edited_by_changing_only_the_loader(server, workflow, choice, family, graph_name):
     _, frames, height = FOLDERS[family]
     frames = 2 * frames - 1
