@@ -11,6 +11,7 @@ import comfy.model_patcher
 import comfy.sd
 import torch
 
+from ..contract.known_frames import HOLES, LAST, STILL
 from .vae import decode_stream, encode_stream, vae_grid
 from .video_model import IN_ONE_GO
 
@@ -21,9 +22,9 @@ PIXEL_SEED = 4
 def pair(patcher: comfy.model_patcher.ModelPatcher, vae: comfy.sd.VAE) -> comfy.model_patcher.ModelPatcher:
     """The MODEL, able to encode known frames and to fit preview colours with its VAE."""
     latent_format, known_frames = patcher.model.latent_format, patcher.model.variant.known_frames
-    if known_frames.in_one_go:
-        encode_known = still if known_frames.held else partial(with_black_holes, noise=known_frames.noise)
-        patcher.set_attachments(IN_ONE_GO, partial(encode_known, vae))
+    ways = {HOLES: partial(with_black_holes, noise=known_frames.noise), STILL: still, LAST: last_alone}
+    if known_frames.encoded:
+        patcher.set_attachments(IN_ONE_GO, partial(ways[known_frames.encoded], vae))
     latent_format.encode = vae.encode if latent_format.known is None else None
     patcher.cached_patcher_init = (_paired, (*patcher.cached_patcher_init, latent_format))
     return patcher
@@ -41,6 +42,19 @@ def still(vae: comfy.sd.VAE, latents: torch.Tensor, mask: torch.Tensor, seed: in
     count, size = grid.frames(latents.shape[2]), tuple(side * grid.spatial for side in latents.shape[3:])
     firsts = [torch.cat(list(decode_stream(vae, clip))) for clip in latents[:, :, :1].split(1)]
     return torch.cat([encode_stream(vae, partial(itertools.repeat, first, count), size, count) for first in firsts])
+
+
+def last_alone(vae: comfy.sd.VAE, latents: torch.Tensor, mask: torch.Tensor, seed: int) -> torch.Tensor:
+    """Latents [B, C, 1, h, w] of the last frame of each clip of `latents`, as a picture. `seed` is not used.
+
+    A clip's last latent frame stands for several frames. It is decoded behind itself, as the end of a still clip, since
+    the frames in front of it are not known.
+    """
+    ends = latents[:, :, -1:]
+    if mask[:, :, -1:].eq(1).all():
+        return ends
+    behind_itself = ends.expand(-1, -1, 3, -1, -1).split(1)
+    return torch.cat([vae.encode(list(decode_stream(vae, clip))[-1][-1:]) for clip in behind_itself])
 
 
 def with_black_holes(

@@ -10,23 +10,25 @@ import torch
 from .grid import Grid
 from .guides import Appended, Guide
 
+HOLES, STILL, LAST = "with black holes", "as a still clip", "last frame alone"
+"""How known frames are encoded once before sampling: as a clip whose unknown frames are black, as a clip that repeats
+the first frame, or the last frame by itself, as a picture."""
+
 
 @dataclass(frozen=True)
 class KnownFrames:
     """Known frames for a network not trained on them, the default: ComfyUI re-noises them to each step's level.
 
     clean: the network gets known frames without noise, and a timestep or channels that mark them. controlled: it takes
-    a control clip that guides the whole shot. in_one_go: the known frames are encoded together, once before sampling,
-    as a clip whose unknown frames are black or, with `held`, as a clip that repeats the first frame. noise: the
-    standard deviation of the noise that the known pixels (-1..1) get before that. guided: it reads guides, tokens
-    behind the clip's own (see `append`). keyframes: it was trained to read known frames so, at any time. about: one
-    line for an artist about how this variant treats known frames, or "".
+    a control clip that guides the whole shot. encoded: how the known frames are encoded once before sampling (HOLES,
+    STILL, LAST); "" is not at all. noise: the standard deviation of the noise that the known pixels (-1..1) get before
+    that. guided: it reads guides, tokens behind the clip's own (see `append`). keyframes: it was trained to read known
+    frames so, at any time. about: one line for an artist about how this variant treats known frames, or "".
     """
 
     clean: bool = False
     controlled: bool = False
-    in_one_go: bool = False
-    held: bool = False
+    encoded: str = ""
     noise: float = 0.0
     guided: bool = False
     keyframes: bool = False
@@ -41,7 +43,7 @@ class KnownFrames:
     ) -> torch.Tensor | None:
         """The extra input channels beside the noisy latent, from the known latent [B, C, T, H, W]. None: it has none.
 
-        clip: latents [B, C, T, H, W] of the control clip (`controlled`), or of the known frames encoded `in_one_go`.
+        clip: latents [B, C, T, H, W] of the control clip (`controlled`), or of the known frames as `encoded`.
         None: there is no such clip.
         """
         return None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKLCogVideoX
+from diffusers.models.upsampling import CogVideoXUpsample3D
 
 from ...bridge.weights import load_weights, without_weights
 from ...contract.family import Variant
@@ -14,7 +16,7 @@ from ...contract.grid import Grid, Shape
 from ...streaming.passes import CodingPass, pieces
 from ...weights.checkpoint import Component
 from ...weights.scaled_fp8 import dequantised
-from .layouts import CHANNELS, MARK, vae_name
+from .layouts import CHANNELS, FUN, MARK, vae_name
 
 # The decoder doubles the frame rate twice. It decodes a clip's first frame by itself only if the number of latent
 # frames is odd, so legal lengths are 8n + 1 frames.
@@ -23,14 +25,35 @@ GRID = Grid(channels=CHANNELS, temporal=4, spatial=8, group=2, patch=(1, 2))
 SCALE_2B, SCALE_5B = 1.15258426, 0.7
 
 
+class SteadyUpsample(CogVideoXUpsample3D):
+    """Doubles the frame rate of a single frame, too, unless it is a clip's first. diffusers' takes each for a first.
+
+    CogVideoX-Fun's authors decode an even count of latent frames so: one, then two at a time, then one.
+    """
+
+    begins = False
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        out = super().forward(inputs)  # enlarges frames one by one, so a doubled one is twice the same
+        alone = self.compress_time and inputs.shape[2] == 1 and not self.begins
+        return out.repeat_interleave(2, dim=2) if alone else out
+
+
 class CogVideoXAutoencoder(torch.nn.Module):
-    """diffusers' CogVideoX autoencoder between pixels and the scaled latents that the network reads."""
+    """diffusers' CogVideoX autoencoder between pixels and the scaled latents that the network reads.
+
+    first_alone: decode a clip's first latent frame by itself, as CogVideoX-Fun's authors do (`_decode` of
+    autoencoder_magvit.py of github.com/aigc-apps/CogVideoX-Fun). The norms over a piece make it another picture.
+    """
 
     decode_values = 22900.0  # counted, see tools/benchmarks/decode.py
 
-    def __init__(self, vae: AutoencoderKLCogVideoX) -> None:
+    def __init__(self, vae: AutoencoderKLCogVideoX, first_alone: bool = False) -> None:
         super().__init__()
-        config, self.vae = vae.config, vae
+        config, self.vae, self.first_alone = vae.config, vae, first_alone
+        if first_alone:
+            for module in self._upsamplers():
+                module.__class__ = SteadyUpsample
         self.grid = replace(GRID, channels=config.latent_channels, spatial=2 ** (len(config.block_out_channels) - 1))
 
     def encode_values(self, frames: int) -> float:
@@ -49,6 +72,9 @@ class CogVideoXAutoencoder(torch.nn.Module):
 
         return CodingPass(pieces(size + frames % size, size, frames), step)
 
+    def _upsamplers(self) -> list[CogVideoXUpsample3D]:
+        return [module for module in self.vae.decoder.modules() if isinstance(module, CogVideoXUpsample3D)]
+
     def decoding(self, frames: int) -> CodingPass:
         """Raw latents -> pixels. Pieces are diffusers': two latent frames, or three in the first if the count is odd.
 
@@ -56,6 +82,8 @@ class CogVideoXAutoencoder(torch.nn.Module):
         decode a clip's first frame by itself. The additional frames are dropped.
         """
         size, even, cache = self.vae.num_latent_frames_batch_size, frames % 2 == 0, None
+        if self.first_alone:
+            return CodingPass(pieces(1, size, frames), self._step_of_fun())
 
         def step(piece: torch.Tensor, last: bool) -> torch.Tensor:
             nonlocal cache
@@ -68,6 +96,20 @@ class CogVideoXAutoencoder(torch.nn.Module):
             return pixels[:, :, self.grid.temporal :] if begins else pixels
 
         return CodingPass(pieces(size + (0 if even else 1), size, frames), step)
+
+    def _step_of_fun(self) -> Callable[[torch.Tensor, bool], torch.Tensor]:
+        upsamplers, cache = self._upsamplers(), None
+
+        def step(piece: torch.Tensor, last: bool) -> torch.Tensor:
+            nonlocal cache
+            for upsampler in upsamplers:
+                upsampler.begins = cache is None
+            if self.vae.post_quant_conv is not None:
+                piece = self.vae.post_quant_conv(piece)
+            pixels, cache = self.vae.decoder(piece, conv_cache=cache)
+            return pixels
+
+        return step
 
     def normalise(self, latents: torch.Tensor) -> torch.Tensor:
         return latents * self.vae.config.scaling_factor
@@ -89,7 +131,7 @@ def build_autoencoder(component: Component, variant: Variant) -> CogVideoXAutoen
     with without_weights():
         vae = AutoencoderKLCogVideoX(**(config or vae_config(shapes, variant)))
     load_weights(vae, state, torch.float32, torch.float32)
-    return CogVideoXAutoencoder(vae)
+    return CogVideoXAutoencoder(vae, first_alone=variant.network.get(FUN, False))
 
 
 def vae_config(shapes: dict[str, Shape], variant: Variant) -> dict[str, Any]:

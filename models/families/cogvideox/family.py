@@ -25,8 +25,8 @@ from ...weights.errors import CheckpointError
 from ...weights.key_names import renamed
 from .autoencoder import GRID, SCALE_2B, SCALE_5B, build_autoencoder
 from .known_frames import Concatenated, Controlled, Ends, Held, Inpainted
-from .layouts import SAT_NAMES, has_learned_positions, network_state
-from .network import ARGUMENTS, STRETCHED, build_network
+from .layouts import FUN, SAT_NAMES, has_learned_positions, network_state
+from .network import ARGUMENTS, build_network
 
 # The model cards recommend at most 49 frames; for 1.5, 16n + 1 frames up to 161.
 RECIPE = Recipe(720, 480, 49, fps=8, steps=50, guidance=6.0)
@@ -122,7 +122,7 @@ def _variant(checkpoint: Checkpoint, config: dict[str, Any]) -> Variant:
             GRID, channels=channels, patch=(patch, config.get("patch_size", 2)), least=patch if fun else GRID.least
         ),
         recipe=recipe,
-        network={name: value for name, value in config.items() if name in ARGUMENTS} | {STRETCHED: fun},
+        network={name: value for name, value in config.items() if name in ARGUMENTS} | {FUN: fun},
         text=replace(
             TEXT, tokens=config.get("max_text_seq_length", TEXT.tokens), channels=config.get("text_embed_dim", 4096)
         ),

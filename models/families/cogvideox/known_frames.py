@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ...contract.known_frames import KnownFrames
+from ...contract.known_frames import HOLES, LAST, STILL, KnownFrames
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,12 @@ class Concatenated(KnownFrames):
 
 @dataclass(frozen=True)
 class Ends(Concatenated):
-    """CogVideoX-Interpolation: the first and the last latent frame are passed beside the noisy latent."""
+    """CogVideoX-Interpolation: the first and the last frame, each encoded as a picture, go beside the noisy latent.
 
+    Without a picture of the last frame (no VAE was paired with the MODEL), its last latent frame is passed.
+    """
+
+    encoded: str = LAST
     about: str = "trained with a known first and last frame:\nothers are re-noised"
 
     def channels(
@@ -51,7 +55,8 @@ class Ends(Concatenated):
         """The known first and last latent frame in [B, C, T, H, W], zeros elsewhere."""
         given = super().channels(latent, mask)
         if mask is not None:
-            given[:, :, -1:] = ((1 - mask) * latent)[:, :, -1:]
+            last = latent[:, :, -1:] if clip is None else clip[:, :, -1:]
+            given[:, :, -1:] = (1 - mask[:, :, -1:]) * last
         return given
 
     def enforced(self, mask: torch.Tensor | None) -> torch.Tensor | None:
@@ -69,8 +74,7 @@ class Held(Concatenated):
     If that clip could not be encoded (no VAE was paired with the MODEL), the first latent frame is repeated instead.
     """
 
-    in_one_go: bool = True
-    held: bool = True
+    encoded: str = STILL
 
     def channels(
         self, latent: torch.Tensor, mask: torch.Tensor | None, clip: torch.Tensor | None = None
@@ -85,11 +89,11 @@ class Held(Concatenated):
 class Inpainted(KnownFrames):
     """CogVideoX-Fun InP: a mask of the known frames and the clip with black holes are passed beside the noisy clip.
 
-    The network keeps known frames itself. scale: factor of the mask's channel. If the clip could not be encoded in one
-    go (no VAE was paired with the MODEL), its holes are zeros.
+    The network keeps known frames itself. scale: factor of the mask's channel. If the clip could not be encoded (no VAE
+    was paired with the MODEL), its holes are zeros.
     """
 
-    in_one_go: bool = True
+    encoded: str = HOLES
     scale: float = 1.0
     about: str = ""
 

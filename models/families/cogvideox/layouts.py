@@ -10,6 +10,9 @@ from ...weights.key_names import exchange, renamed
 
 CHANNELS = 16
 """Latent channels of a clip; a network with an image input has twice as many input channels."""
+FUN = "cogvideox_fun"
+"""Of a variant's network arguments: it is CogVideoX-Fun's. Its table of positions is stretched to other pictures
+instead of computed for them, and its clips' first latent frame is decoded by itself."""
 SAT_NAMES = (
     (r"^transformer\.final_layernorm\.", "norm_final."),
     (r"^transformer\.layers\.(\d+)\.", r"transformer_blocks.\1."),

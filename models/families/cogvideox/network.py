@@ -16,10 +16,9 @@ from ...bridge.weights import without_weights
 from ...contract.family import Variant
 from .attention import BLOCKS, CogVideoXProcessor
 from .autoencoder import GRID
+from .layouts import FUN
 
 OFS = 2.0  # the only value that 1.5-5B-I2V's `ofs` embedding gets
-STRETCHED = "stretched_positions"
-"""Entry of `Variant.network`: for other picture sizes, the trained table of positions is resized, not computed anew."""
 ARGUMENTS = inspect.signature(CogVideoXTransformer3DModel.__init__).parameters
 """The arguments of diffusers' class. Fun's configs have further entries, which only its authors' training uses."""
 
@@ -82,7 +81,7 @@ def centred(grid: tuple[int, int], base: tuple[int, int]) -> tuple[tuple[int, in
 
 def build_network(variant: Variant) -> CogVideoXNetwork:
     config = dict(variant.network)
-    stretches = config.pop(STRETCHED, False)
+    stretches = config.pop(FUN, False)
     with without_weights():
         network = CogVideoXNetwork(**config)
     embed = network.patch_embed

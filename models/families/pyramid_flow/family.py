@@ -33,7 +33,8 @@ NEGATIVE = (
 RECIPES = {
     "384p": Recipe(640, 384, 121, fps=24, steps=10, guidance=5.0, negative_prompt=NEGATIVE),
     "768p": Recipe(1280, 768, 121, fps=24, steps=10, guidance=5.0, negative_prompt=NEGATIVE),
-    "image": Recipe(1024, 1024, 1, fps=24, steps=10, guidance=6.5, negative_prompt=NEGATIVE),
+    # The first frame's guidance is then the authors' 9 (image_generation_demo.ipynb), see `shot.settings`.
+    "image": Recipe(1024, 1024, 1, fps=24, steps=10, guidance=19 / 3, negative_prompt=NEGATIVE),
 }
 TRAINED_FRAMES = {"384p": 16, "768p": 31, "image": 1}  # latent frames
 

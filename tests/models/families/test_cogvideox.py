@@ -20,7 +20,7 @@ from atelier.models.weights.checkpoint import open_checkpoint
 from atelier.models.weights.errors import CheckpointError
 from atelier.models.weights.key_names import renamed
 from benchmarks.layout import in_sat_layout
-from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
+from diffusers import AutoencoderKLCogVideoX, CogVideoXImageToVideoPipeline, CogVideoXTransformer3DModel
 from reference import PROMPT, relative
 from tiny_cogvideox import HEIGHT, WIDTH
 
@@ -296,6 +296,53 @@ def test_nimvideos_image_to_video_follows_a_still_clip(tmp_path):
     expected = folder.sampled(control.empty(), seed=8, control_latent=vae.encode(held))
     assert relative(made, expected) <= 1e-5
     assert relative(made, folder.sampled(control.empty(), seed=8)) > 1e-3
+
+
+class Interpolation(CogVideoXImageToVideoPipeline):
+    """The pipeline of github.com/feizc/CogvideX-Interpolation (`prepare_latents` of its pipeline.py): beside the noisy
+    clip go the first and the last picture, each encoded by itself, and zeros between them."""
+
+    last: torch.Tensor
+
+    def prepare_latents(self, image, *others):
+        latents, given = super().prepare_latents(image, *others)
+        last = self.vae.encode(self.last[:, :, None]).latent_dist.mode() * self.vae.config.scaling_factor
+        given[:, -1:] = last.transpose(1, 2)
+        return latents, given
+
+
+def test_interpolation_is_its_authors_pipeline(tmp_path):
+    """Place Frames puts a picture at the end as the four frames of a latent frame; the network gets it as a picture."""
+    case = reference.CogVideoX("5B I2V", tmp_path)
+    folder = case.folder
+    opened = open_model((tmp_path / "folder").rename(tmp_path / "CogvideoX-Interpolation"))
+    vae, model = load.load_vae(opened), load.load_model(opened, "float32")
+    ours = reference.Loaded(pair(model, vae), folder.clip, vae)
+    picture, end = case.images(2)[1:], case.empty()["samples"].shape[2] - 1
+    known = vae.encode(picture[placing.clip_for(1, end, case.grid)])[:, :, 1:]
+    latent = placing.place(case.empty(), vae.encode(case.images(1)), start=0, strength=1.0)
+    made = ours.sampled(placing.place(latent, known, start=end, strength=1.0), seed=8)
+    case.pipe = Interpolation(**case.pipe.components)
+    case.pipe.last = decode(vae, known.expand(-1, -1, 3, -1, -1))[-1:].movedim(-1, 1) * 2 - 1
+    theirs, _ = case.ask(reference.I2V)
+    assert relative(made, theirs) <= case.latents
+    for other in (
+        ours.sampled(latent, seed=8),
+        folder.sampled(placing.place(latent, known, start=end, strength=1.0), 8),
+    ):
+        assert relative(other, theirs) > 10 * case.latents
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5])
+def test_fun_decodes_as_its_authors_do(inpainting, count):
+    latents = torch.randn(1, 16, count, 6, 8, generator=torch.Generator().manual_seed(2))
+    coder = tiny_cogvideox.vae("Fun 5B InP")
+    theirs = reference.fun_decoded(coder, latents)[0].movedim(0, -1) / 2 + 0.5
+    assert relative(decode(inpainting.vae, latents), theirs.clamp(0, 1)) <= 1e-5
+    if count == 3:
+        with torch.no_grad():
+            diffusers = coder.decode(latents / coder.config.scaling_factor).sample
+        assert relative(diffusers[0].movedim(0, -1) / 2 + 0.5, theirs) > 1e-3
 
 
 def test_interpolation_is_given_both_ends(tmp_path):

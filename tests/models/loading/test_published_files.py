@@ -54,10 +54,13 @@ def _check_run(family, variant, told: dict, layout: str) -> None:
     assert shift is None or variant.scheduler["snr_shift_scale"] == shift
     recipe, expected = variant.recipe, told.get("comfy_workflow") or told["recipe"]
     assert (recipe.width, recipe.height, recipe.frames) == tuple(expected[n] for n in ("width", "height", "frames"))
+    words = expected.get("negative_prompt", told["recipe"].get("negative_prompt"))
+    assert recipe.guidance == 1 or words is None or recipe.negative_prompt.strip() == words.strip()
     if family.name == "LTX Video":
         _check_ltx_schedule(family, variant, told)
     else:
         assert (recipe.fps, recipe.steps) == (told["recipe"]["fps"], told["recipe"]["steps"])
+        assert told["recipe"]["guidance"] in (None, recipe.guidance)
 
 
 def _check_ltx_schedule(family, variant, told: dict) -> None:

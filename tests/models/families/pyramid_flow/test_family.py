@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import published
 import pytest
 import torch
 from atelier.models.families.pyramid_flow import autoencoder, shot
@@ -141,6 +142,17 @@ def test_first_frame_has_its_own_steps_and_guidance():
     assert calls[:12] == [(0, 0, 7.0)] * 12
     assert calls[12:] == [(1, 1, 5.0)] * 6 + [(2, 1, 5.0)] * 2 + [(2, 2, 5.0)] * 4
     assert shot.settings(10, 1.0).first_guidance == 1.0
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in published.FOLDER.glob("pyramid-*.json")))
+def test_recipe_makes_the_published_steps_and_guidance(name):
+    """Of the image model's one frame, too: 9 (image_generation_demo.ipynb of its authors)."""
+    told = published.config(name)["recipe"]
+    recipe = variant(published.config(name)["folder"]).recipe
+    chosen = shot.settings(recipe.steps, recipe.guidance)
+    assert chosen.first_guidance == pytest.approx(told["first_frame_guidance"])
+    assert told["guidance"] in (None, chosen.guidance)
+    assert list(chosen.first_steps) == told["first_frame_steps"] and chosen.steps == (told["steps"],) * 3
 
 
 def test_frames_stay_by_their_mask():
