@@ -8,7 +8,7 @@ from .control import ControlVideo
 from .decode import DecodeVideo
 from .encode import EncodeVideo
 from .expand import ExpandPrompt
-from .guidance import DynamicGuidance
+from .guidance import DynamicGuidance, VideoGuidance
 from .join import JoinVideos
 from .latent import EmptyVideoLatent, PlaceFrames, PlaceKeyframes
 from .load import LoadVideoModel
@@ -62,4 +62,5 @@ class Atelier(ComfyExtension):
             UpscaleVideoLatent,
             SpeedUpVideo,
             PlaceSound,
+            VideoGuidance,
         ]

@@ -110,7 +110,7 @@ class SampleVideo(io.ComfyNode):
     ) -> io.NodeOutput:
         sigmas = schedule(model, steps, denoise, latent)
         tight = memory_warning(model, latent["samples"].shape)
-        for warning in [*warnings(model, latent, positive), *([tight] if tight else [])]:
+        for warning in [*warnings(model, latent, positive, guidance), *([tight] if tight else [])]:
             show(cls, warning)
         samples = sample(
             model,

@@ -47,6 +47,16 @@ PROMISED = {
     "AtelierUpscaleVideoLatent": ["latent", "upscale_model", "vae", "adain", "tone_map"],
     "AtelierSpeedUpVideo": ["model", "speed"],
     "AtelierPlaceSound": ["vae", "latent", "audio", "time", "strength"],
+    "AtelierVideoGuidance": [
+        "model",
+        "recipe",
+        "guidance",
+        "stg_scale",
+        "stg_blocks",
+        "rescale",
+        "cfg_zero_star",
+        "zero_init_steps",
+    ],
 }
 PROMISED_OUTPUTS = {
     "AtelierLoadVideoModel": ["MODEL", "CLIP", "VAE"],
@@ -80,6 +90,7 @@ PROMISED_OUTPUTS = {
     "AtelierUpscaleVideoLatent": ["LATENT"],
     "AtelierSpeedUpVideo": ["MODEL"],
     "AtelierPlaceSound": ["LATENT"],
+    "AtelierVideoGuidance": ["MODEL"],
 }
 
 

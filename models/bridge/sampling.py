@@ -21,7 +21,7 @@ from ..timeline.latent import KEYFRAMES, frame_rate_of, mask_of, streams_of
 from .job import check_finite
 from .vae import two_streams
 from .video_model import CONTROL, GUIDES, IN_CONTEXT, READS_PADDING, REFERENCE, reads_padding, video_model
-from .wrappers.guidance import with_published_guidance
+from .wrappers.guidance import scale_is_set, with_published_guidance
 
 
 def empty_latent(shape: Shape, frame_rate: float) -> dict:
@@ -80,8 +80,11 @@ def _with_keyframes(
     return shot, guided, carried
 
 
-def warnings(model: comfy.model_patcher.ModelPatcher, latent: dict, positive: list) -> list[str]:
-    """Warnings to show before sampling: what this variant was not trained for."""
+def warnings(model: comfy.model_patcher.ModelPatcher, latent: dict, positive: list, guidance: float = 0.0) -> list[str]:
+    """Warnings to show before sampling: what this variant was not trained for, and a guidance that has no effect."""
+    if guidance and scale_is_set(model):
+        overridden = f"guidance {guidance:g} is not used:\nVideo Guidance sets it"
+        return [overridden, *warnings(model, latent, positive)]
     variant = video_model(model).variant
     mask, known_frames = mask_of(latent), variant.known_frames
     if any(reads_padding(variant, options) for _, options in positive):

@@ -202,9 +202,17 @@ class VideoModel(comfy.model_base.BaseModel):
         denoised = super()._apply_model(x, t, cut(c_concat), c_crossattn, control, options, **kwargs)
         if not self.family.levels:
             return denoised
-        # Chosen on the device: reading the level would make every step wait for the device.
-        at_the_top = (t >= self.model_sampling.sigma_max).view(-1, 1, 1, 1, 1)
-        return torch.where(at_the_top, self._from_pure_noise(denoised, x, t, options), denoised)
+        return torch.where(self._at_the_top(t), self._from_pure_noise(denoised, x, t, options), denoised)
+
+    def of_no_prediction(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        """What x at level sigma [B] is denoised to if the network predicts zeros."""
+        if not self.family.levels:
+            return x
+        return torch.where(self._at_the_top(sigma), 0, x / (sigma.view(-1, 1, 1, 1, 1) ** 2 + 1))
+
+    def _at_the_top(self, sigma: torch.Tensor) -> torch.Tensor:
+        """Whether sigma [B] is the highest, [B, 1, 1, 1, 1] on its device: to ask it would make every step wait."""
+        return (sigma >= self.model_sampling.sigma_max).view(-1, 1, 1, 1, 1)
 
     def _from_pure_noise(
         self, denoised: torch.Tensor, x: torch.Tensor, sigma: torch.Tensor, options: dict[str, Any]

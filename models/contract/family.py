@@ -15,7 +15,7 @@ import torch
 from ..weights.checkpoint import Checkpoint, Component
 from .colours import Colours
 from .grid import Grid, Shape, SoundGrid, State
-from .guidance import Guidance, StreamGuidance
+from .guidance import Guidance, SecondPass, StreamGuidance
 from .known_frames import KnownFrames
 from .vocabulary import Vocabulary
 
@@ -66,11 +66,11 @@ class Variant:
     `known_frames` is how known frames reach the network. `dtypes` are the dtypes it can compute in, best first.
     `colours` are preview colours fitted to this checkpoint. `vocabulary` lists its words if it knows only a few.
     `sampler` is the sampler its authors use, by ComfyUI's name. `guidance` is their guidance level by level, or for
-    picture and sound, if one number cannot express it. `notes` tell an artist about it, for example what was assumed
-    because the file does not say. `autoencoders` are the versions of the family's autoencoder whose latents it was
-    trained on, best first, if the family has several. `sound` is the grid of its sound latents if it generates sound
-    with the picture: its LATENT then has two streams. `frame_rates` are the ranges (least, most) that it was trained
-    on, if others do harm.
+    picture and sound, if one number cannot express it. `second_pass` is what they run after enlarging a clip's latents.
+    `notes` tell an artist about it, for example what was assumed because the file does not say. `autoencoders` are the
+    versions of the family's autoencoder whose latents it was trained on, best first, if the family has several. `sound`
+    is the grid of its sound latents if it generates sound with the picture: its LATENT then has two streams.
+    `frame_rates` are the ranges (least, most) that it was trained on, if others do harm.
     """
 
     name: str
@@ -85,6 +85,7 @@ class Variant:
     vocabulary: Vocabulary | None = None
     sampler: str = EULER
     guidance: Guidance | StreamGuidance | None = None
+    second_pass: SecondPass | None = None
     notes: tuple[str, ...] = ()
     autoencoders: tuple[str, ...] = ()
     sound: SoundGrid | None = None

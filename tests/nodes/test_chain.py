@@ -133,6 +133,11 @@ def sped_up(family) -> dict:
     return graph
 
 
+def video_guidance(**changes):
+    values = dict(recipe="own values", guidance="", stg_scale="8", stg_blocks="0", rescale="0")
+    return on_model("AtelierVideoGuidance", **values | dict(cfg_zero_star=False, zero_init_steps=0) | changes)
+
+
 def windows(length: int):
     settings = dict(context_overlap=0, context_schedule="standard_static", context_stride=1, closed_loop=False)
     settings["causal_window_fix"] = False  # newer ComfyUI: one latent frame more in each window
@@ -215,6 +220,8 @@ TOOLS = {
     "ModelSamplingLTXV": (on_model("ModelSamplingLTXV", max_shift=2.05, base_shift=1.5), another),
     "ModelSamplingDiscrete": (on_model("ModelSamplingDiscrete", sampling="v_prediction", zsnr=True), same),
     "Rescale CFG": (on_model("RescaleCFG", multiplier=0.7), another),
+    "Video Guidance": (video_guidance(), another),
+    "Video Guidance, as published": (video_guidance(recipe="as published"), same),
     "Storyboard, flow": (storyboard("0s: a red circle\n1s: a blue square", base), another),
     "Storyboard, cut": (storyboard("0s: a red circle\n1s cut: a blue square", custom), another),
     "Storyboard, EasyCache": (storyboard("0s: a red circle\n1s: a blue square", cached("EasyCache")), another),

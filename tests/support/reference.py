@@ -6,7 +6,8 @@ with recorded runs of its authors' code instead (tests/models/families/pyramid_f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import pairwise
@@ -34,6 +35,7 @@ from atelier.models.timeline import placing
 from benchmarks.layout import in_original_layout, in_sat_layout
 from comfy.k_diffusion.sampling import default_noise_sampler
 from diffusers import CogVideoXVideoToVideoPipeline, LTXImageToVideoPipeline
+from diffusers.models.upsampling import CogVideoXUpsample3D
 from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition, linear_quadratic_schedule
 from PIL import Image
 from safetensors.torch import save_file
@@ -186,6 +188,35 @@ class Case:
     ask: Callable[[str], Pair]
 
 
+@dataclass(frozen=True)
+class Guided:
+    """What LTX Video's authors do at a step. blocks: those whose self-attention STG leaves out."""
+
+    scale: float = 1.0
+    stg: float = 0.0
+    rescale: float = 1.0
+    blocks: Sequence[int] = ()
+    zero_star: bool = False
+
+
+@contextmanager
+def values_alone(network: torch.nn.Module, blocks: Sequence[int]) -> Iterator[None]:
+    """Inside, the self-attention of these blocks returns its values (Lightricks' `stg_mode: attention_values`)."""
+
+    def values(attn: Any, hidden_states: torch.Tensor, *others: Any, **more: Any) -> torch.Tensor:
+        return attn.to_out[1](attn.to_out[0](attn.to_v(hidden_states)))
+
+    attentions = [network.transformer_blocks[block].attn1 for block in blocks]
+    stock = [attention.processor for attention in attentions]
+    try:
+        for attention in attentions:
+            attention.processor = values
+        yield
+    finally:
+        for attention, processor in zip(attentions, stock, strict=True):
+            attention.processor = processor
+
+
 class LTX(Case):
     """A published variant (tests/published), with its config, in the folder and the file it is published as."""
 
@@ -274,22 +305,21 @@ class LTX(Case):
         return latents, self._decoded(latents)
 
     @torch.no_grad()
-    def walked(self, task: str, guidance: Callable[[float], float] | None = None) -> Pair:
+    def walked(self, task: str, guidance: Callable[[float], Guided] | None = None) -> Pair:
         """Sample a clip step by step, for features that diffusers' pipeline lacks.
 
-        guidance: the scale at a sigma, together with CFG-Zero* (arXiv 2503.18886), as in pipeline_ltx_video.py of
-        github.com/Lightricks/LTX-Video: the prediction without the prompt is scaled to the projection of the other onto
-        it. Without guidance, steps are those of Euler ancestral, which the authors' graphs have for distilled models:
+        guidance: what is done at a sigma, as in pipeline_ltx_video.py of github.com/Lightricks/LTX-Video. Without it,
+        steps are those of Euler ancestral, which the authors' graphs have for distilled models:
         down to sigma'^2 / sigma, then as much noise as brings it back to sigma'.
         """
         seed, known = (7, None) if task == T2V else (8, self.folder.vae.encode(self.images(1)))
         x = self.noise(self.empty()["samples"].shape, seed)
-        draw = default_noise_sampler(x, seed=seed + 1)
+        draw, texts = default_noise_sampler(x, seed=seed + 1), self.texts()
         levels = self.sigmas or linear_quadratic_schedule(self.steps).tolist()
         for sigma, following in pairwise([*levels, 0.0]):
             if known is not None:
                 x[:, :, :1] = known
-            velocity = self._velocity(x, sigma, known is not None, guidance)
+            velocity = self._velocity(x, sigma, known is not None, texts, guidance(sigma) if guidance else Guided())
             clean = x - sigma * velocity
             down = following if guidance else following**2 / sigma
             x = x + (down - sigma) * velocity
@@ -302,9 +332,15 @@ class LTX(Case):
         return x, self._decoded(x)
 
     def _velocity(
-        self, x: torch.Tensor, sigma: float, known: bool, guidance: Callable[[float], float] | None
+        self, x: torch.Tensor, sigma: float, known: bool, texts: dict[str, torch.Tensor], at: Guided
     ) -> torch.Tensor:
-        pipe, shape, texts = self.pipe, x.shape, self.texts()
+        """The prediction with the prompt, as the authors combine it with two others.
+
+        CFG-Zero* (arXiv 2503.18886): the one without the prompt is scaled to the projection of the other onto it. STG
+        (arXiv 2411.18664): away from the one in which the self-attention of a few blocks returns its values. Where that
+        is on and the rescaling is not 1, the result gets the standard deviation of the prediction with the prompt.
+        """
+        pipe, shape = self.pipe, x.shape
         ids = pipe._scale_video_ids(pipe._prepare_video_ids(1, *shape[2:])).float()
         ids[:, 0] = ids[:, 0] * (1.0 / FPS)
         times = torch.full((1, 1, *shape[2:]), 1000 * sigma)
@@ -321,12 +357,18 @@ class LTX(Case):
             )[0]
             return pipe._unpack_latents(made, *shape[2:])
 
-        wanted, scale = predicted("prompt"), guidance(sigma) if guidance else 1.0
-        if scale == 1:
-            return wanted
-        unwanted = predicted("negative_prompt")
-        unwanted = unwanted * (wanted * unwanted).sum() / (unwanted**2).sum()
-        return unwanted + scale * (wanted - unwanted)
+        wanted = result = predicted("prompt")
+        if at.scale > 1:
+            unwanted = predicted("negative_prompt")
+            if at.zero_star:
+                unwanted = unwanted * (wanted * unwanted).sum() / (unwanted**2).sum()
+            result = unwanted + at.scale * (wanted - unwanted)
+        if at.stg > 0:
+            with values_alone(pipe.transformer, at.blocks):
+                result = result + at.stg * (wanted - predicted("prompt"))
+            if at.rescale != 1:
+                result = result * (at.rescale * wanted.std() / result.std() + 1 - at.rescale)
+        return result
 
     def _decoded(self, latents: torch.Tensor) -> torch.Tensor:
         """Decode as the pipelines do at their end."""
@@ -355,6 +397,30 @@ def fun_positions(embed: Any, height: int, width: int, frames: int, device: Any 
     places = places.permute(0, 2, 3, 4, 1).flatten(1, 3)
     count = ((frames - 1) // embed.temporal_compression_ratio + 1) * size[1] * size[2]
     return torch.cat([embed.pos_embedding[:, :words], places[:, :count]], dim=1)
+
+
+@torch.no_grad()
+def fun_decoded(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """Scaled latents [B, C, T, h, w] -> pixels, as `_decode` of CogVideoX-Fun's autoencoder_magvit.py makes them.
+
+    The first latent frame alone, then two at a time. The layers that double the frame rate are told whether they have
+    the first one: it stays one frame, every other becomes two.
+    """
+    first = True
+
+    def upsampled(layer: Any, x: torch.Tensor) -> torch.Tensor:
+        times = 2.0 if layer.compress_time and not first else 1.0
+        x = torch.nn.functional.interpolate(x, scale_factor=(times, 2.0, 2.0))
+        frames = [layer.conv(frame) for frame in x.unbind(2)]
+        return torch.stack(frames, dim=2)
+
+    pixels, cache, rest = [], None, latents / vae.config.scaling_factor
+    with patch.object(CogVideoXUpsample3D, "forward", upsampled):
+        for piece in (rest[:, :, :1], *rest[:, :, 1:].split(2, dim=2)):
+            made, cache = vae.decoder(piece, conv_cache=cache)
+            pixels.append(made)
+            first = False
+    return torch.cat(pixels, dim=2)
 
 
 class CogVideoX(Case):
@@ -412,8 +478,11 @@ class CogVideoX(Case):
         # An even number of latent frames has no first one for the decoder, so it is decoded with another in front.
         even = latents.shape[1] % 2 == 0
         with torch.no_grad():
-            pixels = pipe.decode_latents(torch.cat([latents[:, :1], latents], dim=1) if even else latents)
-        pixels = pixels[:, :, 4:] if even else pixels
+            if self.variant.startswith("Fun"):
+                pixels = fun_decoded(pipe.vae, latents.transpose(1, 2))
+            else:
+                pixels = pipe.decode_latents(torch.cat([latents[:, :1], latents], dim=1) if even else latents)
+                pixels = pixels[:, :, 4:] if even else pixels
         frames = pipe.video_processor.postprocess_video(pixels, output_type="pt")[0].movedim(1, -1)
         return latents.transpose(1, 2), frames
 

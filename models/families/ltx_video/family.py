@@ -108,6 +108,7 @@ def _variant(checkpoint: Checkpoint, config: dict[str, Any]) -> Variant:
         scheduler=_scheduler(checkpoint, version),
         sampler=version.sampler,
         guidance=version.guidance,
+        second_pass=version.second_pass,
         notes=version.notes,
         autoencoders=version.autoencoders,
     )

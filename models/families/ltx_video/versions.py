@@ -13,7 +13,8 @@ from itertools import pairwise
 from typing import Any
 
 from ...contract.family import EULER, Recipe
-from ...contract.guidance import Guidance, GuidanceLevel
+from ...contract.guidance import Guidance, GuidanceLevel, SecondPass
+from ...contract.schedule import linear_quadratic
 from ...weights.checkpoint import Checkpoint
 from ...weights.errors import CheckpointError
 
@@ -33,6 +34,7 @@ RECIPE_DISTILLED = Recipe(768, 512, 97, fps=24, steps=8, guidance=1.0)
 # `allowed_inference_steps` of the distilled checkpoints.
 DISTILLED_SIGMAS = (1.0, 0.9937, 0.9875, 0.9812, 0.975, 0.9094, 0.725, 0.4219)
 
+# A rescaling_scale of 1 is off in Lightricks' pipeline: it is 0 here.
 GUIDANCE_2B = Guidance((GuidanceLevel(1.0, cfg=3.0, stg=1.0, rescale=0.7, skipped=(19,)),))
 GUIDANCE_13B = Guidance(
     (
@@ -46,6 +48,14 @@ GUIDANCE_13B = Guidance(
     ),
     zero_star=True,
 )
+# Of 30 levels the last 13.
+SECOND_PASS_13B = SecondPass(
+    tuple(linear_quadratic(30)[17:-1].tolist()),
+    Guidance((GuidanceLevel(1.0, cfg=1.0, stg=1.0, skipped=(27,)),), zero_star=True),
+)
+SECOND_PASS_DISTILLED = SecondPass(DISTILLED_SIGMAS[-3:])
+TONE_MAP = 0.6
+"""What 13B 0.9.8 distilled compresses the enlarged latents by before its second pass."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,8 @@ class Version:
 
     causal: its places in time count frames (0, 1, 9, ...) instead of latent frames times 8. linear_quadratic: its
     schedule, instead of one that is shifted by the number of tokens. sigmas: of a distilled model, all that it knows.
-    notes: what was assumed. known: whether the file or its name tells the version's generation.
+    second_pass: after its latents were enlarged, if it was published with an upscaler. notes: what was assumed. known:
+    whether the file or its name tells the version's generation.
     """
 
     number: str
@@ -65,6 +76,7 @@ class Version:
     linear_quadratic: bool
     sigmas: tuple[float, ...] = ()
     guidance: Guidance | None = None
+    second_pass: SecondPass | None = None
     sampler: str = EULER
     notes: tuple[str, ...] = ()
     known: bool = True
@@ -109,15 +121,25 @@ def version_of(checkpoint: Checkpoint, large: bool, vae: str) -> Version:
     recipe = RECIPE_13B if large else RECIPE_2B
     version = Version(number, large, recipe, 256, True, True, notes=tuple(notes), known=told)
     if not sigmas:
-        return replace(version, guidance=GUIDANCE_13B if large else GUIDANCE_2B)
+        if not large:
+            return replace(version, guidance=GUIDANCE_2B)
+        return replace(version, guidance=GUIDANCE_13B, second_pass=SECOND_PASS_13B)
     if not large and not number:
         version = replace(version, notes=(*notes, "its file does not tell the version:\n0.9.8 is assumed"))
     return replace(
         version,
         recipe=replace(RECIPE_DISTILLED, steps=len(sigmas)),
         sigmas=sigmas,
+        second_pass=_second_pass_distilled(number, large),
         sampler="euler_ancestral" if number == "0.9.6" else EULER,
     )
+
+
+def _second_pass_distilled(number: str, large: bool) -> SecondPass | None:
+    """Only 2B 0.9.6 was published without one; of 13B, 0.9.8 maps tones."""
+    if number == "0.9.6":
+        return None
+    return replace(SECOND_PASS_DISTILLED, tone_map=TONE_MAP) if large and number == "0.9.8" else SECOND_PASS_DISTILLED
 
 
 def _named(name: str) -> str:

@@ -14,8 +14,11 @@ import reference
 import tiny
 import torch
 from atelier.models.bridge.text_encoder import encode_text, t5_config
+from atelier.models.bridge.wrappers.guidance import published as guidance_of_authors
+from atelier.models.bridge.wrappers.guidance import with_video_guidance
 from atelier.models.families.ltx_video import family as ltx_video
 from atelier.models.weights.checkpoint import open_checkpoint
+from diffusers.pipelines.ltx.pipeline_ltx_condition import linear_quadratic_schedule
 from reference import PROMPT, relative
 from safetensors.torch import save_file
 
@@ -79,20 +82,47 @@ def test_a_prompt_of_one_token_too_many_is_cut_and_said(case, count):
     assert embeds.shape[1] == tokens and unread == count
 
 
+def published_guidance(recipe):
+    """A sigma -> what its authors do there: constant, or by the list of levels."""
+    levels = recipe.get("guidance_timesteps", [0.0])
+    names = ("guidance_scale", "stg_scale", "rescaling_scale")
+    columns = [listed(recipe[name]) for name in names]
+    blocks = recipe["skip_block_list"]
+    columns.append(blocks if isinstance(blocks[0], list) else [blocks])
+
+    def at(sigma):
+        passed = [number for number, level in enumerate(levels) if level <= sigma + 1e-6]
+        number = passed[0] if passed else len(levels) - 1
+        return reference.Guided(*(column[number] for column in columns), recipe.get("cfg_star_rescale", False))
+
+    return at
+
+
 def test_guidance_of_13b_is_its_authors_at_each_level(tmp_path):
     """Sample Video without a guidance of its own, against the authors' list and CFG-Zero*."""
     case = reference.LTX("ltx-13b-0.9.8-dev", tmp_path)
-    recipe = case.published["recipe"]
-
-    def scale(sigma):
-        levels = zip(recipe["guidance_timesteps"], recipe["guidance_scale"], strict=True)
-        passed = [scale for level, scale in levels if level <= sigma + 1e-6]
-        return float(passed[0] if passed else recipe["guidance_scale"][-1])
-
-    theirs, _ = case.walked(reference.T2V, scale)
-    published_guidance = replace(case.folder, guidance=0.0)
-    assert relative(case.made(published_guidance, reference.T2V), theirs) <= case.latents
+    told = published_guidance(case.published["recipe"])
+    theirs, _ = case.walked(reference.T2V, lambda sigma: replace(told(sigma), stg=0.0))
+    by_level = replace(case.folder, guidance=0.0)
+    assert relative(case.made(by_level, reference.T2V), theirs) <= case.latents
     assert relative(case.made(case.folder, reference.T2V), theirs) > 100 * case.latents
+
+
+@pytest.mark.parametrize("variant", ["ltx-2b-0.9.5", "ltx-13b-0.9.8-dev"])
+def test_video_guidance_as_published_is_its_authors(tmp_path, monkeypatch, variant):
+    """A clip and one from an image, with as many blocks as published, at levels of all kinds."""
+    facts = published.config(variant)
+    monkeypatch.setitem(tiny.NETWORK, "num_layers", facts["transformer"]["num_layers"])
+    case = reference.LTX(variant, tmp_path)
+    case.steps = 12 if case.large else 3
+    guidance, remarks = guidance_of_authors(case.folder.model)
+    guided = replace(case.folder, model=with_video_guidance(case.folder.model, guidance), guidance=0.0)
+    assert not remarks
+    for task in (reference.T2V, reference.I2V) if case.large else (reference.T2V,):
+        theirs, _ = case.walked(task, published_guidance(facts["recipe"]))
+        assert relative(case.made(guided, task), theirs) <= case.latents
+    plain = replace(case.folder, guidance=0.0)
+    assert relative(case.made(plain, task), theirs) > 100 * case.latents
 
 
 @pytest.mark.parametrize("variant", published.LTX)
@@ -123,10 +153,31 @@ def test_a_variant_is_run_as_published(tmp_path, variant):
         of_levels = told.guidance.levels
         assert [level.cfg for level in of_levels] == listed(script["guidance_scale"])
         assert [level.stg for level in of_levels] == listed(script["stg_scale"])
-        assert [level.rescale for level in of_levels] == listed(script["rescaling_scale"])
+        # Their pipeline rescales nothing where it is 1 (`do_rescaling`).
+        assert [level.rescale or 1 for level in of_levels] == listed(script["rescaling_scale"])
         blocks = script["skip_block_list"]
         assert [list(level.skipped) for level in of_levels] == (blocks if isinstance(blocks[0], list) else [blocks])
     assert told.sampler == ("euler_ancestral" if script.get("stochastic_sampling") else "euler")
+    _check_second_pass(told.second_pass, script)
+
+
+def _check_second_pass(second, script):
+    """After the upscaler: levels, guidance and tone map, of those that are published with one."""
+    dev = script.get("second_pass")
+    if not dev and "second_pass_timesteps" not in script:
+        assert second is None
+        return
+    if dev:
+        skipped = dev["skip_initial_inference_steps"]
+        expected = linear_quadratic_schedule(dev["num_inference_steps"]).tolist()[skipped:]
+        (level,) = second.guidance.levels
+        assert [level.cfg] == dev["guidance_scale"] and [level.stg] == dev["stg_scale"]
+        assert list(level.skipped) == dev["skip_block_list"] and level.rescale == 0 and second.guidance.zero_star
+    else:
+        expected = script["second_pass_timesteps"]
+        assert second.guidance is None
+    assert second.sigmas == pytest.approx(expected)
+    assert second.tone_map == script.get("tone_map_compression_ratio", 0)
 
 
 def listed(value):
