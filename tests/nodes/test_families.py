@@ -127,7 +127,7 @@ def test_core_nodes_run_a_family_with_a_sampler_of_its_own(server, choice):
     graph["frames"] = graphs.node("VAEDecode", vae=["load", 2], samples=["sample", 0])
     graph["decode"] = graphs.node("CreateVideo", images=["frames", 0], fps=24.0)
     assert graphs.frames(server.client, server.client.run(graph)).shape == (9, 64, 128, 3)
-    assert "scheduler and denoise are its own" in server.log.read_text()
+    assert "scheduler and denoise are not used" in server.log.read_text()
 
 
 def sound_of(client, outputs: dict) -> tuple[float, float, np.ndarray]:

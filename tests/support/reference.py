@@ -414,9 +414,10 @@ def fun_decoded(vae: Any, latents: torch.Tensor) -> torch.Tensor:
         frames = [layer.conv(frame) for frame in x.unbind(2)]
         return torch.stack(frames, dim=2)
 
-    pixels, cache, rest = [], None, latents / vae.config.scaling_factor
+    pairs, single = divmod(latents.shape[2] - 1, 2)
+    pixels, cache, raw = [], None, latents / vae.config.scaling_factor
     with patch.object(CogVideoXUpsample3D, "forward", upsampled):
-        for piece in (rest[:, :, :1], *rest[:, :, 1:].split(2, dim=2)):
+        for piece in raw.split([1] + [2] * pairs + [1] * single, dim=2):
             made, cache = vae.decoder(piece, conv_cache=cache)
             pixels.append(made)
             first = False

@@ -152,7 +152,7 @@ def _blocks(model: VideoModel) -> int:
 
 
 def with_published_guidance(patcher: comfy.model_patcher.ModelPatcher) -> comfy.model_patcher.ModelPatcher:
-    """The MODEL with its authors' scales per level or stream, which override the guider's; unchanged if it is one number.
+    """The MODEL with its authors' scales per level or stream, which override the guider's; unchanged if one number.
 
     A MODEL from Video Guidance keeps what that set, and gets the scales that it leaves to the sampler.
     """

@@ -333,7 +333,7 @@ def test_interpolation_is_its_authors_pipeline(tmp_path):
         assert relative(other, theirs) > 10 * case.latents
 
 
-@pytest.mark.parametrize("count", [1, 3, 4, 5])
+@pytest.mark.parametrize("count", [1, 3, 4])
 def test_fun_decodes_as_its_authors_do(inpainting, count):
     latents = torch.randn(1, 16, count, 6, 8, generator=torch.Generator().manual_seed(2))
     coder = tiny_cogvideox.vae("Fun 5B InP")

@@ -196,7 +196,7 @@ def test_image_model_refuses_a_video():
 def test_what_does_not_apply_is_said(caplog):
     with caplog.at_level(logging.INFO):
         run(variant("384p"), frames=17)
-    assert "trained on clips of up to 121 frames" in caplog.text and "scheduler and denoise are its own" in caplog.text
+    assert "trained on clips of up to 121 frames" in caplog.text and "scheduler and denoise are not used" in caplog.text
     run(variant("384p"), known=torch.ones(1, 16, 3, 8, 8))
     assert "it generates a new clip" in caplog.text
 
