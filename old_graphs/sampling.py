@@ -8,7 +8,7 @@ from typing import Any
 from . import names
 from .graph import Node, Source, short
 from .text import encoded
-from .translation import EMPTY_LATENT, Old, Results, Translation
+from .translation import EMPTY_LATENTS, Old, Results, Translation
 from .wrappers.pyramid_flow import steps_of
 
 LATENT_FRAMES = 4
@@ -45,8 +45,8 @@ def sample(work: Translation, old: Old) -> Results:
     _place(work, old, known, vae, shot, {"first": first, "last": last})
     if control is not None:
         _control(work, old, known, vae, shot, control)
-    if old.source("known") is not None and known is None and not old.node.socket("width"):
-        work.report.lose(old.node, "its picture is lost: it does not come from a node that this pack knows")
+    if old.source("known") is not None and known is None:
+        work.report.lose(old.node, "its picture is lost: it does not come from an image encoder that is known here")
     sampled = _sampler(work, old, _patched(work, old, model), shot)
     results: Results = {"latent": Source(sampled.id, 0)}
     if model is not None:
@@ -92,14 +92,11 @@ def _texts(work: Translation, old: Old) -> tuple[Source | None, Source | None]:
         return Source(node.id, 0), Source(node.id, 1)
     links = {name: old.source(name) for name in ("positive", "negative")}
     pair = [work.old_origin(link, "text") for link in links.values()]
-    if (
-        all(link is not None and link.node in work.old for link in links.values())
-        and all(pair)
-        and pair[0] is not pair[1]
-    ):
-        if not any(text.get("negative") is not None for text in pair):
-            node = encoded(work, *pair)
-            return Source(node.id, 0), Source(node.id, 1)
+    direct = all(link is not None and link.node in work.old for link in links.values())
+    single = all(text is not None and text.get("negative") is None for text in pair) and pair[0] is not pair[1]
+    if direct and single:
+        node = encoded(work, *pair)
+        return Source(node.id, 0), Source(node.id, 1)
     return work.output(links["positive"]), work.output(links["negative"])
 
 
@@ -116,10 +113,9 @@ def _base_latent(
         return Source(_encoded(work, old, work.output(footage), vae).id, 0)
     if isinstance(given, Old):
         return work.output(link)
-    if given is not None and given.type != EMPTY_LATENT and picture is None:
-        if given.type or old.given("denoise") not in (None, 1):
+    if given is not None and given.type not in EMPTY_LATENTS:
+        if picture is None and old.given("denoise") not in (None, 1):
             return link
-    if given is not None and given.type != EMPTY_LATENT and picture is not None:
         work.report.lose(old.node, f"the noise from {short(given.type)} is lost: Sample Video makes its own")
     width, height = _size(work, old, given, picture)
     inputs = {"model": model, "width": width, "height": height, "frames": _frames(work, old)}
@@ -130,7 +126,7 @@ def _size(work: Translation, old: Old, empty: Any, picture: Source | None) -> tu
     """Width and height: the sampler's own, those of EmptyLatentImage, or those of the picture."""
     if old.given("width") is not None and old.given("height") is not None:
         return tuple(work.output(side) if isinstance(side, Source) else side for side in map(old.given, SIDES))
-    if isinstance(empty, Node) and empty.type == EMPTY_LATENT:
+    if isinstance(empty, Node) and empty.type in EMPTY_LATENTS:
         return _sides_of(work, empty)
     if picture is None:
         return None, None

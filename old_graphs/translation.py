@@ -20,7 +20,8 @@ from .wires import WIRES, Wires
 from .wrappers import MODEL_TYPES, RULES, VAE_TYPES
 from .wrappers.rules import Rule
 
-EMPTY_LATENT = "EmptyLatentImage"
+EMPTY_LATENTS = {"EmptyLatentImage", "EmptySD3LatentImage"}
+"""Nodes from which the wrappers took a size."""
 MOST_DEEP = 100
 """Old nodes that wait for each other while one is translated. More are a loop, or a graph to break the converter."""
 
@@ -84,8 +85,6 @@ class Translation:
         self.loaders: dict[NodeId, Old] = {}
         self._relate()
 
-    # -- what belongs together
-
     def of_role(self, role: str) -> list[Old]:
         return [old for old in self.old.values() if old.rule.role == role]
 
@@ -145,8 +144,6 @@ class Translation:
             found = self.origin(found.source("clip"))
         return None
 
-    # -- new nodes
-
     def new(self, kind: str, inputs: dict[str, Any], anchor: Old, place: str = "below", own: bool = False) -> Node:
         """A new node. `own`: it takes the id, place and looks of the old node, if no other has them yet."""
         own = own and anchor.node.id not in self.taken
@@ -174,8 +171,6 @@ class Translation:
         if key not in self.placed:
             self.placed[key] = make()
         return self.placed[key]
-
-    # -- outputs
 
     def results(self, old: Old) -> Results:
         """What an old node gives, translated. {} in a loop."""
@@ -219,8 +214,6 @@ class Translation:
             return self.output(source)
         loader = self.loader_of(old.source("model"))
         return self.results(loader).get("vae") if loader else None
-
-    # -- the whole graph
 
     def run(self) -> None:
         """Translate every old node, then rewire and tidy the rest."""
@@ -307,7 +300,7 @@ class Translation:
         for _ in range(2):
             still = self.graph.consumers()
             for key, node in list(self.graph.nodes.items()):
-                if is_clip_loader(node) or node.type == EMPTY_LATENT:
+                if is_clip_loader(node) or node.type in EMPTY_LATENTS:
                     gone = key in used and key not in still
                 elif node.type in WIRES and node.type != "GetNode":
                     gone = any(s.source is None and id(s) in wired for s in node.inputs)
