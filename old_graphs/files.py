@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from ..media import tags
-from .graph import UnreadableGraph
+from .graph import UnreadableGraph, is_prompt
 
 MOST_JSON = 16 << 20
 """Bytes of a graph. A thousand nodes are about half a megabyte."""
@@ -18,7 +18,7 @@ def graph_in(content: bytes) -> Any:
     if not text:
         raise UnreadableGraph("The file is empty.")
     if text[:1] in (b"{", b"["):
-        return _parsed(text, "The file")
+        return _unwrapped(_parsed(text, "The file"))
     found = tags.read(content)
     for name in ("workflow", "prompt"):
         if found.get(name, "").lstrip().startswith("{"):
@@ -27,6 +27,15 @@ def graph_in(content: bytes) -> Any:
         "There is no graph of ComfyUI in this file. Graphs are .json files, and PNG, WebP, MP4 and other files that "
         "ComfyUI saved. Websites and chats that make pictures smaller remove the graph."
     )
+
+
+def _unwrapped(content: Any) -> Any:
+    """The graph inside a request to ComfyUI, or of a page that keeps both forms ("workflow", "prompt")."""
+    for name in ("workflow", "prompt"):
+        inner = content.get(name) if isinstance(content, dict) and "nodes" not in content else None
+        if isinstance(inner, dict) and ("nodes" in inner or is_prompt(inner)):
+            return inner
+    return content
 
 
 def _parsed(text: bytes, what: str) -> Any:

@@ -48,7 +48,8 @@ def test_a_file_without_a_graph_gets_a_clear_word(content, words):
 def test_json_with_a_byte_order_mark_and_pictures_are_read():
     graph = saved.cogvideox()
     text = json.dumps(graph)
-    for content in (b"\xef\xbb\xbf" + text.encode(), picture(prompt="{}", workflow=text)):
+    wrapped = json.dumps({"prompt": {"1": {"class_type": "X"}}, "workflow": graph})
+    for content in (b"\xef\xbb\xbf" + text.encode(), picture(prompt="{}", workflow=text), wrapped.encode()):
         assert old_graphs.graph_in(content) == graph
 
 
