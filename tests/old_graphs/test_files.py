@@ -63,7 +63,9 @@ def test_the_route_converts_and_finds_what_is_installed(http, server, address):
     assert http.get(address).json()["classes"]["MochiSampler"] == "MochiWrapper"
     answer = http.post(address, content=picture(workflow=json.dumps(saved.cogvideox()))).json()
     assert answer["changed"] and answer["made_for"] == ["CogVideoXWrapper"] and answer["lost"] == []
-    assert any("CogVideoX-5b is not installed" in line for line in answer["remarks"])
+    loader = saved.of_type(answer["graph"], "AtelierLoadVideoModel")
+    assert loader["widgets_values"][0] == "diffusers/CogVideoX-5b"
+    assert not any("CogVideoX-5b is not installed" in line for line in answer["remarks"])
     again = http.post(address, json=answer["graph"]).json()
     assert not again["changed"] and again["graph"] == answer["graph"]
 
