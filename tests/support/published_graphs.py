@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 GRAPHS = {
     "two_stage": ((9, 64, 96), 2),
+    "control": ((9, 64, 96), 1),
     "ltx_video": ((9, 64, 96), 1),
     "cogvideox": ((9, 48, 64), 1),
     "mochi": ((7, 48, 64), 1),
