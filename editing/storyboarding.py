@@ -13,6 +13,7 @@ from ..models.bridge.text_encoder import encode_text, style_of
 from ..models.bridge.vae import vae_grid
 from ..models.timeline import storyboard
 from ..models.timeline.latent import CUTS, frame_rate_of, video_of
+from ..models.timeline.relay import relayed
 from ..models.timeline.spans import CUT, SPAN
 from ..models.timeline.windows import prompt_changes
 from ..prompts.styles import styled
@@ -46,8 +47,10 @@ def put_on(
     negative_prompt: str,
     style: str,
     images: torch.Tensor | None,
+    relay: bool = False,
 ) -> Scenes:
-    """Put the cards on a shot. images: [N, H, W, 3] in 0..1; cards count them from 1.
+    """Put the cards on a shot. images: [N, H, W, 3] in 0..1; cards count them from 1. relay: the cards of a scene are
+    one prompt, each for its own frames (Prompt Relay), instead of a prompt each.
 
     Raises StoryboardError for a card after the shot's end, a missing image, and two images at one time.
     """
@@ -67,7 +70,30 @@ def put_on(
             start = min(place, count - 1)
             frame = min(max(round(card.time * rate), grid.frames(start)), start * grid.temporal)
             latent, _ = place_images(vae, latent, footage, start, frame, card.strength)
+    if relay:
+        positive = _relayed(positive, cards, [0, *places[1:], count])
     negative, _ = encode_text(clip, styled("", negative_prompt, style, own)[1])
     turns = prompt_changes([options for _, options in positive], moments)
     latent = {**latent, CUTS: [turn.frame for turn in turns if turn.cut and turn.frame]}
     return Scenes(positive, negative, latent, length, [0, *places[1:], count], unread)
+
+
+def _relayed(positive: list[list[Any]], cards: Sequence[storyboard.Card], begins: Sequence[int]) -> list[list[Any]]:
+    """The entries of the cards, one each, as one a scene. begins: latent frames where cards begin, and the end."""
+    scenes: list[list[int]] = []
+    cut = True
+    for number, card in enumerate(cards):
+        cut = cut or card.cut
+        if begins[number] == begins[number + 1]:
+            continue  # it shows in no frame
+        if cut:
+            scenes.append([])
+        scenes[-1].append(number)
+        cut = False
+    made = []
+    for scene in scenes:
+        spans = [(begins[number], begins[number + 1]) for number in scene]
+        text, options = relayed([tuple(positive[number]) for number in scene], spans)
+        whole = (positive[scene[0]][1][SPAN][0], positive[scene[-1]][1][SPAN][1])
+        made.append([text, {**options, SPAN: whole, CUT: bool(made) or cards[0].cut}])
+    return made

@@ -13,6 +13,7 @@ from ..prompts.styles import MODEL_STYLE, styles
 from .inputs import check
 from .notice import show
 
+WINDOWS, RELAYED = FLOWS = ("windows", "prompt relay")
 NAMED = 8
 """Most line numbers in one note."""
 
@@ -49,6 +50,14 @@ class Storyboard(io.ComfyNode):
                 io.Image.Input(
                     "images", optional=True, tooltip="The images that cards name, as a batch: the first is [image 1]."
                 ),
+                io.Combo.Input(
+                    "flow",
+                    options=list(FLOWS),
+                    default=WINDOWS,
+                    optional=True,
+                    tooltip="How cards flow. 'windows' makes each card after the one before, with any model. 'prompt "
+                    "relay' makes a scene in one pass, in which each card's frames read its words: LTX Video only.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive"),
@@ -59,20 +68,28 @@ class Storyboard(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, board=None, style=None) -> bool | str:
+    def validate_inputs(cls, board=None, style=None, flow=None) -> bool | str:
         if board is not None:
             try:
                 storyboard.read(board)
             except storyboard.StoryboardError as error:
                 return str(error)
-        return check(cls, style=style)
+        return check(cls, style=style, flow=flow)
 
     @classmethod
     def execute(
-        cls, clip, vae, latent: dict, board: str, negative_prompt: str, style: str, images: torch.Tensor | None = None
+        cls,
+        clip,
+        vae,
+        latent: dict,
+        board: str,
+        negative_prompt: str,
+        style: str,
+        images: torch.Tensor | None = None,
+        flow: str = WINDOWS,
     ) -> io.NodeOutput:
         cards = storyboard.read(board)
-        scenes = put_on(latent, cards, clip, vae, negative_prompt, style, images)
+        scenes = put_on(latent, cards, clip, vae, negative_prompt, style, images, flow == RELAYED)
         show(cls, notes(cards, scenes))
         return io.NodeOutput(scenes.positive, scenes.negative, scenes.latent)
 

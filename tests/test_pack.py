@@ -40,7 +40,7 @@ PROMISED = {
     "AtelierVariationSeeds": ["seed", "count"],
     "AtelierContactSheet": ["images", "frames", "width", "batch_size"],
     "AtelierPickVariation": ["latent", "number"],
-    "AtelierStoryboard": ["clip", "vae", "latent", "board", "negative_prompt", "style", "images"],
+    "AtelierStoryboard": ["clip", "vae", "latent", "board", "negative_prompt", "style", "images", "flow"],
     "AtelierExpandPrompt": ["prompt", "expander", "seed", "expanded", "model"],
     "AtelierJoinVideos": ["first", "second", "direction", "fit", "format", "crf", "bit_depth"],
     "AtelierLoadVideoUpscaleModel": ["upscale_model"],

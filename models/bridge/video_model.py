@@ -20,6 +20,7 @@ from ..contract.grid import Shape
 from ..contract.guides import Appended
 from ..contract.memory import usage_factor
 from ..contract.schedule import shift_of_tokens
+from ..timeline.relay import RELAY
 from .hooks.unserved import Unserved
 from .host_mask import HostMask, rows_of
 from .latent_format import latent_format_of
@@ -94,6 +95,13 @@ class VideoModel(comfy.model_base.BaseModel):
             conds["host_mask"] = HostMask(rows_of(kwargs["attention_mask"]))
         if self.variant.known_frames.clean and kwargs.get("denoise_mask") is not None:
             conds["denoise_mask"] = comfy.conds.CONDRegular(kwargs["denoise_mask"])
+        if kwargs.get(RELAY) is not None:
+            if not self.variant.text.relayed:
+                raise ValueError(
+                    f"{self.variant.name} cannot use Prompt Relay, which LTX Video can. Set 'flow' of Storyboard to "
+                    "'windows'."
+                )
+            conds["relay"] = comfy.conds.CONDRegular(kwargs[RELAY])
         if kwargs.get(APPENDED) is not None:
             conds.update(_guide_conds(kwargs[APPENDED]))
         return conds

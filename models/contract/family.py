@@ -45,6 +45,7 @@ class Text:
     so the text has no mask. `empty_is_nothing`: an empty prompt is all padding, without even an end token. `pooled`:
     the CLIP encoders ("clip_l", "clip_g") whose pooled output is passed beside the text, taken after their projection
     (`pooled_projected`) or before it. `style`: the style (styles.json) that the authors add to every prompt, or "".
+    `relayed`: the network can read each prompt of a text at its own time (Prompt Relay).
     """
 
     tokens: int
@@ -56,6 +57,7 @@ class Text:
     pooled_projected: bool = True
     style: str = ""
     encoder: str = "t5"
+    relayed: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from ...contract.grid import Grid
 from ...contract.guides import Appended
 from ...timeline.latent import mask_of
+from ...timeline.relay import RELAY
 from ...timeline.spans import SPAN, active_at
 from ...timeline.windows import Window, prompt_changes, windows
 from ..video_model import APPENDED, CONTROL, VideoModel
@@ -109,6 +110,9 @@ def _conditioning_of(group: Entries, model: VideoModel, rate: float, window: Win
         if not any(row):
             continue
         entry = {**_with_part_of_control(entry, window), "first_frame": first_frame, APPENDED: guides}
+        if entry.get(RELAY) is not None:
+            shift = first_frame + window.opening - window.begin
+            entry[RELAY] = entry[RELAY] + torch.tensor([shift, 0]).view(1, 2, 1)
         if model.family.sample is not None and SPAN in entry:
             offset = (window.begin - window.opening) * grid.temporal / rate
             entry = {**entry, SPAN: tuple(at - offset for at in entry[SPAN])}

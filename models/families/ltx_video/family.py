@@ -103,7 +103,9 @@ def _variant(checkpoint: Checkpoint, config: dict[str, Any]) -> Variant:
         grid=_grid(checkpoint, config.get("in_channels", 128)),
         recipe=version.recipe,
         network={**config, CAUSAL: version.causal},
-        text=Text(version.tokens, channels=config.get("caption_channels", 4096), encoder_sees_padding=False),
+        text=Text(
+            version.tokens, channels=config.get("caption_channels", 4096), encoder_sees_padding=False, relayed=True
+        ),
         known_frames=PerToken(keyframes=causal),
         scheduler=_scheduler(checkpoint, version),
         sampler=version.sampler,

@@ -11,6 +11,7 @@ from ...bridge.network_base import ComfyNetwork
 from ...bridge.weights import without_weights
 from ...contract.family import Variant
 from ...contract.grid import Grid
+from ...timeline.relay import penalty
 from .attention import BLOCKS, LTXVideoProcessor
 from .guides import GuideTokens, pixel_places
 
@@ -38,6 +39,7 @@ class LTXVideoNetwork(ComfyNetwork, LTXVideoTransformer3DModel):
         guide_places: torch.Tensor | None = None,
         guide_read: torch.Tensor | None = None,
         guide_weights: torch.Tensor | None = None,
+        relay: torch.Tensor | None = None,
         **_: Any,
     ) -> torch.Tensor:
         """Velocity [B, C, T, H, W] of the latent x [B, C, T, H, W].
@@ -45,17 +47,22 @@ class LTXVideoNetwork(ComfyNetwork, LTXVideoTransformer3DModel):
         timestep: 0..1000, [B] or one per token [B, T * H * W]. context: text [B, tokens, width], of which
         attention_mask [B, tokens] marks (1) what is prompt. frame_rate: frames per second, which scales positions.
         first_frame: which latent frame of its scene x begins with. guide_*: where x's last latent frames are guides,
-        what is known of their tokens (see GuideTokens).
+        what is known of their tokens (see GuideTokens). relay: [B, 2, tokens], the spans of the text's prompts.
         """
         guides = None if guide_places is None else GuideTokens(guide_places, guide_read, guide_weights)
         _, _, time, height, width = x.shape
         spatial, temporal = self.grid.spatial, self.grid.temporal
         tokens, compute = x.flatten(2).transpose(1, 2), None
-        places = self.places(x, frame_rate, first_frame, guides) if self.causal or guides else None
+        places = self.places(x, frame_rate, first_frame, guides) if self.causal or guides or relay is not None else None
         if guides is not None:
             tokens, places = guides.chosen(tokens), guides.chosen(places, dim=2)
             timestep = guides.chosen(timestep) if timestep.ndim == 2 else timestep
             compute = guides.attention(tokens.shape[1], tokens.dtype)
+        if relay is not None:
+            frames = (places[:, 0] * frame_rate / temporal).round(decimals=3).ceil()
+            attention_mask = -penalty(frames, relay).to(tokens.dtype)  # the text has no padding
+        if not self.causal and guides is None:
+            places = None
         with self.shared_processor.self_attention(compute):
             predicted = self.reference(
                 hidden_states=tokens,
