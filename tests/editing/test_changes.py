@@ -115,6 +115,14 @@ def test_a_blend_keeps_the_nearer_clip_as_far_as_its_influence_goes():
     assert holes(blend) == [0, 0, 0, 0.5, 1, 0.5, 0, 0]
 
 
+def test_a_blend_keeps_the_cuts_outside_its_span():
+    """Latent frames 0 to 2 and 6 to 7 of the blend are the first clip's 0 to 2 and the second clip's 4 and 5."""
+    influence = torch.tensor([0.25, 0.5, 0.75])
+    blend = changes.blended(clip(6, cuts=[2, 5]), clip(6, first=50, cuts=[2, 5]), influence, GRID)
+    assert blend["cuts"] == [2, 7] and numbers(blend)[2] == 3 and numbers(blend)[7] == 55
+    assert "cuts" not in changes.blended(clip(6, cuts=[5]), clip(6), influence, GRID)
+
+
 def test_blends_of_clips_that_do_not_fit_are_refused():
     wide = {"samples": torch.zeros(1, 2, 6, 3, 8)}
     with pytest.raises(ValueError, match="8 x 3"):
