@@ -20,6 +20,7 @@ import torch
 from ..contract.family import Text
 from ..contract.grid import State
 from ..weights.errors import CheckpointError
+from ..weights.key_names import blocks_of
 from ..weights.quantised import Quantised, shape_of
 from .weights import keep_quantised, names_of
 
@@ -83,7 +84,7 @@ def clip_config(state: State) -> dict[str, Any]:
     return {
         "hidden_size": width,
         "num_attention_heads": max(1, width // 64),
-        "num_hidden_layers": sum(f"{stem}{n}.mlp.fc1.weight" in state for n in range(64)),
+        "num_hidden_layers": blocks_of(state, stem.removesuffix(".")),
         "intermediate_size": feed_forward,
     }
 
@@ -176,11 +177,12 @@ def t5_config(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
             "t5xxl_fp8_e4m3fn_scaled.safetensors in models/text_encoders."
         )
     gated = first + feed_forward + "wi_0.weight" in shapes
-    layers = sum(f"{block.format(n)}layer.0.layer_norm.weight" in shapes for n in range(256))
+    layers = blocks_of(shapes, "encoder.block")
     parts = [attention + part for part in "qkvo"] + [
         feed_forward + part for part in (("wi_0", "wi_1", "wo") if gated else ("wi", "wo"))
     ]
-    expected = {f"{block.format(n)}{part}.weight" for n in range(layers) for part in [*parts, "layer.1.layer_norm"]}
+    norms = ("layer.0.layer_norm", "layer.1.layer_norm")
+    expected = {f"{block.format(n)}{part}.weight" for n in range(layers) for part in [*parts, *norms]}
     missing = (expected | {"encoder.final_layer_norm.weight"}) - shapes.keys()
     if missing:
         raise CheckpointError(

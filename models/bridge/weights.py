@@ -58,20 +58,35 @@ def check_memory(name: str, weights: State, storage: torch.dtype) -> None:
     )
 
 
+MOST_WEIGHTS = 20_000
+"""Most weights of a network, each a tensor. The largest published one, LTX Video 13B, has about 1,300."""
+
+
 @contextmanager
 def without_weights() -> Iterator[None]:
-    """Networks created inside have shapes only (meta device). Their initial values are not computed."""
+    """Networks created inside have shapes only (meta device). Their initial values are not computed.
+
+    Raises CheckpointError if there are more weights than any model has: a config.json may ask for a billion layers.
+    """
     with torch.device("meta"), _WithoutInitialValues():
         yield
 
 
 class _WithoutInitialValues(torch.overrides.TorchFunctionMode):
-    """Functions of torch.nn.init return the tensor unchanged, in this thread only."""
+    """Functions of torch.nn.init return the tensor unchanged, and new tensors are counted, in this thread only."""
+
+    count = 0
 
     def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
         if getattr(function, "__module__", None) == "torch.nn.init":
             return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        self.count += function is torch.empty
+        if self.count > MOST_WEIGHTS:
+            raise CheckpointError(
+                f"The model's config.json or key names describe a network of more than {MOST_WEIGHTS:,} weights. No "
+                "published one has so many. Download it again."
+            )
         return function(*args, **kwargs)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import torch
 
@@ -22,3 +23,12 @@ def renamed(key: str, rules: tuple[tuple[str, str], ...]) -> str:
     for pattern, replacement in rules:
         key = re.sub(pattern, replacement, key)
     return key
+
+
+def blocks_of(keys: Iterable[str], stem: str) -> int:
+    """The number of a network's blocks: of different numbers N in the keys `stem.N. ...`.
+
+    This is never more than there are keys, whatever numbers a damaged file has in them.
+    """
+    prefix = f"{stem}."
+    return len({key[len(prefix) :].split(".", 1)[0] for key in keys if key.startswith(prefix)})

@@ -18,10 +18,11 @@ import tiny
 import torch
 from atelier.models.library import folders
 from atelier.models.loading.describe import about, describe
-from atelier.models.loading.identify import identify
+from atelier.models.loading.identify import identify, open_model
+from atelier.models.loading.load import load_model, load_vae
 from atelier.models.weights.checkpoint import open_checkpoint, open_component, read
 from atelier.models.weights.errors import CheckpointError
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from wire_client import FAST, error
 
 Write = Callable[[Path], object]
@@ -214,6 +215,28 @@ def test_text_models(tmp_path, spoil):
     began = time.monotonic()
     assert isinstance(folders._writes(tmp_path / "writer" / "config.json"), bool)
     assert time.monotonic() - began < 10
+
+
+def test_configs_that_ask_for_a_billion_layers(model):
+    """Building them would take all memory, although no layer has weights yet."""
+    for part, entry in {"transformer": {"num_layers": 10**9}, "vae": {"layers_per_block": [10**9] * 4}}.items():
+        config = model / part / "config.json"
+        was = config.read_text()
+        config.write_text(json.dumps(json.loads(was) | entry))
+        began = time.monotonic()
+        with pytest.raises(CheckpointError, match="more than 20,000 weights"):
+            (load_model if part == "transformer" else load_vae)(open_model(model))
+        assert time.monotonic() - began < 60
+        config.write_text(was)
+
+
+def test_the_billionth_block(tmp_path):
+    """A block's number in a key does not set how many blocks are built."""
+    state = load_file(tiny.single_file(tmp_path / "model.safetensors"))
+    state["model.diffusion_model.transformer_blocks.999999999.attn1.to_q.weight"] = torch.ones(1, 1)
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="transformer_blocks.999999999"):
+        load_model(open_model(tmp_path / "model.safetensors"))
 
 
 # -------------------------------------------------------------------------------------------- the list of models

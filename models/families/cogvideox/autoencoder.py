@@ -15,6 +15,7 @@ from ...contract.family import Variant
 from ...contract.grid import Grid, Shape
 from ...streaming.passes import CodingPass, pieces
 from ...weights.checkpoint import Component
+from ...weights.key_names import blocks_of
 from ...weights.scaled_fp8 import dequantised
 from .layouts import CHANNELS, FUN, MARK, vae_name
 
@@ -139,7 +140,7 @@ def vae_config(shapes: dict[str, Shape], variant: Variant) -> dict[str, Any]:
     blocks = [f"encoder.down_blocks.{n}.resnets" for n in range(4)]
     return {
         "block_out_channels": tuple(shapes[f"{block}.0.conv1.conv.weight"][0] for block in blocks),
-        "layers_per_block": sum(f"{blocks[0]}.{n}.conv1.conv.weight" in shapes for n in range(64)),
+        "layers_per_block": blocks_of(shapes, blocks[0]),
         "latent_channels": shapes["decoder.conv_in.conv.weight"][1],
         "scaling_factor": SCALE_5B if variant.network.get("use_rotary_positional_embeddings") else SCALE_2B,
     }

@@ -9,7 +9,6 @@ predict_i2v.py has its recipe.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +21,7 @@ from ...contract.grid import Shape
 from ...contract.known_frames import KnownFrames
 from ...weights.checkpoint import Checkpoint
 from ...weights.errors import CheckpointError
-from ...weights.key_names import renamed
+from ...weights.key_names import blocks_of, renamed
 from .autoencoder import GRID, SCALE_2B, SCALE_5B, build_autoencoder
 from .known_frames import Concatenated, Controlled, Ends, Held, Inpainted
 from .layouts import FUN, SAT_NAMES, has_learned_positions, network_state
@@ -92,8 +91,7 @@ def network_config(shapes: dict[str, Shape]) -> dict[str, Any]:
         "time_embed_dim": shapes["time_embedding.linear_1.weight"][0],
         "ofs_embed_dim": ofs[1] if ofs else None,
         "text_embed_dim": text,
-        "num_layers": 1
-        + max(int(found[1]) for key in shapes if (found := re.match(r"transformer_blocks\.(\d+)", key))),
+        "num_layers": blocks_of(shapes, "transformer_blocks"),
         "patch_size_t": 2 if later else None,
         "patch_bias": not later,
         "sample_width": 300 if later else 90,

@@ -18,6 +18,7 @@ from ...contract.grid import Grid, Shape
 from ...contract.schedule import linear_quadratic, shift_of_tokens
 from ...weights.checkpoint import Checkpoint, Component
 from ...weights.errors import CheckpointError
+from ...weights.key_names import blocks_of
 from .autoencoder import build_autoencoder, grid_of
 from .known_frames import PerToken
 from .layouts import network_state, vae_version
@@ -88,7 +89,7 @@ def _network_config(network: Component, metadata: dict[str, Any]) -> dict[str, A
         "num_attention_heads": heads,
         "attention_head_dim": width // heads,
         "cross_attention_dim": shapes["transformer_blocks.0.attn2.to_k.weight"][1],
-        "num_layers": 1 + max(int(k.split(".")[1]) for k in shapes if k.startswith("transformer_blocks.")),
+        "num_layers": blocks_of(shapes, "transformer_blocks"),
         "caption_channels": shapes["caption_projection.linear_1.weight"][1],
     }
 

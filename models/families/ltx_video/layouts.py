@@ -7,7 +7,7 @@ from typing import Any
 
 from ...contract.grid import Shape, State
 from ...weights.checkpoint import Component
-from ...weights.key_names import renamed
+from ...weights.key_names import blocks_of, renamed
 
 
 def network_state(state: State) -> State:
@@ -93,7 +93,7 @@ def _resnet_blocks(stem: str, blocks: list[str]) -> list[str]:
 
 def _depths(shapes: dict[str, Shape], stem: str, blocks: list[str]) -> tuple[int, ...]:
     prefixes = _resnet_blocks(stem, blocks)
-    return tuple(sum(f"{p}.{n}.conv1.conv.weight" in shapes for n in range(64)) for p in prefixes)
+    return tuple(blocks_of(shapes, prefix) for prefix in prefixes)
 
 
 def _noisy(shapes: dict[str, Shape], blocks: list[str]) -> tuple[bool, ...]:

@@ -15,6 +15,7 @@ from ...contract.grid import Grid, Shape
 from ...streaming.passes import CodingPass, pieces
 from ...weights.checkpoint import Component, open_component
 from ...weights.errors import CheckpointError
+from ...weights.key_names import blocks_of
 from ...weights.scaled_fp8 import dequantised
 from .layouts import HALVES, MARKS, vae_name, vae_state
 
@@ -185,4 +186,4 @@ def _widths(shapes: dict[str, Shape], groups: list[str]) -> tuple[int, ...]:
 
 
 def _depths(shapes: dict[str, Shape], groups: list[str]) -> tuple[int, ...]:
-    return tuple(sum(f"{group}.resnets.{n}.conv1.conv.weight" in shapes for n in range(64)) for group in groups)
+    return tuple(blocks_of(shapes, f"{group}.resnets") for group in groups)

@@ -16,9 +16,9 @@ from ...contract.grid import Grid, Shape
 from ...contract.known_frames import KnownFrames
 from ...contract.schedule import linear_quadratic
 from ...weights.checkpoint import Checkpoint
-from ...weights.key_names import renamed
+from ...weights.key_names import blocks_of, renamed
 from .autoencoder import build_autoencoder
-from .layouts import NETWORK_NAMES, layers_of, network_state
+from .layouts import NETWORK_NAMES, network_state
 from .network import build_network
 
 GRID = Grid(channels=12, temporal=6, spatial=8, patch=(1, 2))
@@ -59,7 +59,7 @@ def _network_config(shapes: dict[str, Shape]) -> dict[str, Any]:
     return {
         "num_attention_heads": heads,
         "attention_head_dim": 2 * frequencies,
-        "num_layers": layers_of(named),
+        "num_layers": blocks_of(named, "transformer_blocks"),
         "pooled_projection_dim": pooled,
         "in_channels": named["patch_embed.proj.weight"][1],
         "text_embed_dim": text,

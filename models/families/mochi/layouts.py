@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ...contract.grid import State
-from ...weights.key_names import exchange, renamed
+from ...weights.key_names import blocks_of, exchange, renamed
 
 NETWORK_NAMES = (
     (r"^x_embedder\.", "patch_embed."),
@@ -38,8 +38,10 @@ def network_state(state: State) -> State:
     """Original (Genmo) or diffusers key names -> diffusers key names. Weights are changed in place."""
     if not any(key.startswith("blocks.") for key in state):
         return state
-    # The last block outputs no text, so its text norm is another class, with another name in diffusers.
-    last = f"transformer_blocks.{layers_of(state) - 1}.norm1_context.linear"
+    # The last block outputs no text, so its text norm is another class, with another name in diffusers. A LoRA, which
+    # may change only some blocks, is converted together with the network's own names.
+    layers = max(blocks_of(state, stem) for stem in ("blocks", "transformer_blocks"))
+    last = f"transformer_blocks.{layers - 1}.norm1_context.linear"
     out = {}
     for key in list(state):
         weight, name = state.pop(key), renamed(key, NETWORK_NAMES).replace(f"{last}.", f"{last}_1.")
@@ -55,10 +57,6 @@ def _split(name: str, weight: torch.Tensor) -> State:
     if "{}" not in name:
         return {name: weight}
     return {name.format(part): rows for part, rows in zip("qkv", weight.chunk(3), strict=True)}
-
-
-def layers_of(keys: Any) -> int:
-    return 1 + max(int(found[1]) for key in keys if (found := re.match(r"(?:transformer_)?blocks\.(\d+)\.", key)))
 
 
 HALVES = ("encoder", "decoder")

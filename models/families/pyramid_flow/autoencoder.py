@@ -13,9 +13,9 @@ from ...contract.family import Variant
 from ...contract.grid import Grid, Shape
 from ...streaming.passes import CodingPass, pieces
 from ...weights.checkpoint import Component
+from ...weights.key_names import blocks_of
 from ...weights.scaled_fp8 import dequantised
 from .causal_vae import CausalVideoVAE, LatentStatistics, denormalised, normalised
-from .layouts import blocks_of
 
 # Two halvings and a patch of 2: sides are multiples of 8 latent pixels.
 GRID = Grid(channels=16, temporal=8, spatial=8, patch=(1, 8))

@@ -184,7 +184,28 @@ class Level(nn.Module):
         return x
 
 
-class Encoder(nn.Module):
+class Half(nn.Module):
+    """What encoder and decoder share: a convolution, blocks, norm and SiLU, a convolution. widths: of the levels."""
+
+    def __init__(self, channels: int, out_channels: int, widths: Sequence[int], groups: int) -> None:
+        super().__init__()
+        self.conv_in = CausalConv(channels, widths[0])
+        self.conv_norm_out = nn.GroupNorm(groups, widths[-1], eps=1e-6)
+        self.conv_out = CausalConv(widths[-1], out_channels)
+
+    @property
+    def blocks(self) -> Sequence[nn.Module]:
+        """The blocks in the order in which features pass through them."""
+        raise NotImplementedError
+
+    def forward(self, x: torch.Tensor, past: Past) -> torch.Tensor:
+        x = self.conv_in(x, past)
+        for block in self.blocks:
+            x = block(x, past)
+        return self.conv_out(silu(frame_by_frame(self.conv_norm_out, x), inplace=True), past)
+
+
+class Encoder(Half):
     """Pixels [B, 3, F, H, W] -> moments [B, 2 C, T, h, w]."""
 
     def __init__(
@@ -197,25 +218,20 @@ class Encoder(nn.Module):
         temporal: Sequence[bool],
         groups: int,
     ) -> None:
-        super().__init__()
-        self.conv_in = CausalConv(channels, widths[0])
+        super().__init__(channels, 2 * latent_channels, widths, groups)
         self.down_blocks = nn.ModuleList()
         for n, (before, width) in enumerate(zip([widths[0], *widths], widths, strict=False)):
             samplers = {"downsamplers": Downsampler(width, (1, 2, 2))} if spatial[n] else {}
             samplers |= {"temporal_downsamplers": Downsampler(width, (2, 1, 1))} if temporal[n] else {}
             self.down_blocks.append(Level(before, width, layers[n], groups, samplers))
         self.mid_block = MidBlock(widths[-1], groups)
-        self.conv_norm_out = nn.GroupNorm(groups, widths[-1], eps=1e-6)
-        self.conv_out = CausalConv(widths[-1], 2 * latent_channels)
 
-    def forward(self, x: torch.Tensor, past: Past) -> torch.Tensor:
-        x = self.conv_in(x, past)
-        for block in (*self.down_blocks, self.mid_block):
-            x = block(x, past)
-        return self.conv_out(silu(frame_by_frame(self.conv_norm_out, x), inplace=True), past)
+    @property
+    def blocks(self) -> Sequence[nn.Module]:
+        return *self.down_blocks, self.mid_block
 
 
-class Decoder(nn.Module):
+class Decoder(Half):
     """Latents [B, C, T, h, w] -> pixels [B, 3, F, H, W]. `widths` count from the pixels' side, as the encoder's do."""
 
     def __init__(
@@ -228,23 +244,18 @@ class Decoder(nn.Module):
         temporal: Sequence[bool],
         groups: int,
     ) -> None:
-        super().__init__()
         widths = list(reversed(widths))
-        self.conv_in = CausalConv(latent_channels, widths[0])
+        super().__init__(latent_channels, channels, widths, groups)
         self.mid_block = MidBlock(widths[0], groups)
         self.up_blocks = nn.ModuleList()
         for n, (before, width) in enumerate(zip([widths[0], *widths], widths, strict=False)):
             samplers = {"upsamplers": SpatialUpsampler(width)} if spatial[n] else {}
             samplers |= {"temporal_upsamplers": TemporalUpsampler(width)} if temporal[n] else {}
             self.up_blocks.append(Level(before, width, layers[n], groups, samplers))
-        self.conv_norm_out = nn.GroupNorm(groups, widths[-1], eps=1e-6)
-        self.conv_out = CausalConv(widths[-1], channels)
 
-    def forward(self, x: torch.Tensor, past: Past) -> torch.Tensor:
-        x = self.conv_in(x, past)
-        for block in (self.mid_block, *self.up_blocks):
-            x = block(x, past)
-        return self.conv_out(silu(frame_by_frame(self.conv_norm_out, x), inplace=True), past)
+    @property
+    def blocks(self) -> Sequence[nn.Module]:
+        return self.mid_block, *self.up_blocks
 
 
 # ------------------------------------------------------------------------------------------------ autoencoder

@@ -17,9 +17,10 @@ from ...contract.family import Family, Recipe, Text, Variant
 from ...contract.grid import Shape
 from ...contract.known_frames import KnownFrames
 from ...weights.checkpoint import Checkpoint
+from ...weights.key_names import blocks_of
 from .autoencoder import GRID, build_autoencoder
 from .causal_vae import STATISTICS, LatentStatistics
-from .layouts import blocks_of, network_state
+from .layouts import network_state
 from .network import MinifluxNetwork, SD3Network, build_network
 from .schedule import stage_sigmas
 from .shot import sample_shot

@@ -6,7 +6,7 @@ import inspect
 
 from diffusers.models.embeddings import get_2d_sincos_pos_embed
 
-from ...contract.grid import Shape, State
+from ...contract.grid import State
 from .transformer import PATCH, PyramidDiffusionMMDiT
 
 
@@ -20,7 +20,3 @@ def network_state(state: State) -> State:
         table = get_2d_sincos_pos_embed(state["pos_embed.proj.weight"].shape[0], side, base_size=base)
         state["pos_embed.pos_embed"] = table.float()[None]
     return state
-
-
-def blocks_of(shapes: dict[str, Shape], stem: str) -> int:
-    return len({key.removeprefix(f"{stem}.").split(".")[0] for key in shapes if key.startswith(f"{stem}.")})
