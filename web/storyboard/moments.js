@@ -1,7 +1,7 @@
 /**
  * The moments that a card snaps to: the starts of the shot's latent frames, or tenths of a second if they are unknown.
  *
- * The first latent frame is one frame of video, every other `latent_frame` frames (models/contract/family.py, Grid).
+ * The first latent frame is one frame of video, every other `latent_frame` frames (models/contract/grid.py).
  */
 
 /** Seconds that Shift moves a card by; also the precision of written times. */
