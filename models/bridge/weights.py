@@ -59,7 +59,7 @@ def check_memory(name: str, weights: State, storage: torch.dtype) -> None:
 
 
 MOST_WEIGHTS = 20_000
-"""Most weights of a network, each a tensor. The largest published one, LTX Video 13B, has about 1,300."""
+"""Most weights of a network, each a tensor. The largest published one, LTX-2.3 22B, has fewer than 5,000."""
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from ...contract.grid import Grid, Shape, SoundGrid
 from ...contract.guidance import StreamGuidance, StreamScale
 from ...weights.checkpoint import Checkpoint, Component
 from ...weights.errors import CheckpointError
+from ...weights.key_names import blocks_of
 from .known_frames import PerToken
 from .layouts import CONNECTORS, PARTS, is_connector, network_state, vae_version
 
@@ -147,7 +148,7 @@ def _network_config(network: Component, metadata: Mapping[str, Any]) -> dict[str
         "audio_num_attention_heads": audio_heads,
         "audio_attention_head_dim": audio_width // audio_heads,
         "audio_cross_attention_dim": shapes[f"{block}audio_attn2.to_k.weight"][1],
-        "num_layers": 1 + max(int(k.split(".")[1]) for k in shapes if k.startswith("transformer_blocks.")),
+        "num_layers": blocks_of(shapes, "transformer_blocks"),
         "gated_attn": gated in shapes,
         "audio_gated_attn": gated in shapes,
         "cross_attn_mod": modulated,

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...contract.family import Part
-from ...contract.grid import Shape, State
+from ...contract.grid import State
 from ...weights.checkpoint import Component
-from ...weights.key_names import renamed
+from ...weights.key_names import blocks_of, renamed
 
 CONNECTORS, PROJECTION, AUDIO_VAE, VOCODER = "connectors", "projection", "audio_vae", "vocoder"
 PARTS = {
@@ -149,8 +149,10 @@ def video_vae_config(component: Component, version: str) -> dict[str, Any]:
         "latent_channels": shapes["decoder.conv_in.conv.weight"][1],
         "block_out_channels": tuple(widths),
         "decoder_block_out_channels": tuple(decoder_widths[::-1]),
-        "layers_per_block": tuple(_depth(shapes, f"encoder.down_blocks.{2 * n}") for n in range(5)),
-        "decoder_layers_per_block": tuple(_depth(shapes, f"decoder.up_blocks.{2 * n}") for n in range(count + 1))[::-1],
+        "layers_per_block": tuple(blocks_of(shapes, f"encoder.down_blocks.{2 * n}.res_blocks") for n in range(5)),
+        "decoder_layers_per_block": tuple(
+            blocks_of(shapes, f"decoder.up_blocks.{2 * n}.res_blocks") for n in range(count + 1)
+        )[::-1],
         "decoder_spatio_temporal_scaling": (True,) * count,
         "decoder_inject_noise": (False,) * (count + 1),
         "patch_size": round((shapes["encoder.conv_in.conv.weight"][1] / 3) ** 0.5),
@@ -184,7 +186,3 @@ def _block(key: str) -> str:
     resamples = number % 2 == 1
     samplers = "downsamplers" if kind == "down" else "upsamplers"
     return f"{part}.{kind}_blocks.{block}.{f'{samplers}.0.' if resamples else ''}{rest}"
-
-
-def _depth(shapes: dict[str, Shape], block: str) -> int:
-    return sum(f"{block}.res_blocks.{n}.conv1.conv.weight" in shapes for n in range(64))

@@ -14,6 +14,7 @@ from ...contract.family import Variant
 from ...contract.grid import SoundGrid, State
 from ...weights.checkpoint import Component
 from ...weights.errors import CheckpointError
+from ...weights.key_names import blocks_of
 from ...weights.scaled_fp8 import dequantised
 from .layouts import AUDIO_VAE, PARTS, VOCODER, audio_vae_state, vocoder_state
 
@@ -120,7 +121,7 @@ def _vae_config(state: State) -> dict[str, Any]:
     return {
         "base_channels": base,
         "ch_mult": tuple(width // base for width in widths),
-        "num_res_blocks": sum(f"encoder.down.0.block.{n}.conv1.conv.weight" in state for n in range(16)),
+        "num_res_blocks": blocks_of(state, "encoder.down.0.block"),
         "latent_channels": state["decoder.conv_in.conv.weight"].shape[1],
         "in_channels": state["encoder.conv_in.conv.weight"].shape[1],
         "output_channels": state["decoder.conv_out.conv.weight"].shape[0],

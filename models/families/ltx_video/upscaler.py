@@ -11,6 +11,7 @@ from ...bridge.weights import without_weights
 from ...contract.grid import Shape
 from ...weights.checkpoint import Component
 from ...weights.errors import CheckpointError
+from ...weights.key_names import blocks_of
 
 OF_LTX2 = ("rational_resampler", "spatial_scale")
 """Entries that only the upscalers of LTX-2 have in their config: they read other latents."""
@@ -69,7 +70,7 @@ def _arguments(shapes: dict[str, Shape]) -> dict[str, Any] | None:
     return {
         "in_channels": channels,
         "mid_channels": middle,
-        "num_blocks_per_stage": sum(f"res_blocks.{n}.conv1.weight" in shapes for n in range(64)),
+        "num_blocks_per_stage": blocks_of(shapes, "res_blocks"),
         "dims": len(kernel),
         "spatial_upsample": kind[0],
         "temporal_upsample": kind[1],
