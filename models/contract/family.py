@@ -114,7 +114,8 @@ class Family:
     """Everything that differs between families, as one record of facts and functions.
 
     recognise(checkpoint): the variant, or None if the checkpoint's network is not this family's.
-    network(variant): the network with ComfyUI's calling convention, without weights (on the meta device).
+    network(variant): the network with ComfyUI's calling convention, without weights (on the meta device). If
+        `Variant.network` is empty, it is one of the published networks.
     network_state(state): a state dict in any published layout -> the same weights under the network's own key names.
     autoencoder(component, variant): a VAE in any published layout -> the loaded autoencoder, or None if it is not this
         family's. Settings that the VAE's file does not state come from the variant. The autoencoder has

@@ -323,7 +323,10 @@ def _likely_families(variant: Variant, modules: Modules, among: Iterable[Family]
     """The families in whose published network most (80 %) of a LoRA's modules have a place."""
     names = []
     for family in among:
-        published = family.network(replace(variant, network={})).state_dict()
+        try:
+            published = family.network(replace(variant, network={})).state_dict()
+        except CheckpointError:  # it needs a newer diffusers
+            continue
         known = translated(family, {key: tuple(weight.shape) for key, weight in published.items()}, modules)
         if len({module.source for module in known.values()}) > 0.8 * len(modules):
             names.append(family.name)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -254,7 +255,9 @@ def build_network(variant: Variant) -> torch.nn.Module:
     _check_diffusers(variant)
     from .network import build_network
 
-    return build_network(variant)
+    published = {name: _connector(name, {}, {}, new=False) for name in ("video", "audio")}
+    connectors = {"two_projections": False, "gated_attention": False, **published}
+    return build_network(replace(variant, network={"connectors": connectors, **variant.network}))
 
 
 def build_autoencoder(component: Component, variant: Variant) -> torch.nn.Module | None:
