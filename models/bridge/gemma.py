@@ -115,8 +115,9 @@ def _text_model(numbers: dict[str, int], projection: torch.nn.Module) -> type:
 
         def encode_token_weights(self, tokens: dict[str, list]) -> tuple:
             layers, pooled = self.gemma.encode_token_weights(tokens["gemma"])[:2]  # [1, layers, tokens, width]
-            text = self.projection(layers[0].permute(1, 2, 0))
-            return text[None].float(), pooled, dict(UNPROCESSED)
+            where = next(self.projection.parameters()).device  # ComfyUI hands the layers over in main memory
+            text = self.projection(layers[0].permute(1, 2, 0).to(where))
+            return text[None].float().to(layers.device), pooled, dict(UNPROCESSED)
 
         def load_sd(self, state: State) -> Any:
             quantised = {key: weight for key, weight in state.items() if isinstance(weight, Quantised)}

@@ -54,6 +54,10 @@ class LTX2Autoencoder(torch.nn.Module):
         return self.per_channel_statistics.normalize(latents)
 
     def denormalise(self, latents: torch.Tensor) -> torch.Tensor:
+        """Raw latents for the decoder. Raises ValueError for a picture smaller than what 2.0's decoder mirrors."""
+        if self.vae.config.decoder_spatial_padding_mode == "reflect" and min(latents.shape[3:]) < 2:
+            side = 2 * self.grid.spatial
+            raise ValueError(f"LTX-2.0 decodes pictures of at least {side} x {side} pixels. Sample a larger one.")
         return self.per_channel_statistics.un_normalize(latents)
 
 

@@ -12,12 +12,13 @@ import comfy.model_management as memory
 import pytest
 import tiny
 import tiny_cogvideox
+import tiny_ltx2
 import tiny_mochi
 import tiny_pyramid
 import torch
 from atelier.models.bridge import vae as coding
 from atelier.models.bridge.control import control
-from atelier.models.bridge.sampling import empty_latent, sample, with_options
+from atelier.models.bridge.sampling import empty_latent, empty_shot, sample, with_options
 from atelier.models.bridge.text_encoder import encode_text
 from atelier.models.bridge.weights import bring_along, load_weights, uncast
 from atelier.models.bridge.wrappers.guidance import (
@@ -30,6 +31,7 @@ from atelier.models.bridge.wrappers.speed import with_step_cache
 from atelier.models.families.ltx_video.versions import GUIDANCE_13B
 from atelier.models.loading import load
 from atelier.models.loading.identify import open_model
+from atelier.models.timeline.latent import streams_of
 from atelier.models.timeline.placing import place
 from reference import PROMPT, relative
 from simulated_accelerator import SIM, VRAM, Accelerator, accelerator
@@ -43,6 +45,7 @@ FOLDERS = {
         f"cogvideox {variant}": lambda path, variant=variant: tiny_cogvideox.folder(path, variant)
         for variant in ("2B", "5B", "1.5 5B I2V", "Fun 5B InP", "Fun 5B Control")
     },
+    "ltx2": lambda path: tiny_ltx2.folder(path, "2.3"),
     "pyramid miniflux": lambda path: tiny_pyramid.folder(path, "miniflux"),
     "pyramid sd3": lambda path: tiny_pyramid.folder(path, "sd3"),
 }
@@ -62,7 +65,7 @@ def worked(path: Path, device: Accelerator | None = None) -> dict[str, torch.Ten
     inner = model.model
     grid = inner.variant.grid
     side = grid.legal_side(32)
-    blank = empty_latent(grid.latent_shape(side, side, grid.frames(2)), 8.0)
+    blank = empty_shot(inner.variant, (side, side, grid.frames(2)), 8.0)
     shape = blank["samples"].shape
     images = torch.rand(grid.frames(2), side, side, 3, generator=torch.Generator().manual_seed(1))
     room(clip.patcher)
@@ -79,9 +82,13 @@ def worked(path: Path, device: Accelerator | None = None) -> dict[str, torch.Ten
         "I2V": place(blank, footage[:, :, :1], start=0, strength=1.0),
         "V2V": place(blank, footage, start=0, strength=0.5),
     }.items():
-        results[task] = sample(model, latent, positive, negative, seed=3, sigmas=sigmas, guidance=3.0)["samples"]
+        made = sample(model, latent, positive, negative, seed=3, sigmas=sigmas, guidance=3.0)["samples"]
+        results |= {f"{task} {stream}".strip(): x for stream, x in zip(("", "sound"), streams_of(made), strict=False)}
     room(vae.patcher)
     results["decode"] = coding.decode(vae, results["T2V"])
+    if inner.variant.sound:
+        waves, rate = coding.decode_sound(vae, results["T2V sound"])
+        results |= {"decode sound": waves, "encode sound": coding.encode_sound(vae, waves, rate, 9)}
     return {name: result.cpu() for name, result in results.items()}
 
 
@@ -98,7 +105,7 @@ def expected(folder):
 
 
 ALWAYS = {("ltx 0.9.1", vram) for vram in VRAM} | {
-    (name, "most outside") for name in ("mochi", "cogvideox 1.5 5B I2V", "pyramid miniflux")
+    (name, "most outside") for name in ("mochi", "ltx2", "cogvideox 1.5 5B I2V", "pyramid miniflux")
 }
 """The cases of the normal run: together all families and all memory modes. All combinations take minutes."""
 CASES = [
