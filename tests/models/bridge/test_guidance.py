@@ -23,6 +23,8 @@ from atelier.models.bridge.wrappers.guidance import (
     with_published_guidance,
     with_video_guidance,
 )
+from atelier.models.contract.grid import SoundGrid
+from atelier.models.contract.guidance import StreamGuidance, StreamScale
 from atelier.models.families.ltx_video.versions import GUIDANCE_2B, GUIDANCE_13B
 from atelier.models.loading import load
 from atelier.models.loading.identify import open_model
@@ -261,3 +263,14 @@ def test_what_is_published_and_what_of_it_this_network_lacks(model, monkeypatch)
     assert published(ltx)[0] is None
     nothing, (remark,) = published(model("mochi"))
     assert nothing is None and "one guidance, 6" in remark and "nothing is changed" in remark
+
+
+def test_a_model_with_sound_keeps_its_authors_guidance(model, monkeypatch):
+    """Picture and sound have scales of their own, which Sample Video applies: this node would mix them."""
+    ltx = model("ltx")
+    streams = StreamGuidance(StreamScale(3.0), StreamScale(7.0))
+    monkeypatch.setattr(ltx.model, "variant", replace(ltx.model.variant, guidance=streams, sound=SoundGrid(8, 16)))
+    nothing, (remark,) = published(ltx)
+    assert nothing is None and "Sample Video applies its authors' recipe" in remark
+    with pytest.raises(ValueError, match="guides picture and sound apart.*Remove Video Guidance"):
+        guided(ltx, guidance="4")
