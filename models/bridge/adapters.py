@@ -1,15 +1,48 @@
-"""Apply adapters (LoRA and similar) to the weights of a MODEL as ComfyUI patches."""
+"""Apply adapters (LoRA and similar) to the weights of a MODEL as ComfyUI patches.
+
+ComfyUI's own loaders know a few trainers' names. They ask a MODEL which weights it has, and for each of these every
+kind of adapter in `comfy.weight_adapter.adapters` whether the file has one. VideoModel names one more, ELSEWHERE,
+and OfAnyTrainer is a kind of adapter that takes for it what the other kinds found no weight for.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from typing import Any
+
 import comfy.lora
 import comfy.model_patcher
+import comfy.weight_adapter
 import torch
 
 from ..contract.grid import Shape, State
 from .weights import QuantisedLinear
 
 NETWORK_PREFIX = "diffusion_model."
+ELSEWHERE = "lora_of_any_trainer"
+"""An empty tensor of the network, by which its MODEL is recognised among those that take LoRAs."""
+
+
+class OfAnyTrainer:
+    """The tensors of a LoRA file that ComfyUI's own kinds of adapters left, for a MODEL to translate.
+
+    ComfyUI calls `load`, and reads `loaded_keys`.
+    """
+
+    def __init__(self, state: State) -> None:
+        self.state, self.loaded_keys = state, set(state)
+
+    @classmethod
+    def load(
+        cls, name: str, file: Mapping[str, torch.Tensor], alpha: Any, dora_scale: Any, loaded_keys: Collection[str] = ()
+    ) -> OfAnyTrainer | None:
+        if name != NETWORK_PREFIX + ELSEWHERE:
+            return None
+        left = {key: tensor for key, tensor in file.items() if key not in loaded_keys}
+        return cls(left) if left else None
+
+
+comfy.weight_adapter.adapters.append(OfAnyTrainer)
 
 
 def weight_shapes(model: comfy.model_patcher.ModelPatcher) -> dict[str, Shape]:
@@ -28,16 +61,22 @@ def with_lora(
     adapters: name of a weight -> an adapter's parts under ComfyUI's names ("lora_up.weight", "alpha", ...). ComfyUI
     applies patches when it loads the model, or at each use of a weight that is not loaded, and removes them afterwards.
     """
-    patchable = adapters.keys() - _never_patched(model.model.diffusion_model)
-    parts = {f"{name}.{part}": tensor for name in patchable for part, tensor in adapters[name].items()}
-    patches = comfy.lora.load_lora(parts, {name: NETWORK_PREFIX + name for name in patchable})
+    patches, left = lora_patches(model.model.diffusion_model, adapters)
     patched = model.clone()
-    used, left = set(patched.add_patches(patches, strength) if patches else ()), set(adapters.keys() - patchable)
-    for name in patchable:
+    used = set(patched.add_patches(patches, strength) if patches else ())
+    for name in adapters.keys() - left:
         own = {NETWORK_PREFIX + name, NETWORK_PREFIX + name.removesuffix("weight") + "bias"} & patches.keys()
         if not own or own - used:
             left.add(name)
     return patched, left
+
+
+def lora_patches(network: torch.nn.Module, adapters: dict[str, State]) -> tuple[dict[str, Any], set[str]]:
+    """ComfyUI's patches for a network's weights, and the names of those that ComfyUI never patches."""
+    patchable = adapters.keys() - _never_patched(network)
+    parts = {f"{name}.{part}": tensor for name in patchable for part, tensor in adapters[name].items()}
+    patches = comfy.lora.load_lora(parts, {name: NETWORK_PREFIX + name for name in patchable})
+    return patches, set(adapters.keys() - patchable)
 
 
 def _never_patched(network: torch.nn.Module) -> set[str]:

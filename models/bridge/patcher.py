@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import logging
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +14,7 @@ import comfy.patcher_extension
 import torch
 
 from ..contract.family import Family, Variant
+from .adapters import ELSEWHERE, NETWORK_PREFIX, OfAnyTrainer
 from .notice import tell_running_node
 from .video_model import VideoModel
 from .weights import QuantisedLinear, uncast
@@ -39,7 +42,7 @@ def make_model(
 
 
 def _patched(kind: type, model: VideoModel, device: Any, offload: Any) -> comfy.model_patcher.ModelPatcher:
-    patcher = _reporting(kind)(model, load_device=device, offload_device=offload)
+    patcher = _taking_loras(kind)(model, load_device=device, offload_device=offload)
     kinds = comfy.patcher_extension.WrappersMP
     for wrapper in (
         with_streams,
@@ -56,24 +59,41 @@ def _patched(kind: type, model: VideoModel, device: Any, offload: Any) -> comfy.
     return patcher
 
 
-class ReportsIdleLoRAs:
-    """Mixin for a patcher's class: a notice if ComfyUI's own LoRA loaders use nothing of a file.
+class TakesLoRAs:
+    """Put in front of a patcher's class: ComfyUI's own LoRA loaders load what Load Video LoRA loads.
 
-    These loaders know a network's own names of weights and kohya's. They ignore all other names without a message.
+    They hand over patches of the weights whose names they know, and the rest of the file as OfAnyTrainer. A LoRA of
+    which nothing is used is said to be idle.
     """
 
     def add_patches(self, patches: dict, *strengths: Any, **others: Any) -> list:
-        if not patches:
-            tell_running_node(
-                f"Atelier: this LoRA changes nothing in\n{self.model.variant.name}. Load it with\nLoad Video LoRA, "
-                "which reads the names\nof all trainers, or says what is wrong."
-            )
-        return super().add_patches(patches, *strengths, **others)
+        place = NETWORK_PREFIX + ELSEWHERE
+        left, patches = patches.get(place), {name: patch for name, patch in patches.items() if name != place}
+        if isinstance(left, OfAnyTrainer):
+            patches |= self._translated(left, alone=not patches)
+        elif not patches:
+            self._say("This LoRA is empty: it changes nothing.")
+        return [*super().add_patches(patches, *strengths, **others), *([place] if left is not None else [])]
+
+    def _translated(self, left: OfAnyTrainer, alone: bool) -> dict[str, Any]:
+        """ComfyUI's patches from the rest of a file. alone: whether it is the whole file."""
+        if self.model.read_lora is None:
+            patches, fault = {}, "Its names are not ComfyUI's."
+        else:
+            patches, fault = self.model.read_lora(self, left.state)
+        if alone and not patches:
+            self._say(f"This LoRA changes nothing: {fault}")
+        elif fault:
+            logging.warning("Atelier: of a LoRA on %s: %s", self.model.variant.name, fault)
+        return patches
+
+    def _say(self, text: str) -> None:
+        tell_running_node("Atelier: " + "\n".join(textwrap.wrap(text, 50)))
 
 
 @functools.cache
-def _reporting(kind: type) -> type:
-    return type(kind.__name__, (ReportsIdleLoRAs, kind), {})
+def _taking_loras(kind: type) -> type:
+    return type(kind.__name__, (TakesLoRAs, kind), {})
 
 
 def make_static(patcher: comfy.model_patcher.ModelPatcher) -> comfy.model_patcher.ModelPatcher:

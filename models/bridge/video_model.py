@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import comfy.conds
@@ -16,11 +16,12 @@ import torch
 from comfy.model_base import ModelType
 
 from ..contract.family import Family, Variant
-from ..contract.grid import Shape
+from ..contract.grid import Shape, State
 from ..contract.guides import Appended
 from ..contract.memory import usage_factor
 from ..contract.schedule import shift_of_tokens
 from ..timeline.relay import RELAY
+from .adapters import ELSEWHERE, NETWORK_PREFIX
 from .hooks.unserved import Unserved
 from .host_mask import HostMask, rows_of
 from .latent_format import latent_format_of
@@ -59,8 +60,11 @@ def reads_padding(variant: Variant, options: Mapping[str, Any]) -> bool:
 class VideoModel(comfy.model_base.BaseModel):
     """A family's network as a ComfyUI model. It passes conditioning and known frames to the network.
 
-    Nodes read `family` and `variant` here.
+    Nodes read `family` and `variant` here. read_lora(MODEL, state): the patches of a LoRA file's tensors, and what is
+    wrong with these or "".
     """
+
+    read_lora: Callable[[Any, State], tuple[dict[str, Any], str]] | None = None
 
     def __init__(self, family: Family, variant: Variant, network: torch.nn.Module, dtype: torch.dtype) -> None:
         super().__init__(_model_config(family, variant), ModelType.V_PREDICTION if family.levels else ModelType.FLOW)
@@ -68,7 +72,14 @@ class VideoModel(comfy.model_base.BaseModel):
             self.model_sampling.set_sigmas(family.levels(variant))
         self.family, self.variant, self.diffusion_model = family, variant, network
         self._unserved = Unserved(variant.name, network)
+        setattr(network, ELSEWHERE, torch.empty(0))
         self._dtype = dtype
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
+        """The weights, and the name by which ComfyUI's LoRA loaders hand over what they do not know."""
+        state = super().state_dict(*args, **kwargs)
+        state[NETWORK_PREFIX + ELSEWHERE] = getattr(self.diffusion_model, ELSEWHERE)
+        return state
 
     def get_dtype(self) -> torch.dtype:
         """The dtype in which the network computes. Its weights may be stored in a smaller one."""

@@ -17,6 +17,7 @@ from ..bridge.weights import check_memory, choose_dtypes, load_weights
 from ..weights.errors import CheckpointError
 from ..weights.scaled_fp8 import with_scales
 from .identify import OpenedModel, open_model
+from .lora import lora_of_any_trainer
 from .parts import with_parts
 from .text_files import Candidates, clip_encoder, gemma_encoder, t5_encoder
 from .vae_files import own_vae, vaes_among
@@ -40,7 +41,9 @@ def load_model(model: OpenedModel, weight_dtype: str = "default") -> Any:
     logging.info("Atelier: %s from %s, stored as %s, computed in %s", variant.name, path.name, storage, compute)
     # Opened again on demand, with the same further files: for newer ComfyUI (hooks, compile, multi-GPU).
     others = {name: part.files for name, part in model.checkpoint.parts.items() if name in family.network_parts}
-    return make_model(family, variant, network, compute, reload=(_reload, (path, weight_dtype, others)))
+    loaded = make_model(family, variant, network, compute, reload=(_reload, (path, weight_dtype, others)))
+    loaded.model.read_lora = lora_of_any_trainer
+    return loaded
 
 
 def _network_weights(model: OpenedModel) -> dict[str, torch.Tensor]:

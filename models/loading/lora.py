@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from ..bridge.adapters import weight_shapes, with_lora
+from ..bridge.adapters import lora_patches, weight_shapes, with_lora
 from ..bridge.video_model import IN_CONTEXT, LORA_METADATA, video_model
 from ..contract.family import Family, Variant
 from ..contract.grid import Shape, State
@@ -55,14 +55,10 @@ def add_lora(model: Any, path: Path, strength: float) -> Applied:
 
     Raises CheckpointError if the file is not a LoRA, is damaged, or is for another model.
     """
-    inner = video_model(model)
     state, metadata = read(path)
     modules, unused = modules_of(state, noted_beside(path) | metadata, path.name)
     shapes = weight_shapes(model)
-    placed = translated(inner.family, shapes, modules)
-    fitting = {name: module for name, module in placed.items() if _fits(module.parts, shapes[name])}
-    if not fitting:
-        raise CheckpointError(_misfit(path.name, inner, shapes, modules, placed))
+    placed, fitting = _placed(video_model(model), shapes, modules, path.name)
     patched, left = with_lora(model, {name: module.parts for name, module in fitting.items()}, strength)
     if scale := reference_scale(path.name, metadata):
         patched.set_attachments(IN_CONTEXT, scale)
@@ -71,6 +67,36 @@ def add_lora(model: Any, path: Path, strength: float) -> Applied:
     unused = {*unused, *modules} - {fitting[name].source for name in changed}
     blocks = len(_blocks(changed)), len(_blocks(shapes))
     return Applied(patched, len(changed), tuple(sorted(unused)), blocks, _needs(path.name, metadata, placed, shapes))
+
+
+def lora_of_any_trainer(model: Any, state: State) -> tuple[dict[str, Any], str]:
+    """The patches of a LoRA's tensors that ComfyUI's own loaders have no place for, and why some have none here, or "".
+
+    Such a loader reads no metadata: a scale that a trainer noted there is not applied.
+    """
+    shapes, name = weight_shapes(model), "The file"
+    try:
+        modules, unused = modules_of(state, {}, name)
+        _, fitting = _placed(video_model(model), shapes, modules, name)
+    except CheckpointError as error:
+        return {}, str(error)
+    patches, left = lora_patches(model.model.diffusion_model, {name: module.parts for name, module in fitting.items()})
+    unused = sorted({*unused, *modules} - {module.source for name, module in fitting.items() if name not in left})
+    return patches, f"these parts have no place in the model: {', '.join(unused)}" if unused else ""
+
+
+def _placed(
+    inner: Any, shapes: dict[str, Shape], modules: Modules, name: str
+) -> tuple[dict[str, Placed], dict[str, Placed]]:
+    """The network's weights -> their adapters, and those of them that have the weight's size.
+
+    Raises CheckpointError, with the file's name, if no adapter fits.
+    """
+    placed = translated(inner.family, shapes, modules)
+    fitting = {name: module for name, module in placed.items() if _fits(module.parts, shapes[name])}
+    if not fitting:
+        raise CheckpointError(_misfit(name, inner, shapes, modules, placed))
+    return placed, fitting
 
 
 SCALE = "reference_downscale_factor"

@@ -61,9 +61,20 @@ def test_names_of_files_with_the_slashes_of_windows(server, lora):
     assert graphs.frames(server.client, server.client.run(graph)).shape == (9, 64, 64, 3)
 
 
-def test_cores_loader_passes_over_diffusers_prefix(server, lora):
-    """As the help page says, it reads the prefix `diffusion_model.` but not `transformer.`."""
-    assert relative(latent(server, 1.0, node="LoraLoaderModelOnly", lora=lora), latent(server)) < 1e-5
+def test_cores_loader_loads_every_trainers_names(server, lora):
+    """The same numbers under each trainer's names. Two ways of scaling: with an alpha in the file, and without."""
+    state = {key: weight for file in POCKET.glob("*.safetensors") for key, weight in load_file(file).items()}
+    modules = [name for name in adapters.matrices(state) if ".attn1.to_" in name]
+    expected = {}
+    for style, named in adapters.STYLES.items():
+        path = server.base / "models" / "loras" / f"{style}.safetensors"
+        file = adapters.file(path, adapters.adapter(state, modules, style))
+        alpha = bool(named.alpha)
+        if alpha not in expected:
+            expected[alpha] = latent(server, 1.0, lora=file.name)
+        made = latent(server, 1.0, node="LoraLoaderModelOnly", lora=file.name)
+        assert relative(made, expected[alpha]) < 1e-5, style
+    assert relative(expected[True], expected[False]) > 1e-2 < relative(expected[False], latent(server))
 
 
 def test_what_the_node_tells():

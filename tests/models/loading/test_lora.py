@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import adapters
@@ -25,6 +26,7 @@ from atelier.models.loading.lora import add_lora, modules_of
 from atelier.models.weights.errors import CheckpointError
 from atelier.nodes.lora import summary
 from benchmarks.layout import in_sat_layout
+from comfy_extras.nodes_model_merging import ModelMergeSimple
 from reference import relative
 from safetensors.torch import save_file
 
@@ -293,17 +295,6 @@ def test_float8_weights(tmp_path):
     assert loaded_weights(model)["proj_in.weight"].dtype == torch.float8_e4m3fn
 
 
-def test_cores_lora_loader_knows_diffusers_names_behind_its_own_prefixes(tmp_path):
-    state = LAYOUTS["mochi"]()
-    modules = matrices(state)
-    model = load(tmp_path / "model.safetensors", state)
-    for style in ("comfyui", "kohya"):
-        lora = adapter(state, modules, style)
-        patched, _ = comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0.0)
-        after, expected = loaded_weights(patched), merged(state, lora, modules, style)
-        assert all(torch.allclose(after[key], expected[key], atol=1e-6) for key in expected)
-
-
 # ------------------------------------------------------------------------------------------------ sampling
 
 STRENGTHS = (0.8, -0.4)
@@ -387,11 +378,47 @@ def test_an_ic_lora_names_what_it_needs(tmp_path):
         assert ("an IC-LoRA: it follows a reference clip" in add_lora(model, path, 1.0).needs) == needs
 
 
-@pytest.mark.parametrize("style", adapters.STYLES)
-def test_cores_loader_uses_a_lora_or_says_that_it_changes_nothing(tmp_path, caplog, style):
+# ------------------------------------------------------------------------------------------------ core's own loader
+
+
+def by_core(model, lora: dict, strength: float = 1.0):
+    return comfy.sd.load_lora_for_models(model, None, lora, strength, 0.0)[0]
+
+
+@pytest.mark.parametrize("layout,style", styled())
+def test_cores_loader_loads_what_load_video_lora_loads(tmp_path, caplog, layout, style):
+    state = LAYOUTS[layout]()
+    model, modules = load(tmp_path / "model.safetensors", state), adapted(state)
+    lora = adapter(state, modules, style)
+    ours = loaded_weights(add_lora(model, adapters.file(tmp_path / "lora.safetensors", lora), 0.7).model)
+    cores, plain = loaded_weights(by_core(model, lora, 0.7)), loaded_weights(model)
+    assert all(torch.allclose(cores[key], ours[key], atol=1e-6) for key in ours)
+    assert any(relative(cores[key], plain[key]) > 0.01 for key in ours if ours[key].ndim == 2)
+    assert not [record.getMessage() for record in caplog.records if "LoRA" in record.getMessage()]
+    assert not [record.getMessage() for record in caplog.records if "not loaded" in record.getMessage()]
+
+
+def test_what_cores_loader_has_no_place_for_is_said(tmp_path, caplog):
     state = LAYOUTS["ltx"]()
     model = load(tmp_path / "model.safetensors", state)
-    patched, _ = comfy.sd.load_lora_for_models(model, None, adapter(state, matrices(state), style), 1.0, 0.0)
-    idle = [record for record in caplog.records if "changes nothing in LTX Video" in record.getMessage()]
-    assert len(idle) == (style not in ("kohya", "comfyui"))
-    assert bool(patched.patches) == (not idle)
+    other = tiny_mochi.network().state_dict()
+    for lora, words in (
+        (adapter(other, matrices(other)), "changes nothing: The file does not fit LTX Video 2B.*or for Mochi"),
+        ({"a.b": torch.zeros(2)}, "changes nothing: The file is not a LoRA"),
+        ({**adapter(state, matrices(state)[:3]), "nowhere.lora_A.weight": torch.zeros(2, 3)}, "nowhere has no lora_up"),
+        ({**adapter(state, matrices(state)[:3]), "nowhere.diff": torch.zeros(2, 3)}, "no place in the model: nowhere"),
+    ):
+        caplog.clear()
+        patched = by_core(model, lora)
+        assert re.search(words, " ".join(record.getMessage() for record in caplog.records))
+        assert len(patched.patches) == (3 if "nowhere.diff" in lora else 0)
+
+
+def test_merging_two_models_passes_over_the_name_for_loras(tmp_path):
+    """ModelMergeSimple adds one MODEL's weights to the other's as patches."""
+    state = LAYOUTS["ltx"]()
+    one = load(tmp_path / "one.safetensors", state)
+    two = load(tmp_path / "two.safetensors", {key: weight * 2 for key, weight in state.items()})
+    merged_model = ModelMergeSimple().merge(one, two, 0.25)[0]
+    after = loaded_weights(merged_model)
+    assert all(torch.allclose(after[key], weight * 1.75, atol=1e-5) for key, weight in loaded_weights(one).items())
