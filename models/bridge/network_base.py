@@ -18,7 +18,7 @@ from .weights import Uncast, bring_along
 class ComfyNetwork:
     """ComfyUI's calling convention for a network. A family's class inherits from this class first, then the network's.
 
-    For example, class LTXVideoNetwork(ComfyNetwork, LTXVideoTransformer3DModel) implements `denoise`, which calls the
+    For example, class LTXVModel(ComfyNetwork, LTXVideoTransformer3DModel) implements `denoise`, which calls the
     network's own forward as `self.reference`.
     """
 
@@ -38,6 +38,14 @@ class ComfyNetwork:
         self.shared_processor = self.attention_processor(self.hooks)
         hook_attention(self, self.shared_processor)
         hook_blocks(self, self.block_kinds, self.hooks)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "__class__" and not issubclass(value, ComfyNetwork):
+            raise ValueError(
+                f"This node turns a network into a {value.__name__}, which works with ComfyUI's own network alone, not "
+                "with a model of Load Video Model. Load the model with ComfyUI's loader, or remove the node."
+            )
+        super().__setattr__(name, value)
 
     def forward(
         self,

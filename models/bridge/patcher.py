@@ -71,7 +71,7 @@ class TakesLoRAs:
         left, patches = patches.get(place), {name: patch for name, patch in patches.items() if name != place}
         if isinstance(left, OfAnyTrainer):
             patches |= self._translated(left, alone=not patches)
-        elif not patches:
+        elif left is None and not patches:
             self._say("This LoRA is empty: it changes nothing.")
         return [*super().add_patches(patches, *strengths, **others), *([place] if left is not None else [])]
 

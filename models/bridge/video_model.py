@@ -22,7 +22,7 @@ from ..contract.memory import usage_factor
 from ..contract.schedule import shift_of_tokens
 from ..timeline.relay import RELAY
 from .adapters import ELSEWHERE, NETWORK_PREFIX
-from .hooks.unserved import Unserved
+from .hooks.unserved import Unserved, explaining
 from .host_mask import HostMask, rows_of
 from .latent_format import latent_format_of
 
@@ -218,7 +218,8 @@ class VideoModel(comfy.model_base.BaseModel):
 
         if kwargs.get("denoise_mask") is not None:
             kwargs["denoise_mask"] = cut(kwargs["denoise_mask"])
-        denoised = super()._apply_model(x, t, cut(c_concat), c_crossattn, control, options, **kwargs)
+        with explaining(self.variant.name, self.diffusion_model):
+            denoised = super()._apply_model(x, t, cut(c_concat), c_crossattn, control, options, **kwargs)
         if not self.family.levels:
             return denoised
         return torch.where(self._at_the_top(t), self._from_pure_noise(denoised, x, t, options), denoised)

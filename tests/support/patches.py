@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from comfy.ldm.modules import attention
 from comfy_extras.nodes_slg import SkipLayerGuidanceDiT
 
 Patched = Callable[[Any], Any]
@@ -109,6 +110,33 @@ def values_passed_on_in_core(*blocks: int) -> Patched:
         model = override(function)(model)
         for block in blocks:
             model.set_model_patch_replace(told, "dit", "double_block", block)
+        return model
+
+    return patched
+
+
+def values_returned_in(*blocks: int) -> Patched:
+    """Lightricks' way to skip self-attention in blocks: while one runs, its first attention returns the values."""
+
+    def called(args: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+        calls: list[int] = []
+        kept = attention.optimized_attention, attention.optimized_attention_masked
+
+        def returning(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int, *rest: Any, **kwargs):
+            calls.append(1)
+            masked = kwargs.get("mask") is not None or (rest and rest[0] is not None)
+            return value if len(calls) == 1 else kept[masked](query, key, value, heads, *rest, **kwargs)
+
+        attention.optimized_attention = attention.optimized_attention_masked = returning
+        try:
+            return more["original_block"](args)
+        finally:
+            attention.optimized_attention, attention.optimized_attention_masked = kept
+
+    def patched(model: Any) -> Any:
+        model = model.clone()
+        for block in blocks:
+            model.set_model_patch_replace(called, "dit", "double_block", block)
         return model
 
     return patched

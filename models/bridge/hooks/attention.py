@@ -108,7 +108,9 @@ def attention_for(options: dict[str, Any] | None) -> Attend:
         query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         heads, chosen = query.shape[1], chosen_attention(mask is not None)
-        return chosen(query, key, value, heads, mask=mask, skip_reshape=True, transformer_options=options)
+        out = chosen(query, key, value, heads, mask=mask, skip_reshape=True, transformer_options=options)
+        # A function that skips attention by returning the values (Lightricks' STG) returns them as they came.
+        return out if out.ndim == 3 else out.transpose(1, 2).flatten(2)
 
     return attend
 

@@ -1,11 +1,15 @@
-"""What other nodes put on a MODEL and its network does not serve: taken off, and named in the log once."""
+"""What other nodes put on a MODEL and its network does not serve: taken off and named once, or an error in words."""
 
 from __future__ import annotations
 
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+import comfy.model_management as memory
+import torch
 
 from .attention import PATCHES
 
@@ -65,3 +69,29 @@ def _takes_queries(patch: Callable) -> bool:
     except ValueError:  # a builtin, which shows no signature
         return True
     return True
+
+
+@contextmanager
+def explaining(name: str, network: torch.nn.Module) -> Iterator[None]:
+    """An error inside is said in words if another node's code stands in place of a part of the network `name`.
+
+    Some nodes replace the forward of ComfyUI's own network, or of its layers, with their own version of it. Such code
+    reads attributes and takes arguments that a network of diffusers does not have.
+    """
+    try:
+        yield
+    except (AttributeError, TypeError, NotImplementedError, RuntimeError) as error:
+        replaced = [part or "the whole" for part, module in network.named_modules() if _replaced(module)]
+        if not replaced or isinstance(error, memory.OOM_EXCEPTION):
+            raise
+        raise ValueError(
+            f"A node before the sampler replaces code inside {name} ({replaced[0]}, {len(replaced)} in all) with code "
+            f"for ComfyUI's own network, which this is not. It failed: {error}. Remove that node (TeaCache, "
+            "Enhance-A-Video and the like)."
+        ) from error
+
+
+def _replaced(module: torch.nn.Module) -> bool:
+    """Whether a module's forward is not its class's. ComfyUI puts that back as an attribute of the module."""
+    forward = vars(module).get("forward")
+    return forward is not None and getattr(forward, "__func__", forward) is not type(module).forward

@@ -19,13 +19,18 @@ CAUSAL = "causal_temporal_positioning"
 """As files' metadata have it: frames are counted (0, 1, 9, ...), instead of latent frames times 8 (0, 8, 16, ...)."""
 
 
-class LTXVideoNetwork(ComfyNetwork, LTXVideoTransformer3DModel):
-    """diffusers' LTX transformer under ComfyUI's calling convention. Parameter names are diffusers' own."""
+class LTXVModel(ComfyNetwork, LTXVideoTransformer3DModel):
+    """diffusers' LTX transformer under ComfyUI's calling convention. Parameter names are diffusers' own.
+
+    Its class has the name of ComfyUI's: other packs tell by it what blocks return (WaveSpeed's First Block Cache).
+    """
 
     block_kinds, attention_processor = (BLOCKS,), LTXVideoProcessor
 
     grid: Grid
     causal = False
+    caption_projection_first_linear = True
+    """As ComfyUI's network has it: KJNodes tells LTX-2.3, whose text comes projected, from the others by it."""
 
     def denoise(
         self,
@@ -91,10 +96,13 @@ class LTXVideoNetwork(ComfyNetwork, LTXVideoTransformer3DModel):
         return places
 
 
-def build_network(variant: Variant) -> LTXVideoNetwork:
+def build_network(variant: Variant) -> LTXVModel:
     config = dict(variant.network)
     causal = config.pop(CAUSAL, False)
     with without_weights():
-        network = LTXVideoNetwork(**config)
+        network = LTXVModel(**config)
     network.grid, network.causal = variant.grid, causal
+    for block in network.transformer_blocks:
+        # A ModuleList in diffusers, which calls its parts in turn. Nodes that feed it parts of a clip call it whole.
+        block.ff.net = torch.nn.Sequential(*block.ff.net)
     return network

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import comfy.model_patcher
+import comfy.ops
 import patches
 import pytest
 import tiny
@@ -19,6 +22,7 @@ from atelier.models.loading import load
 from atelier.models.loading.identify import open_model
 from benchmarks import step
 from comfy.ldm.modules import attention
+from comfy_extras import nodes_lt
 from diffusers.models.attention_processor import CogVideoXAttnProcessor2_0, MochiAttnProcessor2_0
 from diffusers.models.transformers.transformer_ltx import LTXVideoAttnProcessor
 from reference import relative
@@ -70,6 +74,7 @@ LTX = {
     "NAG": (patches.guided_attention, patches.guided_attention_in_core(lambda query: None)),
     "STG": (patches.values_passed_on(0, 1), patches.values_passed_on_in_core(0, 1)),
     "a block told other options": (patches.values_passed_on_in_core(2),) * 2,
+    "STG of Lightricks": (patches.values_returned_in(1, 2),) * 2,
 }
 PROMPT = step.Subject.prompt_tokens
 MOCHI = {
@@ -95,6 +100,35 @@ def test_a_patch_changes_what_it_changes_in_cores_mochi(mochi, name):
     assert relative(ours, core) <= 1e-5
 
 
+def test_spatio_temporal_guidance_of_newer_comfyui(ltx):
+    """Its node, which its LTXV itself does not heed, against core's way to say it to a block."""
+    if not hasattr(nodes_lt, "LTXVSpatioTemporalGuidance"):
+        pytest.skip("ComfyUI 0.32 and later have the node")
+
+    def guided(model: Any) -> Any:
+        return nodes_lt.LTXVSpatioTemporalGuidance.execute(model, 2.0, "1, 2", 0.0, 1.0)[0]
+
+    def told(args: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+        options = args["transformer_options"]
+        skipped = options["block_number"] in options.get("stg_self_attn_blocks", ())
+        return more["original_block"]({**args, "transformer_options": {**options, "stg_skip_self_attn": skipped}})
+
+    def guided_in_core(model: Any) -> Any:
+        model = guided(model)
+        for number in range(4):
+
+            def of_block(args: dict[str, Any], more: dict[str, Any], number: int = number) -> dict[str, Any]:
+                options = {**args["transformer_options"], "block_number": number}
+                return told({**args, "transformer_options": options}, more)
+
+            model.set_model_patch_replace(of_block, "dit", "double_block", number)
+        return model
+
+    ours, core = ltx.effects(guided, guided_in_core)
+    assert core.norm() > 1e-3 * ltx.plain[1].norm()
+    assert relative(ours, core) <= 1e-5
+
+
 def test_an_override_is_called_as_often_as_in_cores_ltx(ltx):
     ours, core = ltx.calls(ltx.ours), ltx.calls(ltx.core)
     assert len(ours) == len(core) == 2 * 4  # self- and cross-attention of each layer
@@ -104,6 +138,112 @@ def test_an_override_is_called_as_often_as_in_cores_ltx(ltx):
 @pytest.mark.slow
 def test_an_override_is_called_as_often_as_in_cores_mochi(mochi):
     assert len(mochi.calls(mochi.ours)) == len(mochi.calls(mochi.core)) == 2
+
+
+@pytest.fixture(scope="module")
+def cogvideox():
+    """Our network and that of newer ComfyUI with the same weights, as functions of transformer_options."""
+    core = pytest.importorskip("comfy.ldm.cogvideo.model", reason="ComfyUI 0.33 and later have a CogVideoX")
+    subject = next(subject for subject in step.subjects() if subject.name == "step, CogVideoX")
+    small = {**subject.config, "num_layers": 2, "num_attention_heads": 4}
+    model, state = step.our_model(replace(subject, config=small))
+    arguments = {name: value for name, value in small.items() if name != "_class_name"}
+    theirs = core.CogVideoXTransformer3DModel(**arguments, operations=comfy.ops.disable_weight_init).eval()
+    renamed = {in_cores_layout(name): weight for name, weight in state.items()}
+    left = theirs.load_state_dict(renamed, strict=False)
+    assert not left.unexpected_keys and all("pos_embedding" in name for name in left.missing_keys)
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(2, *subject.shape[1:], generator=generator)
+    inputs = x, torch.tensor([500.0] * 2), torch.randn(2, 226, step.TEXT_WIDTH, generator=generator)
+
+    def run(network: torch.nn.Module) -> Callable[[dict[str, Any]], torch.Tensor]:
+        def called(options: dict[str, Any]) -> torch.Tensor:
+            with torch.no_grad():
+                return network(*inputs, transformer_options={"cond_or_uncond": [0, 1], **options})
+
+        return called
+
+    return run(model.model.diffusion_model), run(theirs)
+
+
+def in_cores_layout(name: str) -> str:
+    for ours, core in (
+        ("transformer_blocks.", "blocks."),
+        ("time_embedding.linear_", "time_embedding_linear_"),
+        ("attn1.norm_", "norm_"),
+        ("attn1.to_out.0", "attn_out"),
+        ("attn1.to_", ""),
+        ("ff.net.0.proj", "ff_proj"),
+        ("ff.net.2", "ff_out"),
+    ):
+        name = name.replace(ours, core)
+    return name
+
+
+def options_of(patched: patches.Patched) -> dict[str, Any]:
+    """The transformer_options that a patch sets on a MODEL."""
+    model = comfy.model_patcher.ModelPatcher(torch.nn.Module(), "cpu", "cpu")
+    return patched(model).model_options["transformer_options"]
+
+
+COGVIDEOX_TEXT = 226  # core's sequence begins with the text
+COGVIDEOX = {
+    "attention is zero": (patches.override(patches.zeros),) * 2,
+    "NAG": (patches.guided_attention, patches.guided_attention_in_core(lambda q: (COGVIDEOX_TEXT, q.shape[1]))),
+}
+
+
+@pytest.mark.parametrize("name", COGVIDEOX)
+def test_a_patch_changes_what_it_changes_in_cores_cogvideox(cogvideox, name):
+    ours, core = (run(options_of(put)) - run({}) for run, put in zip(cogvideox, COGVIDEOX[name], strict=True))
+    assert relative(*(run({}) for run in cogvideox)) <= 1e-5
+    assert core.norm() > 1e-3 * cogvideox[1]({}).norm()
+    assert relative(ours, core) <= 1e-5
+
+
+def test_an_override_is_called_as_often_as_in_cores_cogvideox(cogvideox):
+    counts: tuple[list, list] = [], []
+    for run, noted in zip(cogvideox, counts, strict=True):
+        run(options_of(patches.counting(noted)))
+    assert len(counts[0]) == len(counts[1]) == 2
+
+
+def test_a_feed_forward_in_pieces_is_the_same(ltx):
+    """As KJNodes' chunked feed-forward does it, on core's layers and on ours."""
+
+    def in_pieces(self: Any, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.net(part) for part in x.chunk(3, dim=1)], dim=1)
+
+    def patched(model: Any) -> Any:
+        model = model.clone()
+        for number, block in enumerate(model.model.diffusion_model.transformer_blocks):
+            forward = in_pieces.__get__(block.ff, type(block.ff))
+            model.add_object_patch(f"diffusion_model.transformer_blocks.{number}.ff.forward", forward)
+        return model
+
+    assert relative(ltx.stepped(patched(ltx.ours)), ltx.plain[0]) <= 1e-6
+
+
+def test_code_for_cores_network_fails_in_words(ltx):
+    model, network = ltx.ours.clone(), ltx.ours.model.diffusion_model
+    model.add_object_patch("diffusion_model.transformer_blocks.1.attn1.forward", lambda x, context=None, pe=None: x)
+    with pytest.raises(ValueError, match=r"transformer_blocks\.1\.attn1, 1 in all.*hidden_states.*Remove that node"):
+        ltx.stepped(model)
+
+    def of_core(self: Any, x: torch.Tensor, *rest: Any, **kwargs: Any) -> torch.Tensor:
+        return self.patchifier.patchify(x)
+
+    model = ltx.ours.clone()
+    model.add_object_patch("diffusion_model.forward", of_core.__get__(network, type(network)))
+    with pytest.raises(ValueError, match="the whole, 1 in all.*'patchifier'"):
+        ltx.stepped(model)
+    with pytest.raises(ValueError, match="works with ComfyUI's own network alone"):
+        network.__class__ = type(ltx.core.model.diffusion_model)
+    assert relative(ltx.stepped(ltx.ours), ltx.plain[0]) == 0
+
+
+def test_the_network_has_cores_name(ltx):
+    assert type(ltx.ours.model.diffusion_model).__name__ == type(ltx.core.model.diffusion_model).__name__
 
 
 # ------------------------------------------------------------------------------------------------ every family
