@@ -39,6 +39,15 @@ class ComfyNetwork:
         hook_attention(self, self.shared_processor)
         hook_blocks(self, self.block_kinds, self.hooks)
 
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            raise AttributeError(
+                f"The network of this model ({type(self).__name__}) has no '{name}'. It is diffusers' network, not "
+                "ComfyUI's own. The node that looks for this is made for another network: remove it."
+            ) from None
+
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "__class__" and not issubclass(value, ComfyNetwork):
             raise ValueError(

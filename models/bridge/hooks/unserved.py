@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,9 +26,10 @@ class Unserved:
     def taken_off(self, options: dict[str, Any]) -> dict[str, Any]:
         """The options without patches that would fail in this network."""
         patches, replaced = options.get("patches") or {}, options.get("patches_replace") or {}
-        if not patches and not replaced:
+        skipped = options.get("stg_self_attn_blocks") or ()
+        if not patches and not replaced and not skipped:
             return options
-        for message in (*self._patches(patches), *self._replacements(replaced)):
+        for message in (*self._patches(patches), *self._replacements(replaced), *self._skipped(skipped)):
             if message not in self._named:
                 self._named.add(message)
                 logging.warning("Atelier: %s: %s", self.name, message)
@@ -50,6 +51,11 @@ class Unserved:
                     f"a node put a '{name}' on this model that is made for another kind of network (one called without "
                     "q, k, v, pe, attn_mask, extra_options): it is left out."
                 )
+
+    def _skipped(self, blocks: Collection[int]) -> Iterator[str]:
+        count = self.blocks.get("double", 0)
+        for number in sorted(number for number in blocks if number >= count):
+            yield f"a node skips the self-attention of block {number}, but it has {count} blocks: it changes nothing."
 
     def _replacements(self, replaced: dict[str, Any]) -> Iterator[str]:
         for place in replaced.keys() - {"dit"}:

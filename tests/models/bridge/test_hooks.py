@@ -239,6 +239,8 @@ def test_code_for_cores_network_fails_in_words(ltx):
         ltx.stepped(model)
     with pytest.raises(ValueError, match="works with ComfyUI's own network alone"):
         network.__class__ = type(ltx.core.model.diffusion_model)
+    with pytest.raises(AttributeError, match="has no 'blocks'.*made for another network"):
+        _ = network.blocks
     assert relative(ltx.stepped(ltx.ours), ltx.plain[0]) == 0
 
 
@@ -371,12 +373,13 @@ def test_what_is_not_served_is_named_once(family, caplog):
     patched.set_model_attn1_patch(of_unets)
     patched.set_model_patch(of_unets, "post_input")
     patched.set_model_patch_replace(of_unets, "attn2", "middle", 0)
+    patched.model_options["transformer_options"]["stg_self_attn_blocks"] = frozenset({29})
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             assert relative(sampled(patched), plain) <= 1e-5
     told = [record.getMessage() for record in caplog.records if "a node" in record.getMessage()]
-    assert len(told) == len(set(told)) == 5
-    for words in ("'attn1_patch'", "'post_input'", "'attn2'", "double block 7", "single block 8"):
+    assert len(told) == len(set(told)) == 6
+    for words in ("'attn1_patch'", "'post_input'", "'attn2'", "double block 7", "single block 8", "of block 29"):
         assert sum(words in message for message in told) == 1, words
 
 
