@@ -114,7 +114,8 @@ def upscalers() -> list[str]:
     configs = [(root, config) for root in roots for config in sorted(root.rglob("*/config.json"))]
     folders = [config.parent.relative_to(root).as_posix() for root, config in configs if _upscales(config)]
     parts = {config.parent for _, config in configs}
-    return [*(name for name in listed(UPSCALERS) if file_path(UPSCALERS, name).parent not in parts), *folders]
+    files = {name: folder_paths.get_full_path(UPSCALERS, name) for name in listed(UPSCALERS)}
+    return [*(name for name, path in files.items() if path and Path(path).parent not in parts), *folders]
 
 
 def _upscales(config: Path) -> bool:

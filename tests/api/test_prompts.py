@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +11,16 @@ import httpx2 as httpx
 import pytest
 import tiny
 import tiny_writer
+from serving import remove_new
 from wire_client import SLOW, error, until_running, wait
 
 
 @pytest.fixture
 def llm(server) -> Iterator[Path]:
-    yield server.base / "models" / "LLM"
-    shutil.rmtree(server.base / "models" / "LLM", ignore_errors=True)
+    models = server.base / "models"
+    before = set(models.rglob("*"))
+    yield models / "LLM"
+    remove_new(models, before)
 
 
 def queue(server) -> list:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import tiny_writer
 from atelier.api.graphs import saved_graph
 from client import JobFailed, JobInterrupted
 from graphs import node
+from serving import remove_new
 
 RULES = "rules (built in)"
 
@@ -19,8 +19,10 @@ RULES = "rules (built in)"
 @pytest.fixture
 def llm(server) -> Iterator[Path]:
     """ComfyUI's models/LLM. It is emptied after each test, so that "automatic" means the rules again."""
-    yield server.base / "models" / "LLM"
-    shutil.rmtree(server.base / "models" / "LLM", ignore_errors=True)
+    models = server.base / "models"
+    before = set(models.rglob("*"))
+    yield models / "LLM"
+    remove_new(models, before)
 
 
 def expand(server, prompt: str, expander: str = "automatic", seed: int = 1, expanded: str = "", **more) -> dict:

@@ -22,9 +22,12 @@ class Server:
     log: Path
 
 
-def remove_new(folder: Path, before: set[Path]) -> None:
-    """Delete what lies in `folder` and was not there `before`."""
-    for path in sorted(set(folder.rglob("*")) - before, reverse=True):
+def remove_new(models: Path, before: set[Path]) -> None:
+    """Delete what lies in the kinds' folders in `models` and was not there `before`.
+
+    The kinds' folders themselves stay: ComfyUI remembers their times, and fails when one that it has listed is gone.
+    """
+    for path in sorted(set(models.glob("*/**/*")) - before, reverse=True):
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
