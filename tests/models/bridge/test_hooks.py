@@ -152,6 +152,9 @@ def cogvideox():
     renamed = {in_cores_layout(name): weight for name, weight in state.items()}
     left = theirs.load_state_dict(renamed, strict=False)
     assert not left.unexpected_keys and all("pos_embedding" in name for name in left.missing_keys)
+    # ComfyUI's positions of 1.0 are not its authors' (counted from the corner, where theirs are centred): give it ours.
+    ours = model.model.diffusion_model
+    theirs._get_rotary_emb = lambda h, w, t, device: ours.positions(t, h * 2, w * 2, device)
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(2, *subject.shape[1:], generator=generator)
     inputs = x, torch.tensor([500.0] * 2), torch.randn(2, 226, step.TEXT_WIDTH, generator=generator)
@@ -163,7 +166,7 @@ def cogvideox():
 
         return called
 
-    return run(model.model.diffusion_model), run(theirs)
+    return run(ours), run(theirs)
 
 
 def in_cores_layout(name: str) -> str:
