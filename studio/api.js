@@ -48,8 +48,10 @@ async function send(path, options = {}) {
     }
     declined = true
   }
-  if (answer.status === 502 || answer.status === 503 || answer.status === 504) throw new Unreachable("ComfyUI is away.")
-  throw new Refused(answer.status, (await answer.json().catch(() => ({}))).error)
+  const error = (await answer.json().catch(() => null))?.error
+  // A proxy answers so for a ComfyUI that is away; the API itself says in `error` what it cannot do now.
+  if (!error && [502, 503, 504].includes(answer.status)) throw new Unreachable("ComfyUI is away.")
+  throw new Refused(answer.status, error)
 }
 
 async function json(path, options) {

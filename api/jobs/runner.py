@@ -273,8 +273,7 @@ class Runner:
 
     async def _end_without_comfyui(self, row: Row, code: str, message: str) -> None:
         """End a job that ComfyUI has no record of: completed if its video was saved whole, else failed."""
-        saved = sorted(files.job_folder(row["id"]).glob("video*.mp4"))
-        if saved:
+        if saved := _videos_in(files.job_folder(row["id"])):
             await self._complete(row, saved[-1], code, message)
         else:
             await self._fail(row, code, message)
@@ -343,6 +342,11 @@ def _measured(requested: Json, clip: Facts) -> Json:
         "fps": round(clip.fps, 3),
         "num_frames": clip.frames,
     }
+
+
+def _videos_in(folder: Path) -> list[Path]:
+    """The finished videos of a job's folder, in the order of their numbers."""
+    return sorted(path for path in folder.glob(f"{files.VIDEO_NAME}*") if path.suffix.lower() in SUFFIXES)
 
 
 def _saved_video(outputs: Json) -> Path | None:

@@ -78,9 +78,13 @@ def upscale(
 
 
 def with_statistics_of(latents: torch.Tensor, source: torch.Tensor, strength: float) -> torch.Tensor:
-    """Adaptive instance normalisation: each clip's channels get the mean and deviation that they have in `source`."""
+    """Adaptive instance normalisation: each clip's channels get the mean and deviation that they have in `source`.
+
+    A channel without any deviation gets the mean alone.
+    """
     deviation, mean = torch.std_mean(latents, dim=(2, 3, 4), keepdim=True)
     wanted_deviation, wanted_mean = torch.std_mean(source, dim=(2, 3, 4), keepdim=True)
+    deviation = deviation.clamp_min(torch.finfo(latents.dtype).tiny)
     return torch.lerp(latents, (latents - mean) / deviation * wanted_deviation + wanted_mean, strength)
 
 

@@ -90,7 +90,7 @@ def finished_behind_our_back(server, http, done: dict) -> tuple[bytes, str]:
     videos = server.base / "output" / "atelier" / "videos"
     (source,) = (videos / done["id"]).glob("*.mp4")
     (videos / video["id"]).mkdir(parents=True)
-    (videos / video["id"] / source.name).write_bytes(source.read_bytes())
+    (videos / video["id"] / f"{source.stem}.mov").write_bytes(source.read_bytes())  # an owner's graph may save these
     return source.read_bytes(), video["id"]
 
 

@@ -12,6 +12,7 @@ import tiny
 import tiny_upscaler
 import torch
 from atelier.editing.upscaling import upscaled
+from atelier.models.bridge.upscaler import with_statistics_of
 from atelier.models.loading.upscaler import load_upscaler
 from atelier.models.timeline.keyframes import apart, with_keyframe
 from atelier.models.timeline.latent import CUTS, mask_of
@@ -156,3 +157,9 @@ def check_two_stages(case, root, steps: int, denoise: float, theirs: dict, tone_
     ).frames
     assert made.shape == answer.shape and relative(made, answer) <= 1e-5
     assert relative(made, between) > 0.01
+
+
+def test_a_channel_without_any_deviation_gets_the_mean():
+    source = torch.randn(1, 2, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    flat = with_statistics_of(torch.full((1, 2, 5, 8, 8), 0.3), source, 1.0)
+    assert relative(flat.mean((2, 3, 4)), source.mean((2, 3, 4))) < 1e-5
