@@ -14,8 +14,9 @@ CATALOGUE = json.loads((ROOT / "models" / "library" / "published.json").read_tex
 
 
 def loaders(name: str) -> list[dict]:
+    """The nodes that load what the catalogue has. It has no LoRAs."""
     nodes = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))["nodes"]
-    return [node for node in nodes if node["type"].startswith("AtelierLoadVideo")]
+    return [node for node in nodes if node["type"] in ("AtelierLoadVideoModel", "AtelierLoadVideoUpscaleModel")]
 
 
 @pytest.mark.parametrize("name", published_graphs.GRAPHS)

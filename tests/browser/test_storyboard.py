@@ -195,10 +195,10 @@ def test_it_saves_nothing_of_its_own(storyboard, view, workflow):
     now = page.evaluate(SAVED)
     assert now["widgets_values"] == saved["widgets_values"]
     assert [each for each in now["inputs"] if each["name"] == "time_line"] == []
-    assert set(page.evaluate(PROMPT)) == {"clip", "vae", "latent", "board", "negative_prompt", "style"}
+    assert set(page.evaluate(PROMPT)) == {"clip", "vae", "latent", "board", "negative_prompt", "style", "flow"}
     page.evaluate(SET, ["AtelierStoryboard", "negative_prompt", "noise"])
     page.evaluate("async () => app.loadGraphData(JSON.parse(JSON.stringify(app.graph.serialize())))")
     page.evaluate(NODE)
-    assert page.evaluate(SAVED)["widgets_values"] == [TURN, "noise", "the model's own"]
+    assert page.evaluate(SAVED)["widgets_values"] == [TURN, "noise", "the model's own", "windows"]
     page.wait_for_function("() => document.querySelectorAll('.atelier-storyboard .card').length === 2")
     assert view.errors == []
