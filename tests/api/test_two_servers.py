@@ -105,7 +105,7 @@ def test_what_the_other_deletes_leaves_the_history_of_the_one_that_made_it(http,
 
 
 def test_one_that_was_taken_for_dead_corrects_that(http, other, server):
-    video = until_running(http, http.post("/videos", json=FAST | {"num_inference_steps": 150, "seed": 24}).json())
+    video = until_running(http, http.post("/videos", json=SLOW | {"seed": 24}).json())
     error = json.dumps({"code": "server_restarted", "message": "wrong"})
     rows(server.base, "UPDATE jobs SET status = 'failed', error = ? WHERE id = ?", error, video["id"])
     eventually(lambda: other.get(f"/videos/{video['id']}").json()["status"] == "completed")
@@ -156,7 +156,7 @@ def test_the_death_of_the_other(http, second, server):
     with connect(second.url) as other:
         at_work = until_running(other, other.post("/videos", json=SLOW | {"seed": 41}).json())
         waiting = other.post("/videos", json=FAST | {"seed": 42}).json()
-        mine = until_running(http, http.post("/videos", json=FAST | {"num_inference_steps": 150, "seed": 43}).json())
+        mine = until_running(http, http.post("/videos", json=SLOW | {"seed": 43}).json())
         before = set(videos.iterdir())
         upload = half_an_upload(second.url)
         eventually(lambda: set(videos.iterdir()) - before)
