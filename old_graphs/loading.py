@@ -24,7 +24,9 @@ UNQUANTISED = {None, False, "disabled"}
 def load(work: Translation, old: Old) -> Results:
     name = " ".join(filter(None, (str(old.get("model") or "CogVideoX-2b"), str(old.get("variant") or ""))))
     choice, there = names.model(name, work.installed)
-    if not there:
+    if not old.get("model"):
+        work.report.remark(f"{short(old.node.type)} names no model; Load Video Model has {short(choice)}")
+    elif not there:
         work.report.remark(f"The model {short(name)} is not installed; Load Video Model names it as {short(choice)}")
     inputs = {
         "model": choice,

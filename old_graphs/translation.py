@@ -15,7 +15,7 @@ from .layout import Canvas, beside
 from .names import Installed
 from .report import Report
 from .targets import node_of
-from .widgets import dealt
+from .widgets import dealt, widget_names
 from .wires import WIRES, Wires
 from .wrappers import MODEL_TYPES, RULES, VAE_TYPES
 from .wrappers.rules import Rule
@@ -53,6 +53,13 @@ class Old:
     def source(self, name: str) -> Source | None:
         """The link of an input."""
         return next((s.source for s in self.node.inputs if s.source and self.rule.takes.get(s.name) == name), None)
+
+    def unknown(self) -> list[str]:
+        """The inputs with a value or link that no version of the class has: the graph was written by hand."""
+        rule, saved = self.rule, self.node.saved
+        known = {*rule.takes, *rule.lost, *rule.unneeded, *widget_names(rule.versions)}
+        linked = {socket.name for socket in self.node.inputs if socket.source}
+        return sorted({*linked, *(saved if isinstance(saved, dict) else ())} - known)
 
     def given(self, name: str) -> Any:
         """The link of an input, else its value."""
@@ -251,6 +258,8 @@ class Translation:
         return order
 
     def _tell_losses(self, old: Old) -> None:
+        for name in old.unknown() if old.rule.role else ():
+            self.report.lose(old.node, f"its input {short(name)} is lost: no version of {old.node.type} has it")
         for name, (harmless, words) in old.rule.lost.items():
             socket = old.node.socket(name)
             linked = self.origin(socket.source) if socket is not None else None

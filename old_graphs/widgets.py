@@ -57,6 +57,11 @@ def dealt(versions: Iterable[str], saved: Any) -> Dealt:
     return min((_read(version, values) for version in versions), key=lambda scored: scored[0])[1]
 
 
+def widget_names(versions: Iterable[str]) -> set[str]:
+    """The widgets that any version of a class has."""
+    return {name for version in versions for name, _ in _widgets(version)}
+
+
 def _widgets(version: str) -> list[tuple[str, str]]:
     return [(name, kind) for name, _, kind in (widget.partition(":") for widget in version.split())]
 

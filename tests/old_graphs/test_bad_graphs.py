@@ -55,6 +55,22 @@ def test_a_damaged_graph_is_converted_as_far_as_it_goes(damage):
         assert any("CogVideoNewer" in line for line in converted.lost)
 
 
+def test_an_input_that_no_version_has_is_named():
+    """In the API's form a graph may be written by hand, with names that the wrapper never had."""
+    prompt = {
+        "1": {"class_type": "DownloadAndLoadMochiModel", "inputs": {"checkpoint": "mine.safetensors"}},
+        "2": {"class_type": "MochiTextEncode", "inputs": {"text": "a panda", "force_offload": True}},
+        "3": {"class_type": "MochiSampler", "inputs": {"model": ["1", 0], "conditioning": ["2", 0], "steps": 9}},
+    }
+    converted = convert(prompt)
+    assert {line.rpartition("): ")[2] for line in converted.lost} == {
+        "its input checkpoint is lost: no version of DownloadAndLoadMochiModel has it.",
+        "its input text is lost: no version of MochiTextEncode has it.",
+        "its input conditioning is lost: no version of MochiSampler has it.",
+    }
+    assert any("names no model" in line for line in converted.remarks)
+
+
 @pytest.mark.parametrize("depth", [100, 600, 950])
 def test_a_nested_graph_is_converted_or_named(depth):
     old = saved.cogvideox()
