@@ -53,7 +53,7 @@ def show_list() -> None:
             say(f"  {entry.id:32} {choice}{f'  (needs: {lacking})' if lacking else ''}")
     for choice in own:
         say(f"  {'':32} {choice}")
-    say("\nTo be had with 'python run.py models get NAME':")
+    say("\nTo download with 'python run.py models get NAME':")
     this = machine()
     for entry in models:
         if not here.has(entry):

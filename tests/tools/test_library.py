@@ -67,7 +67,7 @@ def test_get_list_and_remove(base, hub):
     refused, fetched, listed, removed, wrong = map(json.loads, made.stdout.splitlines())
     assert refused[0] == 1 and "Add --yes" in refused[2] and "Apache-2.0" in refused[1]
     assert fetched[0] == 0 and f"Tiny LTX is here: {shop.FILE}" in fetched[1]
-    offered = listed[1].split("To be had")[1]
+    offered = listed[1].split("To download")[1]
     assert shop.FILE in listed[1] and "pocket (built in)" in listed[1] and f"{shop.MODEL} " not in offered
     assert "ltx-2b-0.9.8-distilled  " in offered and "6.3 GB" in offered and "fits" in offered
     assert removed[0] == 0 and not model.exists()
