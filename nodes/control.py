@@ -10,6 +10,7 @@ from ..models.bridge import control as bridge
 from ..models.bridge.sampling import with_guides
 from ..models.bridge.vae import vae_grid
 from ..models.timeline.latent import frame_rate_of
+from .inputs import vae_input
 from .notice import show
 from .video import clip_of, rate_of
 
@@ -26,7 +27,7 @@ class ControlVideo(io.ComfyNode):
             inputs=[
                 io.Conditioning.Input("positive", tooltip="From Encode Video Prompt."),
                 io.Conditioning.Input("negative", tooltip="From Encode Video Prompt."),
-                io.Vae.Input("vae", tooltip="The VAE of Load Video Model."),
+                vae_input(),
                 io.Latent.Input("latent", tooltip="The shot: the same latent that goes into the sampler."),
                 io.Image.Input(
                     "images",

@@ -11,7 +11,7 @@ from ..editing import decoding
 from ..media import formats
 from ..models.bridge.job import output_is_used
 from ..models.timeline.latent import frame_rate_of
-from .inputs import CRF, check, writing_inputs
+from .inputs import CRF, check, vae_input, writing_inputs
 from .notice import show
 from .temporary import lost_clips, temporary
 from .video import audio_sound, rate_of, target_of
@@ -31,7 +31,7 @@ class DecodeVideo(io.ComfyNode):
             "makes sound. The frames stay in memory only if IMAGE is connected. If no output is connected, the node "
             "plays the clip.",
             inputs=[
-                io.Vae.Input("vae", tooltip="The VAE of Load Video Model."),
+                vae_input(),
                 io.Latent.Input("latent", tooltip="The sampled latent."),
                 io.Float.Input(
                     "fps",

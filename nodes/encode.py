@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..editing.encoding import Encoded, encode_clip
 from ..media import read
 from ..models.timeline.latent import DEFAULT_FPS, sound_of
-from .inputs import MAX_SIDE, check, fps_input, time_input
+from .inputs import MAX_SIDE, check, fps_input, time_input, vae_input
 from .notice import show
 from .video import clip_of, noted, rate_of
 
@@ -33,7 +33,7 @@ class EncodeVideo(io.ComfyNode):
             description="Encodes a clip into a model's latent, to change it (Sample Video with denoise below 1) or to "
             "continue it. The size moves to the nearest the model can take, the length to the longest.",
             inputs=[
-                io.Vae.Input("vae", tooltip="The VAE of Load Video Model."),
+                vae_input(),
                 io.Int.Input("width", **side, tooltip="Pixels. 0 = the clip's own, or in proportion to the height."),
                 io.Int.Input("height", **side, tooltip="Pixels. 0 = the clip's own, or in proportion to the width."),
                 io.Combo.Input(

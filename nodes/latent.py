@@ -12,7 +12,7 @@ from ..models.bridge.video_model import video_model
 from ..models.timeline import placing
 from ..models.timeline.latent import video_of
 from ..models.timeline.length import length_of
-from .inputs import MAX_SIDE, check
+from .inputs import MAX_SIDE, check, strength_input, vae_input
 from .notice import show
 
 
@@ -89,7 +89,7 @@ class PlaceFrames(io.ComfyNode):
             description="Puts an image or a piece of video into the shot. The sampler keeps it and makes the rest. "
             "An image at the start is image-to-video; chain several nodes for several images.",
             inputs=[
-                io.Vae.Input("vae", tooltip="The VAE of Load Video Model."),
+                vae_input(),
                 io.Latent.Input(
                     "latent", tooltip="The shot: an Empty Video Latent, or the output of another Place Frames."
                 ),
@@ -111,14 +111,7 @@ class PlaceFrames(io.ComfyNode):
                     step=0.01,
                     tooltip="Seconds from the start, for position 'at time'.",
                 ),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="1 keeps the images unchanged, 0 ignores them; in between, the model may change them.",
-                ),
+                strength_input("1 keeps the images unchanged, 0 ignores them; in between, the model may change them."),
             ],
             outputs=[io.Latent.Output()],
             hidden=[io.Hidden.unique_id],
@@ -152,7 +145,7 @@ class PlaceKeyframes(io.ComfyNode):
             description="Puts any number of images into the shot, each at its own time. The sampler makes the frames "
             "in between.",
             inputs=[
-                io.Vae.Input("vae", tooltip="The VAE of Load Video Model."),
+                vae_input(),
                 io.Latent.Input("latent", tooltip="The shot: an Empty Video Latent, or one with frames in it already."),
                 io.Image.Input(
                     "images",

@@ -10,7 +10,7 @@ from ..models.bridge.vae import vae_grid
 from ..models.bridge.video_model import video_model
 from ..models.contract.schedule import denoise_for
 from ..models.timeline.latent import KEYFRAMES, finished, video_of
-from .inputs import CLIP_TOOLTIP, check, vae_input
+from .inputs import CLIP_TOOLTIP, check, strength_input, vae_input
 from .notice import show
 
 STRENGTHS = {"subtle": 0.4, "mild": 0.65, "strong": 0.9}
@@ -81,14 +81,7 @@ class InpaintShot(io.ComfyNode):
                     tooltip="White is regenerated. Connect one mask for the whole clip, or one for each frame. Masks "
                     "are scaled to the clip's size and stretched to its length.",
                 ),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="1 regenerates the masked part, 0 keeps it; in between, it may change that much.",
-                ),
+                strength_input("1 regenerates the masked part, 0 keeps it; in between, it may change that much."),
             ],
             outputs=[io.Latent.Output()],
             hidden=[io.Hidden.unique_id],

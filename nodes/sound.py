@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..editing.placing import place_sound
+from .inputs import strength_input, vae_input
 from .notice import show
 from .video import noted
 
@@ -19,7 +20,7 @@ class PlaceSound(io.ComfyNode):
             description="Puts a sound into the shot of a model that makes sound (LTX-2). The sampler keeps it, and the "
             "picture follows it: lips, steps, rhythm.",
             inputs=[
-                io.Vae.Input("vae", tooltip="The VAE of Load Video Model."),
+                vae_input(),
                 io.Latent.Input("latent", tooltip="The shot: an Empty Video Latent, or one with frames in it already."),
                 io.Audio.Input(
                     "audio",
@@ -34,14 +35,7 @@ class PlaceSound(io.ComfyNode):
                     step=0.01,
                     tooltip="Seconds into the shot at which the sound begins.",
                 ),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="1 keeps the sound unchanged, 0 ignores it; in between, the model may change it.",
-                ),
+                strength_input("1 keeps the sound unchanged, 0 ignores it; in between, the model may change it."),
             ],
             outputs=[io.Latent.Output()],
             hidden=[io.Hidden.unique_id],

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..editing.storyboarding import Scenes, put_on
 from ..models.timeline import storyboard
 from ..prompts.styles import MODEL_STYLE, styles
-from .inputs import check
+from .inputs import check, vae_input
 from .notice import show
 
 WINDOWS, RELAYED = FLOWS = ("windows", "prompt relay")
@@ -29,7 +29,7 @@ class Storyboard(io.ComfyNode):
             "apart cut; otherwise one flows into the next. Then: Sample Video.",
             inputs=[
                 io.Clip.Input("clip", tooltip="The CLIP of Load Video Model."),
-                io.Vae.Input("vae", tooltip="The VAE of Load Video Model."),
+                vae_input(),
                 io.Latent.Input("latent", tooltip="The shot: an Empty Video Latent, which sets its length."),
                 io.String.Input(
                     "board",
