@@ -1,4 +1,4 @@
-"""Load Video Upscale Model and Upscale Video Latent: a clip to twice its size, or twice its frames, as a latent."""
+"""Load Video Upscale Model and Upscale Video Latent: a clip to a larger size, or twice its frames, as a latent."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class LoadVideoUpscaleModel(io.ComfyNode):
             node_id="AtelierLoadVideoUpscaleModel",
             display_name="Load Video Upscale Model",
             category="Atelier",
-            description="Loads a latent upscaler of LTX Video, spatial or temporal, for Upscale Video Latent.",
+            description="Loads a latent upscaler of LTX Video or LTX-2, spatial or temporal, for Upscale Video Latent.",
             inputs=[
                 io.Combo.Input(
                     "upscale_model",
                     options=upscalers(),
                     tooltip="A file or folder in models/latent_upscale_models: ltxv-spatial-upscaler or "
-                    "ltxv-temporal-upscaler, 0.9.7 or 0.9.8.",
+                    "ltxv-temporal-upscaler, 0.9.7 or 0.9.8; for LTX-2, ltx-2-spatial-upscaler and the like.",
                 ),
             ],
             outputs=[io.LatentUpscaleModel.Output()],
@@ -53,8 +53,8 @@ class UpscaleVideoLatent(io.ComfyNode):
             node_id="AtelierUpscaleVideoLatent",
             display_name="Upscale Video Latent",
             category="Atelier",
-            description="Doubles a clip's width and height, or its frames, as a latent. A second, short Sample Video "
-            "then adds detail.",
+            description="Enlarges a clip, or doubles its frames, as a latent. A second, short Sample Video then adds "
+            "detail. Sound stays as it is.",
             inputs=[
                 io.Latent.Input("latent", tooltip=CLIP_TOOLTIP),
                 io.LatentUpscaleModel.Input("upscale_model", tooltip="From Load Video Upscale Model."),
@@ -66,7 +66,7 @@ class UpscaleVideoLatent(io.ComfyNode):
                     max=1.0,
                     step=0.05,
                     tooltip="How far the colours and contrast of each channel are set back to those of the small clip "
-                    "(AdaIN). The authors use 1.",
+                    "(AdaIN). The authors use 1 for LTX Video and 0 for LTX-2.",
                 ),
                 io.Float.Input(
                     "tone_map",

@@ -11,12 +11,35 @@ import torch
 
 from .job import check_finite
 from .patcher import patcher_class
+from .weights import bring_along, uncast
 
 if TYPE_CHECKING:
     import comfy.sd
 
 COPIES = 8
 """Roughly how many times an upscaled clip's features are in memory at once."""
+
+
+class LatentUpscaler(torch.nn.Module):
+    """diffusers' upscaler of raw latents under the names that ComfyUI's LTXVLatentUpsampler and its patcher read.
+
+    spatial_scale: how many times larger it makes width and height, if it does. latents_of: the family whose latents
+    it reads.
+    """
+
+    def __init__(self, network: torch.nn.Module, spatial_scale: float, latents_of: str) -> None:
+        super().__init__()
+        self.network, self.spatial_scale, self.latents_of = network, spatial_scale, latents_of
+        self.in_channels, self.mid_channels = network.config.in_channels, network.config.mid_channels
+        self.spatial_upsample = network.config.spatial_upsample
+        self.temporal_upsample = network.config.temporal_upsample
+
+    def get_dtype(self) -> torch.dtype:
+        return self.network.initial_conv.weight.dtype
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        """Raw latents [B, C, T, h, w] -> [B, C, T or 2T - 1, h or h * scale, w or w * scale]."""
+        return self.network(latents)
 
 
 def upscaler_dtype() -> torch.dtype:
@@ -27,8 +50,7 @@ def upscaler_dtype() -> torch.dtype:
 def make_upscaler(network: torch.nn.Module) -> comfy.model_patcher.ModelPatcher:
     """The LATENT_UPSCALE_MODEL of a network, which ComfyUI's LTXVLatentUpsampler can use too.
 
-    The network maps raw latents [B, C, T, h, w] to larger ones. It has `in_channels`, `temporal_upsample` and
-    `get_dtype()`.
+    network: a LatentUpscaler.
     """
     device, offload = memory.get_torch_device(), memory.unet_offload_device()
     return patcher_class()(network, load_device=device, offload_device=offload)
@@ -39,8 +61,8 @@ def network_of(upscale_model: Any) -> torch.nn.Module:
     network = getattr(upscale_model, "model", None)
     if not isinstance(network, torch.nn.Module) or not hasattr(network, "temporal_upsample"):
         raise ValueError(
-            f"This upscale model ({type(upscale_model).__name__}) is not one of LTX Video. Load one with Load Video "
-            "Upscale Model, for example ltxv-spatial-upscaler-0.9.8.safetensors."
+            f"This upscale model ({type(upscale_model).__name__}) is not one of LTX Video or LTX-2. Load one with Load "
+            "Video Upscale Model, for example ltxv-spatial-upscaler-0.9.8.safetensors."
         )
     return network
 
@@ -50,10 +72,21 @@ def statistics_of(vae: comfy.sd.VAE) -> Any:
     statistics = getattr(vae.first_stage_model, "per_channel_statistics", None)
     if statistics is None:
         raise ValueError(
-            "This VAE has no statistics of its latents, so it is not one of LTX Video. Upscaling in latents is only "
-            "possible with LTX Video 0.9.5 or later: connect that model's VAE."
+            "This VAE has no statistics of its latents, so it is not one of LTX Video or LTX-2. Upscaling in latents "
+            "is only possible with LTX-2, and with LTX Video 0.9.5 or later: connect that model's VAE."
         )
     return statistics
+
+
+def check_family(upscale_model: Any, vae: comfy.sd.VAE) -> None:
+    """Raise ValueError for an upscale model and a VAE of our loaders that are of two families."""
+    reads = getattr(network_of(upscale_model), "latents_of", "")
+    given = getattr(getattr(vae.first_stage_model, "autoencoder", None), "latents_of", "")
+    if reads and given and reads != given:
+        raise ValueError(
+            f"This upscale model reads latents of {reads}, but the VAE is one of {given}: the clip would be noise. "
+            f"Load an upscale model of {given}."
+        )
 
 
 def upscale(
@@ -68,6 +101,7 @@ def upscale(
     dtype, given = network.get_dtype(), samples.dtype
     features = getattr(network, "mid_channels", 512) * math.prod(samples.shape[2:]) * 4
     memory.load_models_gpu([upscale_model], memory_required=COPIES * len(samples) * features * dtype.itemsize)
+    bring_along(uncast(network), upscale_model.load_device)
     with torch.no_grad():
         raw = statistics.un_normalize(samples.to(upscale_model.load_device, dtype))
         larger = network(raw)

@@ -24,7 +24,7 @@ def load_upscaler(path: Path) -> Any:
         load_weights(network, {f"network.{key}": weight for key, weight in state.items()}, dtype, dtype)
         logging.info("Atelier: %s, an upscaler of %s, computed in %s", path.name, family.name, dtype)
         return make_upscaler(network)
-    known = " and ".join(family.name for family in families() if family.upscaler)
+    known = " or ".join(family.name for family in families() if family.upscaler)
     raise CheckpointError(
         f"{path.name} is not an upscaler of {known}: its first tensors are {', '.join(list(component.shapes)[:3])}. "
         "Put ltxv-spatial-upscaler-0.9.8.safetensors or another one of these into models/latent_upscale_models. Other "

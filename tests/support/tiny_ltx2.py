@@ -196,6 +196,8 @@ def folder(path: Path, version: str, pipe: LTX2Pipeline | None = None) -> Path:
 
 # ------------------------------------------------------------------------------------------------ single files
 
+PREFIX = "model.diffusion_model."
+
 _NAMES = {  # diffusers -> Lightricks; the order matters
     r"^(audio_)?proj_in\.": r"\1patchify_proj.",
     r"^av_cross_attn_(video|audio)_scale_shift\.": r"av_ca_\1_scale_shift_adaln_single.",
@@ -204,6 +206,14 @@ _NAMES = {  # diffusers -> Lightricks; the order matters
     r"^(audio_)?prompt_adaln\.": r"\1prompt_adaln_single.",
     r"^(audio_)?time_embed\.": r"\1adaln_single.",
     r"\.(video|audio)_a2v_cross_attn_scale_shift_table$": r".scale_shift_table_a2v_ca_\1",
+    r"\.norm_q\.": ".q_norm.",
+    r"\.norm_k\.": ".k_norm.",
+}
+_TEXT_NAMES = {
+    r"^(video|audio)_connector\.": rf"{PREFIX}\1_embeddings_connector.",
+    r"\.transformer_blocks\.": ".transformer_1d_blocks.",
+    r"^text_proj_in\.": "text_embedding_projection.aggregate_embed.",
+    r"^(video|audio)_text_proj_in\.": r"text_embedding_projection.\1_aggregate_embed.",
     r"\.norm_q\.": ".q_norm.",
     r"\.norm_k\.": ".k_norm.",
 }
@@ -219,20 +229,12 @@ def _original(state: dict[str, torch.Tensor], prefix: str, names: dict[str, str]
 
 
 def network_state(pipe: LTX2Pipeline) -> dict[str, torch.Tensor]:
-    return _original(pipe.transformer.state_dict(), "model.diffusion_model.", _NAMES)
+    return _original(pipe.transformer.state_dict(), PREFIX, _NAMES)
 
 
 def text_state(pipe: LTX2Pipeline) -> dict[str, torch.Tensor]:
     """Connectors and projection, as all-in-one files have them."""
-    names = {
-        r"^(video|audio)_connector\.": r"model.diffusion_model.\1_embeddings_connector.",
-        r"\.transformer_blocks\.": ".transformer_1d_blocks.",
-        r"^text_proj_in\.": "text_embedding_projection.aggregate_embed.",
-        r"^(video|audio)_text_proj_in\.": r"text_embedding_projection.\1_aggregate_embed.",
-        r"\.norm_q\.": ".q_norm.",
-        r"\.norm_k\.": ".k_norm.",
-    }
-    return _original(pipe.connectors.state_dict(), "", names)
+    return _original(pipe.connectors.state_dict(), "", _TEXT_NAMES)
 
 
 def video_vae_state(pipe: LTX2Pipeline) -> dict[str, torch.Tensor]:
@@ -270,6 +272,14 @@ def sound_state(pipe: LTX2Pipeline) -> dict[str, torch.Tensor]:
     }
     sound = _original(pipe.audio_vae.state_dict(), "audio_vae.", statistics)
     return sound | _original(pipe.vocoder.state_dict(), "vocoder.", names)
+
+
+def network_file_state(version: str) -> dict[str, torch.Tensor]:
+    """Network and connectors in Lightricks' names without prefix, as in GGUF files, which have no metadata either."""
+    network = randomised(LTX2VideoTransformer3DModel(**network_config(version)), 1)
+    parts = randomised(connectors(version), 4)
+    state = _original(network.state_dict(), "", _NAMES) | _original(parts.state_dict(), "", _TEXT_NAMES)
+    return {key.removeprefix(PREFIX): weight for key, weight in state.items() if "aggregate_embed" not in key}
 
 
 def metadata(version: str) -> dict[str, str]:

@@ -21,6 +21,7 @@ PIECE = 2  # latent frames per piece
 class LTX2Autoencoder(torch.nn.Module):
     """diffusers' LTX-2 autoencoder between pixels and the normalised latents that the network reads."""
 
+    latents_of = "LTX-2"
     decode_values = 2420.0  # of LTX Video's, whose layers it has
 
     def __init__(self, vae: AutoencoderKLLTX2Video) -> None:

@@ -22,12 +22,12 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 
 from ...contract.family import Family, Recipe, Text, Variant
 from ...contract.grid import Grid, Shape, SoundGrid
-from ...contract.guidance import StreamGuidance, StreamScale
+from ...contract.guidance import SecondPass, StreamGuidance, StreamScale
 from ...weights.checkpoint import Checkpoint, Component
 from ...weights.errors import CheckpointError
 from ...weights.key_names import blocks_of
 from .known_frames import PerToken
-from .layouts import CONNECTORS, PARTS, is_connector, network_state, vae_version
+from .layouts import CONNECTORS, PARTS, is_connector, is_upscaler, network_state, vae_version
 
 DIFFUSERS = (0, 39)
 """The least diffusers: earlier ones lack LTX-2.3 or lay out the text's registers otherwise."""
@@ -99,6 +99,7 @@ def recognise(checkpoint: Checkpoint) -> Variant | None:
         known_frames=PerToken(),
         guidance=None if distilled else GUIDANCE[number],
         scheduler={"shift": math.exp(MU), "sigmas": DISTILLED_SIGMAS if distilled else ()},
+        second_pass=SecondPass(DISTILLED_SIGMAS[-3:]),
         notes=(LICENCE,),
         autoencoders=(number,),
         sound=SOUND,
@@ -204,8 +205,12 @@ def _named(config: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 def _connector(name: str, shapes: dict[str, Shape], given: Mapping[str, Any], new: bool) -> dict[str, Any]:
     heads, side, layers = (32, 64 if name == "audio" else 128, 8) if new else (30, 128, 2)
-    heads, side = given.get("num_attention_heads", heads), given.get("attention_head_dim", side)
     keys = {key: shape for key, shape in shapes.items() if re.search(rf"(^|\.){name}_(embeddings_)?connector\.", key)}
+    # A GGUF file has no metadata. Where attention is gated, the gates' weights show its heads.
+    attention = {key.split(".attn1.")[1]: shape for key, shape in keys.items() if "blocks.0.attn1." in key}
+    heads = given.get("num_attention_heads", attention.get("to_gate_logits.weight", (heads,))[0])
+    side = attention["to_q.weight"][0] // heads if "to_q.weight" in attention else side
+    side = given.get("attention_head_dim", side)
     registers = next((shape[0] for key, shape in keys.items() if key.endswith("learnable_registers")), 128)
     numbers = {int(match[1]) for key in keys if (match := re.search(r"blocks\.(\d+)\.", key))}
     return {
@@ -237,7 +242,7 @@ def schedule(variant: Variant, steps: int, latent_shape: Shape) -> torch.Tensor:
     return scheduler.sigmas.float()
 
 
-def _check_diffusers(variant: Variant) -> None:
+def _check_diffusers(name: str) -> None:
     """Raise CheckpointError if diffusers is too old."""
     try:
         installed = version("diffusers")
@@ -246,13 +251,13 @@ def _check_diffusers(variant: Variant) -> None:
     if tuple(int(number) for number in re.findall(r"\d+", installed)[:2]) < DIFFUSERS:
         needed = ".".join(map(str, DIFFUSERS))
         raise CheckpointError(
-            f"{variant.name} needs diffusers {needed} or newer, this is {installed}. Install it into ComfyUI's Python: "
+            f"{name} needs diffusers {needed} or newer, this is {installed}. Install it into ComfyUI's Python: "
             f"pip install -U 'diffusers>={needed}', and restart ComfyUI."
         )
 
 
 def build_network(variant: Variant) -> torch.nn.Module:
-    _check_diffusers(variant)
+    _check_diffusers(variant.name)
     from .network import build_network
 
     published = {name: _connector(name, {}, {}, new=False) for name in ("video", "audio")}
@@ -261,21 +266,30 @@ def build_network(variant: Variant) -> torch.nn.Module:
 
 
 def build_autoencoder(component: Component, variant: Variant) -> torch.nn.Module | None:
-    _check_diffusers(variant)
+    _check_diffusers(variant.name)
     from .autoencoder import build_autoencoder
 
     return build_autoencoder(component, variant)
 
 
+def build_upscaler(component: Component) -> torch.nn.Module | None:
+    if not is_upscaler(component):
+        return None
+    _check_diffusers(component.name)
+    from .upscaler import build_upscaler
+
+    return build_upscaler(component)
+
+
 def build_projection(parts: Mapping[str, Component], variant: Variant) -> torch.nn.Module:
-    _check_diffusers(variant)
+    _check_diffusers(variant.name)
     from .text import build_projection
 
     return build_projection(parts, variant)
 
 
 def build_sound(parts: Mapping[str, Component], variant: Variant) -> torch.nn.Module:
-    _check_diffusers(variant)
+    _check_diffusers(variant.name)
     from .sound import build_sound
 
     return build_sound(parts, variant)
@@ -296,4 +310,5 @@ FAMILY = Family(
     network_parts=(CONNECTORS,),
     text_projection=build_projection,
     sound=build_sound,
+    upscaler=build_upscaler,
 )

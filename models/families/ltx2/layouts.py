@@ -96,6 +96,21 @@ def audio_vae_state(component: Component) -> State:
     return {renamed(key, STATISTICS): weight for key, weight in component.state_dict().items()}
 
 
+OF_UPSCALERS = ("rational_resampler", "spatial_scale", "rational_spatial_scale")
+"""Entries that the upscalers of LTX-2 have in their config, and those of LTX Video do not."""
+WIDE = 1024
+"""The features of LTX-2's upscalers. LTX Video's have 512 under the same names."""
+
+
+def is_upscaler(component: Component) -> bool:
+    """Whether this is a latent upscaler of LTX-2. In a file without a config, only its width tells."""
+    shapes, config = component.shapes, component.config
+    if "post_upsample_res_blocks.0.conv2.bias" not in shapes or "initial_conv.weight" not in shapes:
+        return False
+    named = "LTX2" in str(config.get("_class_name")) or any(name in config for name in OF_UPSCALERS)
+    return named or "upsampler.conv.weight" in shapes or shapes["initial_conv.weight"][0] >= WIDE
+
+
 # ---------------------------------------------------------------------------------------------- the video VAE
 
 ENCODER_STEPS = ((1, 2, 2), (2, 1, 1), (2, 2, 2), (2, 2, 2))

@@ -34,6 +34,7 @@ def grid_of(config: dict[str, Any]) -> Grid:
 class LTXVideoAutoencoder(torch.nn.Module):
     """diffusers' LTX autoencoder between pixels and the normalised latents that the network reads."""
 
+    latents_of = "LTX Video"
     decode_values = 2420.0  # counted, see tools/benchmarks/decode.py
 
     def __init__(self, vae: AutoencoderKLLTXVideo) -> None:

@@ -4,50 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from diffusers.pipelines.ltx.modeling_latent_upsampler import LTXLatentUpsamplerModel
 
+from ...bridge.upscaler import LatentUpscaler
 from ...bridge.weights import without_weights
 from ...contract.grid import Shape
 from ...weights.checkpoint import Component
 from ...weights.errors import CheckpointError
 from ...weights.key_names import blocks_of
 
-OF_LTX2 = ("rational_resampler", "spatial_scale")
-"""Entries that only the upscalers of LTX-2 have in their config: they read other latents."""
-
-
-class LatentUpscaler(torch.nn.Module):
-    """diffusers' upscaler under the names that ComfyUI's LTXVLatentUpsampler and its patcher read."""
-
-    def __init__(self, network: LTXLatentUpsamplerModel) -> None:
-        super().__init__()
-        self.network = network
-        self.in_channels = network.config.in_channels
-        self.spatial_upsample = network.config.spatial_upsample
-        self.temporal_upsample = network.config.temporal_upsample
-
-    def get_dtype(self) -> torch.dtype:
-        return self.network.initial_conv.weight.dtype
-
-    def forward(self, latents: torch.Tensor) -> torch.Tensor:
-        """Raw latents [B, C, T, h, w] -> [B, C, T or 2T - 1, h or 2h, w or 2w]."""
-        return self.network(latents)
-
 
 def build_upscaler(component: Component) -> LatentUpscaler | None:
-    """The upscaler of a file or folder, without weights; None if it is another family's.
-
-    Raises CheckpointError for an upscaler of LTX-2.
-    """
-    shapes, config = component.shapes, component.config
+    """The upscaler of a file or folder, without weights; None if it is another family's."""
+    shapes = component.shapes
     if "post_upsample_res_blocks.0.conv2.bias" not in shapes or "initial_conv.weight" not in shapes:
         return None
-    if "LTX2" in str(config.get("_class_name")) or any(name in config for name in OF_LTX2):
-        raise CheckpointError(
-            f"{component.name} is an upscaler of LTX-2, whose latents are not LTX Video's. Use "
-            "ltxv-spatial-upscaler-0.9.8 or ltxv-temporal-upscaler-0.9.8 (or 0.9.7), or ComfyUI's own nodes for LTX-2."
-        )
     arguments = _arguments(shapes)
     if arguments is None:
         raise CheckpointError(
@@ -55,7 +26,8 @@ def build_upscaler(component: Component) -> LatentUpscaler | None:
             "is the shape of its 'upsampler.0.weight'. Use an upscaler of LTX Video 0.9.7 or 0.9.8."
         )
     with without_weights():
-        return LatentUpscaler(LTXLatentUpsamplerModel(**arguments))
+        network = LTXLatentUpsamplerModel(**arguments)
+    return LatentUpscaler(network, 2.0, "LTX Video")
 
 
 def _arguments(shapes: dict[str, Shape]) -> dict[str, Any] | None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
+import case_ltx2
 import comfy.sample
 import comfy.samplers
 import pytest
 import tiny
 import tiny_ltx2
 import torch
-from atelier.models.bridge.sampling import empty_shot, sample, warnings, with_frame_rate
+from atelier.models.bridge.gemma import UNPROCESSED
+from atelier.models.bridge.sampling import warnings
 from atelier.models.bridge.vae import decode, decode_sound, encode, encode_sound
 from atelier.models.families.ltx2 import family as ltx2
 from atelier.models.families.ltx2 import sound as ltx2_sound
@@ -20,91 +21,16 @@ from atelier.models.families.ltx2.layouts import network_state
 from atelier.models.loading import load
 from atelier.models.loading.identify import OpenedModel, open_model
 from atelier.models.loading.parts import with_parts
-from atelier.models.timeline.latent import sound_of, streams_of, video_of, with_mask
+from atelier.models.timeline.latent import sound_of, video_of, with_mask
 from atelier.models.weights.errors import CheckpointError
-from diffusers import FlowMatchEulerDiscreteScheduler, LTX2ImageToVideoPipeline, LTX2Pipeline
+from case_ltx2 import FPS, FRAMES, SIZE, noise, relative
+from diffusers import LTX2ImageToVideoPipeline, LTX2Pipeline
 from safetensors.torch import load_file, save_file
-
-FPS, FRAMES, SIZE = 24.0, 17, (64, 96)  # width, height
-UNPROCESSED = {"unprocessed_ltxav_embeds": True, "device": torch.device("cpu")}
-
-
-@dataclass
-class Made:
-    """A tiny model: diffusers' pipeline, its folder, and what this pack loads from it."""
-
-    version: str
-    pipe: LTX2Pipeline
-    path: Path
-    opened: OpenedModel
-    model: object
-    clip: object
-    vae: object
-
-    def conditioning(self, words: str, latent: dict) -> list:
-        return with_frame_rate(self.clip.encode_from_tokens_scheduled(self.clip.tokenize(words)), latent)
-
-    def shot(self) -> dict:
-        return empty_shot(self.opened.variant, (*SIZE, FRAMES), FPS)
-
-    def sampled(self, latent: dict, steps: int = 3, guidance: float = 3.0) -> list[torch.Tensor]:
-        sigmas = self.opened.family.schedule(self.opened.variant, steps, tuple(video_of(latent["samples"]).shape))
-        texts = (self.conditioning(words, latent) for words in (tiny_ltx2.PROMPT, tiny_ltx2.NEGATIVE))
-        return sample(self.model, latent, *texts, seed=0, sigmas=sigmas, guidance=guidance)["samples"].unbind()
-
-    def statistics(self) -> tuple:
-        vae, audio = self.pipe.vae, self.pipe.audio_vae
-        video = (vae.latents_mean.view(1, -1, 1, 1, 1), vae.latents_std.view(1, -1, 1, 1, 1))
-        return (*video, audio.latents_mean.view(1, 8, 1, 16), audio.latents_std.view(1, 8, 1, 16))
-
-    def reference(self, kind: type, video: torch.Tensor, sound: torch.Tensor, steps: int = 3, **guidance):
-        """The pipeline's latents, normalised, by the schedule that Lightricks' code has."""
-        mean, std, sound_mean, sound_std = self.statistics()
-        fixed = FlowMatchEulerDiscreteScheduler(
-            **tiny.SCHEDULER | dict(use_dynamic_shifting=False, shift_terminal=None)
-        )
-        pipe = kind(**self.pipe.components | {"scheduler": fixed})
-        pipe.set_progress_bar_config(disable=True)
-        sigmas = self.opened.family.schedule(self.opened.variant, steps, (1, 128, 3, 1, 1))
-        off = dict(guidance_scale=3.0, stg_scale=0.0, modality_scale=1.0, guidance_rescale=0.0)
-        off |= {f"audio_{name}": value for name, value in off.items()} | {"spatio_temporal_guidance_blocks": None}
-        made = pipe(
-            prompt=tiny_ltx2.PROMPT,
-            negative_prompt=tiny_ltx2.NEGATIVE,
-            max_sequence_length=tiny_ltx2.TOKENS,
-            latents=video * std + mean,
-            audio_latents=sound * sound_std + sound_mean,
-            width=SIZE[0],
-            height=SIZE[1],
-            num_frames=FRAMES,
-            frame_rate=FPS,
-            sigmas=sigmas[:-1].tolist(),
-            num_inference_steps=steps,
-            output_type="latent",
-            return_dict=False,
-            use_cross_timestep=False,
-            **off | guidance,
-        )
-        return (made[0] - mean) / std, (made[1] - sound_mean) / sound_std
 
 
 @pytest.fixture(scope="module", params=tiny_ltx2.VERSIONS)
-def made(request, tmp_path_factory) -> Made:
-    pipe = tiny_ltx2.pipeline(request.param)
-    path = tiny_ltx2.folder(tmp_path_factory.mktemp("ltx2"), request.param, pipe)
-    opened = open_model(path)
-    parts = load.load_model(opened, "float32"), load.load_clip(opened), load.load_vae(opened)
-    return Made(request.param, pipe, path, opened, *parts)
-
-
-def noise(made: Made) -> list[torch.Tensor]:
-    """The sampler's: the picture's first, then the sound's, of one generator."""
-    generator = torch.manual_seed(0)
-    return [torch.randn(stream.shape, generator=generator) for stream in streams_of(made.shot()["samples"])]
-
-
-def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    return ((ours - theirs).norm() / theirs.norm()).item()
+def made(request, tmp_path_factory) -> case_ltx2.Made:
+    return case_ltx2.made(request.param, tmp_path_factory.mktemp("ltx2"))
 
 
 def test_gemma_through_both_connectors(made):
@@ -113,9 +39,9 @@ def test_gemma_through_both_connectors(made):
     )
     video, sound, _ = made.pipe.connectors(embeds, mask)
     ((text, options),) = made.clip.encode_from_tokens_scheduled(made.clip.tokenize(tiny_ltx2.PROMPT))
-    assert options["unprocessed_ltxav_embeds"] is True
+    assert options[UNPROCESSED] is True
     network = made.model.model.diffusion_model
-    prepared = network.prepared_text(text, UNPROCESSED)
+    prepared = network.prepared_text(text, {UNPROCESSED: True, "device": torch.device("cpu")})
     assert relative(prepared, torch.cat([video, sound], dim=-1)) < 1e-5
     assert torch.equal(network.prepared_text(prepared, {}), prepared)  # as other nodes may hand it over
 

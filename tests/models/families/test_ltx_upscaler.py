@@ -114,10 +114,11 @@ def test_what_cannot_be_upscaled_is_said(case, tmp_path, kind, latent, largest, 
 
 
 def test_other_models_upscalers_are_named(case, tmp_path):
-    with pytest.raises(CheckpointError, match="upscaler of LTX-2"):
-        load_upscaler(tiny_upscaler.single_file(tmp_path / "ltx-2.safetensors", "spatial", rational_resampler=True))
+    ltx2 = load_upscaler(tiny_upscaler.single_file(tmp_path / "ltx-2.safetensors", "ltx-2 temporal"))
+    with pytest.raises(ValueError, match="reads latents of LTX-2, but the VAE is one of LTX Video"):
+        upscaled({"samples": clip()}, ltx2, case.folder.vae, 1.0, 0.0, SIDE)
     save_file({"blocks.0.block.0.conv.weight": torch.zeros(1)}, tmp_path / "hunyuan.safetensors")
-    with pytest.raises(CheckpointError, match="not an upscaler of LTX Video"):
+    with pytest.raises(CheckpointError, match="not an upscaler of LTX-2 or LTX Video"):
         load_upscaler(tmp_path / "hunyuan.safetensors")
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match="no .safetensors"):
