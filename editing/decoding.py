@@ -10,7 +10,7 @@ import torch
 
 from ..models.bridge.vae import decode_sound, decode_stream, vae_grid
 from ..models.contract.grid import Grid
-from ..models.timeline.latent import CUTS, LOOP, frame_rate_of, length, sound_of, video_of
+from ..models.timeline.latent import CUTS, LOOP, frame_rate_of, length, picture_of, sound_of
 from ..models.timeline.sound import Stretch, edited
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def frames(vae: comfy.sd.VAE, latent: dict) -> Iterator[torch.Tensor]:
     A loop is decoded as a circle, with its last latent frames before its first and its first after its last, because a
     decoder's frame depends on its neighbours on both sides.
     """
-    samples = video_of(latent["samples"])
+    samples = picture_of(latent)
     if LOOP not in latent:
         yield from scenes_apart(vae, samples, latent.get(CUTS, ()))
         return
@@ -48,7 +48,7 @@ def sound(vae: comfy.sd.VAE, latent: dict) -> dict | None:
     if latents is None:
         return None
     frame_rate, skipped = frame_rate_of(latent), 0
-    shown = vae_grid(vae).frames(video_of(latent["samples"]).shape[2])
+    shown = vae_grid(vae).frames(picture_of(latent).shape[2])
     if LOOP in latent:
         turn = shown - 1
         latents, _ = edited([latent], [Stretch(turn, 1), Stretch(turn, 1), Stretch(turn, 1)])

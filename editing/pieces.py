@@ -23,6 +23,7 @@ from ..models.timeline.latent import (
     frame_rate_of,
     length,
     mask_of,
+    picture_of,
     sound_mask_of,
     sound_of,
     sound_rate_of,
@@ -74,7 +75,7 @@ def latent_frames(seconds: float, latent: dict, grid: Grid) -> int:
 
 def context_of(overlap: float, latent: dict, grid: Grid) -> int:
     """An overlap in seconds as latent frames; 0 means the whole clip."""
-    return latent_frames(overlap, latent, grid) if overlap else video_of(latent["samples"]).shape[2]
+    return latent_frames(overlap, latent, grid) if overlap else picture_of(latent).shape[2]
 
 
 def window(latent: dict, context: int, grid: Grid, opening: Opening) -> dict:
@@ -82,7 +83,7 @@ def window(latent: dict, context: int, grid: Grid, opening: Opening) -> dict:
 
     `joined` puts the whole clip together again.
     """
-    samples, mask = video_of(latent["samples"]), mask_of(latent)
+    samples, mask = picture_of(latent), mask_of(latent)
     holes = mask.amax(dim=(0, 1, 3, 4)).nonzero().flatten().tolist()
     total = samples.shape[2]
     first, end = (holes[0], holes[-1] + 1) if holes else (0, total)
@@ -112,7 +113,7 @@ def _sound_window(
 
     A piece that begins later has the frame before it in front. The sound is as long as that of a clip of these frames.
     """
-    sound, frames = sound_of(latent["samples"]), video_of(latent["samples"]).shape[2]
+    sound, frames = sound_of(latent["samples"]), picture_of(latent).shape[2]
     if sound is None:
         return None, None, None
     mask, total = sound_mask_of(latent), sound.shape[2]
@@ -132,7 +133,7 @@ def joined(latent: dict) -> dict:
             "Extend Shot, Loop Shot, Blend Shots or Re-cut Shot. (A node in between that makes a new latent loses the "
             "rest of the clip.)"
         )
-    shot, around = video_of(latent["samples"]), latent[AROUND]
+    shot, around = picture_of(latent), latent[AROUND]
     if shot.shape[1] != around.before.shape[1] or shot.shape[3:] != around.before.shape[3:]:
         raise ValueError(
             f"The shot's latents are {shot.shape[4]} x {shot.shape[3]} now, those of the rest of its clip "

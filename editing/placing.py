@@ -13,10 +13,10 @@ from ..models.timeline.keyframes import with_keyframe
 from ..models.timeline.latent import (
     frame_rate_of,
     mask_of,
+    picture_of,
     sound_mask_of,
     sound_of,
     sound_rate_of,
-    video_of,
     with_mask,
     with_streams,
 )
@@ -35,10 +35,10 @@ def place_images(
     keeps the images unchanged, 0 ignores them.
     """
     grid = vae_grid(vae)
-    height, width = (side * grid.spatial for side in video_of(latent["samples"]).shape[3:])
+    height, width = (side * grid.spatial for side in picture_of(latent).shape[3:])
     content = vae.encode(resized(images[clip_for(len(images), start, grid)], width, height))
     inside = content[:, :, min(start, 1) :]
-    end = min(start + inside.shape[2], video_of(latent["samples"]).shape[2])
+    end = min(start + inside.shape[2], picture_of(latent).shape[2])
     placed = place(latent, inside, start, strength)
     single = len(images) == 1
     if start < (1 if single else 2) or not reads_keyframes(vae):
@@ -89,7 +89,7 @@ def place_sound(
     new, mask = sound.clone(), sound_mask_of(latent)
     new[:, :, start : start + count] = content.to(new)
     mask[:, :, start : start + count] = 1.0 - strength
-    placed = {**latent, "samples": with_streams(latent["samples"], video_of(latent["samples"]), new)}
+    placed = {**latent, "samples": with_streams(latent["samples"], picture_of(latent), new)}
     late = time + seconds - length
     notes = (*repairs.notes, *([f"its last {late:.2f} s are cut off: the shot ends"] if late > 1 / rate else []))
     return with_mask(placed, mask_of(latent), mask), start / rate, (start + count) / rate, notes
@@ -97,4 +97,4 @@ def place_sound(
 
 def seconds_of(latent: dict, vae: comfy.sd.VAE) -> float:
     """How long a clip is, in seconds."""
-    return vae_grid(vae).frames(video_of(latent["samples"]).shape[2]) / frame_rate_of(latent)
+    return vae_grid(vae).frames(picture_of(latent).shape[2]) / frame_rate_of(latent)

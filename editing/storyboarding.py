@@ -12,7 +12,7 @@ import torch
 from ..models.bridge.text_encoder import encode_text, style_of
 from ..models.bridge.vae import vae_grid
 from ..models.timeline import storyboard
-from ..models.timeline.latent import CUTS, frame_rate_of, video_of
+from ..models.timeline.latent import CUTS, frame_rate_of, picture_of
 from ..models.timeline.relay import relayed
 from ..models.timeline.spans import CUT, SPAN
 from ..models.timeline.windows import prompt_changes
@@ -54,7 +54,7 @@ def put_on(
 
     Raises StoryboardError for a card after the shot's end, a missing image, and two images at one time.
     """
-    grid, rate, count = vae_grid(vae), frame_rate_of(latent), video_of(latent["samples"]).shape[2]
+    grid, rate, count = vae_grid(vae), frame_rate_of(latent), picture_of(latent).shape[2]
     length, moments = grid.frames(count) / rate, [grid.moment(frame, rate) for frame in range(count)]
     storyboard.check(cards, length, 0 if images is None else len(images))
     places = storyboard.places(cards, moments)

@@ -10,7 +10,7 @@ from ..models.bridge.sampling import empty_shot
 from ..models.bridge.vae import vae_grid
 from ..models.bridge.video_model import video_model
 from ..models.timeline import placing
-from ..models.timeline.latent import video_of
+from ..models.timeline.latent import picture_of
 from ..models.timeline.length import length_of
 from .inputs import MAX_SIDE, check, strength_input, vae_input
 from .notice import show
@@ -125,7 +125,7 @@ class PlaceFrames(io.ComfyNode):
     def execute(
         cls, vae, latent: dict, images: torch.Tensor, position: str, time: float, strength: float
     ) -> io.NodeOutput:
-        grid, time_frames = vae_grid(vae), video_of(latent["samples"]).shape[2]
+        grid, time_frames = vae_grid(vae), picture_of(latent).shape[2]
         start = placing.start_of(position, time, len(images), latent, grid)
         frame = placing.frame_of(position, time, latent, grid)
         placed, end = place_images(vae, latent, images, start, frame, strength)
@@ -174,7 +174,7 @@ class PlaceKeyframes(io.ComfyNode):
             place = placing.latent_frame_of(frame, grid)
             latent, _ = place_images(vae, latent, images[len(given)][None], place, frame, strength)
             given.append(grid.frames(place) + 1 if place else 1)
-        total = grid.frames(video_of(latent["samples"]).shape[2])
+        total = grid.frames(picture_of(latent).shape[2])
         listed = ", ".join(map(str, given))
         frames = "frame" if len(given) == 1 else "frames"
         show(cls, f"images begin at {frames} {listed}\nof {total}")

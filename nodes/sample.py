@@ -9,13 +9,13 @@ from ..models.bridge.machine import memory_warning
 from ..models.bridge.sampling import sample, warnings, with_frame_rate
 from ..models.bridge.video_model import video_model
 from ..models.contract.schedule import sigmas_for
-from ..models.timeline.latent import video_of
+from ..models.timeline.latent import picture_of
 from .notice import show
 
 
 def schedule(model, steps: int, denoise: float, latent: dict) -> torch.Tensor:
     inner = video_model(model)
-    return sigmas_for(inner.family, inner.variant, steps, denoise, tuple(video_of(latent["samples"]).shape))
+    return sigmas_for(inner.family, inner.variant, steps, denoise, tuple(picture_of(latent).shape))
 
 
 class VideoSchedule(io.ComfyNode):

@@ -1,22 +1,19 @@
 // A client of the Videos API: /v1/videos, /v1/models and /v1/prompts, with the API key if the server requires one.
 
-import { authorization, key } from "./key.js"
-import { t } from "./language.js"
+import { key } from "./kept.js"
 
 const ROOT = new URL("v1/", document.baseURI)
 
 /** The server answered with an error. */
 export class Refused extends Error {
   constructor(status, { message, code, param } = {}) {
-    super(message || t("error.status", { status: String(status) }))
+    super(message || `The server answered ${status}.`)
     Object.assign(this, { status, code: code ?? null, param: param ?? null })
   }
 }
 
 /** The server does not answer. */
-export class Unreachable extends Error {
-  code = "unreachable"
-}
+export class Unreachable extends Error {}
 
 let clock = 0
 /** The time by the server's clock, in seconds. */
@@ -30,13 +27,13 @@ let declined = false
 
 async function send(path, options = {}) {
   const given = key.get()
-  const headers = { ...options.headers, ...authorization(given) }
+  const headers = { ...options.headers, ...(given && { Authorization: `Bearer ${given}` }) }
   let answer
   try {
     answer = await fetch(new URL(path, ROOT), { ...options, headers })
   } catch (error) {
     if (error.name === "AbortError") throw error
-    throw new Unreachable(t("error.silent"))
+    throw new Unreachable("ComfyUI does not answer.")
   }
   const stamp = Date.parse(answer.headers.get("Date"))
   if (stamp) clock = (stamp - Date.now()) / 1000
@@ -53,7 +50,7 @@ async function send(path, options = {}) {
   }
   const error = (await answer.json().catch(() => null))?.error
   // A proxy answers so for a ComfyUI that is away; the API itself says in `error` what it cannot do now.
-  if (!error && [502, 503, 504].includes(answer.status)) throw new Unreachable(t("error.away"))
+  if (!error && [502, 503, 504].includes(answer.status)) throw new Unreachable("ComfyUI is away.")
   throw new Refused(answer.status, error)
 }
 

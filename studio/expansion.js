@@ -2,7 +2,6 @@
 
 import * as api from "./api.js"
 import { byId, say } from "./element.js"
-import { t } from "./language.js"
 import { speak } from "./notices.js"
 import { problem } from "./words.js"
 
@@ -18,16 +17,17 @@ export class Expansion {
     const prompt = byId("prompt").value.trim()
     const button = byId("expand")
     if (!prompt) {
-      say("expand-note", t("expand.unwritten"))
+      say("expand-note", "Write a prompt first.")
       byId("prompt").focus()
       return
     }
     button.setAttribute("aria-disabled", "true")
-    say("expand-note", t("expand.working"))
+    say("expand-note", "Expanding …")
     try {
       this.show(prompt, await api.expand(prompt, this.model().id))
     } catch (error) {
-      const text = error.code === "unknown_url" || error.status === 405 ? t("expand.impossible") : problem(error)
+      const text =
+        error.code === "unknown_url" || error.status === 405 ? "This server cannot expand prompts." : problem(error)
       say("expand-note", text)
       speak(text)
     }
@@ -40,16 +40,16 @@ export class Expansion {
     byId("use-expanded").checked = true
     this.of = prompt
     say("expand-note", "")
-    say("expanded-note", [t("expanded.by", { expander }), ...warnings, t("expanded.edit")].join(" "))
+    say("expanded-note", [`Expanded by ${expander}.`, ...warnings, "Edit it as you like."].join(" "))
     byId("expanded").focus()
-    speak(t("expanded.ready"))
+    speak("The generated prompt is ready to edit.")
   }
 
   /** Switch an expansion off when the prompt it was made from changes. */
   outdate() {
     if (!byId("use-expanded").checked || byId("prompt").value.trim() === this.of) return
     byId("use-expanded").checked = false
-    say("expanded-note", t("expanded.outdated"))
+    say("expanded-note", "Switched off, because the prompt has changed.")
   }
 
   /** The prompt to send. */

@@ -5,7 +5,6 @@ import { Choices } from "./choices.js"
 import { byId, element, say } from "./element.js"
 import { Expansion } from "./expansion.js"
 import { draft } from "./kept.js"
-import { t, worded } from "./language.js"
 import { ASPECTS, Model, RESOLUTIONS, nearest } from "./models.js"
 import { notify, speak } from "./notices.js"
 import { Picture } from "./picture.js"
@@ -13,18 +12,17 @@ import { faults, send } from "./request.js"
 import { videos } from "./videos.js"
 import { brief, isUnbroken, number, problem, sentence } from "./words.js"
 
-/** The keys of a task's words. */
 const TASKS = {
-  generate: { button: "generate", length: "duration" },
-  edit: { button: "edit.button", title: "edit.title" },
-  extend: { button: "extend.button", title: "extend.title", length: "extend.length" },
-  loop: { button: "loop.button", title: "loop.title" },
+  generate: { button: "Generate Video", length: "Duration" },
+  edit: { button: "Remix Video", title: "Remix of" },
+  extend: { button: "Extend Video", title: "Extension of", length: "Duration to add" },
+  loop: { button: "Loop Video", title: "Loop of" },
 }
 const STRENGTHS = [
-  [0.5, "strength.subtle"],
-  [0.75, "strength.mild"],
-  [0.95, "strength.strong"],
-  [1, "strength.all"],
+  [0.5, "subtle"],
+  [0.75, "mild"],
+  [0.95, "strong"],
+  [1, "nothing of the video is left"],
 ]
 const TEXTS = ["prompt", "expanded", "seed", "negative_prompt", "num_inference_steps", "guidance_scale", "fps"]
 /** The style of a request without one: the words that the model's authors add, if any. */
@@ -39,30 +37,30 @@ export class Form {
   constructor({ started, shown }) {
     Object.assign(this, { started, shown, models: [], task: "generate", source: null, sending: false })
     const strip = (id, labels) => {
-      const options = labels.map(([value, key, picture = null]) => ({ value, label: value, key, picture }))
+      const options = labels.map(([value, label = value, picture = null]) => ({ value, label, picture }))
       this[id] = new Choices(id, options, () => this.changed(id))
     }
     strip(
       "resolution",
-      RESOLUTIONS.map((value) => [value, value === "own" && "resolution.own"]),
+      RESOLUTIONS.map((value) => [value, value === "own" ? "Native" : value]),
     )
     strip(
       "aspect",
-      ASPECTS.map((value) => [value, null, shape(value)]),
+      ASPECTS.map((value) => [value, value, shape(value)]),
     )
     strip("n", [["1"], ["2"], ["3"], ["4"]])
     strip("direction", [
-      ["forward", "direction.forward"],
-      ["backward", "direction.backward"],
+      ["forward", "After the end"],
+      ["backward", "Before the beginning"],
     ])
     strip("seam", [
-      ["short", "seam.short"],
-      ["normal", "seam.normal"],
-      ["long", "seam.long"],
+      ["short", "Short"],
+      ["normal", "Normal"],
+      ["long", "Long"],
     ])
     const pictured = (fault) => this.fault("picture", fault)
-    this.first = new Picture(byId("first-frame"), "picture.first", pictured)
-    this.last = new Picture(byId("last-frame"), "picture.last", pictured)
+    this.first = new Picture(byId("first-frame"), "First frame", pictured)
+    this.last = new Picture(byId("last-frame"), "Last frame", pictured)
     this.expansion = new Expansion(
       () => this.model,
       () => this.refresh(),
@@ -116,11 +114,17 @@ export class Form {
     this.models = listed.map((one) => new Model(one))
     const option = (model) =>
       element("option", { value: model.id }, model.isAlias ? `${model.id} = ${model.local}` : model.id)
-    const group = (key, aliases) => {
-      const models = this.models.filter((model) => model.isAlias === aliases)
-      return models.length ? element("optgroup", { label: t(key), "data-t-label": key }, ...models.map(option)) : ""
-    }
-    byId("model").replaceChildren(group("models", false), group("models.aliases", true))
+    const group = (label, models) => (models.length ? element("optgroup", { label }, ...models.map(option)) : "")
+    byId("model").replaceChildren(
+      group(
+        "Models",
+        this.models.filter((model) => !model.isAlias),
+      ),
+      group(
+        "Aliases",
+        this.models.filter((model) => model.isAlias),
+      ),
+    )
     if (this.models.some((model) => model.id === chosen)) byId("model").value = chosen
     this.fitted = null
     this.restore({ ...draft.get(), ...this.written }) // keep what was written while the server was asked
@@ -129,14 +133,6 @@ export class Form {
   /** Whether only the small models that ship with Atelier are here. */
   get hasNoRealModel() {
     return this.models.length > 0 && this.models.every((model) => /\(built in\)$/.test(model.local))
-  }
-
-  /** Write the form's texts in the page's language again. What was written stays. */
-  reword() {
-    this.clearFaults()
-    say("expand-note", "")
-    this.fitted = null
-    this.refresh()
   }
 
   /** Choose a model by its id. */
@@ -156,9 +152,7 @@ export class Form {
     if (!this.aspectChosen) this.aspect.value = model.ownAspect
     const style = byId("style").value || draft.get().style
     const styles = [OWN_STYLE, ...model.styles.filter((name) => name !== OWN_STYLE)]
-    byId("style").replaceChildren(
-      ...styles.map((name) => element("option", { value: name }, name === OWN_STYLE ? t("style.own") : name)),
-    )
+    byId("style").replaceChildren(...styles.map((name) => element("option", { value: name }, name)))
     byId("style").value = styles.includes(style) ? style : OWN_STYLE
     for (const id of ["num_inference_steps", "guidance_scale", "fps", "negative_prompt"])
       byId(id).placeholder = model.defaults[id] ? String(model.defaults[id]) : ""
@@ -173,7 +167,7 @@ export class Form {
     for (const area of document.querySelectorAll("textarea")) area.classList.toggle("unbroken", isUnbroken(area.value))
     for (const field of document.querySelectorAll("[data-for]"))
       field.hidden = !field.dataset.for.split(" ").includes(task)
-    worded(byId("generate"), TASKS[task].button)
+    byId("generate").textContent = TASKS[task].button
     if (this.models.length) {
       const frames = model.frames(Number(byId("seconds").value), Number(byId("fps").value) || undefined)
       say("model-note", model.problem || model.tight(this.size, frames))
@@ -182,8 +176,7 @@ export class Form {
       this.refreshAbilities(model)
     }
     const strength = Number(byId("strength").value)
-    byId("strength-text").value =
-      `${number(strength)} · ${t(STRENGTHS.find(([below]) => strength < below || below === 1)[1])}`
+    byId("strength-text").value = `${strength} · ${STRENGTHS.find(([below]) => strength < below || below === 1)[1]}`
     byId("reuse-seed").disabled = !Number.isInteger(this.shown()?.seed)
     this.remember()
   }
@@ -203,10 +196,8 @@ export class Form {
     const slider = byId("seconds")
     const seconds = Number(slider.value)
     const frames = this.task === "generate" && model.frames(seconds, Number(byId("fps").value) || undefined)
-    const text = [t("seconds.short", { count: seconds }), frames && t("frames", { count: frames })]
-      .filter(Boolean)
-      .join(" · ")
-    worded(byId("seconds-label"), TASKS[this.task].length ?? "duration")
+    const text = `${number(seconds)} s${frames ? ` · ${frames} frames` : ""}`
+    byId("seconds-label").textContent = TASKS[this.task].length ?? ""
     byId("seconds-text").value = text
     slider.setAttribute("aria-valuetext", text)
     say("seconds-note", model.lasting(seconds))
@@ -217,10 +208,10 @@ export class Form {
     this.first.possible = first.supported
     this.last.possible = last.supported
     const notes = [
-      [t("picture.first"), first.note],
-      [t("picture.last"), last.note],
+      ["First frame", first.note],
+      ["Last frame", last.note],
     ].filter(([, note]) => note)
-    say("picture-note", notes.map(([which, note]) => sentence(t("of", { what: which, name: note }))).join(" "))
+    say("picture-note", notes.map(([which, note]) => sentence(`${which}: ${note}`)).join(" "))
     this.direction.set("backward", { possible: backward.supported })
     this.direction.settle()
     say("direction-note", backward.note)
@@ -244,7 +235,7 @@ export class Form {
     byId("source").hidden = !video
     this.clearFaults()
     if (video) {
-      worded(byId("source-task"), TASKS[task].title)
+      byId("source-task").textContent = TASKS[task].title
       byId("source-name").textContent = brief(video.prompt)
       const picture = byId("source-picture")
       api.address(video.id, "thumbnail").then(
@@ -290,7 +281,7 @@ export class Form {
     const expanded = byId("expanded").value
     this.restore({ ...texts, ...size, fps, seconds, style, strength, direction, seam, loop: !source && seam, expanded })
     byId("advanced").open = true
-    speak(t("reused"))
+    speak("The settings are in the form.")
   }
 
   seed(seed) {
@@ -330,7 +321,8 @@ export class Form {
   async send() {
     if (this.sending) return
     this.clearFaults()
-    if (!this.models.length) return this.refuse(new Error(t("model.wait")))
+    if (!this.models.length)
+      return this.refuse(new Error("The list of models is still loading. Try again in a moment."))
     const { task, source } = this
     const on = (id) => !byId(id).disabled
     const { style, negative_prompt, loop, ...values } = this.values

@@ -1,32 +1,32 @@
-// The browser's storage: the colours, the language and the draft of the form.
+// The browser's storage: the colours, the draft of the form, and the API key until the tab is closed.
 
 const PREFIX = "atelier."
 
-function read(name, otherwise) {
+function read(storage, name, otherwise) {
   try {
-    return JSON.parse(localStorage.getItem(PREFIX + name)) ?? otherwise
+    return JSON.parse(storage.getItem(PREFIX + name)) ?? otherwise
   } catch {
     return otherwise
   }
 }
 
-function write(name, value) {
+function write(storage, name, value) {
   try {
-    if (value === null) localStorage.removeItem(PREFIX + name)
-    else localStorage.setItem(PREFIX + name, JSON.stringify(value))
+    if (value === null) storage.removeItem(PREFIX + name)
+    else storage.setItem(PREFIX + name, JSON.stringify(value))
   } catch {
     // A private window or a full disk: the page works, but forgets.
   }
 }
 
 export const draft = {
-  get: () => read("draft", {}),
-  set: (values) => write("draft", values),
+  get: () => read(localStorage, "draft", {}),
+  set: (values) => write(localStorage, "draft", values),
 }
 
-export const language = {
-  get: () => read("language", null),
-  set: (value) => write("language", value),
+export const key = {
+  get: () => read(sessionStorage, "key", null),
+  set: (value) => write(sessionStorage, "key", value),
 }
 
 /** The theme is stored as bare text, for early.js. */

@@ -1,7 +1,6 @@
 // Short messages at the foot of the page, and messages for screen readers.
 
 import { byId, element } from "./element.js"
-import { t } from "./language.js"
 
 const STAYS = 7000
 
@@ -35,7 +34,7 @@ export function notify(text, { action, then = () => {}, stays = STAYS } = {}) {
     "div.notice",
     { onmouseenter: hold, onmouseleave: count, onfocusin: hold, onfocusout: count },
     element("p", {}, text),
-    element("button", { type: "button", onclick: () => end(action?.run ?? then) }, action?.label ?? t("close")),
+    element("button", { type: "button", onclick: () => end(action?.run ?? then) }, action?.label ?? "Close"),
   )
   byId("notices").append(shown)
   speak(text)

@@ -13,7 +13,7 @@ import folder_paths
 import torch
 
 from ..streaming import passes
-from ..timeline.latent import video_of
+from ..timeline.latent import NOT_FOOTAGE, video_of
 from .weights import bring_along, uncast
 
 SMALLEST_TILE = 256  # pixels; smaller tiles contain too little of the picture to be coded well
@@ -106,7 +106,9 @@ class FirstStage(torch.nn.Module):
     def check(self, latents: torch.Tensor) -> None:
         """Raises ValueError for latents that do not have this autoencoder's shape."""
         channels = self.autoencoder.grid.channels
-        if latents.ndim != 5 or latents.shape[1] != channels:
+        if latents.ndim != 5:
+            raise ValueError(NOT_FOOTAGE.format(list(latents.shape)))
+        if latents.shape[1] != channels:
             raise ValueError(
                 f"This latent has shape {list(latents.shape)}, but this VAE decodes video latents with {channels} "
                 "channels [batch, channels, frames, height, width]. It comes from another model: decode it with that "

@@ -28,8 +28,8 @@ SPIECE = "spiece_model"
 """The tensor in which single files carry their tokenizer."""
 BEGIN = 2
 """Gemma's token for the beginning of a text."""
-UNPROCESSED = {"unprocessed_ltxav_embeds": True}
-"""What core's CLIP says of such a text in its CONDITIONING."""
+UNPROCESSED = "unprocessed_ltxav_embeds"
+"""CONDITIONING key of ComfyUI core: the text has not been through the network's connectors yet."""
 
 
 def plain_name(key: str) -> str:
@@ -117,7 +117,7 @@ def _text_model(numbers: dict[str, int], projection: torch.nn.Module) -> type:
             layers, pooled = self.gemma.encode_token_weights(tokens["gemma"])[:2]  # [1, layers, tokens, width]
             where = next(self.projection.parameters()).device  # ComfyUI hands the layers over in main memory
             text = self.projection(layers[0].permute(1, 2, 0).to(where))
-            return text[None].float().to(layers.device), pooled, dict(UNPROCESSED)
+            return text[None].float().to(layers.device), pooled, {UNPROCESSED: True}
 
         def load_sd(self, state: State) -> Any:
             quantised = {key: weight for key, weight in state.items() if isinstance(weight, Quantised)}

@@ -78,8 +78,8 @@ def _blocks_line(groups: Sequence[tuple[int, ...]]) -> str:
     return f"STG without the attention of blocks\n{words}" if words else ""
 
 
-ISOLATED = "atelier_isolated_streams"
-"""Key of ComfyUI's transformer_options for a network with sound: picture and sound do not attend to each other."""
+ISOLATED = {"a2v_cross_attn": False, "v2a_cross_attn": False}
+"""ComfyUI's transformer_options by which picture and sound do not attend to each other, under core's names."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,11 @@ SOUND_RATE = 25.0
 """Sound latents a second of a LATENT with sound that has no "sound_rate"."""
 AROUND = "around"
 """LATENT key of a shot that was cut out of a clip: the rest of that clip (editing's Around)."""
+NOT_FOOTAGE = (
+    "This latent has shape {}. Expected: a video latent [batch, channels, frames, height, width], from Empty Video "
+    "Latent, Sample Video, Join Shot or Encode Video. One of four dimensions is an image, or a sound without its "
+    "picture: join the two with ComfyUI's Concat AV Latent, or put the sound into a shot with Place Sound."
+)
 
 KEYFRAMES = "keyframes"
 """LATENT key: footage in the shot that some networks read beside it (timeline.keyframes)."""
@@ -42,6 +47,14 @@ def streams_of(samples: Any) -> list[torch.Tensor]:
 def video_of(samples: Any) -> torch.Tensor:
     """The picture [B, C, T, h, w] of a LATENT's samples, or of its mask."""
     return streams_of(samples)[0]
+
+
+def picture_of(latent: dict) -> torch.Tensor:
+    """The picture [B, C, T, h, w] of a LATENT. Raises ValueError for an image's latent and a sound without picture."""
+    samples = video_of(latent["samples"])
+    if samples.ndim != 5:
+        raise ValueError(NOT_FOOTAGE.format(list(samples.shape)))
+    return samples
 
 
 def sound_of(samples: Any) -> torch.Tensor | None:
@@ -100,23 +113,17 @@ def mask_of(latent: dict) -> torch.Tensor:
 
 def length(latent: dict, grid: Grid) -> int:
     """How many frames of video a clip shows."""
-    return grid.frames(video_of(latent["samples"]).shape[2]) - (LOOP in latent)
+    return grid.frames(picture_of(latent).shape[2]) - (LOOP in latent)
 
 
 def finished(latent: dict) -> torch.Tensor:
     """The picture [B, C, T, h, w] of a whole clip. Raises ValueError for a picture's latent or an unjoined shot."""
-    samples = video_of(latent["samples"])
     if AROUND in latent:
         raise ValueError(
             "This latent is a piece that an editing node cut out of a clip. Put Join Shot between Sample Video and "
             "this node: its output is the whole clip."
         )
-    if samples.ndim != 5:
-        raise ValueError(
-            f"This latent has shape {list(samples.shape)}. Expected: a video latent [batch, channels, frames, height, "
-            "width], from Sample Video, Join Shot or Encode Video."
-        )
-    return samples
+    return picture_of(latent)
 
 
 def with_holes(

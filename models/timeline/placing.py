@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..contract.grid import Grid
-from .latent import frame_rate_of, mask_of, sound_of, video_of, with_mask, with_streams
+from .latent import frame_rate_of, mask_of, picture_of, sound_of, with_mask, with_streams
 
 
 def place(latent: dict, content: torch.Tensor, start: int, strength: float) -> dict:
@@ -14,7 +14,7 @@ def place(latent: dict, content: torch.Tensor, start: int, strength: float) -> d
     strength 1 keeps the content, 0 ignores it, and a value between keeps it in part. Latent frames past the end are
     dropped. Raises ValueError if channels or size do not fit.
     """
-    samples = video_of(latent["samples"]).clone()
+    samples = picture_of(latent).clone()
     if content.shape[1] != samples.shape[1] or content.shape[3:] != samples.shape[3:]:
         raise ValueError(
             f"The encoded images have latents {tuple(content.shape[1:])} (channels, frames, height, width), but the "
@@ -30,7 +30,7 @@ def place(latent: dict, content: torch.Tensor, start: int, strength: float) -> d
 
 def start_of(position: str, time: float, count: int, latent: dict, grid: Grid) -> int:
     """The latent frame where `count` images begin: position is "first", "last" or "at time" (seconds)."""
-    end = video_of(latent["samples"]).shape[2]
+    end = picture_of(latent).shape[2]
     if position == "first":
         return 0
     if position == "last":
@@ -87,7 +87,7 @@ def keyframes(times: str, strengths: str, count: int, latent: dict, grid: Grid) 
 
 
 def _keyframe(word: str, latent: dict, grid: Grid) -> int:
-    rate, end = frame_rate_of(latent), video_of(latent["samples"]).shape[2]
+    rate, end = frame_rate_of(latent), picture_of(latent).shape[2]
     if word in ("first", "last"):
         return frame_of(word, 0.0, latent, grid)
     length = (grid.frames(end) - 1) / rate  # the time of the last frame

@@ -9,6 +9,7 @@ import comfy.model_management as memory
 import gguf
 import tiny
 import tiny_cogvideox
+import tiny_ltx2
 import tiny_mochi
 import tiny_pyramid
 import torch
@@ -100,6 +101,7 @@ NETWORKS = {
         (1, 12, 2, 4, 4),
     ),
     "pyramid": (lambda: tiny_pyramid.network("sd3").state_dict(), None),
+    "ltx2 original": (lambda: tiny_ltx2.network_file_state("2.3"), None),
 }
 
 

@@ -290,7 +290,7 @@ def _streams_guided(guidance: StreamGuidance, step: dict[str, Any]) -> torch.Ten
 
     positive, negative = (comfy.utils.unpack_latents(step[f"{name}_denoised"], shapes) for name in ("cond", "uncond"))
     skipped = predicted(stg_self_attn_blocks=list(guidance.skipped)) if any(s.stg for s in scales) else positive
-    isolated = predicted(**{ISOLATED: True}) if any(s.modality != 1 for s in scales) else positive
+    isolated = predicted(**ISOLATED) if any(s.modality != 1 for s in scales) else positive
     streams = []
     for cond, uncond, lame, alone, scale in zip(positive, negative, skipped, isolated, scales, strict=True):
         total = cond + (scale.text - 1) * (cond - uncond) + scale.stg * (cond - lame)

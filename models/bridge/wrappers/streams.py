@@ -10,7 +10,7 @@ import comfy.utils
 import torch
 from comfy.nested_tensor import NestedTensor
 
-from ...timeline.latent import streams_of
+from ...timeline.latent import NOT_FOOTAGE, streams_of
 from ...timeline.spans import SPAN
 from ..video_model import NO_SOUND
 from .calls import SamplerRun, around_run
@@ -34,6 +34,8 @@ def with_streams(run: SamplerRun) -> torch.Tensor:
                 "this model."
             )
         return run.proceed()
+    if len(shapes) == 1 and len(shapes[0]) != 5:
+        raise ValueError(NOT_FOOTAGE.format(list(shapes[0])))
     if len(shapes) == 1:
         raise ValueError(NO_SOUND.format(variant.name))
     _refuse_windows(run)

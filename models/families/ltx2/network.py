@@ -9,14 +9,12 @@ import torch
 from diffusers import LTX2VideoTransformer3DModel
 from diffusers.pipelines.ltx2.connectors import LTX2ConnectorTransformer1d
 
+from ...bridge.gemma import UNPROCESSED
 from ...bridge.network_base import ComfyNetwork
 from ...bridge.weights import bring_along, without_weights
 from ...contract.family import Variant
 from ...contract.guidance import ISOLATED
 from .attention import BLOCKS, LTX2Processor, name_attentions
-
-UNPROCESSED = "unprocessed_ltxav_embeds"
-"""CONDITIONING key of ComfyUI core: the text has not been through the connectors yet."""
 
 
 class LTX2Network(ComfyNetwork, LTX2VideoTransformer3DModel):
@@ -109,7 +107,7 @@ class LTX2Network(ComfyNetwork, LTX2VideoTransformer3DModel):
             width=video.shape[4],
             fps=frame_rate,
             audio_num_frames=sound.shape[2],
-            isolate_modalities=bool(transformer_options.get(ISOLATED)),
+            isolate_modalities=not any(transformer_options.get(name, True) for name in ISOLATED),
             return_dict=False,
         )
         return [

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKLLTX2Audio
-from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder, LTX2VocoderWithBWE
+from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder, LTX2VocoderWithBWE, UpSample1d
 
 from ...bridge.weights import load_weights, without_weights
 from ...contract.family import Variant
@@ -72,7 +72,8 @@ class Sound(torch.nn.Module):
         if waves.shape[1] != channels:
             waves = waves.mean(dim=1, keepdim=True).expand(-1, channels, -1)
         waves = torchaudio.functional.resample(waves.float(), rate, config.sample_rate)
-        count = max(WINDOW, columns * config.mel_hop_length)
+        # The last column's window reaches that far: sound behind a cut is read, as in Lightricks' code.
+        count = max(WINDOW, (columns - 1) * config.mel_hop_length + WINDOW // 2)
         waves = torch.nn.functional.pad(waves[..., :count], (0, max(0, count - waves.shape[-1])))
         to_mel = torchaudio.transforms.MelSpectrogram(
             sample_rate=config.sample_rate,
@@ -134,8 +135,10 @@ def _vocoder(component: Component) -> LTX2Vocoder | LTX2VocoderWithBWE:
     extended = any(key.startswith("bwe_generator.") for key in state)
     kind = LTX2VocoderWithBWE if extended else LTX2Vocoder
     config = component.arguments or _vocoder_config(state, extended)
-    # Not on the meta device: the filters of some layers are computed when they are made, and not part of the weights.
-    vocoder = kind(**config)
+    with without_weights():
+        vocoder = kind(**config)
+    if extended:  # its filter is computed when it is made, and no file has it
+        vocoder.resampler = UpSample1d(vocoder.resampler.ratio, window_type="hann", persistent=False)
     load_weights(vocoder, state, torch.float32, torch.float32)
     return vocoder
 

@@ -13,12 +13,14 @@ import pytest
 import reference
 import tiny
 import tiny_cogvideox
+import tiny_ltx2
 import tiny_mochi
 import tiny_pyramid
 import torch
 from adapters import adapter, matrices, merged
 from atelier.models.bridge.sampling import empty_latent, sample
 from atelier.models.bridge.text_encoder import encode_text
+from atelier.models.families.ltx2 import layouts as ltx2_layouts
 from atelier.models.families.ltx_video import layouts
 from atelier.models.loading import load as checkpoint
 from atelier.models.loading.identify import open_model
@@ -35,6 +37,10 @@ def ltx() -> dict:
     return tiny.core_network().state_dict()
 
 
+def ltx2() -> dict:
+    return tiny_ltx2.network_file_state("2.3")
+
+
 # Published layouts, original ones last: what writes the weights of each.
 LAYOUTS = {
     "ltx": lambda: layouts.network_state(ltx()),
@@ -46,6 +52,8 @@ LAYOUTS = {
     "mochi original": lambda: tiny_mochi.original(tiny_mochi.network().state_dict()),
     "cogvideox sat": lambda: in_sat_layout(tiny_cogvideox.network("5B").state_dict()),
     "cogvideox sat 2b": lambda: in_sat_layout(tiny_cogvideox.network("2B").state_dict()),
+    "ltx2": lambda: ltx2_layouts.network_state(ltx2()),
+    "ltx2 original": ltx2,
 }
 
 
