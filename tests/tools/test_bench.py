@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import bench
+import pack
 import pytest
 import torch
+from benchmarks.figure import chosen
 from console import Problem
 
 
@@ -21,3 +23,23 @@ def test_what_cannot_run_is_refused(monkeypatch, arguments, reason):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(Problem, match=reason):
         bench.main()
+
+
+def test_what_takes_long_runs_only_if_it_is_named(monkeypatch, capsys):
+    ran = []
+    monkeypatch.setattr(bench, "measure", lambda names, given: (ran.extend(names) or [], {}))
+    for name in ("prepare_comfyui", "load"):
+        monkeypatch.setattr(pack, name, lambda *_, **__: None)
+    for arguments in ([], ["speed"]):
+        monkeypatch.setattr("sys.argv", ["bench", *arguments])
+        assert bench.main() == 0
+    assert ran == [*bench.BENCHMARKS, "speed"] and "speed" not in bench.BENCHMARKS
+    assert capsys.readouterr().out.count("Run only if named: speed, gpu") == 1
+
+
+def test_models_are_chosen_by_a_word_of_their_name():
+    names = ["pocket", "pocket pyramid", "Mochi, random"]
+    assert chosen(names, None) == names and chosen(names, "POCKET") == ["pocket"]
+    assert chosen(names, "pyra") == ["pocket pyramid"] and chosen(names, "o") == names
+    with pytest.raises(Problem, match="--model wan: .* Known: pocket; pocket pyramid; Mochi, random"):
+        chosen(names, "wan")

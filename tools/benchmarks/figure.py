@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from console import Problem
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -59,6 +61,17 @@ def short(value: float) -> str:
     if isinstance(value, int):
         return str(value)
     return f"{value:.3f}" if abs(value) >= 0.001 else f"{value:.1e}"
+
+
+def chosen(names: Sequence[str], word: str | None) -> list[str]:
+    """The names that contain this word, or the one that is it; all without a word. Raises Problem if there is none."""
+    if word is None:
+        return list(names)
+    same = [name for name in names if name.lower() == word.lower()]
+    found = same or [name for name in names if word.lower() in name.lower()]
+    if not found:
+        raise Problem(f"--model {word}: no model has this in its name. Known: {'; '.join(names)}.")
+    return found
 
 
 def interleaved(

@@ -22,7 +22,7 @@ from console import Problem, say
 from benchmarks import step
 from benchmarks.allocated import Allocated
 from benchmarks.decode import autoencoders, with_weights
-from benchmarks.figure import Figure, ratios
+from benchmarks.figure import Figure, chosen, ratios
 
 SECONDS = 440.0
 """For everything; starting and loading ComfyUI takes some of the eight minutes."""
@@ -73,7 +73,8 @@ class Place:
 
     @property
     def dtype(self) -> torch.dtype:
-        return torch.bfloat16
+        """What networks compute in. On a processor it is ComfyUI's choice: most take several times as long in bf16."""
+        return torch.float32 if self.tiny else torch.bfloat16
 
     def begin(self, families_left: int) -> None:
         """Give the next family its share of the time."""
@@ -113,14 +114,17 @@ class Place:
         memory.soft_empty_cache()
 
 
-def gpu(tiny: bool = False) -> Iterator[Figure]:
-    """The figures of every family. tiny: small networks and clips, on a processor."""
-    place = Place(tiny)
+def gpu(tiny: bool = False, model: str | None = None) -> Iterator[Figure]:
+    """The figures of every family, or of those with the word `model` in their name.
+
+    tiny: small networks and clips, on a processor.
+    """
+    place, names = Place(tiny), chosen([*PUBLISHED], model)
     if not tiny:
         about = torch.cuda.get_device_properties(0)
         say(f"{about.name}, {about.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}")
-    for number, name in enumerate(PUBLISHED):
-        place.begin(len(PUBLISHED) - number)
+    for number, name in enumerate(names):
+        place.begin(len(names) - number)
         subject = subject_of(name, place)
         for measure in (_steps, _decoding, _formats, _sage, _compiled) if name in STEPS else (_frames, _decoding):
             yield from _in_time(place, name, measure, subject)
@@ -222,9 +226,10 @@ def _decoding(place: Place, name: str, subject: step.Subject) -> Iterator[Figure
 
 
 def _formats(place: Place, name: str, subject: step.Subject) -> Iterator[Figure]:
-    """Weights in fp8, and weights and arithmetic in fp16, over bf16."""
+    """Weights in fp8, and weights and arithmetic in fp16, over bf16 (on a processor, over fp32)."""
     model, _ = step.our_model(subject)
-    costs = {"bf16": _in_sampler(place, model, subject)}
+    plain = "fp32" if place.tiny else "bf16"
+    costs = {plain: _in_sampler(place, model, subject)}
     computes = model.model.variant.dtypes
     for word, dtype in FORMATS.items():
         del model
@@ -238,7 +243,7 @@ def _formats(place: Place, name: str, subject: step.Subject) -> Iterator[Figure]
         computed = replace(subject, dtype=dtype) if dtype is torch.float16 else subject
         model, _ = step.our_model(computed, storage=dtype)
         costs[word] = _in_sampler(place, model, computed)
-        yield _over(place, f"gpu, {name}, {word}", {word: costs[word], "bf16": costs["bf16"]}, "bf16")
+        yield _over(place, f"gpu, {name}, {word}", {word: costs[word], plain: costs[plain]}, plain)
 
 
 def _sage(place: Place, name: str, subject: step.Subject) -> Iterator[Figure]:

@@ -4,17 +4,17 @@ The built-in models are scored on held-out prompts, read from the pixels. For th
 is trained for, a random network's clips are compared with those that it makes without the node.
 """
 
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from statistics import fmean
 from typing import Any
 
 import comfyui
 import torch
 from console import say
 
-from benchmarks.figure import Figure
+from benchmarks.figure import Figure, chosen
 from benchmarks.step import Subject, our_model
 
 POCKETS = {"pocket": "models/pocket", "pocket pyramid": "models/pocket_pyramid/diffusion_transformer_pocket"}
@@ -29,15 +29,17 @@ Clip = tuple[torch.Tensor, float, int]
 """A clip or its latents, the seconds of processor time that its sampling took, and the blocks that it ran."""
 
 
-def speed(prompts: int = 100) -> Iterator[Figure]:
-    """The figures of each word, for each built-in model on so many prompts, then for the other families."""
+def speed(prompts: int = 100, model: str | None = None) -> Iterator[Figure]:
+    """The figures of each word, for each built-in model on so many prompts, then for the other families.
+
+    model: a word, if only models with it in their name are measured. Figures come when a model's last clip is done.
+    """
+    names = chosen([*POCKETS, *RANDOM], model)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for name, folder in POCKETS.items():
-            yield from _of_pocket(name, folder, prompts)
-        for name, config in RANDOM.items():
-            yield from _of_random(name, config)
+        for name in names:
+            yield from _of_pocket(name, POCKETS[name], prompts) if name in POCKETS else _of_random(name, RANDOM[name])
     finally:
         torch.set_num_threads(threads)
 
@@ -59,8 +61,8 @@ def _of_pocket(name: str, folder: str, prompts: int) -> Iterator[Figure]:
         for word, (latents, *cost) in _each_way(model, positive, negative, HELD_OUT + SEED + number).items():
             video = decode(vae, latents).permute(3, 0, 1, 2) * 2 - 1
             clips.setdefault(word, []).append((video, *cost))
-        if number % 20 == 19:
-            say(f"  {name}: {number + 1} of {prompts} prompts")
+        if number % 10 == 9:
+            say(f"  {name}: {number + 1} of {prompts} prompts; so far {_so_far(clips)}")
     scores = {word: figures(torch.stack([clip for clip, *_ in made]), scenes, withheld) for word, made in clips.items()}
     for word in WORDS:
         yield from _savings(f"speed, {name}, {word}", clips["off"], clips[word], BLOCKS.get(word), TIME.get(word))
@@ -80,17 +82,30 @@ def _of_random(name: str, config: dict[str, Any]) -> Iterator[Figure]:
         yield from _savings(f"speed, {name}, {word}", clips["off"], clips[word])
 
 
+def _so_far(clips: dict[str, list[Clip]]) -> str:
+    """What each word saved in these clips: the figures of a run that is stopped before its end."""
+    shares = {word: _shares(clips["off"], clips[word]) for word in WORDS}
+    return ", ".join(
+        f"{word} {ran:.1%} of blocks, {statistics.median(took):.1%} of time" for word, (ran, took) in shares.items()
+    )
+
+
+def _shares(plain: list[Clip], made: list[Clip]) -> tuple[float, tuple[float, ...]]:
+    """The share of block evaluations that were saved, and that of the processor time of each clip."""
+    ran, would = (sum(count for *_, count in clips) for clips in (made, plain))
+    return 1 - ran / would, tuple(1 - own / whole for (_, own, _), (_, whole, _) in zip(made, plain, strict=True))
+
+
 def _savings(
     name: str, plain: list[Clip], made: list[Clip], blocks: float | None = None, seconds: float | None = None
 ) -> Iterator[Figure]:
     """The shares of block evaluations and of processor time that were saved; the note has the difference in dB."""
-    ran, would = (sum(count for *_, count in clips) for clips in (made, plain))
-    likeness = fmean(_psnr(clip, reference) for (clip, *_), (reference, *_) in zip(made, plain, strict=True))
+    ran, took = _shares(plain, made)
+    likeness = statistics.fmean(_psnr(clip, reference) for (clip, *_), (reference, *_) in zip(made, plain, strict=True))
     note = f"PSNR against the clip without it {likeness:.1f} dB"
-    yield Figure(f"{name}, blocks saved", (1 - ran / would,), blocks, at_least=True, note=note)
-    saved = tuple(1 - own / whole for (_, own, _), (_, whole, _) in zip(made, plain, strict=True))
+    yield Figure(f"{name}, blocks saved", (ran,), blocks, at_least=True, note=note)
     totals = ", ".join(f"{sum(s for _, s, _ in clips) / len(clips):.2f} s" for clips in (made, plain))
-    yield Figure(f"{name}, time saved", saved, seconds, at_least=True, note=f"{totals} a clip")
+    yield Figure(f"{name}, time saved", took, seconds, at_least=True, note=f"{totals} a clip")
 
 
 def _each_way(model: Any, positive: list, negative: list, seed: int) -> dict[str, Clip]:
