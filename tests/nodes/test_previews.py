@@ -20,19 +20,43 @@ from protocol import BinaryEventTypes
 STEPS = 60
 PYRAMID = "diffusers/pyramid/diffusion_transformer_384p"
 SIZE = dict(width=128, height=64, frames=33)
+OTHER_PACK = """
+import latent_preview, server
+
+comfyui_s = latent_preview.get_previewer
+
+class Silent(latent_preview.LatentPreviewer):
+    def decode_latent_to_preview_image(self, preview_format, x0):
+        return None
+
+def get_previewer(*args, **kwargs):
+    running = next(iter(server.PromptServer.instance.prompt_queue.currently_running.values()))
+    return Silent() if running[3].get("other_pack") else comfyui_s(*args, **kwargs)
+
+latent_preview.get_previewer = get_previewer
+NODE_CLASS_MAPPINGS = {}
+"""
+"""Puts its own previews in the place of ComfyUI's if a request asks for them, as VideoHelperSuite does."""
 
 
 @pytest.fixture(scope="module")
 def previewing(tmp_path_factory) -> Iterator[Client]:
-    """A client of a server with previews on, and a tiny Pyramid Flow in it."""
+    """A client of a server with previews on, and a tiny Pyramid Flow and another pack with previews in it."""
     base = tmp_path_factory.mktemp("previews")
+    (base / "custom_nodes").mkdir()
+    (base / "custom_nodes" / "other_pack.py").write_text(OTHER_PACK)
     tiny_pyramid.folder(base / "models" / "diffusers" / "pyramid", "miniflux")
     with running(base, "comfyui", options=("--preview-method", "auto")) as server, Client(server.url) as client:
         yield client
 
 
-def watched(client: Client, prompt: dict, stop_after: int = 0, metadata: bool = False) -> tuple[list, list]:
-    """Queue a graph as the editor does; the sampler's progress and the previews' pictures in the order they came."""
+def watched(
+    client: Client, prompt: dict, stop_after: int = 0, metadata: bool = False, **extra: bool
+) -> tuple[list, list]:
+    """Queue a graph as the editor does; the sampler's progress and the previews' pictures in the order they came.
+
+    extra: of the request's extra_data.
+    """
     steps, pictures = [], []
 
     async def follow() -> None:
@@ -42,7 +66,8 @@ def watched(client: Client, prompt: dict, stop_after: int = 0, metadata: bool = 
             if metadata:
                 features = {"type": "feature_flags", "data": {"supports_preview_metadata": True}}
                 await socket.send_json(features)
-            await session.post(client.url + "/prompt", json={"prompt": prompt, "client_id": identity})
+            request = {"prompt": prompt, "client_id": identity, "extra_data": extra}
+            await session.post(client.url + "/prompt", json=request)
             async for message in socket:
                 if message.type is aiohttp.WSMsgType.BINARY:
                     if kind_of(message.data) == BinaryEventTypes.TEXT:
@@ -88,6 +113,11 @@ def test_frames_finished_so_far_by_a_sampler_that_makes_one_after_the_other(prev
     steps, pictures = watched(previewing, graphs.text_to_video(model=PYRAMID, steps=8, **SIZE))
     assert len(pictures) > steps[-1] == 3 * (16 + 4 * 8)
     assert {picture.size for _, _, picture in pictures} == {(512, 256)}
+
+
+def test_another_packs_previews_are_not_disturbed(previewing):
+    steps, pictures = watched(previewing, graphs.text_to_video(steps=STEPS, seed=33), other_pack=True)
+    assert steps[-1] == STEPS and pictures == []
 
 
 @pytest.mark.parametrize("model", ["pocket (built in)", PYRAMID])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Event, Thread
+from typing import Any
 
 import latent_preview
 import torch
@@ -26,10 +27,10 @@ LONGEST_INTERVAL = 0.25
 def with_preview(run: SamplerRun) -> torch.Tensor:
     """Sample while the node plays the clip so far, if ComfyUI's previews are on and a client is connected."""
     send, callback = _sender(), run.callback
-    if send is None or callback is None:
+    latent_format, variant = run.model.latent_format, run.model.variant
+    if send is None or callback is None or _others_play(run.guider.model_patcher.load_device, latent_format):
         return run.proceed()
     entries = [entry for conds in run.guider.conds.values() for entry in conds]
-    latent_format, variant = run.model.latent_format, run.model.variant
 
     def report(step: int, denoised: torch.Tensor, x: torch.Tensor, steps: int) -> None:
         player.play(pictures(video_of(denoised), latent_format.colours))
@@ -41,6 +42,12 @@ def with_preview(run: SamplerRun) -> torch.Tensor:
             return run.proceed(callback=report)
         finally:
             latent_format.preview_frame = 0
+
+
+def _others_play(device: torch.device, latent_format: Any) -> bool:
+    """Whether another pack (VideoHelperSuite) shows the previews, in messages of its own that ours would disturb."""
+    previewer = latent_preview.get_previewer(device, latent_format)
+    return previewer is not None and type(previewer).__module__ != latent_preview.__name__
 
 
 def _sender() -> Callable[[torch.Tensor], None] | None:
