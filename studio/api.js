@@ -1,19 +1,22 @@
 // A client of the Videos API: /v1/videos, /v1/models and /v1/prompts, with the API key if the server requires one.
 
-import { key } from "./kept.js"
+import { authorization, key } from "./key.js"
+import { t } from "./language.js"
 
 const ROOT = new URL("v1/", document.baseURI)
 
 /** The server answered with an error. */
 export class Refused extends Error {
   constructor(status, { message, code, param } = {}) {
-    super(message || `The server answered ${status}.`)
+    super(message || t("error.status", { status: String(status) }))
     Object.assign(this, { status, code: code ?? null, param: param ?? null })
   }
 }
 
 /** The server does not answer. */
-export class Unreachable extends Error {}
+export class Unreachable extends Error {
+  code = "unreachable"
+}
 
 let clock = 0
 /** The time by the server's clock, in seconds. */
@@ -27,13 +30,13 @@ let declined = false
 
 async function send(path, options = {}) {
   const given = key.get()
-  const headers = { ...options.headers, ...(given && { Authorization: `Bearer ${given}` }) }
+  const headers = { ...options.headers, ...authorization(given) }
   let answer
   try {
     answer = await fetch(new URL(path, ROOT), { ...options, headers })
   } catch (error) {
     if (error.name === "AbortError") throw error
-    throw new Unreachable("ComfyUI does not answer.")
+    throw new Unreachable(t("error.silent"))
   }
   const stamp = Date.parse(answer.headers.get("Date"))
   if (stamp) clock = (stamp - Date.now()) / 1000
@@ -50,7 +53,7 @@ async function send(path, options = {}) {
   }
   const error = (await answer.json().catch(() => null))?.error
   // A proxy answers so for a ComfyUI that is away; the API itself says in `error` what it cannot do now.
-  if (!error && [502, 503, 504].includes(answer.status)) throw new Unreachable("ComfyUI is away.")
+  if (!error && [502, 503, 504].includes(answer.status)) throw new Unreachable(t("error.away"))
   throw new Refused(answer.status, error)
 }
 

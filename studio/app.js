@@ -1,16 +1,18 @@
 // The page: connects its parts.
 
 import * as api from "./api.js"
-import { byId, say } from "./element.js"
+import { byId, element, say } from "./element.js"
 import { Form } from "./form.js"
 import { Gallery } from "./gallery.js"
 import { theme } from "./kept.js"
+import { LANGUAGES, language, speakIn, t } from "./language.js"
 import { Library } from "./library.js"
 import { notify, speak } from "./notices.js"
 import { Stage } from "./stage.js"
 import { isActive, videos } from "./videos.js"
 import { brief, elapsed, place, problem } from "./words.js"
 
+/** Prompts to try, in the language of the captions that the models were trained on. */
 const TRIES = {
   pocket: ["a red circle moving left", "a big blue square rising", "a small green triangle spinning"],
   other: [
@@ -61,7 +63,7 @@ function started(video, show) {
   videos.add(video)
   if (!show) return
   select(video.id, false)
-  speak(video.status === "queued" ? place(video.queue_position) : "Started")
+  speak(video.status === "queued" ? place(video.queue_position) : t("started"))
   byId("stage").scrollIntoView({ block: "nearest" })
 }
 
@@ -88,10 +90,10 @@ function remove(video) {
     } catch (error) {
       if (error.status === 404) return
       videos.hide(video.id, false)
-      notify(`The video could not be deleted. ${problem(error)}`)
+      notify(t("delete.failed", { problem: problem(error) }))
     }
   }
-  going.set(video.id, notify("Deleted.", { action: { label: "Undo", run: undo }, then: finish, stays: UNDO_MS }))
+  going.set(video.id, notify(t("deleted"), { action: { label: t("undo"), run: undo }, then: finish, stays: UNDO_MS }))
 }
 
 addEventListener("pagehide", () => going.forEach((end) => end()))
@@ -108,24 +110,26 @@ videos.addEventListener("change", () => {
   const active = videos.all.filter(isActive)
   const running = active.find((video) => video.status === "in_progress")
   document.title = running
-    ? `${running.progress} % · Atelier`
+    ? `${t("percent", { count: running.progress })} · Atelier`
     : active.length
-      ? `${active.length} waiting · Atelier`
+      ? `${t("waiting", { count: active.length })} · Atelier`
       : "Atelier"
 })
 
 videos.addEventListener("step", ({ detail: video }) => {
-  if (video.status === "in_progress") speak("Generating")
+  if (video.status === "in_progress") speak(t("generating"))
   if (video.status === "completed")
-    speak(`Completed in ${elapsed(video.completed_at - video.created_at)}: ${brief(video.prompt)}`)
+    speak(t("completed", { time: elapsed(video.completed_at - video.created_at), prompt: brief(video.prompt) }))
   if (video.status === "failed" && video.error?.code !== "cancelled")
-    notify(problem(video.error ?? { message: "A video failed." }))
+    notify(problem(video.error ?? { message: t("failed.one") }))
   if (video.id === stage.id) form.refresh()
 })
 
+const sayWhetherReachable = () => say("connection", videos.reachable ? "" : t("away"))
+
 videos.addEventListener("reach", () => {
-  byId("connection").textContent = videos.reachable ? "" : "ComfyUI does not answer; trying again …"
-  speak(videos.reachable ? "ComfyUI is back." : "ComfyUI does not answer. This page tries again.")
+  sayWhetherReachable()
+  speak(videos.reachable ? t("back") : t("away.spoken"))
   if (videos.reachable) offer()
 })
 
@@ -147,7 +151,7 @@ function use(id) {
   byId("library").close()
   form.choose(id)
   byId("prompt").focus()
-  speak(`The model is ${form.model.name}.`)
+  speak(t("model.chosen", { name: form.model.name }))
 }
 
 async function offer() {
@@ -164,7 +168,7 @@ api.askForKeyWith(
   (wrong) =>
     new Promise((resolve) => {
       const dialog = byId("key")
-      say("key-fault", wrong ? "The key is wrong." : "")
+      say("key-fault", wrong ? t("key.wrong") : "")
       dialog.returnValue = ""
       byId("key-text").value = ""
       const answer = () => resolve(dialog.returnValue === "ok" ? byId("key-text").value.trim() : null)
@@ -179,6 +183,24 @@ for (const input of byId("theme").querySelectorAll("input")) {
   input.checked = input.value === theme.get()
   input.addEventListener("change", () => theme.set(input.value))
 }
+
+// The language
+
+for (const [code, name] of Object.entries(LANGUAGES))
+  byId("language").append(element("option", { value: code, lang: code }, name))
+byId("language").value = language()
+byId("language").addEventListener("change", ({ target }) =>
+  speakIn(target.value).catch((error) => {
+    target.value = language()
+    notify(problem(error))
+  }),
+)
+document.addEventListener("language", () => {
+  form.reword()
+  stage.drawn = null
+  sayWhetherReachable()
+  videos.dispatchEvent(new Event("change"))
+})
 
 offer()
 videos.start(location.hash.slice(1))

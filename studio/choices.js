@@ -1,14 +1,15 @@
 // A strip of radio buttons from a list. Some of them may be disabled.
 
 import { byId, element } from "./element.js"
+import { worded } from "./language.js"
 
 export class Choices {
-  /** In fieldset `id`; `options` are {value, label, picture?}; `changed()` is called when a person chooses. */
+  /** In fieldset `id`; `options` are {value, label or key (of the label's text), picture?}; `changed()` is called when a person chooses. */
   constructor(id, options, changed) {
     this.place = byId(id).querySelector(".choices")
     this.inputs = new Map()
     this.smalls = new Map()
-    for (const { value, label, picture } of options) {
+    for (const { value, label, key, picture } of options) {
       const input = element("input", {
         type: "radio",
         name: id,
@@ -20,7 +21,8 @@ export class Choices {
       input.addEventListener("change", changed)
       this.inputs.set(value, input)
       this.smalls.set(value, small)
-      this.place.append(element("label", {}, input, picture ?? null, element("span", {}, label), small))
+      const words = key ? worded(element("span"), key) : element("span", {}, label)
+      this.place.append(element("label", {}, input, picture ?? null, words, small))
     }
   }
 

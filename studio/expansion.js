@@ -2,6 +2,7 @@
 
 import * as api from "./api.js"
 import { byId, say } from "./element.js"
+import { t } from "./language.js"
 import { speak } from "./notices.js"
 import { problem } from "./words.js"
 
@@ -17,17 +18,16 @@ export class Expansion {
     const prompt = byId("prompt").value.trim()
     const button = byId("expand")
     if (!prompt) {
-      say("expand-note", "Write a prompt first.")
+      say("expand-note", t("expand.unwritten"))
       byId("prompt").focus()
       return
     }
     button.setAttribute("aria-disabled", "true")
-    say("expand-note", "Expanding …")
+    say("expand-note", t("expand.working"))
     try {
       this.show(prompt, await api.expand(prompt, this.model().id))
     } catch (error) {
-      const text =
-        error.code === "unknown_url" || error.status === 405 ? "This server cannot expand prompts." : problem(error)
+      const text = error.code === "unknown_url" || error.status === 405 ? t("expand.impossible") : problem(error)
       say("expand-note", text)
       speak(text)
     }
@@ -40,16 +40,16 @@ export class Expansion {
     byId("use-expanded").checked = true
     this.of = prompt
     say("expand-note", "")
-    say("expanded-note", [`Expanded by ${expander}.`, ...warnings, "Edit it as you like."].join(" "))
+    say("expanded-note", [t("expanded.by", { expander }), ...warnings, t("expanded.edit")].join(" "))
     byId("expanded").focus()
-    speak("The generated prompt is ready to edit.")
+    speak(t("expanded.ready"))
   }
 
   /** Switch an expansion off when the prompt it was made from changes. */
   outdate() {
     if (!byId("use-expanded").checked || byId("prompt").value.trim() === this.of) return
     byId("use-expanded").checked = false
-    say("expanded-note", "Switched off, because the prompt has changed.")
+    say("expanded-note", t("expanded.outdated"))
   }
 
   /** The prompt to send. */

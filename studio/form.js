@@ -5,6 +5,7 @@ import { Choices } from "./choices.js"
 import { byId, element, say } from "./element.js"
 import { Expansion } from "./expansion.js"
 import { draft } from "./kept.js"
+import { t, worded } from "./language.js"
 import { ASPECTS, Model, RESOLUTIONS, nearest } from "./models.js"
 import { notify, speak } from "./notices.js"
 import { Picture } from "./picture.js"
@@ -12,17 +13,18 @@ import { faults, send } from "./request.js"
 import { videos } from "./videos.js"
 import { brief, isUnbroken, number, problem, sentence } from "./words.js"
 
+/** The keys of a task's words. */
 const TASKS = {
-  generate: { button: "Generate Video", length: "Duration" },
-  edit: { button: "Remix Video", title: "Remix of" },
-  extend: { button: "Extend Video", title: "Extension of", length: "Duration to add" },
-  loop: { button: "Loop Video", title: "Loop of" },
+  generate: { button: "generate", length: "duration" },
+  edit: { button: "edit.button", title: "edit.title" },
+  extend: { button: "extend.button", title: "extend.title", length: "extend.length" },
+  loop: { button: "loop.button", title: "loop.title" },
 }
 const STRENGTHS = [
-  [0.5, "subtle"],
-  [0.75, "mild"],
-  [0.95, "strong"],
-  [1, "nothing of the video is left"],
+  [0.5, "strength.subtle"],
+  [0.75, "strength.mild"],
+  [0.95, "strength.strong"],
+  [1, "strength.all"],
 ]
 const TEXTS = ["prompt", "expanded", "seed", "negative_prompt", "num_inference_steps", "guidance_scale", "fps"]
 /** The style of a request without one: the words that the model's authors add, if any. */
@@ -37,30 +39,30 @@ export class Form {
   constructor({ started, shown }) {
     Object.assign(this, { started, shown, models: [], task: "generate", source: null, sending: false })
     const strip = (id, labels) => {
-      const options = labels.map(([value, label = value, picture = null]) => ({ value, label, picture }))
+      const options = labels.map(([value, key, picture = null]) => ({ value, label: value, key, picture }))
       this[id] = new Choices(id, options, () => this.changed(id))
     }
     strip(
       "resolution",
-      RESOLUTIONS.map((value) => [value, value === "own" ? "Native" : value]),
+      RESOLUTIONS.map((value) => [value, value === "own" && "resolution.own"]),
     )
     strip(
       "aspect",
-      ASPECTS.map((value) => [value, value, shape(value)]),
+      ASPECTS.map((value) => [value, null, shape(value)]),
     )
     strip("n", [["1"], ["2"], ["3"], ["4"]])
     strip("direction", [
-      ["forward", "After the end"],
-      ["backward", "Before the beginning"],
+      ["forward", "direction.forward"],
+      ["backward", "direction.backward"],
     ])
     strip("seam", [
-      ["short", "Short"],
-      ["normal", "Normal"],
-      ["long", "Long"],
+      ["short", "seam.short"],
+      ["normal", "seam.normal"],
+      ["long", "seam.long"],
     ])
     const pictured = (fault) => this.fault("picture", fault)
-    this.first = new Picture(byId("first-frame"), "First frame", pictured)
-    this.last = new Picture(byId("last-frame"), "Last frame", pictured)
+    this.first = new Picture(byId("first-frame"), "picture.first", pictured)
+    this.last = new Picture(byId("last-frame"), "picture.last", pictured)
     this.expansion = new Expansion(
       () => this.model,
       () => this.refresh(),
@@ -114,17 +116,11 @@ export class Form {
     this.models = listed.map((one) => new Model(one))
     const option = (model) =>
       element("option", { value: model.id }, model.isAlias ? `${model.id} = ${model.local}` : model.id)
-    const group = (label, models) => (models.length ? element("optgroup", { label }, ...models.map(option)) : "")
-    byId("model").replaceChildren(
-      group(
-        "Models",
-        this.models.filter((model) => !model.isAlias),
-      ),
-      group(
-        "Aliases",
-        this.models.filter((model) => model.isAlias),
-      ),
-    )
+    const group = (key, aliases) => {
+      const models = this.models.filter((model) => model.isAlias === aliases)
+      return models.length ? element("optgroup", { label: t(key), "data-t-label": key }, ...models.map(option)) : ""
+    }
+    byId("model").replaceChildren(group("models", false), group("models.aliases", true))
     if (this.models.some((model) => model.id === chosen)) byId("model").value = chosen
     this.fitted = null
     this.restore({ ...draft.get(), ...this.written }) // keep what was written while the server was asked
@@ -133,6 +129,14 @@ export class Form {
   /** Whether only the small models that ship with Atelier are here. */
   get hasNoRealModel() {
     return this.models.length > 0 && this.models.every((model) => /\(built in\)$/.test(model.local))
+  }
+
+  /** Write the form's texts in the page's language again. What was written stays. */
+  reword() {
+    this.clearFaults()
+    say("expand-note", "")
+    this.fitted = null
+    this.refresh()
   }
 
   /** Choose a model by its id. */
@@ -152,7 +156,9 @@ export class Form {
     if (!this.aspectChosen) this.aspect.value = model.ownAspect
     const style = byId("style").value || draft.get().style
     const styles = [OWN_STYLE, ...model.styles.filter((name) => name !== OWN_STYLE)]
-    byId("style").replaceChildren(...styles.map((name) => element("option", { value: name }, name)))
+    byId("style").replaceChildren(
+      ...styles.map((name) => element("option", { value: name }, name === OWN_STYLE ? t("style.own") : name)),
+    )
     byId("style").value = styles.includes(style) ? style : OWN_STYLE
     for (const id of ["num_inference_steps", "guidance_scale", "fps", "negative_prompt"])
       byId(id).placeholder = model.defaults[id] ? String(model.defaults[id]) : ""
@@ -167,7 +173,7 @@ export class Form {
     for (const area of document.querySelectorAll("textarea")) area.classList.toggle("unbroken", isUnbroken(area.value))
     for (const field of document.querySelectorAll("[data-for]"))
       field.hidden = !field.dataset.for.split(" ").includes(task)
-    byId("generate").textContent = TASKS[task].button
+    worded(byId("generate"), TASKS[task].button)
     if (this.models.length) {
       const frames = model.frames(Number(byId("seconds").value), Number(byId("fps").value) || undefined)
       say("model-note", model.problem || model.tight(this.size, frames))
@@ -176,7 +182,8 @@ export class Form {
       this.refreshAbilities(model)
     }
     const strength = Number(byId("strength").value)
-    byId("strength-text").value = `${strength} · ${STRENGTHS.find(([below]) => strength < below || below === 1)[1]}`
+    byId("strength-text").value =
+      `${number(strength)} · ${t(STRENGTHS.find(([below]) => strength < below || below === 1)[1])}`
     byId("reuse-seed").disabled = !Number.isInteger(this.shown()?.seed)
     this.remember()
   }
@@ -196,8 +203,10 @@ export class Form {
     const slider = byId("seconds")
     const seconds = Number(slider.value)
     const frames = this.task === "generate" && model.frames(seconds, Number(byId("fps").value) || undefined)
-    const text = `${number(seconds)} s${frames ? ` · ${frames} frames` : ""}`
-    byId("seconds-label").textContent = TASKS[this.task].length ?? ""
+    const text = [t("seconds.short", { count: seconds }), frames && t("frames", { count: frames })]
+      .filter(Boolean)
+      .join(" · ")
+    worded(byId("seconds-label"), TASKS[this.task].length ?? "duration")
     byId("seconds-text").value = text
     slider.setAttribute("aria-valuetext", text)
     say("seconds-note", model.lasting(seconds))
@@ -208,10 +217,10 @@ export class Form {
     this.first.possible = first.supported
     this.last.possible = last.supported
     const notes = [
-      ["First frame", first.note],
-      ["Last frame", last.note],
+      [t("picture.first"), first.note],
+      [t("picture.last"), last.note],
     ].filter(([, note]) => note)
-    say("picture-note", notes.map(([which, note]) => sentence(`${which}: ${note}`)).join(" "))
+    say("picture-note", notes.map(([which, note]) => sentence(t("of", { what: which, name: note }))).join(" "))
     this.direction.set("backward", { possible: backward.supported })
     this.direction.settle()
     say("direction-note", backward.note)
@@ -235,7 +244,7 @@ export class Form {
     byId("source").hidden = !video
     this.clearFaults()
     if (video) {
-      byId("source-task").textContent = TASKS[task].title
+      worded(byId("source-task"), TASKS[task].title)
       byId("source-name").textContent = brief(video.prompt)
       const picture = byId("source-picture")
       api.address(video.id, "thumbnail").then(
@@ -281,7 +290,7 @@ export class Form {
     const expanded = byId("expanded").value
     this.restore({ ...texts, ...size, fps, seconds, style, strength, direction, seam, loop: !source && seam, expanded })
     byId("advanced").open = true
-    speak("The settings are in the form.")
+    speak(t("reused"))
   }
 
   seed(seed) {
@@ -321,8 +330,7 @@ export class Form {
   async send() {
     if (this.sending) return
     this.clearFaults()
-    if (!this.models.length)
-      return this.refuse(new Error("The list of models is still loading. Try again in a moment."))
+    if (!this.models.length) return this.refuse(new Error(t("model.wait")))
     const { task, source } = this
     const on = (id) => !byId(id).disabled
     const { style, negative_prompt, loop, ...values } = this.values

@@ -2,13 +2,13 @@
 
 import * as api from "./api.js"
 import { byId, element } from "./element.js"
+import { language, t } from "./language.js"
 import { notify } from "./notices.js"
 import { isActive, videos } from "./videos.js"
-import { brief, number, place, plural, problem, when } from "./words.js"
+import { brief, place, problem, when } from "./words.js"
 
 const COLUMNS = 4
 const MOST = 16 // frames on the API's spritesheet
-const STATES = { queued: "waiting", in_progress: "generating", completed: "completed", failed: "failed" }
 
 export class Gallery {
   /** `select(id)` puts a video on the stage. */
@@ -31,7 +31,9 @@ export class Gallery {
       if (there !== card.place) byId("sheet").insertBefore(card.place, there ?? null)
       card.draw(video, video.id === chosen)
     })
-    byId("gallery-count").textContent = all.length ? plural(all.length, "video") + (videos.more ? " and more" : "") : ""
+    byId("gallery-count").textContent = all.length
+      ? t(videos.more ? "videos.more" : "videos", { count: all.length })
+      : ""
     byId("gallery-empty").hidden = !videos.loaded || all.length > 0
     byId("gallery-more").hidden = !videos.more
   }
@@ -62,7 +64,7 @@ class Card {
     this.right = element("span.edge", {})
     this.bar = element("div", {})
     this.stroke = element("span.stroke", { hidden: true }, this.bar)
-    this.name = element("span.name", {})
+    this.name = element("span.name", { dir: "auto" })
     const film = element(
       "span.film",
       { "aria-hidden": "true" },
@@ -78,15 +80,15 @@ class Card {
   }
 
   draw(video, chosen) {
-    const state = JSON.stringify([video, chosen])
+    const state = JSON.stringify([video, chosen, language()])
     if (state === this.drawn) return
     this.drawn = state
     this.video = video
     const seconds = Number(video.duration ?? video.seconds)
     this.left.textContent = when(video.created_at)
-    this.right.textContent = seconds ? `${number(seconds)} s` : ""
+    this.right.textContent = seconds ? t("seconds.short", { count: seconds }) : ""
     this.name.textContent = brief(video.prompt)
-    const label = [brief(video.prompt), STATES[video.status], seconds && `${number(seconds)} seconds`]
+    const label = [brief(video.prompt), t(`state.${video.status}`), seconds && t("seconds", { count: seconds })]
     this.button.setAttribute("aria-label", label.filter(Boolean).join(", "))
     if (chosen) this.button.setAttribute("aria-current", "true")
     else this.button.removeAttribute("aria-current")
@@ -98,8 +100,8 @@ class Card {
 
   state(video) {
     if (video.status === "queued") return place(video.queue_position)
-    if (video.status === "in_progress") return `${video.progress} %`
-    if (video.status === "failed") return video.error?.code === "cancelled" ? "Cancelled" : "Failed"
+    if (video.status === "in_progress") return t("percent", { count: video.progress })
+    if (video.status === "failed") return video.error?.code === "cancelled" ? t("cancelled") : t("failed")
     return ""
   }
 

@@ -1,32 +1,32 @@
-// The browser's storage: the colours, the draft of the form, and the API key until the tab is closed.
+// The browser's storage: the colours, the language and the draft of the form.
 
 const PREFIX = "atelier."
 
-function read(storage, name, otherwise) {
+function read(name, otherwise) {
   try {
-    return JSON.parse(storage.getItem(PREFIX + name)) ?? otherwise
+    return JSON.parse(localStorage.getItem(PREFIX + name)) ?? otherwise
   } catch {
     return otherwise
   }
 }
 
-function write(storage, name, value) {
+function write(name, value) {
   try {
-    if (value === null) storage.removeItem(PREFIX + name)
-    else storage.setItem(PREFIX + name, JSON.stringify(value))
+    if (value === null) localStorage.removeItem(PREFIX + name)
+    else localStorage.setItem(PREFIX + name, JSON.stringify(value))
   } catch {
     // A private window or a full disk: the page works, but forgets.
   }
 }
 
 export const draft = {
-  get: () => read(localStorage, "draft", {}),
-  set: (values) => write(localStorage, "draft", values),
+  get: () => read("draft", {}),
+  set: (values) => write("draft", values),
 }
 
-export const key = {
-  get: () => read(sessionStorage, "key", null),
-  set: (value) => write(sessionStorage, "key", value),
+export const language = {
+  get: () => read("language", null),
+  set: (value) => write("language", value),
 }
 
 /** The theme is stored as bare text, for early.js. */

@@ -2,15 +2,12 @@
 
 import * as api from "./api.js"
 import { byId, element } from "./element.js"
+import { t } from "./language.js"
 import { notify, speak } from "./notices.js"
 import { clock, gigabytes, problem } from "./words.js"
 
 const POLL_MS = 700
-const VERDICTS = {
-  fits: "fits this machine",
-  offloaded: "larger than the graphics card: slower",
-  "too large": "too large for this machine",
-}
+const VERDICTS = { fits: "verdict.fits", offloaded: "verdict.offloaded", "too large": "verdict.large" }
 
 export class Library {
   /** `changed(listed)` is called with the server's models when some came or went; `use(id)` chooses one. */
@@ -85,7 +82,7 @@ export class Library {
           row.update(model)
           if (model.download?.state === "done") {
             over = true
-            speak(`${row.title} is here.`)
+            speak(t("models.arrived", { name: row.title }))
           }
         } catch (error) {
           if (!(error instanceof api.Unreachable)) row.fail(error)
@@ -141,16 +138,17 @@ class Row {
 
   facts({ missing, licence, bytes, memory, gated }) {
     const size = this.model.installed ? gigabytes(bytes) : this.size(missing)
-    const verdict = memory && VERDICTS[(this.model.memory ?? memory).verdict]
+    const verdict = memory && t(VERDICTS[(this.model.memory ?? memory).verdict])
     const link = element("a", { href: licence.url, target: "_blank", rel: "noopener noreferrer" }, licence.name)
-    const facts = [size, verdict, gated && "gated: needs a login", link].filter(Boolean)
+    const facts = [size, verdict, gated && t("models.gated"), link].filter(Boolean)
     return facts.flatMap((fact, index) => (index ? [" · ", fact] : [fact]))
   }
 
   /** What a download fetches: "6.3 GB + 5.2 GB for T5-XXL fp8". */
   size(missing) {
     const [own, ...parts] = missing
-    return [gigabytes(own.bytes), ...parts.map((part) => `+ ${gigabytes(part.bytes)} for ${part.name}`)].join(" ")
+    const more = parts.map(({ bytes, name }) => t("models.part", { bytes: gigabytes(bytes), name }))
+    return [gigabytes(own.bytes), ...more].join(" ")
   }
 
   foot() {
@@ -158,15 +156,15 @@ class Row {
     if (this.isRunning) return this.progress(download)
     const buttons = []
     if (installed && !this.model.problem && !published?.missing.length)
-      buttons.push(this.button("Use", () => this.library.use(local ?? this.model.id), "generate"))
+      buttons.push(this.button(t("models.use"), () => this.library.use(local ?? this.model.id), "generate"))
     if (published?.missing.length)
-      buttons.push(this.button(installed ? "Get what is missing" : "Get", () => this.get(), "generate"))
-    if (installed && published) buttons.push(this.button("Remove", () => this.confirm(), "quiet"))
+      buttons.push(this.button(t(installed ? "models.complete" : "models.get"), () => this.get(), "generate"))
+    if (installed && published) buttons.push(this.button(t("remove"), () => this.confirm(), "quiet"))
     const fault =
       download?.state === "failed"
         ? element("p.fault", { role: "alert" }, problem(download.error))
         : download?.state === "cancelled"
-          ? element("p.note", {}, "Cancelled. What has arrived is kept.")
+          ? element("p.note", {}, t("models.cancelled"))
           : null
     return [element("div.acts", {}, ...buttons), fault].filter(Boolean)
   }
@@ -177,17 +175,21 @@ class Row {
     bar.style.width = `${share}%`
     const stroke = element(
       "div.stroke",
-      { role: "progressbar", "aria-label": `Download of ${this.title}`, "aria-valuenow": Math.round(share) },
+      {
+        role: "progressbar",
+        "aria-label": t("models.downloading", { name: this.title }),
+        "aria-valuenow": Math.round(share),
+      },
       bar,
     )
-    const words = [`${gigabytes(bytes)} of ${gigabytes(total)}`]
-    if (pace) words.push(`${gigabytes(pace)}/s`)
-    if (left !== null && left !== undefined) words.push(`${clock(left)} left`)
+    const words = [t("models.progress", { bytes: gigabytes(bytes), total: gigabytes(total) })]
+    if (pace) words.push(t("models.pace", { bytes: gigabytes(pace) }))
+    if (left !== null && left !== undefined) words.push(t("left", { time: clock(left) }))
     return [
       element(
         "div.acts",
         {},
-        this.button("Cancel", () => this.cancel(), "quiet"),
+        this.button(t("cancel"), () => this.cancel(), "quiet"),
       ),
       stroke,
       element("p.note", {}, words.join(" · ")),
@@ -195,7 +197,11 @@ class Row {
   }
 
   button(text, run, kind) {
-    return element(`button.${kind}`, { type: "button", onclick: run, "aria-label": `${text}: ${this.title}` }, text)
+    return element(
+      `button.${kind}`,
+      { type: "button", onclick: run, "aria-label": t("of", { what: text, name: this.title }) },
+      text,
+    )
   }
 
   async act(call, then) {
@@ -226,8 +232,12 @@ class Row {
   }
 
   confirm() {
-    const sure = this.button(`Delete ${gigabytes(this.model.published.bytes)}`, () => this.remove(), "generate")
-    const keep = this.button("Keep", () => this.update(this.model), "quiet")
+    const sure = this.button(
+      t("models.delete", { bytes: gigabytes(this.model.published.bytes) }),
+      () => this.remove(),
+      "generate",
+    )
+    const keep = this.button(t("keep"), () => this.update(this.model), "quiet")
     this.place.querySelector(".acts").replaceChildren(sure, keep)
     keep.focus()
   }
@@ -236,7 +246,7 @@ class Row {
     this.act(
       () => api.removeModel(this.id),
       () => {
-        notify(`${this.title} is removed.`)
+        notify(t("models.removed", { name: this.title }))
         this.library.load()
       },
     )

@@ -1,6 +1,7 @@
 // A model's abilities from GET /v1/models in the form's terms: sizes, lengths, and why something is not possible.
 
-import { gigabytes, number, size } from "./words.js"
+import { t } from "./language.js"
+import { gigabytes, size } from "./words.js"
 
 export const RESOLUTIONS = ["own", "360p", "480p", "720p", "1080p"]
 export const ASPECTS = ["16:9", "4:3", "1:1", "3:4", "9:16"]
@@ -37,11 +38,12 @@ export class Model {
     const needed = own && size && frames ? (step * size[0] * size[1] * frames) / own : step
     const room = device.bytes - (device.name === "cpu" ? 0 : OVERHEAD)
     if (network + needed <= room) return ""
-    const told = `Needs ${gigabytes(network + needed)}, this ${device.name === "cpu" ? "machine" : "card"} has ${gigabytes(device.bytes)}`
-    const smaller = /fp8|gguf|q\d/i.test(this.local) ? "a smaller size" : "fp8, GGUF or a smaller size"
+    const bytes = { needed: gigabytes(network + needed), there: gigabytes(device.bytes) }
+    const told = t(device.name === "cpu" ? "memory.machine" : "memory.card", bytes)
+    const smaller = /fp8|gguf|q\d/i.test(this.local) ? t("memory.size") : t("memory.weights")
     const streamed = device.name !== "cpu" && needed + Math.min(network, WORKING_SET) <= room
-    if (streamed && network < device.main_bytes) return `${told}: it is offloaded, which is slower. ${smaller} helps.`
-    return `${told}: too large. Use ${smaller}.`
+    if (streamed && network < device.main_bytes) return t("memory.offloaded", { told, smaller })
+    return t("memory.large", { told, smaller })
   }
 
   /** {supported, note}: whether the model has a feature, and a remark on it. */
@@ -77,15 +79,15 @@ export class Model {
     const wanted = this.size(resolution, aspect)
     const most = this.limits.max_pixels
     if (resolution === "own" || !wanted || !most || wanted[0] * wanted[1] <= most) return ""
-    const own = this.ownSize ? `, ${size(this.ownSize.join("x"))}` : ""
-    return `${this.name} makes up to ${most.toLocaleString("en")} pixels per frame${own}.`
+    const own = this.ownSize ? `${t("comma")}${size(this.ownSize.join("x"))}` : ""
+    return t("model.pixels", { name: this.name, count: most, own })
   }
 
   /** A warning if a size is larger than the model was trained for; "" if it is not. */
   beyond(chosen) {
     const own = this.ownSize
     if (!own || !chosen || chosen[0] * chosen[1] <= own[0] * own[1] * 1.1) return ""
-    return `Larger than ${this.name} was trained for (${size(own.join("x"))}): slower, and the picture may fall apart.`
+    return t("model.beyond", { name: this.name, size: size(own.join("x")) })
   }
 
   get ownSeconds() {
@@ -110,9 +112,10 @@ export class Model {
 
   /** A remark on a length at the model's limit, or beyond what it was trained for. */
   lasting(seconds) {
-    if (this.seconds.limited && seconds >= this.seconds.max) return `${this.name} makes up to ${number(seconds)} s.`
+    if (this.seconds.limited && seconds >= this.seconds.max)
+      return t("model.longest", { name: this.name, count: seconds })
     if (seconds <= this.ownSeconds * 1.25) return ""
-    return `Longer than ${this.name} was trained for (${number(this.ownSeconds)} s).`
+    return t("model.longer", { name: this.name, count: this.ownSeconds })
   }
 }
 

@@ -1,6 +1,7 @@
 // Short messages at the foot of the page, and messages for screen readers.
 
 import { byId, element } from "./element.js"
+import { t } from "./language.js"
 
 const STAYS = 7000
 
@@ -34,7 +35,7 @@ export function notify(text, { action, then = () => {}, stays = STAYS } = {}) {
     "div.notice",
     { onmouseenter: hold, onmouseleave: count, onfocusin: hold, onfocusout: count },
     element("p", {}, text),
-    element("button", { type: "button", onclick: () => end(action?.run ?? then) }, action?.label ?? "Close"),
+    element("button", { type: "button", onclick: () => end(action?.run ?? then) }, action?.label ?? t("close")),
   )
   byId("notices").append(shown)
   speak(text)

@@ -1,30 +1,34 @@
 // A place for a picture: click, drop or paste. The file is checked before it is sent.
 
 import { element } from "./element.js"
+import { t, worded } from "./language.js"
 
 const KINDS = ["image/png", "image/jpeg", "image/webp"]
 
 export class Picture {
-  /** In `place`; `changed(fault)` is called with "", or with the reason why a file was rejected. */
-  constructor(place, label, changed) {
+  /** In `place`, with the text `key` as its name; `changed(fault)` is called with "", or with the reason why a file was rejected. */
+  constructor(place, key, changed) {
     this.place = place
     this.changed = changed
     this.file = null
     this.input = element("input", {
       type: "file",
       accept: KINDS.join(),
-      "aria-label": label,
+      "aria-label": t(key),
+      "data-t-aria-label": key,
       "aria-describedby": "picture-fault picture-note",
       onchange: () => this.take(this.input.files[0]),
     })
-    this.words = element("span", {}, label)
-    this.hint = element("small", {}, "Click, drop or paste")
+    this.words = worded(element("span"), key)
+    this.hint = worded(element("small"), "picture.hint")
     this.label = element("label", {}, this.words, this.hint, this.input)
     this.removal = element(
       "button.quiet",
-      { type: "button", "aria-label": `Remove: ${label}`, onclick: () => this.clear() },
-      "Remove",
+      { type: "button", "aria-label": t(`${key}.remove`), onclick: () => this.clear() },
+      t("remove"),
     )
+    this.removal.dataset.t = "remove"
+    this.removal.setAttribute("data-t-aria-label", `${key}.remove`)
     this.removal.hidden = true
     place.append(this.label, this.removal)
     place.addEventListener("dragover", (event) => this.#over(event, true))
@@ -46,7 +50,7 @@ export class Picture {
     const picture = KINDS.includes(file.type) ? await opened(file) : null
     if (!picture) {
       this.input.value = ""
-      this.changed(`“${file.name}” cannot be used as a picture. Choose a PNG, JPEG or WebP.`)
+      this.changed(t("picture.wrong", { name: file.name }))
       return
     }
     this.#empty()
@@ -81,7 +85,7 @@ export class Picture {
   set possible(possible) {
     this.input.disabled = !possible
     this.place.classList.toggle("off", !possible)
-    this.hint.textContent = possible ? "Click, drop or paste" : "Not possible"
+    worded(this.hint, possible ? "picture.hint" : "picture.impossible")
   }
 
   /** The file to send, or null. */

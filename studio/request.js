@@ -1,15 +1,16 @@
 // Turns the form's values into an API call, and checks them before anything is sent.
 
 import * as api from "./api.js"
+import { t } from "./language.js"
 
 const LONGEST_PROMPT = 32000
 
-/** The number fields: their ranges, and the message for a value outside them. */
+/** The number fields: their ranges. The message for a value outside them is the text `fault.FIELD`. */
 const NUMBERS = {
-  seed: { whole: true, min: 0, max: Number.MAX_SAFE_INTEGER, words: "A seed is a whole number, 0 or more." },
-  num_inference_steps: { whole: true, min: 1, max: 1000, words: "Steps are a whole number from 1 to 1000." },
-  guidance_scale: { min: 0, max: 100, words: "Guidance is a number from 0 to 100." },
-  fps: { min: 1, max: 240, words: "Frames per second are a number from 1 to 240." },
+  seed: { whole: true, min: 0, max: Number.MAX_SAFE_INTEGER },
+  num_inference_steps: { whole: true, min: 1, max: 1000 },
+  guidance_scale: { min: 0, max: 100 },
+  fps: { min: 1, max: 240 },
 }
 
 const plain = (text) => text.trim().replace(",", ".")
@@ -18,13 +19,13 @@ const plain = (text) => text.trim().replace(",", ".")
 export function faults(values) {
   const wrong = []
   const long = values.prompt.length
-  if (!long) wrong.push(["prompt", "Describe what the video should show."])
+  if (!long) wrong.push(["prompt", t("fault.prompt")])
   if (long > LONGEST_PROMPT)
-    wrong.push(["prompt", `A prompt has up to ${LONGEST_PROMPT} characters; this one has ${long}.`])
-  for (const [field, { whole, min, max, words }] of Object.entries(NUMBERS)) {
+    wrong.push(["prompt", t("fault.prompt.long", { most: String(LONGEST_PROMPT), length: String(long) })])
+  for (const [field, { whole, min, max }] of Object.entries(NUMBERS)) {
     const text = plain(values[field] ?? "")
     const fits = Number(text) >= min && Number(text) <= max && (!whole || /^\d+$/.test(text))
-    if (text && !fits) wrong.push([field, words])
+    if (text && !fits) wrong.push([field, t(`fault.${field}`)])
   }
   return wrong
 }

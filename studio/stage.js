@@ -2,9 +2,10 @@
 
 import * as api from "./api.js"
 import { byId, element } from "./element.js"
+import { t } from "./language.js"
 import { notify } from "./notices.js"
 import { isActive, videos } from "./videos.js"
-import { TASKS, brief, elapsed, isUnbroken, number, place, problem, roughly, sentence, size, when } from "./words.js"
+import { brief, elapsed, isUnbroken, kind, number, place, problem, roughly, sentence, size, when } from "./words.js"
 
 const PREVIEW_MS = 500
 const STILL = matchMedia("(prefers-reduced-motion: reduce)")
@@ -46,36 +47,33 @@ export class Stage {
       .tries()
       .map((text) => element("button.quiet", { type: "button", onclick: () => this.acts.write(text) }, text))
     const words = [
-      element("strong", {}, "Your video appears here"),
-      element("p", {}, "Describe it and press Generate Video, or start with one of these:"),
+      element("strong", {}, t("empty.title")),
+      element("p", {}, t("empty.how")),
       element("div.tries", {}, ...tries),
       this.acts.lacking() &&
         element(
           "p.hint",
           {},
-          "This is the pocket model, which knows coloured shapes. ",
-          element("button.quiet", { type: "button", onclick: this.acts.models }, "Get a real one"),
+          t("empty.pocket"),
+          " ",
+          element("button.quiet", { type: "button", onclick: this.acts.models }, t("empty.real")),
         ),
     ]
-    return [
-      film([], element("div.frame", {}, element("div.words", {}, ...words)), [
-        element("span.edge", { "aria-hidden": "true" }, "→ 0"),
-      ]),
-    ]
+    return [film([], element("div.frame", {}, element("div.words", {}, ...words)))]
   }
 
   working(video) {
-    this.preview = element("img", { alt: "Preview of the video so far", hidden: true })
+    this.preview = element("img", { alt: t("preview"), hidden: true })
     this.line = element("strong", {})
     this.hint = element("p", {})
     this.bar = element("div", {})
     this.stroke = element(
       "div.stroke",
-      { role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": 100 },
+      { role: "progressbar", "aria-label": t("progress"), "aria-valuemin": 0, "aria-valuemax": 100 },
       this.bar,
     )
     this.count = element("p", {})
-    const cancel = element("button.quiet", { type: "button", onclick: () => this.cancel(video, cancel) }, "Cancel")
+    const cancel = element("button.quiet", { type: "button", onclick: () => this.cancel(video, cancel) }, t("cancel"))
     const words = element("div.words", {}, this.line, this.hint)
     this.words = words
     return [
@@ -92,7 +90,7 @@ export class Stage {
       controls: true,
       loop: true,
       playsinline: true,
-      "aria-label": `Video: ${brief(video.prompt)}`,
+      "aria-label": t("of", { what: t("kind.generate"), name: brief(video.prompt) }),
     })
     player.muted = true
     player.autoplay = !STILL.matches
@@ -105,11 +103,12 @@ export class Stage {
       element(kind, { type: "button", onclick: run, ...more }, label)
     const make = (label, task) => {
       const { supported, note } = this.acts.can(video, task)
-      if (note) notes.push(element("p.note", { id: `${task}-possible` }, sentence(`${label}: ${note}`)))
+      if (note)
+        notes.push(element("p.note", { id: `${task}-possible` }, sentence(t("of", { what: label, name: note }))))
       const more = { disabled: !supported, "aria-describedby": note ? `${task}-possible` : null }
       return act(label, () => this.acts.turn(task, video), undefined, more)
     }
-    const download = element("a.quiet", { href: "#", download: `${named(video.prompt)}.mp4` }, "Download")
+    const download = element("a.quiet", { href: "#", download: `${named(video.prompt)}.mp4` }, t("download"))
     api.address(video.id, "video").then(
       (url) => (download.href = url),
       () => {},
@@ -117,12 +116,12 @@ export class Stage {
     const graph = element(
       "a.quiet",
       { href: `./?atelier_video=${video.id}`, target: "_blank", rel: "opener" },
-      "Open in node graph",
+      t("open.graph"),
     )
     const acts = [
-      act("Reuse settings", () => this.acts.reuse(video)),
-      ...[make("Remix", "edit"), make("Extend", "extend"), make("Loop", "loop"), graph, download],
-      act("Delete", () => this.acts.remove(video), "button.quiet.last"),
+      act(t("reuse"), () => this.acts.reuse(video)),
+      ...[make(t("edit.act"), "edit"), make(t("extend.act"), "extend"), make(t("loop.act"), "loop"), graph, download],
+      act(t("delete"), () => this.acts.remove(video), "button.quiet.last"),
     ]
     const made = this.made(video, acts, notes)
     return [film(edge(video), element("div.frame", {}, player), facts(video)), ...this.siblings(video), made]
@@ -131,12 +130,12 @@ export class Stage {
   failed(video) {
     const cancelled = video.error?.code === "cancelled"
     const words = [
-      element("strong", {}, cancelled ? "Cancelled" : "This did not work"),
-      element("p", {}, problem(video.error ?? { message: "No reason was given." })),
+      element("strong", {}, t(cancelled ? "cancelled" : "failed.title")),
+      element("p", {}, problem(video.error ?? { message: t("failed.unknown") })),
     ]
     const acts = [
-      element("button.quiet", { type: "button", onclick: () => this.acts.reuse(video) }, "Reuse settings"),
-      element("button.quiet.last", { type: "button", onclick: () => this.acts.remove(video) }, "Delete"),
+      element("button.quiet", { type: "button", onclick: () => this.acts.reuse(video) }, t("reuse")),
+      element("button.quiet.last", { type: "button", onclick: () => this.acts.remove(video) }, t("delete")),
     ]
     return [
       film(edge(video), element("div.frame", {}, element("div.words", {}, ...words)), facts(video)),
@@ -150,14 +149,14 @@ export class Stage {
       ([, value]) => value !== null && value !== undefined && value !== "",
     )
     const list = known.map(([name, value]) =>
-      element("div", {}, element("dt", {}, name), element("dd", {}, String(value))),
+      element("div", {}, element("dt", {}, t(name)), element("dd", { dir: "auto" }, String(value))),
     )
     const remarks = (video.warnings ?? []).map((text) => element("p.note", {}, sentence(text)))
     const does = acts.length ? element("div.acts", {}, ...acts) : null
     return element(
       "div.made",
       {},
-      element(isUnbroken(video.prompt) ? "p.unbroken" : "p", {}, video.prompt),
+      element(isUnbroken(video.prompt) ? "p.unbroken" : "p", { dir: "auto" }, video.prompt),
       does,
       ...notes,
       element("dl", {}, ...list),
@@ -177,10 +176,10 @@ export class Stage {
           disabled: !videos.get(id),
           onclick: () => this.acts.select(id),
         },
-        `Variation ${index + 1}`,
+        t("variation", { number: index + 1 }),
       ),
     )
-    return [element("div.acts", { role: "group", "aria-label": "Variations" }, ...buttons)]
+    return [element("div.acts", { role: "group", "aria-label": t("variations") }, ...buttons)]
   }
 
   /** Update times and progress. */
@@ -190,16 +189,18 @@ export class Stage {
     const began = video.started_at ?? video.created_at
     const passed = api.now() - began
     const queued = video.status === "queued"
-    set(this.line, queued ? place(video.queue_position) : this.preview.hidden ? "Developing" : "")
-    const unseen = this.without ? "To watch it here, start ComfyUI with --preview-method auto." : ""
-    set(this.hint, queued ? "It starts when ComfyUI has finished the jobs before it." : unseen)
+    set(this.line, queued ? place(video.queue_position) : this.preview.hidden ? t("developing") : "")
+    const unseen = this.without ? t("preview.none") : ""
+    set(this.hint, queued ? t("place.hint") : unseen)
     this.words.hidden = !queued && !this.preview.hidden
-    const left = video.progress > 5 ? ` · ${roughly((passed / video.progress) * (100 - video.progress))} left` : ""
-    const step = video.steps ? `Step ${video.step} of ${video.steps} · ` : ""
-    set(
-      this.count,
-      queued ? `Waiting for ${elapsed(passed)}` : `${step}${video.progress} % · ${elapsed(passed)}${left}`,
-    )
+    const left = roughly((passed / video.progress) * (100 - video.progress))
+    const parts = [
+      video.steps && t("step", { step: video.step, steps: video.steps }),
+      t("percent", { count: video.progress }),
+      elapsed(passed),
+      video.progress > 5 && t("left", { time: left }),
+    ]
+    set(this.count, queued ? t("waited", { time: elapsed(passed) }) : parts.filter(Boolean).join(" · "))
     this.bar.style.width = `${video.progress}%`
     this.stroke.setAttribute("aria-valuenow", video.progress)
     this.stroke.setAttribute("aria-valuetext", this.count.textContent)
@@ -237,13 +238,13 @@ export class Stage {
   async cancel(video, button) {
     if (button.ariaDisabled === "true") return
     button.ariaDisabled = "true"
-    button.textContent = "Cancelling …"
+    button.textContent = t("cancelling")
     try {
       await api.cancel(video.id)
       await videos.look()
     } catch (error) {
       button.ariaDisabled = "false"
-      button.textContent = "Cancel"
+      button.textContent = t("cancel")
       notify(problem(error))
     }
   }
@@ -254,7 +255,7 @@ function set(place, text) {
 }
 
 function film(above, frame, below, rest = []) {
-  const title = element("span.title", { "aria-hidden": "true" }, "Generated Video")
+  const title = element("span.title", { "aria-hidden": "true" }, t("stage"))
   return element(
     "div.film",
     {},
@@ -268,8 +269,8 @@ function film(above, frame, below, rest = []) {
 function edge(video) {
   const measures = [
     video.size.includes("x") && size(video.size),
-    Number(video.seconds) && `${number(Number(video.duration ?? video.seconds))} s`,
-    video.fps && `${number(video.fps)} fps`,
+    Number(video.seconds) && t("seconds.short", { count: Number(video.duration ?? video.seconds) }),
+    video.fps && t("rate", { count: video.fps }),
   ]
   return [
     element("span.edge", {}, video.local_model ?? video.model),
@@ -279,23 +280,24 @@ function edge(video) {
 
 function facts(video) {
   return [
-    element("span.edge", {}, `${TASKS[video.operation] ?? "Video"} · ${when(video.created_at)}`),
-    element("span.edge", {}, video.seed === undefined ? "" : `Seed ${video.seed}`),
+    element("span.edge", {}, `${kind(video.operation)} · ${when(video.created_at)}`),
+    element("span.edge", {}, video.seed === undefined ? "" : t("seed.of", { seed: String(video.seed) })),
   ]
 }
 
+/** The settings that were used, by the keys of their names. */
 function settings(video) {
   const took = video.completed_at && video.started_at ? elapsed(video.completed_at - video.started_at) : null
   return {
-    Steps: video.num_inference_steps,
-    Guidance: video.guidance_scale,
-    Style: ["none", "the model's own"].includes(video.style) ? null : video.style,
-    Negative: video.negative_prompt,
-    Strength: video.strength,
-    Frames: video.num_frames,
-    Seed: video.seed,
-    Made: took && `in ${took}`,
-    Expires: video.expires_at && when(video.expires_at),
+    steps: video.num_inference_steps,
+    guidance: video.guidance_scale,
+    style: ["none", "the model's own"].includes(video.style) ? null : video.style,
+    "made.negative": video.negative_prompt,
+    strength: video.strength,
+    "made.frames": video.num_frames,
+    seed: video.seed,
+    "made.time": took && t("made.in", { time: took }),
+    "made.expires": video.expires_at && when(video.expires_at),
   }
 }
 

@@ -1,5 +1,6 @@
 // In ComfyUI's front end: opens graphs that were made for dormant packs, from the menu and when they are dropped.
 
+import { authorization } from "../../atelier/key.js"
 import { app } from "../../scripts/app.js"
 
 const ADDRESS = "./atelier/convert"
@@ -88,8 +89,7 @@ async function offer(file) {
 
 /** @param asked what else to convert: "loaders=1&guides=1" swaps core's nodes, too */
 async function convert(file, asked = "") {
-  const key = JSON.parse(sessionStorage.getItem("atelier.key")) // the studio's, if the server requires one
-  const headers = { "Content-Type": "application/octet-stream", ...(key ? { Authorization: `Bearer ${key}` } : {}) }
+  const headers = { "Content-Type": "application/octet-stream", ...authorization() }
   const answer = await fetch(`${ADDRESS}?${asked}`, { method: "POST", body: file, headers })
   const told = await answer.json()
   if (!answer.ok) throw new Error(told.error.message)

@@ -1,5 +1,6 @@
 // In ComfyUI's front end: a menu entry that opens the studio, and the graph of a video that the studio links to.
 
+import { authorization } from "../../atelier/key.js"
 import { app } from "../../scripts/app.js"
 
 const ASKED = "atelier_video"
@@ -39,9 +40,7 @@ async function open(id) {
 
 /** The video from the Videos API; the graph is in its tags. */
 async function video(id) {
-  const key = JSON.parse(sessionStorage.getItem("atelier.key")) // the studio's, if the server requires one
-  const headers = key ? { Authorization: `Bearer ${key}` } : {}
-  const answer = await fetch(`v1/videos/${encodeURIComponent(id)}/content`, { headers })
+  const answer = await fetch(`v1/videos/${encodeURIComponent(id)}/content`, { headers: authorization() })
   if (!answer.ok) throw new Error((await answer.json()).error.message)
   return new File([await answer.blob()], `${id}.mp4`, { type: "video/mp4" })
 }

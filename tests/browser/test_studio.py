@@ -403,3 +403,41 @@ def test_a_key_and_a_restart(browser, tmp_path, monkeypatch):
         assert studio.plays() > 0 and page.evaluate("() => location.hash") == f"#{identity}"
         assert studio.errors == []
         profile.close()
+
+
+KEYS_SHOWN = r"""() => [...document.querySelectorAll('body *')].flatMap((seen) =>
+    [...[...seen.childNodes].filter((child) => child.nodeType === 3).map((child) => child.data),
+        ...['aria-label', 'placeholder', 'label'].map((name) => seen.getAttribute(name) ?? '')])
+    .map((text) => text.trim()).filter((text) => /^[a-z_]+(\.[a-z_]+)+$|\{[a-z]+\}/.test(text))"""
+"""The texts of the page that are a key, or have a place for a value."""
+
+
+def test_the_page_in_four_languages(browser, url, http, made):
+    """The browser's language first; changed in the page, every text follows, and what was written stays."""
+    arabic = "قارب ورقي ينجرف في شارع ممطر"
+    made(seed=61, prompt=arabic)
+    with studio_page.opened(browser, url, **PHONE, locale="fr-CA") as studio:
+        page = studio.page
+        assert page.evaluate("() => document.documentElement.lang") == "fr"
+        page.get_by_label("Votre prompt").fill(arabic)
+        for code, generate, remix in (
+            ("ja", "動画を生成", "リミックス"),
+            ("zh", "生成视频", "重混"),
+            ("en", "Generate Video", "Remix"),
+            ("fr", "Générer la vidéo", "Remixer"),
+        ):
+            page.locator("#language").select_option(code)
+            page.locator("#generate").get_by_text(generate, exact=True).wait_for()
+            studio.stage.get_by_role("button", name=remix, exact=True).wait_for()
+            assert page.evaluate(KEYS_SHOWN) == []
+            assert page.evaluate("() => document.scrollingElement.scrollWidth") == 360, code
+        assert page.locator("#prompt").input_value() == arabic
+        for shown in ("#prompt", ".made > p", "#sheet .name"):
+            assert page.locator(shown).first.evaluate("(seen) => getComputedStyle(seen).direction") == "rtl", shown
+        page.reload()
+        studio.ready()
+        assert page.locator("#language").input_value() == "fr"
+        page.locator("#advanced").evaluate("(details) => { details.open = true }")
+        page.locator("#seed").fill("moins un")
+        page.locator("#generate").click()
+        assert studio.fault("seed") == "Une graine est un nombre entier, 0 ou plus."

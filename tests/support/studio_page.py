@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,7 +79,9 @@ class Studio:
         return self.page.get_by_label(label, exact=True).input_value()
 
     def fault(self, field_id: str) -> str:
-        return self.page.locator(f"#{field_id}-fault").inner_text()
+        """The message at a field, once there is one."""
+        shown = self.page.locator(f"#{field_id}-fault").filter(has_text=re.compile(r"\S"))
+        return shown.inner_text()
 
     def focused(self) -> str:
         """The id, else the text, of the focused element."""
