@@ -29,6 +29,7 @@ FEATURES: dict[str, tuple[str, str, str | None]] = {
     "last_frame": ("generate", "last_frame", "last_frame"),
     "loop": ("generate", "loop", "loop"),
     "storyboard": ("storyboard", "storyboard", None),
+    "storyboard_images": ("storyboard", "storyboard_images", "last_frame"),
     "style": ("generate", "style", None),
     "lora": ("generate", "lora", None),
     "control_reference": ("generate", "control", "control"),
@@ -39,6 +40,9 @@ FEATURES: dict[str, tuple[str, str, str | None]] = {
     "seed": ("generate", "seed", None),
     "edit": ("edit", "video", "edit"),
     "strength": ("edit", "strength", "edit"),
+    "recut": ("recut", "recut", None),
+    "fill": ("fill", "recut_holes", "loop"),
+    "blend": ("blend", "blend_video", "loop"),
     "extend": ("extend", "video", "forward"),
     "extend_backward": ("extend", "direction", "backward"),
 }

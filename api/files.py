@@ -12,13 +12,16 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import folder_paths
 
 from ..media import probe, sheet
 from . import settings
 from .errors import bad, summary
+
+if TYPE_CHECKING:
+    import torch
 
 IMAGE, VIDEO = "image", "video"
 JOB, CHARACTER = "video_", "char_"
@@ -30,6 +33,8 @@ _SENT = re.compile(r"[0-9a-f]{32}(\.\w{1,5})?")
 """Names of folders, and of uploads and unfinished files in them."""
 MAX_PIXELS = 64_000_000
 """Pixels of an uploaded picture, or of a frame of an uploaded clip."""
+MAX_SIDE = 4096
+"""Pixels: larger pictures of a storyboard are scaled down before they are in memory as floats."""
 SHEET = 16, 4, 256, 0
 """A sprite sheet's number of frames, frames per row, longest side of a frame and gap (both in pixels)."""
 
@@ -99,6 +104,18 @@ def _open_image(path: Path) -> None:
             image.load()
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise bad(f"The image cannot be read: {summary(error)}", code="invalid_image") from None
+
+
+def picture(path: Path) -> torch.Tensor:
+    """A picture's pixels, upright: [H, W, 3] in 0..1, at most MAX_SIDE wide and high. It has passed `checked`."""
+    import numpy as np
+    import torch
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as image:
+        image.thumbnail((MAX_SIDE, MAX_SIDE))
+        pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    return torch.from_numpy(pixels.astype(np.float32) / 255)
 
 
 def facts(path: Path) -> probe.Facts:

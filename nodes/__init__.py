@@ -13,6 +13,7 @@ from .join import JoinVideos
 from .latent import EmptyVideoLatent, PlaceFrames, PlaceKeyframes
 from .load import LoadVideoModel
 from .lora import LoadVideoLoRA
+from .recut import RecutVideo
 from .remix import InpaintShot, RemixShot
 from .sample import SampleVideo, VideoSchedule
 from .save import SaveVideoAs
@@ -63,4 +64,5 @@ class Atelier(ComfyExtension):
             SpeedUpVideo,
             PlaceSound,
             VideoGuidance,
+            RecutVideo,
         ]

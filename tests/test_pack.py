@@ -45,6 +45,7 @@ PROMISED = {
     "AtelierJoinVideos": ["first", "second", "direction", "fit", "format", "crf", "bit_depth"],
     "AtelierLoadVideoUpscaleModel": ["upscale_model"],
     "AtelierUpscaleVideoLatent": ["latent", "upscale_model", "vae", "adain", "tone_map"],
+    "AtelierRecutVideo": ["video", "cuts", "filling", "filling_start", "format", "crf", "bit_depth"],
     "AtelierSpeedUpVideo": ["model", "speed"],
     "AtelierPlaceSound": ["vae", "latent", "audio", "time", "strength"],
     "AtelierVideoGuidance": [
@@ -88,6 +89,7 @@ PROMISED_OUTPUTS = {
     "AtelierJoinVideos": ["VIDEO"],
     "AtelierLoadVideoUpscaleModel": ["LATENT_UPSCALE_MODEL"],
     "AtelierUpscaleVideoLatent": ["LATENT"],
+    "AtelierRecutVideo": ["VIDEO"],
     "AtelierSpeedUpVideo": ["MODEL"],
     "AtelierPlaceSound": ["LATENT"],
     "AtelierVideoGuidance": ["MODEL"],

@@ -61,6 +61,8 @@ _VIDEO["properties"] |= {
     "lora_scale": {"type": "number"},
     "frame_interpolation_exp": {**_WHOLE, "description": "how many times the frame rate was doubled"},
 }
+_PICTURES = ("input_reference", "last_frame", "control_reference", "storyboard_images")
+"""The files of a new video."""
 _CHARACTER = _record(
     id=_TEXT,
     object={"const": "character"},
@@ -177,11 +179,11 @@ def description() -> Json:
         "security": [{}, {"key": []}],
         "paths": {
             "/videos": {
-                "post": _call("create", "Video", _shot("input_reference", "last_frame", "control_reference")),
+                "post": _call("create", "Video", _shot(*_PICTURES)),
                 "get": _call("list", "VideoList", parameters=_query(fields.Page)),
             },
-            "/videos/sync": {"post": _finished(_shot("input_reference", "last_frame", "control_reference"))},
-            "/videos/edits": {"post": _call("edit", "Video", _shot("video", required=["video"]))},
+            "/videos/sync": {"post": _finished(_shot(*_PICTURES))},
+            "/videos/edits": {"post": _call("edit", "Video", _shot("video", "blend_video", required=["video"]))},
             "/videos/extensions": {"post": _call("extend", "Video", _shot("video", required=["video"]))},
             "/videos/characters": {
                 "post": _call("createCharacter", "Character", _body(fields.Named, ["video"], ["video"]))
@@ -220,6 +222,8 @@ def description() -> Json:
                 "ExpanderList": _list("Expander"),
                 "Error": _ERROR,
                 "Card": fields.Card.model_json_schema(),
+                "Piece": fields.Piece.model_json_schema(),
+                "Blend": fields.Blend.model_json_schema(),
                 "LoRA": fields.LoRA.model_json_schema(),
             },
         },

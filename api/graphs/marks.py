@@ -30,6 +30,9 @@ FIELDS = {
     *("lora", "lora_scale", "control", "generate_sound"),
     *("expander", "loop", "direction", "storyboard", "output"),
     *("context_start", "context_seconds", "new_start", "new_end"),
+    *("storyboard_images", "recut", "recut_holes", "recut_kept"),
+    *("blend_video", "blend_seconds", "blend_curve", "blend_points"),
+    *("first_end", "second_start", "second_seconds"),
 }
 """Fields that a mark can name."""
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Callable
 from typing import Any
 
+from ...editing.changes import read_points
 from ...media.probe import Facts
-from ...models.timeline import storyboard
+from ...models.timeline import cuts, storyboard
 from ..errors import bad, summary
 from ..graphs import marks
 from ..request import fields
@@ -18,17 +21,20 @@ CONTEXT_SECONDS = 1.0
 """Seconds of the source clip that the model sees when it extends it."""
 FRAME_STEP = 8
 """The step between legal frame counts if the model's is unknown. LTX Video and Pyramid Flow have 8."""
+POINTS = "points"
+"""Blend Shots' curve for points."""
 SEAM = "normal"
 """Loop Shot's choice for `loop: true`."""
 
 
 def plan_shot(
-    operation: str, shot: fields.Shot, local: LocalModel, known: Json, clip: Facts | None
+    operation: str, shot: fields.Shot, local: LocalModel, known: Json, clip: Facts | None, second: Facts | None = None
 ) -> tuple[Json, list[str]]:
     """(values for the marks of `operation`'s graph, warnings about what was reduced). Raises ApiError.
 
     The values have all of `marks.FIELDS`, and "whole": the length of the finished video in seconds, or None.
-    known: the model's record from `catalogue.facts`. clip: the clip to edit or extend.
+    known: the model's record from `catalogue.facts`. clip: the clip to edit or extend. second: the one to
+    blend it with.
     """
     values = {name: getattr(shot, name, None) for name in marks.FIELDS}
     values |= {"model": local.model, "loop": SEAM if shot.loop is True else shot.loop or None}
@@ -38,7 +44,12 @@ def plan_shot(
         values |= {"width": values["width"] or clip.width, "height": values["height"] or clip.height}
     elif not values["width"] and not values["height"] and local.size:
         values["width"], values["height"] = fields.sides(local.size)
-    warnings = _limit_size(values, local, known) + _LENGTHS[operation](values, local, known, clip)
+    values["storyboard_images"] = None  # a file, if a card names one
+    warnings = [] if operation == "recut" else _limit_size(values, local, known)
+    if operation == "blend":
+        warnings += _blended(values, shot.blend, local, known, clip, second)
+    else:
+        warnings += _LENGTHS[operation](values, local, known, clip)
     if values["generate_sound"] and known and not known.get("sound"):
         warnings.append(f"'generate_sound' is not used: {local.model} makes no sound.")
     if "whole" not in values:
@@ -159,11 +170,112 @@ def _extended(values: Json, local: LocalModel, known: Json, clip: Facts) -> list
     return warnings
 
 
-_LENGTHS = {
+def has_gaps(recut: str) -> bool:
+    """Whether a re-cut's text has a gap for the model."""
+    return any(cuts.GAP.fullmatch(line.strip()) for line in re.split(r"[,\n]", recut))
+
+
+def only_longer(recut: str) -> bool:
+    """Whether the only gap of a re-cut is its end, so that it extends the clip."""
+    lines = [line for line in map(str.strip, re.split(r"[,\n]", recut)) if line]
+    return not has_gaps("\n".join(lines[:-1]))
+
+
+def _order(values: Json, clip: Facts) -> cuts.Order:
+    try:
+        return cuts.read_order(values["recut"], clip.frames, clip.fps)
+    except ValueError as error:
+        raise bad(summary(error), "recut") from None
+
+
+def _recut(values: Json, local: LocalModel, known: Json, clip: Facts) -> list[str]:
+    """Put the clip's frames in their new order. No model takes part, so it has no limits."""
+    order = _order(values, clip)
+    values |= {"num_frames": len(order), "seconds": len(order) / clip.fps, "whole": len(order) / clip.fps}
+    values |= {"recut": cuts.text_of(order, clip.fps), "width": clip.width, "height": clip.height}
+    return []
+
+
+def _filled(values: Json, local: LocalModel, known: Json, clip: Facts) -> list[str]:
+    """Give the model the gaps of a re-cut with CONTEXT_SECONDS of the clip on either side."""
+    asked, rate, step = _order(values, clip), clip.fps, known.get("frames", FRAME_STEP)
+    try:
+        filling = cuts.filling(asked, step, round(CONTEXT_SECONDS * rate), _most(local, rate))
+    except ValueError as error:
+        raise bad(summary(error), "recut") from None
+    (begin, end), holes = filling.window, filling.holes
+    window = [None if hole else place for place, hole in enumerate(holes)]
+    values |= {
+        "num_frames": len(filling.order),
+        "seconds": len(filling.order) / rate,
+        "whole": len(filling.order) / rate,
+        "recut": cuts.text_of(filling.order, rate),
+        "recut_kept": cuts.text_of(filling.kept, rate),
+        "recut_holes": cuts.text_of(window, rate),
+        "context_start": begin / rate,
+        "context_seconds": (end - begin) / rate,
+    }
+    gaps, made = asked.count(None), filling.order.count(None)
+    return [f"The gaps are {made / rate:g} s, not {gaps / rate:g} s: the model makes so many frames at a time."] * (
+        gaps != made
+    )
+
+
+def _blended(
+    values: Json, blend: fields.Blend, local: LocalModel, known: Json, clip: Facts, second: Facts
+) -> list[str]:
+    """Let the clip's end overlap the second clip's start, with CONTEXT_SECONDS of both around."""
+    if blend.points is not None:
+        try:
+            read_points(blend.points)
+        except ValueError as error:
+            raise bad(summary(error), "blend") from None
+    rate, step = clip.fps, known.get("frames", FRAME_STEP)
+    other, most = round(second.seconds * rate), _most(local, rate)
+    longest = min((clip.frames - 1) // step, (other - 2) // step) * step
+    if longest < step or step + step + 1 > most:
+        raise bad(
+            f"The clips are {clip.seconds:.2f} s and {second.seconds:.2f} s; both must have at least {step + 2} frames "
+            f"at {rate:g} fps to be blended.",
+            "blend",
+        )
+    span = min(longest, max(1, round(blend.seconds * rate / step)) * step)
+    if span + 1 > most:
+        span = int((most - 1) // step) * step
+    spare = min(most, clip.frames + other) - span - 1
+    context = min(round(CONTEXT_SECONDS * rate), int(spare // 2)) // step * step
+    before = min(context, (clip.frames - span - 1) // step * step)
+    after = min(context, (other - span - 2) // step * step)
+    first = 1 + before + span
+    whole = clip.frames + other - span - 1
+    values |= {
+        "fps": rate,
+        "num_frames": whole,
+        "seconds": whole / rate,
+        "whole": whole / rate,
+        "blend_seconds": span / rate,
+        "blend_curve": POINTS if blend.points is not None else blend.curve,
+        "blend_points": blend.points,
+        "context_start": (clip.frames - first) / rate,
+        "context_seconds": first / rate,
+        "second_seconds": (1 + span + after) / rate,
+        "new_start": (first - span) / rate,
+        "new_end": first / rate,
+        "first_end": (clip.frames - span) / rate,
+        "second_start": (span + 1) / rate,
+    }
+    if span == max(1, round(blend.seconds * rate / step)) * step:
+        return []
+    return [f"The clips overlap by {span / rate:g} s: {blend.seconds:g} s is more than they or {local.model} allow."]
+
+
+_LENGTHS: dict[str, Callable[[Json, LocalModel, Json, Facts | None], list[str]]] = {
     "generate": _generated,
     "storyboard": _boarded,
     "edit": _changed,
     "loop": _changed,
+    "recut": _recut,
+    "fill": _filled,
     "extend": _extended,
 }
 """Operation (the name of its graph) -> the function that sets the length of its video."""

@@ -19,7 +19,7 @@ from ..request.dialects import canonical
 from ..request.references import ReferenceFile
 from ..settings import LocalModel
 from ..store import Row, Store
-from . import plan
+from . import board, plan
 from .runner import Runner
 
 Json = dict[str, Any]
@@ -45,9 +45,11 @@ NEEDS = {
 }
 """Field -> the field without which it has no effect."""
 CONTROL = ("control_reference", "control_type")
-FILES = ("image", "last_frame", "video", "control")
+FILES = ("image", "last_frame", "video", "control", "blend_video", board.NAME)
 """The fields of Media that are files, which are also the names of marks."""
 KIND_NAMES = {files.IMAGE: "a picture", files.VIDEO: "a clip"}
+DEFAULT_RATE = 24.0
+"""Frames per second of a card's clip if neither the request nor the model says any."""
 MAX_SEED = 2**31
 """Random seeds are below this, so that a signed 32-bit integer holds them."""
 
@@ -65,6 +67,10 @@ class Media:
     last_frame: ReferenceFile | None = None
     video: ReferenceFile | None = None
     control: ReferenceFile | None = None
+    blend_video: ReferenceFile | None = None
+    storyboard_images: ReferenceFile | None = None
+    cards: tuple[ReferenceFile, ...] = ()
+    """The pictures and clips that become storyboard_images."""
     character: Json | None = None
 
     def in_folder(self, folder: Path) -> Media:
@@ -98,7 +104,12 @@ async def _queue_jobs(
     graph = await marks.load(operation)
     known = await _model_for(operation, shot, media, graph, local)
     clip = await asyncio.to_thread(files.facts, media.video.path) if media.video else None
-    values, warnings = plan.plan_shot(operation, shot, local, known, clip)
+    second = await asyncio.to_thread(files.facts, media.blend_video.path) if media.blend_video else None
+    values, warnings = plan.plan_shot(operation, shot, local, known, clip, second)
+    asked = values["storyboard"]
+    if operation == "storyboard" and board.NAME in graph.fields():  # else the artist's graph has its own pictures
+        warnings += board.unused(values["storyboard"], len(media.cards))
+        media = await _with_cards(media, values, known, files.job_folder(ids[0]))
     values |= await _lora(shot, graph)
     rate = values["fps"] or (clip.fps if clip else known.get("fps"))
     interpolate, why_not = await _interpolation(shot, rate)
@@ -110,6 +121,7 @@ async def _queue_jobs(
         values |= {"seed": (seed + number) % 2**64, "output": f"atelier/videos/{job_id}/video", **own.values()}
         row = _row(job_id, operation, shot, local, media, values, warnings)
         row |= {"process": runner.process, "bytes": await asyncio.to_thread(files.size_of, files.job_folder(job_id))}
+        row["settings"]["storyboard"] = asked  # with the request's numbers of images, not the assembled clip's
         row["settings"] |= {"variations": ids} if len(ids) > 1 else {}
         row["settings"] |= {"characters": [media.character]} if media.character and "image" in graph.fields() else {}
         if graph.ours:  # an artist's graph may have other values of its own
@@ -132,6 +144,10 @@ def _graph_of(operation: str, shot: fields.Shot, media: Media) -> str:
         operation = "edit"
     if operation == "generate" and shot.storyboard:
         return "storyboard"
+    if operation == "edit" and shot.recut:
+        return "fill" if plan.has_gaps(shot.recut) else "recut"
+    if operation == "edit" and shot.blend:
+        return "blend"
     return "loop" if operation == "edit" and shot.loop else operation
 
 
@@ -147,14 +163,17 @@ async def _model_for(operation: str, shot: fields.Shot, media: Media, graph: mar
         raise ApiError(503, "model_not_read", known["problem"], "model")
     if "problem" in known:
         raise ApiError(422, "model_unusable", known["problem"], "model")
+    fills_between = operation == "fill" and not plan.only_longer(shot.recut)
     needed = {
         "first_frame": media.image is not None and "image" in graph.fields(),
         "last_frame": media.last_frame is not None and "last_frame" in graph.fields(),
-        "loop": bool(shot.loop) and "loop" in graph.fields(),
+        "loop": operation == "blend" or fills_between or (bool(shot.loop) and "loop" in graph.fields()),
         "control": media.control is not None and "control" in graph.fields(),
         "edit": operation == "edit",
-        shot.direction or "forward": operation == "extend",
+        shot.direction or "forward": operation == "extend" or (operation == "fill" and not fills_between),
     }
+    if operation == "storyboard" and board.NAME in graph.fields():
+        needed |= dict.fromkeys(board.abilities(shot.storyboard), True)
     able = [known["abilities"][ability] for ability, wanted in needed.items() if wanted]
     for ability in able:
         if not ability["possible"]:
@@ -183,7 +202,40 @@ async def _media(operation: str, shot: fields.Shot, body: Body, folder: Path, st
         video = await resolved("video", files.VIDEO)
         if video is None:
             raise bad("'video' is missing. Send a file, or {\"id\": ...}.", "video", "missing_required_parameter")
-    return Media(first, last, video, control, character)
+        if operation == "edit" and shot.blend is not None:
+            blend = await _second(shot.blend, body, folder, store)
+            return Media(first, last, video, control, blend)
+    cards = tuple(await board.pictures_of(shot, body, folder, store)) if video is None and shot.storyboard else ()
+    return Media(first, last, video, control, cards=cards, character=character)
+
+
+async def _second(blend: fields.Blend, body: Body, folder: Path, store: Store) -> ReferenceFile:
+    """The second clip of a blend. Raises ApiError."""
+    second = await references.resolve("blend_video", blend.video, body, folder, store)
+    if second is None:
+        raise bad(
+            'The second clip is missing. Send {"blend": {"video": {"id": ...}}}, or the file blend_video.',
+            "blend",
+            "missing_required_parameter",
+        )
+    if second.kind != files.VIDEO:
+        raise bad(f"The second clip of 'blend' must be a clip, not {KIND_NAMES[second.kind]}.", "blend")
+    return second
+
+
+async def _with_cards(media: Media, values: Json, known: Json, folder: Path) -> Media:
+    """Check a board's image numbers, and put its pictures into one clip. `values` gets the clip's numbers."""
+    cards = board.numbered(values["storyboard"], len(media.cards))
+    if not any(card.image for card in cards):
+        return media
+    width, height = (values[side] or known.get(side) for side in ("width", "height"))
+    size, rate = (width, height) if width and height else None, values["fps"] or known.get("fps") or DEFAULT_RATE
+    length = values["num_frames"] / rate if values["num_frames"] else values["seconds"]
+    clip, text = await asyncio.to_thread(board.assembled, cards, media.cards, size, rate, length, folder)
+    values["storyboard"] = text
+    for picture in media.cards:
+        picture.path.unlink(missing_ok=True)
+    return replace(media, storyboard_images=clip, cards=())
 
 
 async def _character(value: str | Json, body: Body, folder: Path, store: Store) -> tuple[ReferenceFile, Json]:
@@ -199,7 +251,15 @@ async def _character(value: str | Json, body: Body, folder: Path, store: Store) 
 def _unused_fields(shot: fields.Shot, media: Media, graph: marks.Graph) -> list[str]:
     """Warnings about fields that are unknown, or that the graph has no mark for."""
     used = graph.fields()
-    for names in ({"width", "height", "size"}, {"num_frames", "seconds"}, {"storyboard", "prompt"}):
+    if graph.file.stem == "recut":  # no model reads the prompt, which OpenAI's clients must send
+        used.add("prompt")
+    groups = (
+        {"width", "height", "size"},
+        {"num_frames", "seconds"},
+        {"storyboard", "prompt"},
+        {"blend", "blend_video"},
+    )
+    for names in groups:
         used |= names if names & used else set()
     sent = {name for name in shot.model_fields_set if getattr(shot, name) not in (None, False)}
     sent -= {*ELSEWHERE, *shot.unknown()}

@@ -11,9 +11,12 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     PrivateAttr,
+    Tag,
     ValidationError,
+    model_validator,
 )
 
 from ...models.timeline import storyboard
@@ -25,6 +28,8 @@ from .json_text import in_a_field
 
 Json = dict[str, Any]
 
+MAX_IMAGES = 100
+"""Pictures and clips of a storyboard."""
 MODEL = "sora-2"
 """The default model."""
 AUTO = "auto"
@@ -55,30 +60,97 @@ Number = Annotated[float | None, BeforeValidator(_left_open)]
 Flag = Annotated[bool | None, BeforeValidator(_left_open)]
 
 
+_KIND = Discriminator(lambda value: "list" if isinstance(value, list) else "text")
+"""Of a field that is text or a list: which of the two an invalid value was meant to be, so that its fault is named."""
+
+
 class Card(BaseModel):
     """One card of a storyboard."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     time: float = Field(ge=0, le=3600, description="seconds from the start")
-    prompt: str = Field(min_length=1, max_length=32000)
+    prompt: str = Field(max_length=32000, description="with an image, '' = the words of the card before")
     cut: bool = Field(False, description="whether the shot cuts here instead of a transition")
+    image: str | dict | int | None = Field(
+        None,
+        description="a picture, or a clip that plays from here on: a data URL, an id, {file_id}, {image_url} or {id}; "
+        "or a number, from 1, among storyboard_images",
+    )
+    strength: float = Field(1.0, ge=0, le=1, description="how strictly the image is kept")
 
-    def line(self) -> str:
-        """The card as a line of the Storyboard node's text."""
-        time = f"{self.time:.3f}".rstrip("0").rstrip(".")
-        return f"{time}s{' cut' if self.cut else ''}: {' '.join(self.prompt.split())}"
+    def line(self, image: int | None) -> str:
+        """The card as a line of the Storyboard node's text, with the number of its image."""
+        return storyboard.written(storyboard.Card(0, self.time, self.prompt, self.cut, image, self.strength))
 
 
-Board = (
-    Annotated[str, Field(max_length=storyboard.MAX_TEXT)]
-    | Annotated[list[Card], Field(max_length=storyboard.MAX_CARDS)]
-)
+Board = Annotated[
+    Annotated[str, Field(max_length=storyboard.MAX_TEXT), Tag("text")]
+    | Annotated[list[Card], Field(max_length=storyboard.MAX_CARDS), Tag("list")],
+    _KIND,
+]
 
 
-def _board(cards: str | list[Card] | None) -> str | None:
-    """The board as the Storyboard node's text; None if it is empty."""
-    return ("\n".join(card.line() for card in cards) if isinstance(cards, list) else cards) or None
+class Piece(BaseModel):
+    """A piece of a clip in a re-cut, or a gap that the model fills."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    start: float = Field(0.0, ge=0, le=86_400, description="seconds of the clip where the piece begins")
+    end: float | None = Field(None, gt=0, le=86_400, description="seconds where it ends; default: the clip's end")
+    gap: float | None = Field(None, gt=0, le=3600, description="instead of start and end: seconds to make")
+    repeat: int = Field(1, ge=1, le=100, description="how many times in a row")
+
+    def lines(self) -> list[str]:
+        """The piece as lines of Re-cut Video's text."""
+        whole = f"{self.start:.6f} - {'' if self.end is None else f'{self.end:.6f}'}"
+        return [whole if self.gap is None else f"gap {self.gap:.6f}"] * self.repeat
+
+
+Pieces = Annotated[
+    Annotated[str, Field(max_length=storyboard.MAX_TEXT), Tag("text")]
+    | Annotated[list[Piece], Field(max_length=1000), Tag("list")],
+    _KIND,
+]
+
+
+def _pieces(pieces: str | list[Piece] | None) -> str | None:
+    """The re-cut as Re-cut Video's text; None if it is empty."""
+    if isinstance(pieces, list):
+        return "\n".join(line for piece in pieces for line in piece.lines()) or None
+    return (pieces or "").strip() or None
+
+
+CURVES = ("linear", "ease", "sharp")
+"""Blend Shots' curves, besides points."""
+
+
+Points = Annotated[
+    Annotated[str, Field(max_length=2000), Tag("text")]
+    | Annotated[list[tuple[float, float]], Field(max_length=200), Tag("list")],
+    _KIND,
+]
+
+
+class Blend(BaseModel):
+    """How a clip turns into a second one."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    video: Reference = Field(None, description="the second clip; in multipart it may be the file blend_video")
+    seconds: float = Field(1.0, gt=0, le=600, description="how long the two overlap")
+    curve: Points = Field(
+        "linear",
+        description="the second clip's influence over that time: linear, ease, sharp, or points [[time, influence], "
+        "...] or '0:0, 0.5:0.2, 1:1', both from 0 to 1",
+    )
+
+    @property
+    def points(self) -> str | None:
+        """The points of the curve as Blend Shots' text; None for a curve with a name."""
+        if isinstance(self.curve, list):
+            return ", ".join(f"{time:g}:{influence:g}" for time, influence in self.curve)
+        return None if self.curve in CURVES else self.curve
 
 
 class LoRA(BaseModel):
@@ -154,11 +226,45 @@ class Shot(BaseModel):
     generate_sound: Flag = Field(None, description="whether the video has sound, of models that make it; default true")
     enable_frame_interpolation: Flag = Field(None, description="add interpolated frames between the generated ones")
     frame_interpolation_exp: Whole = Field(None, ge=1, le=4, description="how many times the frame rate is doubled")
-    storyboard: Annotated[Board | None, BeforeValidator(in_a_field), AfterValidator(_board)] = Field(
+    storyboard: Annotated[Board | None, BeforeValidator(in_a_field)] = Field(
         None, description="prompts by time: cards, or lines such as '1.5s: words'; the prompt applies until the first"
+    )
+    storyboard_images: Annotated[
+        list[str | dict] | None,
+        BeforeValidator(lambda value: [value] if isinstance(value, str) and value else value or None),
+        BeforeValidator(_listed),
+        BeforeValidator(in_a_field),
+    ] = Field(
+        None,
+        max_length=MAX_IMAGES,
+        description="the pictures and clips that a board names: the first is [image 1]; files come after these",
+    )
+    recut: Annotated[Pieces | None, BeforeValidator(in_a_field), AfterValidator(_pieces)] = Field(
+        None, description="of /videos/edits: pieces of the clip in a new order, and gaps, which the prompt fills"
+    )
+    blend: Annotated[Blend | None, BeforeValidator(in_a_field)] = Field(
+        None, description="of /videos/edits: turn the clip into a second one"
     )
 
     _twice: list[str] = PrivateAttr(default_factory=list)
+
+    @model_validator(mode="after")
+    def _board_as_text(self) -> Shot:
+        """Cards become lines of text, and their pictures the last of storyboard_images."""
+        if not isinstance(self.storyboard, list):
+            self.storyboard = self.storyboard or None
+            return self
+        images, lines = list(self.storyboard_images or []), []
+        for card in self.storyboard:
+            number = card.image
+            if isinstance(number, (str, dict)):
+                images.append(number)
+                number = len(images)
+            lines.append(card.line(number))
+        self.storyboard = "\n".join(lines) or None
+        if images:
+            self.storyboard_images = images
+        return self
 
     @property
     def twice(self) -> list[str]:

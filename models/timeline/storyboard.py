@@ -91,6 +91,15 @@ def _card(number: int, line: str) -> Card:
     return Card(number, float(match["time"]), words, bool(match["cut"]), first, strength, last)
 
 
+def written(card: Card) -> str:
+    """A card as a line of a board, which `read` reads as the same card."""
+    time = f"{card.time:.3f}".rstrip("0").rstrip(".")
+    share = "" if card.strength == 1 else f", {card.strength:.3f}".rstrip("0").rstrip(".")
+    images = f"images {card.image}-{card.last}" if card.last else f"image {card.image}"
+    shown = "" if card.image is None else f" [{images}{share}]"
+    return f"{time}s{' cut' if card.cut else ''}{shown}: {' '.join(card.words.split())}".rstrip()
+
+
 def check(cards: Sequence[Card], length: float, images: int) -> None:
     """Raises StoryboardError for a card at or after `length` seconds, and for an image number above `images`."""
     for card in cards:

@@ -43,7 +43,7 @@ def http(server) -> Iterator[httpx.Client]:
 def quick_graphs(owner):
     graph = coloured_frames()
     graph["nodes"][0]["title"] = "Empty Image"  # without the mark: a colour cannot be as large as a seed
-    for operation in ("generate", "edit", "extend", "loop", "storyboard"):
+    for operation in ("generate", "edit", "extend", "loop", "storyboard", "recut", "fill", "blend"):
         owner(f"api/{operation}.json", graph)
 
 
@@ -93,6 +93,9 @@ def form(dice: random.Random, boundary: bytes, contents: list[bytes]) -> bytes:
         "n",
         "seed",
         "storyboard",
+        "storyboard_images",
+        "recut",
+        "blend[video]",
         "loop",
         "x[][y]",
         "x[",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 import adapters
@@ -17,7 +18,7 @@ import torch
 from atelier.api.graphs import interpolation
 from PIL import Image
 from safetensors.torch import load_file
-from wire_client import FAST, error, wait
+from wire_client import FAST, data_url, error, png, wait
 
 POCKET = Path(__file__).parents[2] / "models" / "pocket" / "transformer"
 
@@ -91,6 +92,108 @@ def test_a_storyboard_changes_what_is_seen(http):
     assert (video["operation"], video["warnings"], len(pictures)) == ("storyboard", [], 25)
     redder = (pictures[..., 0] - pictures[..., 2]).mean(axis=(1, 2))
     assert redder[:9].mean() > 0 > redder[-5:].mean()
+
+
+def sent(http, path: str, fields: dict, *files: tuple[str, Path]) -> tuple[dict, np.ndarray]:
+    """The finished video of a form with files, and its frames."""
+    with ExitStack() as opened:
+        parts = [(name, opened.enter_context(file.open("rb"))) for name, file in files]
+        video = wait(http, http.post(path, data=FAST | fields, files=parts).json())
+    assert video["status"] == "completed", video
+    return video, frames(http.get(f"/videos/{video['id']}/content").content)
+
+
+def numbers(pictures: np.ndarray) -> list[int]:
+    return clips.numbers(torch.from_numpy(pictures / 255))
+
+
+def test_a_storyboard_shows_its_images(http, tmp_path):
+    """A picture inside a card and a clip among the files; a card names both by their numbers."""
+    green = clips.make(tmp_path / "green.mp4", torch.tensor([0.0, 1.0, 0.0]).expand(8, 48, 64, 3), fps=8)
+    cards = [
+        {"time": 0, "prompt": "a red circle on a black background"},
+        {"time": 1, "prompt": "", "image": {"image_url": data_url(png("blue"))}, "cut": True},
+        {"time": 2, "prompt": "a green square", "image": 2, "cut": True},
+    ]
+    fields = {"storyboard": json.dumps(cards), "num_frames": "25"}
+    video, pictures = sent(http, "/videos", fields, ("storyboard_images", green))
+    assert (video["operation"], video["warnings"], len(pictures)) == ("storyboard", [], 25)
+    assert video["storyboard"].splitlines()[1:] == ["1s cut [image 1]:", "2s cut [image 2]: a green square"]
+    seen = pictures.mean(axis=(1, 2))
+    assert seen[9].argmax() == 2 and seen[9][2] > 150  # blue at its card
+    assert all(colour.argmax() == 1 and colour[1] > 120 for colour in seen[18:23]), seen[16:]  # the clip plays on
+    plain = http.post("/videos", json=FAST | {"storyboard": "0s: x", "storyboard_images": [data_url(png())]}).json()
+    assert plain["warnings"] == ["No card names image 1 of 'storyboard_images'."]
+
+
+def test_a_recut_puts_the_clip_s_own_frames_in_a_new_order(http, numbered):
+    pieces = [{"start": 1, "end": 2}, {"end": 0.5, "repeat": 2}, {"start": 2.25}]
+    video, pictures = sent(http, "/videos/edits", {"recut": json.dumps(pieces)}, ("video", numbered))
+    assert (video["operation"], video["num_frames"]) == ("recut", 18)
+    unused = ("num_inference_steps", "seed")
+    assert video["warnings"] == [f"'{name}' is not used by the graph recut." for name in unused]
+    assert numbers(pictures) == [*range(8, 16), *range(4), *range(4), 18, 19]
+
+
+def test_a_gap_of_a_recut_is_filled_and_the_rest_stays(http, numbered):
+    fields = {"recut": "0 - 1\ngap 0.9\n1.5 -", "num_inference_steps": "4"}
+    video, pictures = sent(http, "/videos/edits", fields, ("video", numbered))
+    assert (video["operation"], video["num_frames"], video["seconds"]) == ("fill", 24, "3")
+    assert video["warnings"] == ["The gaps are 1 s, not 0.875 s: the model makes so many frames at a time."]
+    assert numbers(pictures[:8]) == [*range(8)] and numbers(pictures[16:]) == [*range(12, 20)]
+    made = [distance(one, pictures[kept]) for one in pictures[8:16] for kept in (7, 16)]
+    assert min(made) > 1  # nothing of the clip that is held
+
+
+def test_a_blend_turns_one_clip_into_another(http, numbered, tmp_path):
+    """Frames outside of the span stay; within it the second clip's influence grows as the curve says."""
+    white = clips.make(tmp_path / "white.mp4", torch.ones(20, 64, 64, 3), fps=8)
+    blend = json.dumps({"seconds": 1, "curve": [[0, 0], [0.5, 0.1], [1, 1]]})
+    video, pictures = sent(http, "/videos/edits", {"blend": blend}, ("video", numbered), ("blend_video", white))
+    assert (video["operation"], video["warnings"], len(pictures)) == ("blend", [], 31)
+    assert numbers(pictures[:12]) == [*range(12)] and pictures[20:].min() > 250
+    same = {"blend": json.dumps({"seconds": 60, "curve": "0:0, 1:1"})}
+    video, pictures = sent(http, "/videos/edits", same, ("video", numbered), ("blend_video", numbered))
+    assert "60 s is more than they or" in video["warnings"][0]
+    assert numbers(pictures[:4]) == [*range(4)] and numbers(pictures[-3:]) == [17, 18, 19]
+
+
+@pytest.mark.parametrize(
+    "fields,code,param,words",
+    [
+        ({"recut": "0 - 1, somewhere"}, "invalid_value", "recut", "'somewhere' is not a piece"),
+        ({"recut": [{"start": 9}]}, "invalid_value", "recut", "holds no frame"),
+        ({"recut": "gap 1"}, "invalid_value", "recut", "no piece of the clip"),
+        ({"recut": "0 - 1, gap 30, 1 -"}, "invalid_value", "recut", "the model makes up to 25 at once"),
+        ({"recut": [{"gap": -1}]}, "invalid_value", None, "greater than 0"),
+        ({"blend": {"seconds": 1}}, "missing_required_parameter", "blend", "The second clip is missing"),
+        ({"blend": {"video": "video_" + "0" * 32}}, "not_found", None, "No video or character found"),
+        ({"blend": {"video": "ITSELF", "curve": "0:0, x"}}, "invalid_value", "blend", "'x' is not time:influence"),
+        ({"blend": {"video": "PICTURE"}}, "invalid_value", "blend", "must be a clip"),
+    ],
+)
+def test_what_cannot_be_cut_or_blended_is_said(http, finished, fields, code, param, words):
+    text = json.dumps(FAST | fields | {"video": {"id": finished.id}})
+    text = text.replace("ITSELF", finished.id).replace("PICTURE", data_url(png()))
+    answer = http.post("/videos/edits", content=text, headers={"Content-Type": "application/json"})
+    status, said, at = error(answer)
+    assert (status < 500, said) == (True, code) and words in answer.json()["error"]["message"], answer.text
+    assert param is None or at == param
+
+
+@pytest.mark.parametrize(
+    "fields,words",
+    [
+        ({"storyboard": "0s [image 2]: x", "storyboard_images": [data_url(png())]}, "has 1 in 'storyboard_images'"),
+        ({"storyboard": [{"time": 0, "prompt": "", "cut": True}]}, "neither words nor an image"),
+        ({"storyboard": [{"time": 0, "prompt": "x", "image": "video_" + "0" * 32}]}, "No video or character"),
+        ({"storyboard": [{"time": "soon", "prompt": "x"}]}, "storyboard.list.0.time: Input should be a valid number"),
+        ({"storyboard": "0s: x", "storyboard_images": [data_url(png())] * 101}, "at most 100"),
+    ],
+)
+def test_images_that_a_board_cannot_have_are_said(http, fields, words):
+    answer = http.post("/videos", json=FAST | fields)
+    assert answer.status_code in (400, 404) and words in answer.json()["error"]["message"], answer.text
 
 
 def test_an_edit_changes_as_much_as_its_strength(http, finished):

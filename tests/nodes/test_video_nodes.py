@@ -274,6 +274,39 @@ def test_joined_with_sound_where_there_is_some(server, direction):
     assert abs(clips.clicked(samples, 48_000) - (1.0 if direction == "forward" else 1.5)) < 0.05
 
 
+# ------------------------------------------------------------------------------------------------ Re-cut Video
+
+
+def recutting(server, cuts: str, **filling) -> dict:
+    return {
+        "clip": clip(server, "tone.mp4", sound=clips.click(2, 1.0)),
+        "other": clip(server, "grey.mp4", torch.full((12, 64, 64, 3), 0.5)),
+        "cut": node("AtelierRecutVideo", video=["clip", 0], cuts=cuts, **filling),
+        "save": saved(["cut", 0]),
+    }
+
+
+def test_pieces_in_a_new_order_with_their_sound(server):
+    outputs = run(server, recutting(server, "1.5 -, 0.5 - 1.5\n1.75 - 2"))
+    made = clips.numbers(graphs.frames(server.client, outputs))
+    assert made == [*range(36, 48), *range(12, 36), *range(42, 48)]
+    with opened(server, outputs) as container:
+        samples = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
+    assert abs(clips.clicked(samples, 48_000) - 1.0) < 0.05
+
+
+def test_gaps_show_what_fills_them_or_hold_still(server):
+    cuts = "0 - 0.5, gap 0.5, 1 - 1.25, gap 0.25"
+    made = graphs.frames(server.client, run(server, recutting(server, cuts)))
+    assert clips.numbers(made) == [*range(12), *[11] * 6, *[24] * 6, *range(24, 30), *[29] * 6]
+    filled = graphs.frames(server.client, run(server, recutting(server, cuts, filling=["other", 0], filling_start=0.5)))
+    assert (filled[12:24] - 0.5).abs().max() < 0.1 and torch.equal(filled[30:], made[30:])
+
+
+def test_pieces_that_cannot_be_read(server):
+    assert "'1 to 2' is not a piece or a gap" in failure(server, recutting(server, "0 - 1, 1 to 2"))
+
+
 # ------------------------------------------------------------------------------------------------ Save Video As
 
 
