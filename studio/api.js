@@ -69,7 +69,7 @@ function post(path, fields, files = {}) {
   }
   const body = new FormData()
   for (const [name, value] of sent) body.append(name, typeof value === "object" ? JSON.stringify(value) : value)
-  for (const [name, file] of Object.entries(files)) body.append(name, file, file.name)
+  for (const [name, given] of Object.entries(files)) for (const file of [given].flat()) body.append(name, file, file.name)
   return json(path, { method: "POST", body })
 }
 

@@ -1,6 +1,7 @@
 // The page: connects its parts.
 
 import * as api from "./api.js"
+import { Bench } from "./bench/bench.js"
 import { byId, element, say } from "./element.js"
 import { Form } from "./form.js"
 import { Gallery } from "./gallery.js"
@@ -26,6 +27,7 @@ const UNDO_MS = 6000
 const stage = new Stage({
   reuse: (video) => form.reuse(video),
   turn: (task, video) => form.turn(task, video),
+  bench: (view, video) => bench.open(view, video),
   remove,
   select,
   tries,
@@ -35,6 +37,7 @@ const stage = new Stage({
   models: () => library.open(),
 })
 const form = new Form({ started, shown: () => stage.video })
+const bench = new Bench(form)
 const gallery = new Gallery(select)
 const library = new Library({ changed: (listed) => take(listed), use })
 
@@ -176,6 +179,8 @@ api.askForKeyWith(
       dialog.showModal()
     }),
 )
+
+byId("storyboard-open").addEventListener("click", () => bench.open("storyboard"))
 
 // The colours
 

@@ -327,14 +327,26 @@ export class Form {
 
   // Sending
 
-  async send() {
-    if (this.sending) return
+  /** The prompt that a request would have. */
+  get prompt() {
+    return this.expansion.prompt
+  }
+
+  /** The shot that the form describes, as the storyboard's time line needs it; null if its frame rate is not known. */
+  get shot() {
+    const { model } = this
+    const fps = Number(byId("fps").value.replace(",", ".")) || model.defaults.fps
+    const frames = model.frames(Number(byId("seconds").value), fps)
+    return frames && { seconds: frames / fps, frames, fps, latent_frame: model.frameStep }
+  }
+
+  /** The form's values for a request; null after saying which of them are wrong. */
+  checked(task, prompt = this.prompt) {
     this.clearFaults()
     if (!this.models.length) return this.refuse(new Error(t("model.wait")))
-    const { task, source } = this
     const on = (id) => !byId(id).disabled
     const { style, negative_prompt, loop, ...values } = this.values
-    Object.assign(values, { prompt: this.expansion.prompt, size: this.size?.join("x") })
+    Object.assign(values, { prompt, size: this.size?.join("x") })
     if (on("style") && style !== OWN_STYLE) values.style = style
     if (on("negative_prompt")) values.negative_prompt = negative_prompt.trim()
     if (on("loop")) values.loop = loop
@@ -342,6 +354,14 @@ export class Form {
     const wrong = faults(values)
     for (const [id, text] of wrong) this.fault(id, text)
     if (wrong.length) return this.lead(wrong[0])
+    return values
+  }
+
+  async send() {
+    if (this.sending) return
+    const { task, source } = this
+    const values = this.checked(task)
+    if (!values) return
     this.sending = true
     byId("generate").setAttribute("aria-busy", "true")
     try {
@@ -354,12 +374,12 @@ export class Form {
     byId("generate").removeAttribute("aria-busy")
   }
 
-  /** Show the new video, and list its variations. */
-  async begin(video) {
+  /** Show the new video, and list its variations. `elsewhere`: it was not the form that asked for it. */
+  async begin(video, elsewhere = false) {
     const others = (video.variations ?? []).filter((id) => id !== video.id)
     for (const other of (await Promise.all(others.map(api.retrieve))).reverse()) this.started(other, false)
     this.started(video, true)
-    if (this.task !== "generate") this.turn("generate")
+    if (this.task !== "generate" && !elsewhere) this.turn("generate")
   }
 
   refuse(error) {

@@ -1,6 +1,7 @@
 // The gallery: every video as a frame on a contact sheet. Moving the pointer over a frame scrubs through the video.
 
 import * as api from "./api.js"
+import { CARRIED } from "./bench/shelf.js"
 import { byId, element } from "./element.js"
 import { language, t } from "./language.js"
 import { notify } from "./notices.js"
@@ -72,7 +73,9 @@ class Card {
       this.frame,
       this.stroke,
     )
-    this.button = element("button.card", { type: "button", onclick: select }, film, this.name)
+    const lift = (event) => event.dataTransfer.setData(CARRIED, this.video.id)
+    const button = { type: "button", draggable: "true", onclick: select, ondragstart: lift }
+    this.button = element("button.card", button, film, this.name)
     this.place = element("li", {}, this.button)
     this.frame.addEventListener("pointerenter", () => this.begin())
     this.frame.addEventListener("pointermove", (event) => this.scrub(event))

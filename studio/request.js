@@ -44,13 +44,17 @@ const CALLS = {
   loop: ({ seam }) => ({ call: api.edit, fields: { loop: seam } }),
 }
 
-/** Send the form's request; `source` is the finished video that it starts from, if any. Resolves to a Video. */
-export function send(task, values, source) {
-  const { call, fields, files } = CALLS[task](values)
+/** The fields that every request has, from the form's values. */
+export function common(values) {
   const { prompt, model, style, negative_prompt } = values
   const numbers = Object.keys(NUMBERS).map((field) => [field, plain(values[field] ?? "")])
   const given = Object.fromEntries(numbers.filter(([, text]) => text).map(([field, text]) => [field, Number(text)]))
   const n = Number(values.n)
-  const common = { prompt, model, ...given, style, negative_prompt, n: n > 1 ? n : null }
-  return call({ ...common, ...fields, video: source && { id: source.id } }, files)
+  return { prompt, model, ...given, style, negative_prompt, n: n > 1 ? n : null }
+}
+
+/** Send the form's request; `source` is the finished video that it starts from, if any. Resolves to a Video. */
+export function send(task, values, source) {
+  const { call, fields, files } = CALLS[task](values)
+  return call({ ...common(values), ...fields, video: source && { id: source.id } }, files)
 }

@@ -11,7 +11,7 @@ const PREVIEW_MS = 500
 const STILL = matchMedia("(prefers-reduced-motion: reduce)")
 
 export class Stage {
-  /** `acts` are {reuse, turn, remove, select, tries(), write, can(video, task)}: actions of the rest of the page. */
+  /** `acts` are {reuse, turn, bench, remove, select, tries(), write, can(video, task)}: actions of the rest of the page. */
   constructor(acts) {
     Object.assign(this, { acts, id: null, drawn: null, refused: 0 })
     this.body = byId("stage-body")
@@ -101,12 +101,12 @@ export class Stage {
     const notes = []
     const act = (label, run, kind = "button.quiet", more = {}) =>
       element(kind, { type: "button", onclick: run, ...more }, label)
-    const make = (label, task) => {
+    const make = (label, task, run = () => this.acts.turn(task, video)) => {
       const { supported, note } = this.acts.can(video, task)
       if (note)
         notes.push(element("p.note", { id: `${task}-possible` }, sentence(t("of", { what: label, name: note }))))
       const more = { disabled: !supported, "aria-describedby": note ? `${task}-possible` : null }
-      return act(label, () => this.acts.turn(task, video), undefined, more)
+      return act(label, run, undefined, more)
     }
     const download = element("a.quiet", { href: "#", download: `${named(video.prompt)}.mp4` }, t("download"))
     api.address(video.id, "video").then(
@@ -120,7 +120,11 @@ export class Stage {
     )
     const acts = [
       act(t("reuse"), () => this.acts.reuse(video)),
-      ...[make(t("edit.act"), "edit"), make(t("extend.act"), "extend"), make(t("loop.act"), "loop"), graph, download],
+      ...[make(t("edit.act"), "edit"), make(t("extend.act"), "extend"), make(t("loop.act"), "loop")],
+      act(t("recut.act"), () => this.acts.bench("recut", video)),
+      make(t("blend.act"), "blend", () => this.acts.bench("blend", video)),
+      graph,
+      download,
       act(t("delete"), () => this.acts.remove(video), "button.quiet.last"),
     ]
     const made = this.made(video, acts, notes)

@@ -1,4 +1,7 @@
-"""The studio's page: serves the files of the folder studio/ as they are. The page is a client of the API alone."""
+"""The studio's page: serves the files of the folder studio/, and the few of web/ that it shares, as they are.
+
+The page is a client of the API alone.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,10 @@ from pathlib import Path
 
 from aiohttp import web
 
-FOLDER = Path(__file__).parents[2] / "studio"
+PACK = Path(__file__).parents[2]
+FOLDER = PACK / "studio"
+SHARED = {"storyboard": PACK / "web" / "storyboard"}
+"""Folders of web/ whose files the page uses, too: the time line of the Storyboard node."""
 KINDS = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -30,7 +36,9 @@ POLICY = "; ".join(
 
 def _files() -> dict[str, Path]:
     """The page's files by name. A requested name is looked up here and never becomes a path."""
-    return {file.relative_to(FOLDER).as_posix(): file for file in FOLDER.rglob("*") if file.suffix in KINDS}
+    own = {file.relative_to(FOLDER).as_posix(): file for file in FOLDER.rglob("*")}
+    shared = {f"{name}/{file.name}": file for name, folder in SHARED.items() for file in folder.iterdir()}
+    return {name: file for name, file in (own | shared).items() if file.suffix in KINDS}
 
 
 async def show(request: web.Request) -> web.StreamResponse:

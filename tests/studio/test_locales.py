@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 STUDIO = Path(__file__).parents[2] / "studio"
-CODE = "\n".join(file.read_text(encoding="utf-8") for file in (*STUDIO.glob("*.js"), *STUDIO.glob("*.html")))
+CODE = "\n".join(file.read_text(encoding="utf-8") for file in (*STUDIO.rglob("*.js"), *STUDIO.glob("*.html")))
 TEXTS = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in (STUDIO / "locales").glob("*.json")}
 ENGLISH = TEXTS["en"]
 SHARED = {"comfyui", "percent", "comma", "stop", "images", "style", "models.find.empty"}

@@ -14,8 +14,8 @@ const HUES = [212, 276, 168, 42, 316, 190, 248, 96]
 const ROOM = 0.25
 
 /**
- * `actions`: select(line), edit(), move(card, time), add(time), remove(card), toggle(card), and done() at the end of a
- * drag.
+ * `actions`: select(line), edit(), move(card, time), add(time), remove(card), toggle(card), done() at the end of a drag,
+ * and drop(transfer, time, line), or null if nothing can be dropped here.
  */
 export function makeStrip(actions) {
   const ruler = make("div", { className: "ruler", "aria-hidden": "true" })
@@ -27,6 +27,16 @@ export function makeStrip(actions) {
 
   new ResizeObserver(() => rule()).observe(ruler)
   element.addEventListener("dblclick", (event) => actions.add(nearest(shown.moments, timeAt(event))))
+
+  if (actions.drop) {
+    element.addEventListener("dragover", (event) => event.preventDefault())
+    element.addEventListener("drop", (event) => {
+      event.preventDefault()
+      event.stopPropagation()
+      const [line = null] = [...blocks].find(([, block]) => block.contains(event.target)) ?? []
+      actions.drop(event.dataTransfer, nearest(shown.moments, timeAt(event)), line)
+    })
+  }
 
   function draw(state) {
     const whole = drag ? shown.whole : wholeOf(state)

@@ -15,9 +15,10 @@ const NEW_WORDS = "what the video shows"
 
 /**
  * `write(text)` sets the board's text, `done()` marks the end of a change (a step of undo), `point(line)` selects a
- * line of the text. Call `show({text, shot, images, locked})` to draw.
+ * line of the text. `drop(transfer, time, card)`, if given, takes what is dropped at a time, on a card or on none. Call
+ * `show({text, shot, images, locked})` to draw.
  */
-export function makeTimeLine({ write, done, point }) {
+export function makeTimeLine({ write, done, point, drop = null }) {
   let given = { text: "", shot: null, images: null, locked: false }
   let state = { cards: [], errors: [] }
   let selected = null
@@ -33,6 +34,7 @@ export function makeTimeLine({ write, done, point }) {
     add: add,
     remove,
     toggle,
+    drop: drop && ((transfer, time, line) => drop(transfer, time, state.cards.find((card) => card.line === line) ?? null)),
   })
   const fields = makeFields({ change, add: addAfter, remove, toggle, done, leave: () => strip.focus(selected) })
   const message = make("div", { className: "message", role: "status" })
@@ -138,5 +140,5 @@ export function makeTimeLine({ write, done, point }) {
     add(time < middle && middle < until ? middle : (time + until) / 2)
   }
 
-  return { element, show }
+  return { element, show, selected: () => state.cards.find((card) => card.line === selected) ?? null }
 }

@@ -1,0 +1,163 @@
+// Blend: a video turns into a second one; a curve with points to drag says how.
+
+import * as api from "../api.js"
+import { element } from "../element.js"
+import { t } from "../language.js"
+import { videos } from "../videos.js"
+import { brief } from "../words.js"
+import { CURVES, Curve } from "./curve.js"
+import { does } from "./button.js"
+import { isGone } from "./gone.js"
+import { Shelf, carried } from "./shelf.js"
+import { Steps } from "./steps.js"
+
+export class Blend {
+  /** `bench` sends the request and says what is wrong. */
+  constructor(bench) {
+    Object.assign(this, { bench, video: null, second: null, swapped: false })
+    this.steps = new Steps(CURVES.linear, (points) => this.curve.draw(points))
+    this.build()
+  }
+
+  get state() {
+    const { video, second, swapped } = this
+    return { video, second, swapped, points: this.steps.now, prompt: this.prompt.value, seconds: this.seconds.value }
+  }
+
+  set state({ video, second, swapped, points, prompt, seconds }) {
+    Object.assign(this, { video, second, swapped })
+    this.steps.reset(points)
+    this.prompt.value = prompt
+    this.seconds.value = seconds
+  }
+
+  build() {
+    this.pair = element("div.pair", {})
+    this.shelf = new Shelf(t("blend.second"), (video) => this.pick(video))
+    this.seconds = element("input", {
+      type: "range",
+      id: "blend-seconds",
+      min: 0.25,
+      max: 10,
+      step: 0.25,
+      value: 1,
+      oninput: () => this.update(),
+    })
+    this.length = element("output", { for: "blend-seconds" })
+    this.curve = new Curve((points) => {
+      this.steps.add(points)
+      this.update()
+    })
+    const named = Object.keys(CURVES).map((name) => does(`blend.${name}`, () => this.preset(name)))
+    this.undo = does("undo", () => (this.steps.undo(), this.update()), { keys: "Control+Z" })
+    this.redo = does("redo", () => (this.steps.redo(), this.update()), { keys: "Control+Y" })
+    this.prompt = element("textarea", { rows: 2, id: "blend-prompt", dir: "auto" })
+    this.make = element("button.generate", { type: "button", onclick: () => this.send() }, t("blend.make"))
+    this.swap = does("blend.swap", () => {
+      this.swapped = !this.swapped
+      this.update()
+    })
+    this.element = element(
+      "div.blending",
+      { ondragover: (event) => event.preventDefault(), ondrop: (event) => this.drop(event) },
+      this.pair,
+      element("h3", {}, t("blend.second")),
+      this.shelf.place,
+      element("div.field", {}, element("label", { for: "blend-prompt" }, t("blend.prompt")), this.prompt),
+      element(
+        "div.field",
+        {},
+        element("div.row", {}, element("label", { for: "blend-seconds" }, t("blend.seconds")), this.length),
+        this.seconds,
+      ),
+      element("h3", {}, t("blend.curve")),
+      this.curve.element,
+      element("p.note", {}, t("blend.help")),
+      element("div.acts", {}, ...named, this.swap, this.undo, this.redo),
+      element("div.acts", {}, this.make),
+    )
+  }
+
+  open(video) {
+    if (video && video.id !== this.video?.id) {
+      this.video = video
+      if (this.second?.id === video.id) this.second = null
+      this.prompt.value = video.prompt ?? ""
+    }
+    this.curve.draw(this.steps.now)
+    this.update()
+  }
+
+  update() {
+    const { video, second, swapped } = this
+    this.shelf.draw(second?.id)
+    const order = swapped ? [second, video] : [video, second]
+    const state = JSON.stringify(order.map((one) => [one?.id, this.isGone(one)]))
+    if (state !== this.drawn) {
+      this.drawn = state
+      this.pair.replaceChildren(...order.map((one, index) => this.side(one, index)))
+    }
+    const text = t("seconds.short", { count: Number(this.seconds.value) })
+    this.length.value = text
+    this.seconds.setAttribute("aria-valuetext", text)
+    this.undo.disabled = !this.steps.canUndo
+    this.redo.disabled = !this.steps.canRedo
+    this.swap.disabled = !second
+  }
+
+  isGone(video) {
+    return Boolean(video) && isGone(video.id, () => this.update())
+  }
+
+  side(video, index) {
+    const label = t(index ? "blend.to" : "blend.from")
+    if (!video) return element("figure", {}, element("div.empty", {}, t("blend.none")), element("figcaption", {}, label))
+    const picture = element("img", { alt: "" })
+    api.address(video.id, "thumbnail").then(
+      (url) => (picture.src = url),
+      () => {},
+    )
+    const length = t("seconds.short", { count: Number(video.duration ?? video.seconds) })
+    const gone = this.isGone(video) && element("p.fault", {}, t("bench.gone"))
+    const name = element("span", { dir: "auto" }, brief(video.prompt, 60))
+    return element("figure", {}, picture, element("figcaption", {}, element("strong", {}, label), name, length, gone))
+  }
+
+  pick(video) {
+    if (video.id === this.video.id) return this.bench.fault(t("blend.same"))
+    this.second = video
+    if (this.prompt.value === this.video.prompt && video.prompt !== this.video.prompt)
+      this.prompt.value = t("blend.words", { first: this.video.prompt, second: video.prompt })
+    this.update()
+    this.bench.say(t("blend.picked", { name: brief(video.prompt, 60) }))
+  }
+
+  preset(name) {
+    this.steps.add(CURVES[name])
+    this.curve.draw(CURVES[name])
+    this.update()
+  }
+
+  key(event) {
+    if (this.steps.key(event)) this.update()
+  }
+
+  drop(event) {
+    event.preventDefault()
+    const id = carried(event.dataTransfer)
+    const video = videos.get(id)
+    if (video?.status === "completed") this.pick(video)
+    else if (id) this.bench.fault(t("bench.unfinished"))
+    else if (event.dataTransfer.files.length) this.bench.fault(t("blend.file"))
+  }
+
+  async send() {
+    const { video, second, swapped } = this
+    if (!second) return this.bench.fault(t("blend.none"))
+    const [first, other] = swapped ? [second, video] : [video, second]
+    const prompt = this.prompt.value.trim() || first.prompt
+    const blend = { video: { id: other.id }, seconds: Number(this.seconds.value), curve: this.steps.now }
+    const fields = { prompt, video: { id: first.id }, blend, size: null, seconds: null, fps: null }
+    await this.bench.send(api.edit, fields, {}, this.make)
+  }
+}
