@@ -92,8 +92,8 @@ def explaining(name: str, network: torch.nn.Module) -> Iterator[None]:
             raise
         raise ValueError(
             f"A node before the sampler replaces code inside {name} ({replaced[0]}, {len(replaced)} in all) with code "
-            f"for ComfyUI's own network, which this is not. It failed: {error}. Remove that node (TeaCache, "
-            "Enhance-A-Video and the like)."
+            f"for ComfyUI's own network, which this is not. It failed: {str(error).rstrip('.')}. Remove that node "
+            "(TeaCache, Enhance-A-Video and the like)."
         ) from error
 
 
