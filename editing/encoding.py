@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from ..media import read
@@ -58,7 +60,7 @@ def encode_clip(
     sounds = sound_grid(vae)
     if sounds is not None:
         heard = clip.sound(start, start + float(count / rate))
-        waves, samples_per_second = waves_of(heard) if heard else (torch.zeros(1, 1, 1), SILENT_RATE)
+        waves, samples_per_second = (waves_of(heard), heard.rate) if heard else (torch.zeros(1, 1, 1), SILENT_RATE)
         sound = encode_sound(vae, waves, samples_per_second, sounds.length(count, float(rate)))
         latent |= {"samples": two_streams(samples, sound), "sound_rate": sounds.per_second}
     return Encoded(latent, asked, size, len(wanted), count, rate)
@@ -68,12 +70,23 @@ SILENT_RATE = 16_000
 """Samples per second of the silence that is encoded for a clip without sound."""
 
 
-def waves_of(sound: Sound) -> tuple[torch.Tensor, int]:
-    """A sound as waves [1, channels, samples], and its samples per second. Samples that are not finite are silent."""
-    repairs = Repairs()
-    blocks = [torch.from_numpy(repairs(block)) for block in sound.blocks()]
-    waves = torch.cat(blocks, dim=1) if blocks else torch.zeros(sound.channels, 1)
-    return waves[None], sound.rate
+def waves_of(sound: Sound, repairs: Repairs | None = None) -> torch.Tensor:
+    """A sound as waves [1, 1 or 2 channels, samples]. More channels are mixed to stereo, as players do.
+
+    repairs: cleans its samples and counts what was changed.
+    """
+    clean = replace(sound, blocks=partial(_repaired, sound, repairs or Repairs()))
+    if sound.channels > STEREO:
+        clean = clean.converted(sound.rate, STEREO)
+    blocks = [torch.from_numpy(np.ascontiguousarray(block)) for block in clean.blocks()]
+    return (torch.cat(blocks, dim=1) if blocks else torch.zeros(clean.channels, 1))[None]
+
+
+STEREO = 2
+
+
+def _repaired(sound: Sound, repairs: Repairs) -> Iterator[np.ndarray]:
+    yield from map(repairs, sound.blocks())
 
 
 def _sides(clip: read.Clip, width: int, height: int) -> tuple[int, int]:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..media.sound import Repairs
+from ..media.sound import Repairs, of_waveform
 from ..models.bridge.vae import encode_sound, reads_keyframes, resized, vae_grid
 from ..models.contract.grid import Grid
 from ..models.timeline.keyframes import with_keyframe
 from ..models.timeline.latent import (
+    SOUND_RATE,
     frame_rate_of,
     mask_of,
     picture_of,
@@ -21,6 +22,7 @@ from ..models.timeline.latent import (
     with_streams,
 )
 from ..models.timeline.placing import clip_for, place
+from .encoding import STEREO, waves_of
 
 if TYPE_CHECKING:
     import comfy.sd
@@ -70,29 +72,60 @@ def place_sound(
     waveform: [B or 1, channels, samples], as in AUDIO. It is cut where the shot ends. strength: 1 keeps it unchanged, 0
     ignores it. Raises ValueError for a shot without sound, and for a time after its end.
     """
-    sound, rate = sound_of(latent["samples"]), sound_rate_of(latent)
+    picture, sound, rate = picture_of(latent), sound_of(latent["samples"]), sound_rate_of(latent)
     if sound is None:
         raise ValueError(
             "This latent has no sound: its model makes none. Place Sound needs the Empty Video Latent of LTX-2. For "
             "other models, connect the sound to 'audio' of Decode Video."
         )
+    _check_sound(waveform, samples_per_second, len(picture))
     start, seconds = round(time * rate), waveform.shape[-1] / samples_per_second
     total, length = sound.shape[2], seconds_of(latent, vae)
     if start >= total:
         raise ValueError(f"The sound is to begin at {time:g} s, but the shot ends at {length:.2f} s. Begin earlier.")
-    if not waveform.shape[-1]:
-        raise ValueError("The sound is empty: it has no samples.")
     count = min(total - start, max(1, round(seconds * rate)))
     repairs = Repairs()
-    waves = torch.from_numpy(repairs(waveform.float().cpu().numpy()))
+    waves = torch.cat([waves_of(of_waveform(one, samples_per_second), repairs) for one in waveform])
     content = encode_sound(vae, waves, samples_per_second, count)
     new, mask = sound.clone(), sound_mask_of(latent)
     new[:, :, start : start + count] = content.to(new)
     mask[:, :, start : start + count] = 1.0 - strength
-    placed = {**latent, "samples": with_streams(latent["samples"], picture_of(latent), new)}
-    late = time + seconds - length
-    notes = (*repairs.notes, *([f"its last {late:.2f} s are cut off: the shot ends"] if late > 1 / rate else []))
+    placed = {**latent, "samples": with_streams(latent["samples"], picture, new)}
+    notes = _notes(waveform, samples_per_second, repairs, late=time + seconds - length)
     return with_mask(placed, mask_of(latent), mask), start / rate, (start + count) / rate, notes
+
+
+SILENT = 1e-4
+"""The peak below which a sound is silent: -80 dB."""
+TRAINED_RATE = 16_000
+"""Samples per second of the sounds that networks were trained on; more are filtered out."""
+
+
+def _check_sound(waveform: torch.Tensor, samples_per_second: int, batch: int) -> None:
+    """Raise ValueError for an AUDIO that cannot be placed in `batch` clips."""
+    if not waveform.shape[-1]:
+        raise ValueError("The sound is empty: it has no samples.")
+    if samples_per_second <= 0:
+        raise ValueError(f"The sound has {samples_per_second} samples a second, which is not a rate. Load it again.")
+    if len(waveform) not in (1, batch):
+        raise ValueError(
+            f"There are {len(waveform)} sounds and {batch} clips. Connect one sound for all, or one for each clip."
+        )
+
+
+def _notes(waveform: torch.Tensor, samples_per_second: int, repairs: Repairs, late: float) -> tuple[str, ...]:
+    """What an artist should know of a sound. late: the seconds of it behind the shot's end."""
+    notes = [*repairs.notes]
+    if late > 1 / SOUND_RATE:
+        notes.append(f"its last {late:.2f} s are cut off: the shot ends")
+    if repairs.peak < SILENT:
+        notes.append("it is silent: the picture follows silence")
+    if waveform.shape[1] > STEREO:
+        notes.append(f"its {waveform.shape[1]} channels are mixed to two")
+    if samples_per_second < TRAINED_RATE:
+        limit = samples_per_second / 2000
+        notes.append(f"it has {samples_per_second} samples a second,\nso nothing above {limit:g} kHz")
+    return tuple(notes)
 
 
 def seconds_of(latent: dict, vae: comfy.sd.VAE) -> float:

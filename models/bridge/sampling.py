@@ -17,7 +17,7 @@ from ..contract.family import EULER, Variant
 from ..contract.grid import Shape
 from ..contract.guides import Guide
 from ..timeline.keyframes import apart, over
-from ..timeline.latent import KEYFRAMES, frame_rate_of, mask_of, streams_of
+from ..timeline.latent import KEYFRAMES, frame_rate_of, mask_of, sound_of, sound_rate_of, streams_of, video_of
 from .job import check_finite
 from .vae import two_streams
 from .video_model import CONTROL, GUIDES, IN_CONTEXT, READS_PADDING, REFERENCE, reads_padding, video_model
@@ -99,7 +99,19 @@ def warnings(model: comfy.model_patcher.ModelPatcher, latent: dict, positive: li
     if ranges and not any(least <= rate <= most for least, most in ranges):
         trained = " and ".join(f"{least:g}" if least == most else f"{least:g} to {most:g}" for least, most in ranges)
         return [f"{variant.name} was trained at {trained}\nframes a second, not {rate:g}: picture and sound may drift"]
-    return []
+    return _of_another_length(variant, latent)
+
+
+def _of_another_length(variant: Variant, latent: dict) -> list[str]:
+    """A warning about a sound that is longer or shorter than its picture, as from nodes that join the two."""
+    sound, rate = sound_of(latent["samples"]), sound_rate_of(latent)
+    if variant.sound is None or sound is None:
+        return []
+    frames = variant.grid.frames(video_of(latent["samples"]).shape[2])
+    seconds, length = frames / frame_rate_of(latent), sound.shape[2] / rate
+    if abs(seconds - length) <= 2 / rate:
+        return []
+    return [f"its sound is {length:.2f} s long, its picture {seconds:.2f}:\nthey were trained to be of one length"]
 
 
 def sample(
