@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import graphs
+import numpy as np
 import published_graphs
 import pytest
 import tiny
@@ -72,8 +73,14 @@ def test_saved_graph_for_published_files_runs(server, models, workflow, name):
             each["inputs"] |= dict(width=width, height=height, frames=frames)
         elif each["class_type"] == "AtelierSampleVideo" and side == 1:
             each["inputs"]["steps"] = 2
-    made = graphs.frames(server.client, server.client.run(prompt))
-    assert made.shape == (frames, height * side, width * side, 3)
+    saves = {key for key, each in prompt.items() if each["class_type"] == "SaveVideo"}
+    outputs = {key: made for key, made in server.client.run(prompt).items() if key in saves}
+    assert graphs.frames(server.client, outputs).shape == (frames, height * side, width * side, 3)
+    if name.startswith("sound"):
+        picture, seconds, heard = graphs.sound(server.client, outputs)
+        assert abs(seconds - picture) < 1024 / 16_000 and heard.std() > 1e-4  # AAC's last block is whole
+        loudest = np.abs(np.fft.rfft(heard[0])).argmax() / seconds
+        assert name != "sound_to_video" or abs(loudest - published_graphs.TONE) < 3
 
 
 @pytest.mark.parametrize(

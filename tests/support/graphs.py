@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 import av
+import numpy as np
 import torch
 
 Prompt = dict[str, dict[str, Any]]
@@ -45,3 +46,14 @@ def frames(client: Any, outputs: dict) -> torch.Tensor:
     with av.open(io.BytesIO(client.view(item))) as container:
         pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     return torch.stack([torch.from_numpy(picture) for picture in pictures]).float() / 255
+
+
+def sound(client: Any, outputs: dict) -> tuple[float, float, np.ndarray]:
+    """Seconds of picture and of sound of the one video among a job's outputs, and the sound [channels, samples]."""
+    (item,) = [i for node in outputs.values() for i in node.get("images", []) if i["filename"].endswith(".mp4")]
+    with av.open(io.BytesIO(client.view(item))) as container:
+        seconds = float(container.streams.video[0].duration * container.streams.video[0].time_base)
+        blocks = [frame.to_ndarray() for frame in container.decode(audio=0)]
+        rate = container.streams.audio[0].rate
+    heard = np.concatenate(blocks, axis=1)
+    return seconds, heard.shape[1] / rate, heard
