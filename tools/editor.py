@@ -230,16 +230,19 @@ def chromium() -> Iterator["Browser"]:
 
 @contextmanager
 def opened(
-    browser: "Browser", url: str, settings: Json | None = None, width: int = 1600, height: int = 900
+    browser: "Browser", url: str, settings: Json | None = None, width: int = 1600, height: int = 900, query: str = ""
 ) -> Iterator[Editor]:
-    """The editor of the ComfyUI at ``url``, in a fresh profile of ``browser``, ready for use."""
+    """The editor of the ComfyUI at ``url``, in a fresh profile of ``browser``, ready for use.
+
+    query: what the address has behind the path, such as "?template=loop&source=atelier".
+    """
     prepare(url, settings)
     context = browser.new_context(viewport={"width": width, "height": height})
     try:
         page = context.new_page()
         page.add_init_script(NO_BANNERS)
         editor = Editor(page)
-        page.goto(url, timeout=LOAD_TIMEOUT * 1000)
+        page.goto(f"{url}/{query}", timeout=LOAD_TIMEOUT * 1000)
         editor.wait_until_ready()
         yield editor
     finally:

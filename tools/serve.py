@@ -7,6 +7,8 @@ from console import Problem, guard, say
 from demo import BASE
 
 DEFAULT_PORT = 8188
+FIRST_GRAPH = "/?template=text_to_video&source=atelier"
+"""Opens ComfyUI's front end with this pack's graph on the canvas, instead of ComfyUI's own gallery of templates."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,7 +41,7 @@ def main() -> int:
     port = choose_port(options.port, options.listen)
     say("Starting ComfyUI ...")
     with running(BASE, "serve", port=port, listen=options.listen, options=("--preview-method", "auto")) as server:
-        say(f"ComfyUI with Atelier: {server.url}")
+        say(f"ComfyUI with Atelier: {server.url}{FIRST_GRAPH}")
         say(f"  the studio: {server.url}/atelier")
         say(f"  your models go into {server.base / 'models'}, results into {server.base / 'output'}")
         say(f"  log: {server.log}")
