@@ -10,7 +10,7 @@ from ..models.bridge import control as bridge
 from ..models.bridge.sampling import with_guides
 from ..models.bridge.vae import vae_grid
 from ..models.timeline.latent import frame_rate_of
-from .inputs import vae_input
+from .inputs import found_by, vae_input
 from .notice import show
 from .video import clip_of, rate_of
 
@@ -22,6 +22,7 @@ class ControlVideo(io.ComfyNode):
             node_id="AtelierControlVideo",
             display_name="Control Video",
             category="Atelier",
+            **found_by("controlnet", "ic-lora", "pose", "depth", "canny"),
             description="Guides the whole shot with a clip of poses, edges or depth. The model must be trained for it: "
             "CogVideoX-Fun Control or Pose, or LTX Video 0.9.7 and 0.9.8 with an IC-LoRA.",
             inputs=[

@@ -11,7 +11,7 @@ from ..editing import decoding
 from ..media import formats
 from ..models.bridge.job import output_is_used
 from ..models.timeline.latent import frame_rate_of
-from .inputs import CRF, check, vae_input, writing_inputs
+from .inputs import CRF, check, found_by, vae_input, writing_inputs
 from .notice import show
 from .temporary import lost_clips, temporary
 from .video import audio_sound, rate_of, target_of
@@ -27,6 +27,7 @@ class DecodeVideo(io.ComfyNode):
             node_id="AtelierDecodeVideo",
             display_name="Decode Video",
             category="Atelier",
+            **found_by("vae decode", "latent to video", essential=True),
             description="Decodes the sampled latent into a video file, piece by piece, with its sound if the model "
             "makes sound. The frames stay in memory only if IMAGE is connected. If no output is connected, the node "
             "plays the clip.",

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..editing.encoding import Encoded, encode_clip
 from ..media import read
 from ..models.timeline.latent import DEFAULT_FPS, sound_of
-from .inputs import MAX_SIDE, check, fps_input, time_input, vae_input
+from .inputs import MAX_SIDE, check, found_by, fps_input, time_input, vae_input
 from .notice import show
 from .video import clip_of, noted, rate_of
 
@@ -30,6 +30,7 @@ class EncodeVideo(io.ComfyNode):
             node_id="AtelierEncodeVideo",
             display_name="Encode Video",
             category="Atelier",
+            **found_by("vae encode", "video to latent", "video to video", "v2v"),
             description="Encodes a clip into a model's latent, to change it (Sample Video with denoise below 1) or to "
             "continue it. The size moves to the nearest the model can take, the length to the longest.",
             inputs=[

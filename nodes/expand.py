@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..models.library import folders
 from ..prompts.expand import chosen, expand, expanders
 from ..prompts.rules import AUTOMATIC
-from .inputs import check
+from .inputs import check, found_by
 from .notice import show
 
 LINE = 45
@@ -23,6 +23,7 @@ class ExpandPrompt(io.ComfyNode):
             node_id="AtelierExpandPrompt",
             display_name="Expand Prompt",
             category="Atelier",
+            **found_by("enhance prompt", "prompt generator", "llm"),
             description="Expands a short prompt with what it leaves out: motion, place, camera, light. The node shows "
             "the result, and you can edit it before it is used.",
             inputs=[

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..models.bridge.video_model import video_model
 from ..models.bridge.wrappers.guidance import own_guidance, published, with_dynamic_guidance, with_video_guidance
-from .inputs import check
+from .inputs import check, found_by
 from .notice import show
 
 PUBLISHED, OWN = "as published", "own values"
@@ -21,6 +21,7 @@ class VideoGuidance(io.ComfyNode):
             node_id="AtelierVideoGuidance",
             display_name="Video Guidance",
             category="Atelier",
+            **found_by("cfg", "stg", "cfg-zero", "guider"),
             description="Guides the video as the model's authors do: guidance that changes over the steps, "
             "spatio-temporal guidance (STG), rescaling and CFG-Zero*. Works with every sampler.",
             inputs=[
@@ -99,6 +100,7 @@ class DynamicGuidance(io.ComfyNode):
             node_id="AtelierDynamicGuidance",
             display_name="Dynamic Guidance",
             category="Atelier",
+            **found_by("dynamic cfg", "use_dynamic_cfg"),
             description="Changes the guidance from step to step, as the model's own pipeline does (CogVideoX: "
             "use_dynamic_cfg). It stays for saved graphs. For guidance of your own by step, STG and CFG-Zero*, use "
             "Video Guidance.",

@@ -26,6 +26,12 @@ def check(node: type[io.ComfyNode], **chosen: str | None) -> bool | str:
     return True
 
 
+def found_by(*words: str, essential: bool = False) -> dict:
+    """A schema's search words, and its place among ComfyUI's essential nodes, in versions whose schema has them."""
+    newer = {"search_aliases": list(words), "essentials_category": "Video Tools" if essential else None}
+    return {name: value for name, value in newer.items() if name in io.Schema.__dataclass_fields__}
+
+
 def overlap_input() -> io.Float.Input:
     return io.Float.Input(
         "overlap",

@@ -7,7 +7,7 @@ from itertools import chain
 from comfy_api.latest import io
 
 from ..media import formats, read, sound
-from .inputs import CRF, check, writing_inputs
+from .inputs import CRF, check, found_by, writing_inputs
 from .notice import show
 from .temporary import lost_clips, temporary
 from .video import clip_of, described, noted, sequence, target_of, watched
@@ -22,6 +22,7 @@ class JoinVideos(io.ComfyNode):
             node_id="AtelierJoinVideos",
             display_name="Join Videos",
             category="Atelier",
+            **found_by("concatenate video", "merge videos", essential=True),
             description="Joins two clips, frames and sound. The new clip has the frame rate of the first input and the "
             "size of the larger one.",
             inputs=[

@@ -12,7 +12,7 @@ from ..models.bridge.video_model import video_model
 from ..models.timeline import placing
 from ..models.timeline.latent import picture_of
 from ..models.timeline.length import length_of
-from .inputs import MAX_SIDE, check, strength_input, vae_input
+from .inputs import MAX_SIDE, check, found_by, strength_input, vae_input
 from .notice import show
 
 
@@ -23,6 +23,7 @@ class EmptyVideoLatent(io.ComfyNode):
             node_id="AtelierEmptyVideoLatent",
             display_name="Empty Video Latent",
             category="Atelier",
+            **found_by("empty latent", "video size", "video length", "frames", essential=True),
             description="An empty shot for the sampler. Size and length move to the nearest the model can make.",
             inputs=[
                 io.Model.Input("model", tooltip="The MODEL of Load Video Model: it knows which sizes are legal."),
@@ -86,6 +87,7 @@ class PlaceFrames(io.ComfyNode):
             node_id="AtelierPlaceFrames",
             display_name="Place Frames",
             category="Atelier",
+            **found_by("image to video", "i2v", "first frame", "last frame", "start image"),
             description="Puts an image or a piece of video into the shot. The sampler keeps it and makes the rest. "
             "An image at the start is image-to-video; chain several nodes for several images.",
             inputs=[
@@ -142,6 +144,7 @@ class PlaceKeyframes(io.ComfyNode):
             node_id="AtelierPlaceKeyframes",
             display_name="Place Keyframes",
             category="Atelier",
+            **found_by("keyframe", "first last frame", "guide image"),
             description="Puts any number of images into the shot, each at its own time. The sampler makes the frames "
             "in between.",
             inputs=[

@@ -18,7 +18,7 @@ from ..models.loading.identify import open_model
 from ..models.loading.parts import with_parts
 from ..models.weights.checkpoint import weight_files
 from .fetch import obtained
-from .inputs import check
+from .inputs import check, found_by
 from .notice import show
 
 AUTOMATIC = "automatic"
@@ -39,6 +39,9 @@ class LoadVideoModel(io.ComfyNode):
             node_id="AtelierLoadVideoModel",
             display_name="Load Video Model",
             category="Atelier",
+            **found_by(
+                "checkpoint loader", "text to video", "t2v", "ltx", "cogvideox", "mochi", "pyramid flow", essential=True
+            ),
             description="Loads an open text-to-video model: LTX Video, LTX-2, CogVideoX, Mochi 1 or Pyramid Flow. The "
             "family is recognised from the files.",
             inputs=[

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..models.library.folders import file_path
 from ..models.loading.lora import Applied, add_lora
-from .inputs import check
+from .inputs import check, found_by
 from .notice import show
 
 
@@ -20,6 +20,7 @@ class LoadVideoLoRA(io.ComfyNode):
             node_id="AtelierLoadVideoLoRA",
             display_name="Load Video LoRA",
             category="Atelier",
+            **found_by("lora loader", "ic-lora"),
             description="Applies a LoRA to a model of Load Video Model: a style, a character, a movement, fewer steps. "
             "You can chain several.",
             inputs=[

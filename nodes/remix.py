@@ -10,7 +10,7 @@ from ..models.bridge.vae import vae_grid
 from ..models.bridge.video_model import video_model
 from ..models.contract.schedule import denoise_for
 from ..models.timeline.latent import KEYFRAMES, finished, video_of
-from .inputs import CLIP_TOOLTIP, check, strength_input, vae_input
+from .inputs import CLIP_TOOLTIP, check, found_by, strength_input, vae_input
 from .notice import show
 
 STRENGTHS = {"subtle": 0.4, "mild": 0.65, "strong": 0.9}
@@ -24,6 +24,7 @@ class RemixShot(io.ComfyNode):
             node_id="AtelierRemixShot",
             display_name="Remix Shot",
             category="Atelier",
+            **found_by("video to video", "v2v", "restyle"),
             description="Changes a clip to follow a new prompt (video to video). Connect both outputs to Sample Video.",
             inputs=[
                 io.Model.Input("model", tooltip="The MODEL of Load Video Model: it knows the model's noise schedule."),
@@ -71,6 +72,7 @@ class InpaintShot(io.ComfyNode):
             node_id="AtelierInpaintShot",
             display_name="Inpaint Shot",
             category="Atelier",
+            **found_by("inpaint video", "mask video", "replace object"),
             description="Regenerates the part of a clip where the mask is white, in space and time. Then: Sample "
             "Video.",
             inputs=[

@@ -10,6 +10,7 @@ from ..models.bridge.sampling import sample, warnings, with_frame_rate
 from ..models.bridge.video_model import video_model
 from ..models.contract.schedule import sigmas_for
 from ..models.timeline.latent import picture_of
+from .inputs import found_by
 from .notice import show
 
 
@@ -25,6 +26,7 @@ class VideoSchedule(io.ComfyNode):
             node_id="AtelierVideoSchedule",
             display_name="Video Schedule",
             category="Atelier",
+            **found_by("scheduler", "sigmas"),
             description="The sigmas that the model's own pipeline uses, for SamplerCustomAdvanced.",
             inputs=[
                 io.Model.Input("model", tooltip="The MODEL of Load Video Model."),
@@ -56,6 +58,7 @@ class SampleVideo(io.ComfyNode):
             node_id="AtelierSampleVideo",
             display_name="Sample Video",
             category="Atelier",
+            **found_by("ksampler", "sampler", "denoise", essential=True),
             description="Makes the video as a latent, with the model's own schedule and sampler. Frames placed in the "
             "shot are kept.",
             inputs=[

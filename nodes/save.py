@@ -14,7 +14,7 @@ from ..media import MediaError, film, formats, read
 from ..media.copy import copy
 from ..media.unfinished import Numbered
 from ..media.write import FASTEST_GIF, Target, write
-from .inputs import CRF, check, writing_inputs
+from .inputs import CRF, check, found_by, writing_inputs
 from .notice import show
 from .video import clip_of, described, noted, sequence, target_of, watched
 
@@ -29,6 +29,7 @@ class SaveVideoAs(io.ComfyNode):
             node_id="AtelierSaveVideoAs",
             display_name="Save Video As",
             category="Atelier",
+            **found_by("export video", "gif", "webm", "prores", "video combine", essential=True),
             description="Saves a clip in ComfyUI's output folder, unchanged or in another format: ProRes, lossless, "
             "WebM, GIF, animated WebP, a folder of PNG pictures.",
             inputs=[

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..editing import changes, pieces, recut
 from ..models.bridge.vae import vae_grid
 from ..models.timeline.latent import frame_rate_of
-from .inputs import CLIP_TOOLTIP, check, overlap_input, vae_input
+from .inputs import CLIP_TOOLTIP, check, found_by, overlap_input, vae_input
 from .notice import show
 
 POINTS = "points"
@@ -27,6 +27,7 @@ class ExtendShot(io.ComfyNode):
             node_id="AtelierExtendShot",
             display_name="Extend Shot",
             category="Atelier",
+            **found_by("extend video", "continue video", "longer video"),
             description="Extends a clip at its end or before its start. Then: Sample Video, Join Shot. Repeat all "
             "three nodes for a long clip.",
             inputs=[
@@ -65,6 +66,7 @@ class LoopShot(io.ComfyNode):
             node_id="AtelierLoopShot",
             display_name="Loop Shot",
             category="Atelier",
+            **found_by("loop video", "seamless loop"),
             description="Makes a seamless loop: the end of the clip is regenerated so that it flows into its "
             "beginning. Then: Sample Video, Join Shot.",
             inputs=[
@@ -101,6 +103,7 @@ class BlendShots(io.ComfyNode):
             node_id="AtelierBlendShots",
             display_name="Blend Shots",
             category="Atelier",
+            **found_by("transition", "morph", "crossfade"),
             description="Blends two clips into one: the model turns the first into the second over a span. Then: "
             "Sample Video, Join Shot.",
             inputs=[
@@ -161,6 +164,7 @@ class RecutShot(io.ComfyNode):
             node_id="AtelierRecutShot",
             display_name="Re-cut Shot",
             category="Atelier",
+            **found_by("recut", "cut video", "rearrange"),
             description="Cuts a clip into pieces, drops or reorders them, and lets the model fill gaps between them. "
             "Then: Sample Video, Join Shot.",
             inputs=[
@@ -191,6 +195,7 @@ class JoinShot(io.ComfyNode):
             node_id="AtelierJoinShot",
             display_name="Join Shot",
             category="Atelier",
+            **found_by("join latent", "stitch"),
             description="Puts the sampled shot back into the clip that Extend, Loop, Blend or Re-cut took it from. "
             "Kept latents are the clip's own, unchanged.",
             inputs=[io.Latent.Input("latent", tooltip="The sampled shot.")],

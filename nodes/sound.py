@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..editing.placing import place_sound
-from .inputs import strength_input, vae_input
+from .inputs import found_by, strength_input, vae_input
 from .notice import show
 from .video import noted
 
@@ -17,6 +17,7 @@ class PlaceSound(io.ComfyNode):
             node_id="AtelierPlaceSound",
             display_name="Place Sound",
             category="Atelier",
+            **found_by("audio", "sound to video", "lip sync"),
             description="Puts a sound into the shot of a model that makes sound (LTX-2). The sampler keeps it, and the "
             "picture follows it: lips, steps, rhythm.",
             inputs=[

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..models.bridge.wrappers.speed import THRESHOLDS, with_step_cache
-from .inputs import check
+from .inputs import check, found_by
 
 OFF = "off"
 
@@ -17,6 +17,7 @@ class SpeedUpVideo(io.ComfyNode):
             node_id="AtelierSpeedUpVideo",
             display_name="Speed Up Video",
             category="Atelier",
+            **found_by("teacache", "easycache", "first block cache", "faster"),
             description="Leaves out most of the network in steps that change little (first-block caching). The clip "
             "differs slightly from the one without it.",
             inputs=[

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..editing.storyboarding import Scenes, put_on
 from ..models.timeline import storyboard
 from ..prompts.styles import MODEL_STYLE, styles
-from .inputs import check, vae_input
+from .inputs import check, found_by, vae_input
 from .notice import show
 
 WINDOWS, RELAYED = FLOWS = ("windows", "prompt relay")
@@ -25,6 +25,7 @@ class Storyboard(io.ComfyNode):
             node_id="AtelierStoryboard",
             display_name="Storyboard",
             category="Atelier",
+            **found_by("timeline", "prompt schedule", "scenes"),
             description="Changes the prompt while the shot runs, with cards on a time line. Cards less than a second "
             "apart cut; otherwise one flows into the next. Then: Sample Video.",
             inputs=[

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..models.bridge.text_encoder import encode_text, style_of
 from ..prompts.styles import MODEL_STYLE, styled, styles
-from .inputs import check
+from .inputs import check, found_by
 from .notice import show
 
 
@@ -17,6 +17,7 @@ class EncodeVideoPrompt(io.ComfyNode):
             node_id="AtelierEncodeVideoPrompt",
             display_name="Encode Video Prompt",
             category="Atelier",
+            **found_by("clip text encode", "text encode", "negative prompt", essential=True),
             description="Encodes the prompt and the negative prompt in the way the loaded model was trained.",
             inputs=[
                 io.Clip.Input("clip", tooltip="The CLIP of Load Video Model."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..media import MediaError, formats, read
-from .inputs import CRF, check, fps_input, time_input, writing_inputs
+from .inputs import CRF, check, found_by, fps_input, time_input, writing_inputs
 from .notice import show
 from .temporary import lost_clips, temporary
 from .video import clip_of, described, noted, rate_of, sequence, target_of, watched
@@ -18,6 +18,7 @@ class TrimVideo(io.ComfyNode):
             node_id="AtelierTrimVideo",
             display_name="Trim / Resample Video",
             category="Atelier",
+            **found_by("cut video", "frame rate", "fps", "reverse video", "video slice", essential=True),
             description="Cuts a piece out of a clip, changes its frame rate or reverses it. Its sound stays in sync.",
             inputs=[
                 io.Video.Input("video", tooltip="The clip."),

@@ -9,7 +9,7 @@ from ..models.library.folders import upscaler_path, upscalers
 from ..models.loading.upscaler import load_upscaler
 from ..models.timeline.latent import frame_rate_of
 from ..models.weights.checkpoint import weight_files
-from .inputs import CLIP_TOOLTIP, MAX_SIDE, check
+from .inputs import CLIP_TOOLTIP, MAX_SIDE, check, found_by
 from .notice import show
 
 
@@ -20,6 +20,7 @@ class LoadVideoUpscaleModel(io.ComfyNode):
             node_id="AtelierLoadVideoUpscaleModel",
             display_name="Load Video Upscale Model",
             category="Atelier",
+            **found_by("upscaler loader", "latent upscale model"),
             description="Loads a latent upscaler of LTX Video or LTX-2, spatial or temporal, for Upscale Video Latent.",
             inputs=[
                 io.Combo.Input(
@@ -53,6 +54,7 @@ class UpscaleVideoLatent(io.ComfyNode):
             node_id="AtelierUpscaleVideoLatent",
             display_name="Upscale Video Latent",
             category="Atelier",
+            **found_by("upscale video", "two stage", "temporal upscale"),
             description="Enlarges a clip, or doubles its frames, as a latent. A second, short Sample Video then adds "
             "detail. Sound stays as it is.",
             inputs=[

@@ -7,6 +7,7 @@ from comfy_api.latest import io
 
 from ..editing.variations import pick
 from ..media.sheet import contact_sheet
+from .inputs import found_by
 from .notice import show
 
 MOST = 64
@@ -20,6 +21,7 @@ class VariationSeeds(io.ComfyNode):
             node_id="AtelierVariationSeeds",
             display_name="Variation Seeds",
             category="Atelier",
+            **found_by("random seed", "batch seeds"),
             description="Gives several seeds: the nodes after it run once for each seed.",
             inputs=[
                 io.Int.Input(
@@ -47,6 +49,7 @@ class ContactSheet(io.ComfyNode):
             node_id="AtelierContactSheet",
             display_name="Contact Sheet",
             category="Atelier",
+            **found_by("image grid", "preview grid"),
             description="Shows all variations in one picture, a numbered row each. Choose one with Pick Variation.",
             is_input_list=True,
             inputs=[
@@ -86,6 +89,7 @@ class PickVariation(io.ComfyNode):
             node_id="AtelierPickVariation",
             display_name="Pick Variation",
             category="Atelier",
+            **found_by("select latent", "choose"),
             description="Picks a variation by its number on the contact sheet. Picking another one does not sample "
             "again.",
             is_input_list=True,

@@ -205,7 +205,7 @@ def t5_config(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
 def _t5_tokenizer(folder: Path | None, expected: Text) -> type:
     from transformers import AutoTokenizer, T5TokenizerFast
 
-    path = folder or Path(comfy.text_encoders.sd3_clip.__file__).with_name("t5_tokenizer")
+    path = folder or Path(inspect.getfile(comfy.text_encoders.sd3_clip)).with_name("t5_tokenizer")
 
     class Tokenizer(comfy.sd1_clip.SDTokenizer):
         def __init__(self, embedding_directory: str | None = None, tokenizer_data: dict | None = None) -> None:
