@@ -12,7 +12,7 @@ from comfy_api.latest import io
 from ..editing.recut import filled
 from ..media import formats, read, sound
 from ..models.timeline.cuts import Order, read_order, runs
-from .inputs import CRF, check, time_input, writing_inputs
+from .inputs import CRF, check, found_by, time_input, writing_inputs
 from .notice import show
 from .temporary import lost_clips, temporary
 from .video import clip_of, described, noted, target_of, watched
@@ -25,6 +25,7 @@ class RecutVideo(io.ComfyNode):
             node_id="AtelierRecutVideo",
             display_name="Re-cut Video",
             category="Atelier",
+            **found_by("cut video", "rearrange", "splice"),
             description="Puts pieces of a clip in a new order, with their sound. No model takes part: every frame is "
             "the clip's own. Gaps show the frames of 'filling', or the clip's frames beside them.",
             inputs=[
