@@ -1,4 +1,4 @@
-"""The state that all calls share: the store and the runner, opened with the first request."""
+"""The state that all calls share: the store, the queue and the runner, opened with the first request."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass
 
 from . import settings
+from .graphs.comfy_queue import ComfyQueue
+from .graphs.queue import Queue
 from .jobs.processes import Processes
 from .jobs.runner import Runner
 from .store import Store
@@ -17,6 +19,7 @@ class Api:
 
     store: Store
     runner: Runner
+    queue: Queue
 
 
 _opening: asyncio.Task[Api] | None = None
@@ -34,10 +37,11 @@ async def _open() -> Api:
     store = await asyncio.to_thread(Store, settings.folder() / "videos.db")
     processes = Processes(settings.folder() / "videos.lock")
     try:
-        runner = Runner(store, processes)
+        queue = ComfyQueue()
+        runner = Runner(store, processes, queue)
         await runner.recover()
     except BaseException:
         processes.close()
         await asyncio.to_thread(store.close)
         raise
-    return Api(store, runner)
+    return Api(store, runner, queue)

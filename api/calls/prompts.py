@@ -23,8 +23,10 @@ from ...prompts.rules import AUTOMATIC, by_rules
 from .. import catalogue
 from ..errors import ApiError, bad, node_failed, summary
 from ..graphs import comfy_queue, marks
+from ..graphs.queue import Queue, events
 from ..jobs import start
 from ..request import body, fields
+from ..state import Api
 
 NODE = "AtelierExpandPrompt"
 LIMIT = 300.0
@@ -44,12 +46,12 @@ class Wanted(BaseModel):
     seed: fields.Whole = Field(None, ge=0, le=2**64 - 1)
 
 
-async def expand_prompt(_: Any, request: web.Request) -> web.Response:
+async def expand_prompt(api: Api, request: web.Request) -> web.Response:
     with tempfile.TemporaryDirectory() as folder:  # for uploads, which this call does not use
         sent = await body.read(request, Path(folder), 0, MAX_TEXTS)
     wanted = fields.parsed(Wanted, sent.fields)
     seed = secrets.randbelow(start.MAX_SEED) if wanted.seed is None else wanted.seed
-    expansion = await _expansion(wanted, seed, request)
+    expansion = await _expansion(wanted, seed, request, api.queue)
     warnings = [expansion["remark"]] if expansion["remark"] else []
     answer = {"object": "prompt.expansion", "prompt": expansion["text"], "original": wanted.prompt}
     answer["expander"] = expansion["expander"]
@@ -62,7 +64,7 @@ async def list_expanders(_: Any, request: web.Request) -> web.Response:
     return web.json_response({"object": "list", "data": data})
 
 
-async def _expansion(wanted: Wanted, seed: int, request: web.Request) -> dict[str, Any]:
+async def _expansion(wanted: Wanted, seed: int, request: web.Request, queue: Queue) -> dict[str, Any]:
     """{"text": the longer prompt, "expander": who wrote it, "remark": a warning or ""}. Raises ApiError."""
     names = await comfy_queue.choices(NODE, "expander")
     expander = as_listed(wanted.expander, names)
@@ -78,10 +80,10 @@ async def _expansion(wanted: Wanted, seed: int, request: web.Request) -> dict[st
     by_rules_only = expander == rules["expander"] or (expander == AUTOMATIC and no_text_model)
     if graph.ours and (rules["alone"] or by_rules_only):
         return rules
-    if expander == AUTOMATIC and comfy_queue.busy():
+    if expander == AUTOMATIC and queue.busy():
         return _fallback(rules, "ComfyUI is busy with another job. Name an expander to wait for it")
     values = {"prompt": wanted.prompt, "model": choice, "expander": expander, "seed": seed}
-    expansion = await _run(graph, values, request)
+    expansion = await _run(graph, values, request, queue)
     return expansion or _fallback(rules, f"The text model did not finish within {LIMIT:g} s")
 
 
@@ -98,36 +100,36 @@ def _fallback(rules: dict[str, Any], reason: str) -> dict[str, Any]:
     return {**rules, "remark": f"{reason}. The built-in rules wrote this prompt. {rules['remark']}".strip()}
 
 
-async def _run(graph: marks.Graph, values: dict[str, Any], request: web.Request) -> dict[str, Any] | None:
+async def _run(graph: marks.Graph, values: dict[str, Any], request: web.Request, queue: Queue) -> dict[str, Any] | None:
     """The expansion by the graph, or None if it took longer than LIMIT. Raises ApiError, ConnectionResetError.
 
     The graph goes to the front of ComfyUI's queue, because a person waits for the answer.
     """
     prompt, workflow = graph.filled(values)
     identity, until = str(uuid.uuid4()), time.monotonic() + LIMIT
-    await comfy_queue.submit(identity, prompt, {"workflow": workflow}, front=True)
+    await queue.submit(identity, prompt, {"workflow": workflow}, front=True)
     try:
-        while (record := comfy_queue.outcome(identity)) is None:
+        while (record := queue.outcome(identity)) is None:
             if body.disconnected(request):
                 raise ConnectionResetError("the client has disconnected")
             if time.monotonic() > until:
                 return None
-            if identity not in comfy_queue.snapshot() and comfy_queue.outcome(identity) is None:
+            if identity not in queue.snapshot() and queue.outcome(identity) is None:
                 raise ApiError(422, "cancelled", "The expansion was removed from ComfyUI's queue.")
             await asyncio.sleep(LOOK_EVERY)
     finally:
-        comfy_queue.withdraw(identity)
-        comfy_queue.forget(identity)
+        queue.withdraw(identity)
+        queue.forget(identity)
     return _text_of(record, values["expander"])
 
 
 def _text_of(record: dict[str, Any], expander: str) -> dict[str, Any]:
     """The expansion in a finished graph's outputs: the text of Expand Prompt, or of any node that shows text."""
-    events = comfy_queue.events(record)
-    if "execution_interrupted" in events:
+    told = events(record)
+    if "execution_interrupted" in told:
         raise ApiError(422, "cancelled", "The expansion was cancelled.")
-    if "execution_error" in events:
-        _, message = node_failed(events["execution_error"])
+    if "execution_error" in told:
+        _, message = node_failed(told["execution_error"])
         raise ApiError(422, "expansion_failed", message)
     outputs = [output for output in record["outputs"].values() if output.get("text")]
     if not outputs:

@@ -13,7 +13,6 @@ from aiohttp import web
 
 from .. import files
 from ..errors import ApiError, bad, missing
-from ..graphs import comfy_queue
 from ..jobs import claims, start
 from ..jobs.runner import LOOK_EVERY, prompt_id
 from ..request import body, fields
@@ -104,7 +103,7 @@ async def cancel(api: Api, request: web.Request) -> web.Response:
 async def content(api: Api, request: web.Request) -> web.StreamResponse:
     row, variant = await _job(api, request), request.query.get("variant", "video")
     if variant == "preview":
-        return await _preview(row)
+        return await _preview(api, row)
     if variant not in VARIANTS:
         raise bad(f"'variant' must be one of {', '.join(VARIANTS)} and preview.", "variant")
     return await _file(row, variant)
@@ -125,8 +124,8 @@ async def _file(row: Row, variant: str, headers: dict[str, str] | None = None) -
     return web.FileResponse(path, headers=about | (headers or {}))
 
 
-async def _preview(row: Row) -> web.Response:
-    picture = comfy_queue.preview(prompt_id(row["id"])) if row["status"] == "in_progress" else None
+async def _preview(api: Api, row: Row) -> web.Response:
+    picture = api.queue.preview(prompt_id(row["id"])) if row["status"] == "in_progress" else None
     if picture is None:
         raise ApiError(
             404,

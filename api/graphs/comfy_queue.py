@@ -7,7 +7,6 @@ form of a queue item may change with its version.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import nodes
@@ -16,6 +15,7 @@ from comfy_execution.progress import NodeState, ProgressHandler, get_progress_st
 from server import PromptServer
 
 from ..errors import ApiError
+from .queue import Snapshot, Steps
 
 Json = dict[str, Any]
 
@@ -42,29 +42,6 @@ def _handler(method: str, path: str):
     raise ApiError(501, "unsupported_comfyui", f"This ComfyUI has no {method} {path}; Atelier needs 0.3.75 or newer.")
 
 
-async def submit(prompt_id: str, prompt: Json, extra: Json, front: bool = False) -> None:
-    """Queue a graph. front: ahead of the waiting ones. extra: metadata for the files that it saves.
-
-    Raises ApiError if ComfyUI refuses the graph.
-    """
-    more = {"extra_pnginfo": extra, "preview_method": "auto"}  # newer ComfyUI makes previews per request
-    body = {"prompt": prompt, "prompt_id": prompt_id, "client_id": CLIENT, "extra_data": more}
-    body |= {"front": True} if front else {}
-    answer = await _handler("POST", "/prompt")(_Request(body))
-    if answer.status != 200:
-        raise _refusal(json.loads(answer.text), prompt)
-
-
-def _refusal(answer: Json, prompt: Json) -> ApiError:
-    """All of ComfyUI's validation errors in one message."""
-    lines = []
-    for node_id, report in (answer.get("node_errors") or {}).items():
-        title = (prompt.get(node_id) or {}).get("_meta", {}).get("title") or report.get("class_type", node_id)
-        lines += [f"{title}: {error['message']}: {error['details']}" for error in report.get("errors", [])]
-    reason = "; ".join(lines) or (answer.get("error") or {}).get("message", "no reason given")
-    return ApiError(400, "graph_refused", f"ComfyUI refused the graph: {reason}")
-
-
 async def schemas(types: set[str]) -> Json:
     """The schemas of these node types from /object_info. A type that ComfyUI does not know is left out."""
     handler, schemas_by_type = _handler("GET", "/object_info/{node_class}"), {}
@@ -79,47 +56,6 @@ async def choices(node_type: str, name: str) -> list[str]:
     return kind if isinstance(kind, list) else options["options"]
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """The running and the waiting graphs at one moment; the waiting ones in the order in which they will run."""
-
-    running: frozenset[str]
-    waiting: tuple[str, ...]
-
-    def __contains__(self, prompt_id: str) -> bool:
-        return prompt_id in self.running or prompt_id in self.waiting
-
-
-def snapshot() -> Snapshot:
-    running, waiting = PromptServer.instance.prompt_queue.get_current_queue_volatile()
-    return Snapshot(frozenset(item[1] for item in running), tuple(item[1] for item in sorted(waiting, key=_number)))
-
-
-def busy() -> bool:
-    """Whether any graph runs or waits."""
-    now = snapshot()
-    return bool(now.running or now.waiting)
-
-
-def _number(item: tuple) -> float:
-    return item[0]
-
-
-def outcome(prompt_id: str) -> Json | None:
-    """ComfyUI's record of a graph that has ended, or None."""
-    return PromptServer.instance.prompt_queue.get_history(prompt_id=prompt_id).get(prompt_id)
-
-
-def events(record: Json) -> dict[str, Json]:
-    """Event -> its data, of a record: execution_error, execution_interrupted, ..."""
-    return dict((record.get("status") or {}).get("messages") or [])
-
-
-def forget(prompt_id: str) -> None:
-    """Remove a graph that has ended from ComfyUI's history."""
-    PromptServer.instance.prompt_queue.delete_history_item(prompt_id)
-
-
 class _Preview(ProgressHandler):
     """Keeps the newest preview of the running graph."""
 
@@ -130,52 +66,76 @@ class _Preview(ProgressHandler):
             self.picture = image[1]
 
 
-def preview(prompt_id: str):
-    """The newest preview of a running graph as a PIL image; None before the first, or if previews are off."""
-    state = get_progress_state()
-    watcher = state.handlers.get(__name__)
-    return watcher.picture if watcher is not None and state.prompt_id == prompt_id else None
+class ComfyQueue:
+    """The queue of this ComfyUI. See `queue.Queue`."""
+
+    async def submit(self, prompt_id: str, prompt: Json, extra: Json, front: bool = False) -> None:
+        more = {"extra_pnginfo": extra, "preview_method": "auto"}  # newer ComfyUI makes previews per request
+        body = {"prompt": prompt, "prompt_id": prompt_id, "client_id": CLIENT, "extra_data": more}
+        body |= {"front": True} if front else {}
+        answer = await _handler("POST", "/prompt")(_Request(body))
+        if answer.status != 200:
+            raise refusal(json.loads(answer.text), prompt)
+
+    def snapshot(self) -> Snapshot:
+        running, waiting = PromptServer.instance.prompt_queue.get_current_queue_volatile()
+        return Snapshot(frozenset(item[1] for item in running), tuple(item[1] for item in sorted(waiting, key=_number)))
+
+    def busy(self) -> bool:
+        now = self.snapshot()
+        return bool(now.running or now.waiting)
+
+    def outcome(self, prompt_id: str) -> Json | None:
+        return PromptServer.instance.prompt_queue.get_history(prompt_id=prompt_id).get(prompt_id)
+
+    def forget(self, prompt_id: str) -> None:
+        PromptServer.instance.prompt_queue.delete_history_item(prompt_id)
+
+    def steps(self, prompt_id: str) -> Steps:
+        state = get_progress_state()
+        if state.prompt_id != prompt_id:
+            return Steps()
+        if __name__ not in state.handlers:  # ComfyUI drops its progress handlers with each graph
+            # A new dict: ComfyUI's thread may be iterating over the old one, and adding to that would fail the graph.
+            state.handlers = {**state.handlers, __name__: _Preview(__name__)}
+        counting = [node for node in list(state.nodes.values()) if node["max"] > 1]
+        now = next((node for node in counting if node["state"] is NodeState.Running), {"value": 0, "max": 0})
+        done, whole = (sum(node[key] for node in counting) for key in ("value", "max"))
+        return Steps(done, whole, int(now["value"]), int(now["max"]))
+
+    def preview(self, prompt_id: str):
+        state = get_progress_state()
+        watcher = state.handlers.get(__name__)
+        return watcher.picture if watcher is not None and state.prompt_id == prompt_id else None
+
+    def withdraw(self, prompt_id: str) -> bool:
+        queue = PromptServer.instance.prompt_queue
+        if queue.delete_queue_item(lambda item: item[1] == prompt_id):
+            return True
+        if hasattr(queue, "interrupt_if_running"):
+            queue.interrupt_if_running(prompt_id)
+        else:
+            with queue.mutex:  # so that the interrupt cannot hit the next graph
+                if any(item[1] == prompt_id for item in queue.currently_running.values()):
+                    nodes.interrupt_processing()
+        return False
+
+    async def recover(self, prompt_id: str) -> bool:
+        return False  # ComfyUI's queue dies with its process
+
+    async def start(self) -> None:
+        """Nothing to begin: ComfyUI's own thread works on its queue."""
 
 
-def watch_previews(prompt_id: str) -> None:
-    """Start to keep previews of a running graph. ComfyUI drops its progress handlers with each graph."""
-    state = get_progress_state()
-    if state.prompt_id == prompt_id and __name__ not in state.handlers:
-        # A new dict: ComfyUI's thread may be iterating over the old one, and adding to that would fail the graph.
-        state.handlers = {**state.handlers, __name__: _Preview(__name__)}
+def _number(item: tuple) -> float:
+    return item[0]
 
 
-@dataclass(frozen=True)
-class Steps:
-    """Progress of a running graph: `done` of `all` steps over all nodes that report steps, and step `at` of `of` of the
-    running one (0 of 0 if it reports none)."""
-
-    done: float = 0
-    all: float = 0
-    at: int = 0
-    of: int = 0
-
-
-def steps(prompt_id: str) -> Steps:
-    """The progress of a graph; zeros if it does not run."""
-    state = get_progress_state()
-    if state.prompt_id != prompt_id:
-        return Steps()
-    counting = [node for node in list(state.nodes.values()) if node["max"] > 1]
-    now = next((node for node in counting if node["state"] is NodeState.Running), {"value": 0, "max": 0})
-    done, whole = (sum(node[key] for node in counting) for key in ("value", "max"))
-    return Steps(done, whole, int(now["value"]), int(now["max"]))
-
-
-def withdraw(prompt_id: str) -> bool:
-    """Remove a waiting graph from the queue, or interrupt a running one. Returns whether it was waiting."""
-    queue = PromptServer.instance.prompt_queue
-    if queue.delete_queue_item(lambda item: item[1] == prompt_id):
-        return True
-    if hasattr(queue, "interrupt_if_running"):
-        queue.interrupt_if_running(prompt_id)
-    else:
-        with queue.mutex:  # so that the interrupt cannot hit the next graph
-            if any(item[1] == prompt_id for item in queue.currently_running.values()):
-                nodes.interrupt_processing()
-    return False
+def refusal(answer: Json, prompt: Json) -> ApiError:
+    """All of ComfyUI's validation errors in one message."""
+    lines = []
+    for node_id, report in (answer.get("node_errors") or {}).items():
+        title = (prompt.get(node_id) or {}).get("_meta", {}).get("title") or report.get("class_type", node_id)
+        lines += [f"{title}: {error['message']}: {error['details']}" for error in report.get("errors", [])]
+    reason = "; ".join(lines) or (answer.get("error") or {}).get("message", "no reason given")
+    return ApiError(400, "graph_refused", f"ComfyUI refused the graph: {reason}")

@@ -19,7 +19,7 @@ from ...media import MediaError
 from ...media.probe import Facts
 from .. import files, settings
 from ..errors import ApiError, disk_full, node_failed, summary
-from ..graphs import comfy_queue
+from ..graphs.queue import Queue, events
 from ..request import fields
 from ..store import ACTIVE, GONE, Row, Store
 from . import credentials
@@ -46,8 +46,8 @@ def prompt_id(job_id: str) -> str:
 class Runner:
     """Watches the jobs of this process. Call its methods in the server's event loop only."""
 
-    def __init__(self, store: Store, processes: Processes) -> None:
-        self._store, self._processes = store, processes
+    def __init__(self, store: Store, processes: Processes, queue: Queue) -> None:
+        self._store, self._processes, self._queue = store, processes, queue
         self._progress: dict[str, Json] = {}
         self._handed: dict[str, None] = {}
         """Ids of jobs that are queued or running in this ComfyUI, in order. The values are unused."""
@@ -68,7 +68,7 @@ class Runner:
         return self._processes.own
 
     async def recover(self) -> None:
-        """At the start, end the jobs of dead processes and remove what they left."""
+        """At the start, take over or end the jobs of dead processes, remove what they left, and start the queue."""
         await self._clean_up_after_the_dead()
         for row in await self._store.half_deleted():
             await self._erase(row["id"])
@@ -78,6 +78,7 @@ class Runner:
             for folder in folders:
                 if folder.name not in known:
                     await asyncio.to_thread(files.remove, folder)
+        await self._queue.start()
 
     async def queue(self, rows: list[Row], prompts: list[Any], extras: list[Any]) -> None:
         """Add jobs to the store, then submit them to ComfyUI: all or none. Raises ApiError."""
@@ -85,10 +86,10 @@ class Runner:
             try:
                 await self._store.add(rows, settings.current())
                 for row, prompt, extra in zip(rows, prompts, extras, strict=True):
-                    await comfy_queue.submit(prompt_id(row["id"]), prompt, extra)
+                    await self._queue.submit(prompt_id(row["id"]), prompt, extra)
             except BaseException:
                 for row in rows:
-                    comfy_queue.withdraw(prompt_id(row["id"]))
+                    self._queue.withdraw(prompt_id(row["id"]))
                     self._handed[row["id"]] = None  # if the store is locked now, `_look` removes the job later
                 for row in rows:
                     await self._store.forget(row["id"])
@@ -103,7 +104,7 @@ class Runner:
         """The current progress (percent), step, steps and queue_position of each job."""
         waiting: tuple[str, ...] = ()
         if any(row["status"] == "queued" for row in rows):
-            waiting = comfy_queue.snapshot().waiting
+            waiting = self._queue.snapshot().waiting
         places = {identity: place for place, identity in enumerate(waiting, start=1)}
         return [
             {
@@ -160,10 +161,20 @@ class Runner:
             if self._processes.alive(process):
                 continue
             for row in await self._store.active(process):
-                await self._end_without_comfyui(row, GONE, "ComfyUI stopped before this video was made.")
+                await self._inherit(row)
             for folder in await self._store.claimed(process):
                 await asyncio.to_thread(files.remove, files.folder_of(folder))
                 await self._store.release(folder)
+
+    async def _inherit(self, row: Row) -> None:
+        """Watch a job of a dead process if the queue has it still and its video is not here yet, else end it."""
+        identity = prompt_id(row["id"])
+        if not _videos_in(files.job_folder(row["id"])) and await self._queue.recover(identity):
+            await self._store.change(row["id"], process=self.process)
+            self._handed[row["id"]] = None
+            self.watch()
+        else:
+            await self._end_without_comfyui(row, GONE, "ComfyUI stopped before this video was made.")
 
     async def _forget_what_others_deleted(self) -> None:
         """Remove jobs from ComfyUI's history that were deleted through another process."""
@@ -176,7 +187,7 @@ class Runner:
     def _forget(self, job_id: str) -> None:
         """Remove a job from ComfyUI's history."""
         self._ended.pop(job_id, None)
-        comfy_queue.forget(prompt_id(job_id))
+        self._queue.forget(prompt_id(job_id))
 
     async def _look_until_done(self) -> None:
         await asyncio.sleep(LOOK_EVERY)  # answer the request that queued the job first
@@ -194,7 +205,7 @@ class Runner:
         for row in await self._store.stopping(self.process):
             await self._stop(row)
         handed = list(self._handed)
-        now = comfy_queue.snapshot()  # before the history: a job that leaves the queue is in the history already
+        now = self._queue.snapshot()  # before the history: a job that leaves the queue is in the history already
         waiting = set(now.waiting)
         for job_id in handed:
             identity = prompt_id(job_id)
@@ -210,7 +221,7 @@ class Runner:
             elif runs:
                 await self._note_progress(row)
             elif row["status"] in ACTIVE or (row["error"] or {}).get("code") == GONE:
-                await self._finish(row, comfy_queue.outcome(prompt_id(job_id)))
+                await self._finish(row, self._queue.outcome(prompt_id(job_id)))
             else:
                 self._let_go(job_id)
         except (ApiError, settings.SettingsError):  # not the job's fault: `_look` tries again
@@ -226,7 +237,7 @@ class Runner:
     async def _abandon(self, job_id: str, runs: bool) -> None:
         """End a job that is not in the store: a process that took this one for dead has deleted it."""
         if runs:
-            comfy_queue.withdraw(prompt_id(job_id))
+            self._queue.withdraw(prompt_id(job_id))
         else:
             await self._erase(job_id)
             self._let_go(job_id)
@@ -242,7 +253,7 @@ class Runner:
         self._logged.discard(job_id)
 
     async def _stop(self, row: Row) -> None:
-        if comfy_queue.withdraw(prompt_id(row["id"])):
+        if self._queue.withdraw(prompt_id(row["id"])):
             await self._fail(row, "cancelled", "The job was cancelled before it began.")
             await self._erase_if_deleted(row["id"])
 
@@ -250,8 +261,7 @@ class Runner:
         if row["status"] != "in_progress":
             await self._store.begin(row["id"])
         identity = prompt_id(row["id"])
-        comfy_queue.watch_previews(identity)
-        now, before = comfy_queue.steps(identity), self._progress.get(row["id"], NOT_BEGUN)
+        now, before = self._queue.steps(identity), self._progress.get(row["id"], NOT_BEGUN)
         percent = min(99, int(100 * now.done / now.all)) if now.all else 0
         counted = {"step": now.at, "steps": now.of} if now.of else {"step": None, "steps": None}
         self._progress[row["id"]] = {"progress": max(percent, before["progress"]), **counted}
@@ -260,11 +270,11 @@ class Runner:
         if record is None:
             await self._end_without_comfyui(row, "cancelled", "The job was removed from ComfyUI's queue.")
             return
-        events = comfy_queue.events(record)
-        if "execution_interrupted" in events:
+        told = events(record)
+        if "execution_interrupted" in told:
             await self._fail(row, "cancelled", "The job was cancelled while it ran.")
-        elif "execution_error" in events:
-            await self._fail(row, *node_failed(events["execution_error"]))
+        elif "execution_error" in told:
+            await self._fail(row, *node_failed(told["execution_error"]))
         elif (video := _saved_video(record.get("outputs") or {})) is None:
             await self._fail(row, "no_video", "The graph ended without saving a video. It needs a node Save Video.")
         else:
