@@ -85,6 +85,11 @@ places = sql.Table(
     sql.Column("seq", sql.Integer, nullable=False),
 )
 """Places of deleted videos in the list."""
+kept = sql.Table("kept", _tables, sql.Column("bytes", sql.Integer, nullable=False))
+"""One row: the bytes of the folders of all jobs and characters, kept by triggers: summing 200,000 jobs takes 0.1 s."""
+IS_ACTIVE = jobs.c.status.in_([sql.literal_column(f"'{status}'") for status in ACTIVE])
+"""Condition: ComfyUI has not ended the job. The statuses stand in the query's text: only then SQLite uses the partial
+index jobs_active, and the answer takes 0.1 ms instead of 100 ms with 200,000 jobs."""
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -105,6 +110,20 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE jobs ADD COLUMN stopping BOOLEAN NOT NULL DEFAULT 0",
         "CREATE TABLE claims (folder TEXT PRIMARY KEY, process TEXT NOT NULL, bytes INTEGER NOT NULL)",
         "CREATE TABLE places (id TEXT PRIMARY KEY, seq INTEGER NOT NULL)",
+    ),
+    (
+        "CREATE TABLE kept (bytes INTEGER NOT NULL)",
+        "INSERT INTO kept SELECT (SELECT total(bytes) FROM jobs) + (SELECT total(bytes) FROM characters)",
+        *(
+            f"CREATE TRIGGER {table}_kept_{name} AFTER {event} ON {table} "
+            f"BEGIN UPDATE kept SET bytes = bytes + {change}; END"
+            for table in ("jobs", "characters")
+            for name, event, change in (
+                ("more", "INSERT", "NEW.bytes"),
+                ("less", "DELETE", "-OLD.bytes"),
+                ("other", "UPDATE OF bytes", "NEW.bytes - OLD.bytes"),
+            )
+        ),
     ),
 )
 """Step n takes a store from version n to n + 1 (SQLite's user_version). Steps are only ever added."""
@@ -263,14 +282,14 @@ class Store:
     @_reading
     def active(self, connection: sql.Connection, process: str) -> list[Row]:
         """A process's queued and running jobs, deleted ones included, oldest first."""
-        query = sql.select(jobs).where(jobs.c.status.in_(ACTIVE), jobs.c.process == process)
+        query = sql.select(jobs).where(IS_ACTIVE, jobs.c.process == process)
         return _all(connection, query.order_by(jobs.c.seq))
 
     @_reading
     def stopping(self, connection: sql.Connection, process: str) -> list[Row]:
         """A process's active jobs that a client cancelled or deleted through any process."""
         asked = sql.or_(jobs.c.stopping, jobs.c.deleted)
-        return _all(connection, sql.select(jobs).where(jobs.c.status.in_(ACTIVE), jobs.c.process == process, asked))
+        return _all(connection, sql.select(jobs).where(IS_ACTIVE, jobs.c.process == process, asked))
 
     @_reading
     def expired(self, connection: sql.Connection) -> list[Row]:
@@ -337,7 +356,7 @@ class Store:
     @_reading
     def processes(self, connection: sql.Connection) -> list[str]:
         """The processes with active jobs or claims."""
-        busy = sql.select(jobs.c.process).where(jobs.c.status.in_(ACTIVE))
+        busy = sql.select(jobs.c.process).where(IS_ACTIVE)
         return list(connection.execute(sql.union(busy, sql.select(claims.c.process))).scalars())
 
     @_reading
@@ -383,13 +402,14 @@ def _all(connection: sql.Connection, query: sql.Select) -> list[Row]:
 
 def _open_to(owner: bool) -> sql.ColumnElement[bool]:
     """Condition: the job is active, or (for its owner) ended with GONE."""
-    active = jobs.c.status.in_(ACTIVE)
-    return sql.or_(active, sql.func.json_extract(jobs.c.error, "$.code") == GONE) if owner else active
+    return sql.or_(IS_ACTIVE, sql.func.json_extract(jobs.c.error, "$.code") == GONE) if owner else IS_ACTIVE
 
 
 def _bytes(connection: sql.Connection, without: Sequence[str] = ()) -> int:
-    totals = [sql.select(sql.func.sum(table.c.bytes)) for table in (jobs, characters)]
-    totals.append(sql.select(sql.func.sum(claims.c.bytes)).where(claims.c.folder.not_in(without)))
+    totals = [
+        sql.select(kept.c.bytes),
+        sql.select(sql.func.sum(claims.c.bytes)).where(claims.c.folder.not_in(without)),
+    ]
     return sum(connection.execute(total).scalar() or 0 for total in totals)
 
 
@@ -401,7 +421,7 @@ def _refuse_too_much(connection: sql.Connection, more: int, limits: Settings, wi
 
 def _refuse_too_many(connection: sql.Connection, more: int, limits: Settings) -> None:
     """Raises ApiError 429 if `more` jobs exceed max_waiting."""
-    count = sql.select(sql.func.count()).select_from(jobs).where(jobs.c.status.in_(ACTIVE))
+    count = sql.select(sql.func.count()).select_from(jobs).where(IS_ACTIVE)
     if more and connection.execute(count).scalar_one() + more > limits.max_waiting:
         raise ApiError(429, "queue_full", f"Up to {limits.max_waiting} jobs may wait at once: try again later.")
 

@@ -172,3 +172,44 @@ def test_the_quota_counts_what_waits_and_what_comes_in(store):
     assert refused(store.add([job(number) for number in (3, 4, 5)], limits)) == (429, "queue_full")
     asyncio.run(store.add([job(3), job(4)], limits))
     assert refused(store.claim("video_x", "1", 0, limits, 1)) == (429, "queue_full")
+
+
+def test_a_store_of_a_year_answers_at_once(store):
+    """What is asked five times a second, and at each POST, does not look at the jobs that have ended."""
+    with sqlite3.connect(store.file) as file:
+        file.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000) INSERT INTO jobs (id, "
+            "operation, status, created_at, model, prompt, settings, warnings, bytes, process, deleted) SELECT "
+            "'video_' || printf('%032x', i), 'generate', 'completed', i, 'm', 'x', '{}', '[]', 10, '1', 0 FROM n"
+        )
+    asyncio.run(store.add([job(300_000 + number, bytes=5) for number in range(3)], OPEN))
+
+    async def use() -> tuple[list, float, int]:
+        begun = time.monotonic()
+        for _ in range(20):
+            rows, size = await store.active("1"), await store.bytes_kept()
+            await store.stopping("1")
+            await store.processes()
+        return rows, (time.monotonic() - begun) / 20, size
+
+    rows, seconds, size = asyncio.run(use())
+    assert len(rows) == 3 and size == 200_000 * 10 + 15
+    assert seconds < 0.06, "looking through all jobs takes 0.4 s"
+    asyncio.run(store.change(job(1)["id"], bytes=110))
+    asyncio.run(store.forget(job(2)["id"]))
+    assert asyncio.run(store.bytes_kept()) == size + 100 - 10
+
+
+def test_a_store_of_before_is_summed_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(stores, "MIGRATIONS", stores.MIGRATIONS[:2])
+    Store(tmp_path / "videos.db").close()
+    with sqlite3.connect(tmp_path / "videos.db") as file:
+        file.execute(
+            "INSERT INTO jobs (id, operation, status, created_at, model, prompt, settings, warnings, bytes, process, "
+            "deleted) VALUES ('video_1', 'generate', 'completed', 1, 'm', 'x', '{}', '[]', 70, '1', 0)"
+        )
+        file.execute("INSERT INTO characters (id, name, created_at, picture, bytes) VALUES ('char_1', 'x', 1, 'x', 7)")
+    monkeypatch.undo()
+    store = Store(tmp_path / "videos.db")
+    assert asyncio.run(store.bytes_kept()) == 77
+    store.close()
