@@ -11,7 +11,7 @@ from aiohttp.client_exceptions import ClientConnectionError
 
 from ..media import MediaError
 from . import access, settings
-from .calls import characters, models, openapi, prompts, videos
+from .calls import characters, desk, imports, models, openapi, prompts, videos
 from .errors import ApiError, bad, disk_full, summary
 from .state import Api, opened
 from .store import StoreTooNew
@@ -52,6 +52,7 @@ CALLS: dict[str, Callable[[Api, web.Request], Awaitable[web.StreamResponse]]] = 
         *(models.list_models, models.get_model, models.download_model),
         *(models.cancel_download, models.remove_model),
         *(prompts.expand_prompt, prompts.list_expanders),
+        *(desk.read_desk, desk.change_desk, imports.take_in),
         *(openapi.describe, nothing_here),
     )
 }

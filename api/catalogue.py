@@ -33,6 +33,8 @@ FEATURES: dict[str, tuple[str, str, str | None]] = {
     "style": ("generate", "style", None),
     "lora": ("generate", "lora", None),
     "control_reference": ("generate", "control", "control"),
+    "generate_sound": ("generate", "generate_sound", "sound"),
+    "audio_reference": ("generate", "audio", "sound"),
     "negative_prompt": ("generate", "negative_prompt", None),
     "num_inference_steps": ("generate", "num_inference_steps", None),
     "guidance_scale": ("generate", "guidance_scale", None),

@@ -23,7 +23,7 @@ from .errors import bad, summary
 if TYPE_CHECKING:
     import torch
 
-IMAGE, VIDEO = "image", "video"
+IMAGE, VIDEO, SOUND = "image", "video", "sound"
 JOB, CHARACTER = "video_", "char_"
 """Prefixes of the ids of jobs and characters. A folder is named after the id."""
 VIDEO_NAME = "video"
@@ -35,6 +35,8 @@ MAX_PIXELS = 64_000_000
 """Pixels of an uploaded picture, or of a frame of an uploaded clip."""
 MAX_SIDE = 4096
 """Pixels: larger pictures of a storyboard are scaled down before they are in memory as floats."""
+MAX_SOUND = 600.0
+"""Seconds of an uploaded sound: 230 MB in LoadAudio's memory, in stereo."""
 SHEET = 16, 4, 256, 0
 """A sprite sheet's number of frames, frames per row, longest side of a frame and gap (both in pixels)."""
 
@@ -47,6 +49,11 @@ _SIGNATURES = (
     (8, b"WEBP", IMAGE, ".webp"),
     (4, b"ftyp", VIDEO, ".mp4"),
     (0, b"\x1a\x45\xdf\xa3", VIDEO, ".webm"),
+    (8, b"WAVE", SOUND, ".wav"),
+    (0, b"fLaC", SOUND, ".flac"),
+    (0, b"OggS", SOUND, ".ogg"),
+    (0, b"ID3", SOUND, ".mp3"),
+    *((0, bytes((0xFF, second)), SOUND, ".mp3") for second in (0xFB, 0xF3, 0xF2, 0xFA)),
 )
 """Accepted files: (offset, signature at it, kind, suffix)."""
 
@@ -75,7 +82,9 @@ def sniff(path: Path) -> tuple[str, str]:
     if not head:
         raise bad("The file is empty.", code="empty_file")
     raise bad(
-        "The file's type is not supported. Send PNG, JPEG, WebP, MP4, MOV, WebM or Matroska.", code="unsupported_file"
+        "The file's type is not supported. Send PNG, JPEG, WebP, MP4, MOV, WebM or Matroska; as sound WAV, FLAC, MP3, "
+        "Ogg or M4A.",
+        code="unsupported_file",
     )
 
 
@@ -87,11 +96,24 @@ def checked(path: Path) -> tuple[Path, str]:
     kind, suffix = sniff(path)
     if kind == IMAGE:
         _open_image(path)
+    elif kind == SOUND:
+        raise bad("The file is a sound. Send a picture or a clip.", code="unsupported_file")
     else:
         facts(path)
-    named = path.with_name(uuid.uuid4().hex + suffix)
-    path.rename(named)
-    return named, kind
+    return _renamed(path, suffix), kind
+
+
+def checked_sound(path: Path) -> tuple[Path, str]:
+    """`checked` of an upload that is to be heard: a sound, or a clip with sound. Its kind is SOUND."""
+    kind, suffix = sniff(path)
+    if kind != IMAGE:
+        probe.sound_seconds(path, "The sound", MAX_SOUND)
+        kind = SOUND
+    return _renamed(path, suffix), kind
+
+
+def _renamed(path: Path, suffix: str) -> Path:
+    return path.rename(path.with_name(uuid.uuid4().hex + suffix))
 
 
 def _open_image(path: Path) -> None:

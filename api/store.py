@@ -31,6 +31,8 @@ PATIENCE = 5.0
 """Seconds that a write waits for a lock."""
 READERS = 4
 """Threads that read."""
+MAX_ITEMS = 20_000
+"""Items of the desk, removed ones included."""
 PLACES = 10_000
 """Deleted videos whose place in the list is kept, so that a client can delete while it pages through the list."""
 
@@ -90,6 +92,14 @@ kept = sql.Table("kept", _tables, sql.Column("bytes", sql.Integer, nullable=Fals
 IS_ACTIVE = jobs.c.status.in_([sql.literal_column(f"'{status}'") for status in ACTIVE])
 """Condition: ComfyUI has not ended the job. The statuses stand in the query's text: only then SQLite uses the partial
 index jobs_active, and the answer takes 0.1 ms instead of 100 ms with 200,000 jobs."""
+desk = sql.Table(
+    "desk",
+    _tables,
+    sql.Column("key", sql.String, primary_key=True),
+    sql.Column("value", sql.JSON(none_as_null=True)),
+    sql.Column("revision", sql.Integer, nullable=False),
+)
+"""What the studio keeps beside the videos. A removed item stays as NULL, so that other pages learn of it."""
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -124,6 +134,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
                 ("other", "UPDATE OF bytes", "NEW.bytes - OLD.bytes"),
             )
         ),
+    ),
+    (
+        "CREATE TABLE desk (key TEXT PRIMARY KEY, value JSON, revision INTEGER NOT NULL)",
+        "CREATE INDEX desk_changed ON desk (revision)",
     ),
 )
 """Step n takes a store from version n to n + 1 (SQLite's user_version). Steps are only ever added."""
@@ -380,9 +394,42 @@ class Store:
         claim = {"folder": character_id, "process": process, "bytes": 0}
         connection.execute(sql.insert(claims).prefix_with("OR REPLACE"), claim)
 
+    # The desk
+
+    @_reading
+    def desk(self, connection: sql.Connection, after: int) -> tuple[int, Row]:
+        """(the newest revision, the items that have changed since revision `after` by key, None if removed)."""
+        query = sql.select(desk).where(desk.c.revision > after).order_by(desk.c.revision)
+        rows = _all(connection, query if after else query.where(desk.c.value.is_not(None)))
+        return _revision(connection), {row["key"]: row["value"] for row in rows}
+
+    @_writing
+    def change_desk(self, connection: sql.Connection, items: Row, base: int | None) -> tuple[int, Row]:
+        """Write items of the desk, all or none; None removes one. Returns (the new revision, the items).
+
+        Raises ApiError 412 if one of them has changed since revision `base`, and 403 beyond MAX_ITEMS.
+        """
+        there = {row["key"]: row for row in _all(connection, sql.select(desk).where(desk.c.key.in_(items)))}
+        for key, row in there.items():
+            if base is not None and row["revision"] > base and row["value"] != items[key]:
+                message = f"'{key}' has been changed meanwhile, by another page. Read the desk again."
+                raise ApiError(412, "changed_meanwhile", message, key)
+        count = connection.execute(sql.select(sql.func.count()).select_from(desk)).scalar_one()
+        if count + len(items) - len(there) > MAX_ITEMS:
+            raise ApiError(403, "desk_full", f"Up to {MAX_ITEMS:,} names, stars, projects and boards are kept.")
+        revision = _revision(connection) + 1
+        rows = [{"key": key, "value": value, "revision": revision} for key, value in items.items()]
+        connection.execute(sql.insert(desk).prefix_with("OR REPLACE"), rows)
+        return revision, items
+
     @_reading
     def character(self, connection: sql.Connection, character_id: str) -> Row | None:
         return _one(connection, sql.select(characters).where(characters.c.id == character_id))
+
+
+def _revision(connection: sql.Connection) -> int:
+    """The number of the desk's newest change."""
+    return connection.execute(sql.select(sql.func.max(desk.c.revision))).scalar() or 0
 
 
 def _letters(value: Any) -> int:

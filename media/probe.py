@@ -1,4 +1,5 @@
-"""A clip's size, length and rate, and single frames as a player shows them: upright, square pixels, BT.709."""
+"""A clip's size, length and rate, a sound's length, and single frames as a player shows them: upright, square pixels,
+BT.709."""
 
 from __future__ import annotations
 
@@ -6,8 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import read
-from .film import Source
+import av
+
+from . import MediaError, read
+from .film import Source, as_opened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,6 +40,30 @@ def probe(source: Source, name: str = "", most_pixels: int = read.MOST_PIXELS) -
     """
     clip = read.of_file(source, name, most_pixels)
     return Facts(clip.width, clip.height, len(read.frames_at(clip, clip.rate)), float(clip.rate))
+
+
+def sound_seconds(source: Source, name: str, most: float) -> float:
+    """How long the sound in a sound file or a clip is, in seconds. All of it is decoded.
+
+    Raises MediaError if it has no sound, cannot be decoded, or is longer than `most` seconds.
+    """
+    seconds = 0.0
+    try:
+        with av.open(as_opened(source)) as container:
+            if not container.streams.audio:
+                raise MediaError(f"{name} has no sound. Send a WAV, FLAC, MP3, Ogg or M4A file, or a clip with sound.")
+            for frame in container.decode(audio=0):
+                seconds += frame.samples / frame.sample_rate
+                if seconds > most:
+                    raise MediaError(f"{name} is longer than {most:g} s, which is the limit. Cut it first.")
+    except (av.error.FFmpegError, OSError) as error:
+        raise MediaError(
+            f"{name} cannot be read: {error.strerror or error}. It is damaged or incomplete: play it to check, and "
+            "convert it to WAV."
+        ) from error
+    if not seconds:
+        raise MediaError(f"{name} is empty: it has no samples.")
+    return seconds
 
 
 def pictures(source: Source, numbers: Iterable[int]) -> list[Image]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 EXIF_TAGS = (0x0110, 0x010F, 0x010E, 0x9286)
@@ -12,7 +13,12 @@ EXIF_TAGS = (0x0110, 0x010F, 0x010E, 0x9286)
 
 def read(content: bytes) -> dict[str, str]:
     """The text tags of a picture or a clip, by name in lower case. {} if there are none, or it is neither."""
-    return _picture(content) if _is_picture(content) else _clip(content)
+    return _picture(content) if _is_picture(content) else _clip(io.BytesIO(content))
+
+
+def of_clip(path: Path) -> dict[str, str]:
+    """`read` of a clip in a file, of which only the header is read."""
+    return _clip(str(path))
 
 
 def _is_picture(content: bytes) -> bool:
@@ -38,11 +44,11 @@ def _picture(content: bytes) -> dict[str, str]:
     return tags
 
 
-def _clip(content: bytes) -> dict[str, str]:
+def _clip(source: str | io.BytesIO) -> dict[str, str]:
     import av
 
     try:
-        with av.open(io.BytesIO(content)) as container:
+        with av.open(source) as container:
             tags = {str(name).lower(): str(text) for name, text in container.metadata.items()}
     except (av.FFmpegError, ValueError, OSError):
         return {}

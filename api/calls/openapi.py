@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from .. import catalogue
 from ..request import fields
 from ..state import Api
-from . import prompts
+from . import desk, imports, prompts
 
 Json = dict[str, Any]
 
@@ -50,6 +50,7 @@ _VIDEO: Json = _record(
     seed=_WHOLE,
     **{name: _NUMBER for name in ("fps", "num_frames", "num_inference_steps", "guidance_scale", "strength")},
     **{name: _MAYBE_TEXT for name in ("negative_prompt", "style", "direction", "loop", "storyboard")},
+    generate_sound={"type": ["boolean", "null"], "description": "as requested; null if it was not"},
 )
 _VIDEO["properties"] |= {
     "duration": {"type": "number", "description": "the exact length in seconds, once the video is completed"},
@@ -61,7 +62,7 @@ _VIDEO["properties"] |= {
     "lora_scale": {"type": "number"},
     "frame_interpolation_exp": {**_WHOLE, "description": "how many times the frame rate was doubled"},
 }
-_PICTURES = ("input_reference", "last_frame", "control_reference", "storyboard_images")
+_FILES = ("input_reference", "last_frame", "control_reference", "storyboard_images", "audio_reference")
 """The files of a new video."""
 _CHARACTER = _record(
     id=_TEXT,
@@ -179,12 +180,13 @@ def description() -> Json:
         "security": [{}, {"key": []}],
         "paths": {
             "/videos": {
-                "post": _call("create", "Video", _shot(*_PICTURES)),
+                "post": _call("create", "Video", _shot(*_FILES)),
                 "get": _call("list", "VideoList", parameters=_query(fields.Page)),
             },
-            "/videos/sync": {"post": _finished(_shot(*_PICTURES))},
+            "/videos/sync": {"post": _finished(_shot(*_FILES))},
             "/videos/edits": {"post": _call("edit", "Video", _shot("video", "blend_video", required=["video"]))},
             "/videos/extensions": {"post": _call("extend", "Video", _shot("video", required=["video"]))},
+            "/videos/imports": {"post": _call("import", "Video", _body(imports.Sent, ["video"], ["video"]))},
             "/videos/characters": {
                 "post": _call("createCharacter", "Character", _body(fields.Named, ["video"], ["video"]))
             },
@@ -201,32 +203,46 @@ def description() -> Json:
             "/videos/{id}/cancel": {"post": _call("cancel", "Video", parameters=[_ID])},
             "/prompts/expand": {"post": _call("expandPrompt", "Expansion", _body(prompts.Wanted, [], []))},
             "/prompts/expanders": {"get": _call("listExpanders", "ExpanderList")},
+            "/desk": {
+                "get": _call("readDesk", "Desk", parameters=_query(desk.Since)),
+                "patch": _call("changeDesk", "Desk", _body(desk.Change, [], ["items"])),
+            },
             "/openapi.json": {"get": _described()},
             **_models(),
         },
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-            "schemas": {
-                "Video": _VIDEO,
-                "VideoList": _list("Video", first_id=_MAYBE_TEXT, last_id=_MAYBE_TEXT, has_more={"type": "boolean"}),
-                "Deleted": _record(id=_TEXT, object={"const": "video.deleted"}, deleted={"const": True}),
-                "Character": _CHARACTER,
-                "DeletedCharacter": _record(id=_TEXT, object={"const": "character.deleted"}, deleted={"const": True}),
-                "Model": _MODEL,
-                "Offer": _OFFER,
-                "AnyModel": {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("Model", "Offer")]},
-                "ModelList": _list("AnyModel"),
-                "DeletedModel": _record(id=_TEXT, object={"const": "model"}, deleted={"const": True}),
-                "Expansion": _EXPANSION,
-                "Expander": _EXPANDER,
-                "ExpanderList": _list("Expander"),
-                "Error": _ERROR,
-                "Card": fields.Card.model_json_schema(),
-                "Piece": fields.Piece.model_json_schema(),
-                "Blend": fields.Blend.model_json_schema(),
-                "LoRA": fields.LoRA.model_json_schema(),
-            },
+            "schemas": _schemas(),
         },
+    }
+
+
+def _schemas() -> Json:
+    """The components that calls refer to, by name."""
+    return {
+        "Video": _VIDEO,
+        "VideoList": _list("Video", first_id=_MAYBE_TEXT, last_id=_MAYBE_TEXT, has_more={"type": "boolean"}),
+        "Deleted": _record(id=_TEXT, object={"const": "video.deleted"}, deleted={"const": True}),
+        "Character": _CHARACTER,
+        "DeletedCharacter": _record(id=_TEXT, object={"const": "character.deleted"}, deleted={"const": True}),
+        "Model": _MODEL,
+        "Offer": _OFFER,
+        "AnyModel": {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("Model", "Offer")]},
+        "ModelList": _list("AnyModel"),
+        "DeletedModel": _record(id=_TEXT, object={"const": "model"}, deleted={"const": True}),
+        "Desk": _record(
+            object={"const": "desk"},
+            revision=_WHOLE,
+            items={"type": "object", "additionalProperties": {"type": ["object", "null"]}},
+        ),
+        "Expansion": _EXPANSION,
+        "Expander": _EXPANDER,
+        "ExpanderList": _list("Expander"),
+        "Error": _ERROR,
+        "Card": fields.Card.model_json_schema(),
+        "Piece": fields.Piece.model_json_schema(),
+        "Blend": fields.Blend.model_json_schema(),
+        "LoRA": fields.LoRA.model_json_schema(),
     }
 
 

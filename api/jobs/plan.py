@@ -52,6 +52,7 @@ def plan_shot(
         warnings += _LENGTHS[operation](values, local, known, clip)
     if values["generate_sound"] and known and not known.get("sound"):
         warnings.append(f"'generate_sound' is not used: {local.model} makes no sound.")
+        values["generate_sound"] = None
     if "whole" not in values:
         counted = values["num_frames"] / values["fps"] if values["num_frames"] and values["fps"] else None
         values["whole"] = values["seconds"] or counted

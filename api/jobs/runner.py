@@ -308,7 +308,7 @@ class Runner:
         columns = {
             "expires_at": now + days * 86400 if days else None,
             "file": video.name,
-            "settings": row["settings"] | _measured(row["settings"], clip),
+            "settings": row["settings"] | measured(row["settings"], clip),
             "warnings": warnings,
         }
         await self._end(row, "completed", None, **columns)
@@ -341,7 +341,7 @@ class Runner:
             await self._erase(job_id)
 
 
-def _measured(requested: Json, clip: Facts) -> Json:
+def measured(requested: Json, clip: Facts) -> Json:
     """Size and length of the video file. `seconds` keeps the requested value if it is less than 0.5 s off."""
     near = requested["seconds"] != fields.AUTO and abs(float(requested["seconds"]) - clip.seconds) < 0.5
     seconds = requested["seconds"] if near else str(max(1, round(clip.seconds)))

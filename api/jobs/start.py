@@ -26,7 +26,7 @@ Json = dict[str, Any]
 
 SHOWN = (
     *("seed", "fps", "num_frames", "num_inference_steps", "guidance_scale", "negative_prompt", "style", "strength"),
-    *("direction", "loop", "storyboard"),
+    *("direction", "loop", "storyboard", "generate_sound"),
 )
 """Values that a job's record shows in addition to OpenAI's own keys."""
 RECIPE = ("num_inference_steps", "guidance_scale")
@@ -34,7 +34,7 @@ RECIPE = ("num_inference_steps", "guidance_scale")
 MAX_UNKNOWN = 20
 """Unknown fields that the warnings name. A list of videos repeats the warnings of each, so they are kept short."""
 ELSEWHERE = (
-    *("n", "characters", "input_reference", "model", "control_reference", "control_type"),
+    *("n", "characters", "input_reference", "model", "control_reference", "control_type", "audio_reference"),
     *("enable_frame_interpolation", "frame_interpolation_exp"),
 )
 """Fields that take effect without a mark in the graph."""
@@ -45,9 +45,11 @@ NEEDS = {
 }
 """Field -> the field without which it has no effect."""
 CONTROL = ("control_reference", "control_type")
-FILES = ("image", "last_frame", "video", "control", "blend_video", board.NAME)
+REFERENCES = ("input_reference", "last_frame", "video", "control_reference", "audio_reference", "lora")
+"""Fields that take one thing, of which a list may be sent."""
+FILES = ("image", "last_frame", "video", "control", "audio", "blend_video", board.NAME)
 """The fields of Media that are files, which are also the names of marks."""
-KIND_NAMES = {files.IMAGE: "a picture", files.VIDEO: "a clip"}
+KIND_NAMES = {files.IMAGE: "a picture", files.VIDEO: "a clip", files.SOUND: "a sound"}
 DEFAULT_RATE = 24.0
 """Frames per second of a card's clip if neither the request nor the model says any."""
 MAX_SEED = 2**31
@@ -61,12 +63,13 @@ def new_id(kind: str) -> str:
 
 @dataclass(frozen=True)
 class Media:
-    """The pictures and clips of a request."""
+    """The pictures, clips and sounds of a request."""
 
     image: ReferenceFile | None = None
     last_frame: ReferenceFile | None = None
     video: ReferenceFile | None = None
     control: ReferenceFile | None = None
+    audio: ReferenceFile | None = None
     blend_video: ReferenceFile | None = None
     storyboard_images: ReferenceFile | None = None
     cards: tuple[ReferenceFile, ...] = ()
@@ -169,6 +172,7 @@ async def _model_for(operation: str, shot: fields.Shot, media: Media, graph: mar
         "last_frame": media.last_frame is not None and "last_frame" in graph.fields(),
         "loop": operation == "blend" or fills_between or (bool(shot.loop) and "loop" in graph.fields()),
         "control": media.control is not None and "control" in graph.fields(),
+        "sound": media.audio is not None and "audio" in graph.fields(),
         "edit": operation == "edit",
         shot.direction or "forward": operation == "extend" or (operation == "fill" and not fills_between),
     }
@@ -185,18 +189,18 @@ async def _media(operation: str, shot: fields.Shot, body: Body, folder: Path, st
     """The request's files, checked and in `folder`. Raises ApiError."""
 
     async def resolved(name: str, kind: str | None = None) -> ReferenceFile | None:
-        reference = await references.resolve(name, getattr(shot, name), body, folder, store)
+        reference = await references.resolve(name, getattr(shot, name), body, folder, store, kind == files.SOUND)
         if kind is not None and reference is not None and reference.kind != kind:
             raise bad(f"'{name}' must be {KIND_NAMES[kind]}, not {KIND_NAMES[reference.kind]}.", name)
         return reference
 
     first, last = await resolved("input_reference"), await resolved("last_frame", files.IMAGE)
-    control = await resolved("control_reference", files.VIDEO)
+    control, audio = await resolved("control_reference", files.VIDEO), await resolved("audio_reference", files.SOUND)
     character = None
     if first is None and shot.characters:
         first, character = await _character(shot.characters[0], body, folder, store)
     if first is not None and first.kind == files.VIDEO:
-        return Media(None, last, first, control)
+        return Media(None, last, first, control, audio)
     video = None
     if operation != "generate":
         video = await resolved("video", files.VIDEO)
@@ -204,9 +208,9 @@ async def _media(operation: str, shot: fields.Shot, body: Body, folder: Path, st
             raise bad("'video' is missing. Send a file, or {\"id\": ...}.", "video", "missing_required_parameter")
         if operation == "edit" and shot.blend is not None:
             blend = await _second(shot.blend, body, folder, store)
-            return Media(first, last, video, control, blend)
+            return Media(first, last, video, control, audio, blend)
     cards = tuple(await board.pictures_of(shot, body, folder, store)) if video is None and shot.storyboard else ()
-    return Media(first, last, video, control, cards=cards, character=character)
+    return Media(first, last, video, control, audio, cards=cards, character=character)
 
 
 async def _second(blend: fields.Blend, body: Body, folder: Path, store: Store) -> ReferenceFile:
@@ -263,7 +267,7 @@ def _unused_fields(shot: fields.Shot, media: Media, graph: marks.Graph) -> list[
         used |= names if names & used else set()
     sent = {name for name in shot.model_fields_set if getattr(shot, name) not in (None, False)}
     sent -= {*ELSEWHERE, *shot.unknown()}
-    sent |= {name for name in ("image", "last_frame", "control") if getattr(media, name)}
+    sent |= {name for name in ("image", "last_frame", "control", "audio") if getattr(media, name)}
     unknown = [f"'{name[:100]}' is not a known field." for name in shot.unknown()]
     more = len(unknown) - MAX_UNKNOWN
     return [
@@ -296,7 +300,7 @@ async def _interpolation(shot: fields.Shot, rate: float | None) -> tuple[tuple[s
 
 def _ineffective(shot: fields.Shot, body: Body) -> list[str]:
     """Warnings about duplicates: further names, pictures and files, and fields that need another one."""
-    pictures = {n: getattr(shot, n) for n in ("input_reference", "last_frame", "video", "control_reference", "lora")}
+    pictures = {n: getattr(shot, n) for n in REFERENCES}
     sent = {name for name in shot.model_fields_set if getattr(shot, name) is not None}
     sent |= {canonical(name) for name in body.taken}
     return [

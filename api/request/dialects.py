@@ -23,6 +23,7 @@ ALIASES = {
     **dict.fromkeys(("input_video", "video_url"), "video"),
     **dict.fromkeys(("loras", "lora_path", "lora_name"), "lora"),
     "lora_strength": "lora_scale",
+    **dict.fromkeys(("audio", "audio_url", "input_audio"), "audio_reference"),
     "generate_audio": "generate_sound",
 }
 """Alias -> our name, for fields and for files."""

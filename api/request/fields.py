@@ -53,8 +53,8 @@ def _listed(value: Any) -> Any:
 
 
 Reference = Annotated[str | dict | list[str | dict] | None, BeforeValidator(_listed), BeforeValidator(in_a_field)]
-"""A picture or clip that is not an upload: a data URL, an id, {"image_url"}, {"file_id"} or {"id"}; the first of a
-list."""
+"""A picture, clip or sound that is not an upload: a data URL, an id, {"image_url"}, {"file_id"} or {"id"}; the first of
+a list."""
 Whole = Annotated[int | None, BeforeValidator(_left_open)]
 Number = Annotated[float | None, BeforeValidator(_left_open)]
 Flag = Annotated[bool | None, BeforeValidator(_left_open)]
@@ -223,6 +223,11 @@ class Shot(BaseModel):
     lora_scale: Number = Field(None, ge=-10, le=10, description="strength of the LoRA; 1 = as it was trained")
     control_reference: Reference = Field(None, description="a clip of poses, edges or depth that guides the whole shot")
     control_type: str | None = Field(None, max_length=300, description="what the control clip shows")
+    audio_reference: Reference = Field(
+        None,
+        description="a sound that the picture follows, of models that make sound: a WAV, FLAC, MP3, Ogg or M4A file, "
+        "or a clip with sound",
+    )
     generate_sound: Flag = Field(None, description="whether the video has sound, of models that make it; default true")
     enable_frame_interpolation: Flag = Field(None, description="add interpolated frames between the generated ones")
     frame_interpolation_exp: Whole = Field(None, ge=1, le=4, description="how many times the frame rate is doubled")

@@ -1,4 +1,4 @@
-"""Pictures and clips of a request: uploads, data URLs, web addresses, ids of videos and characters."""
+"""Pictures, clips and sounds of a request: uploads, data URLs, web addresses, ids of videos and characters."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,23 +17,29 @@ from ..store import Store
 from . import remote
 from .body import Body
 
-KEYS = ("image_url", "video_url", "url", "file_id", "id")
+KEYS = ("image_url", "video_url", "audio_url", "url", "file_id", "id")
 """Keys of an object that may hold the address or id."""
 
 
 @dataclass(frozen=True)
 class ReferenceFile:
-    """A file in the job's folder. kind: files.IMAGE or files.VIDEO. source: the id of the video it was copied from."""
+    """A file in the job's folder. kind: one of `files`. source: the id of the video it was copied from."""
 
     path: Path
     kind: str
     source: str | None = None
 
 
-async def resolve(name: str, value: Any, body: Body, folder: Path, store: Store) -> ReferenceFile | None:
-    """The request's picture or clip `name`, checked and stored in `folder`; None if it has none. Raises ApiError."""
+async def resolve(
+    name: str, value: Any, body: Body, folder: Path, store: Store, sound: bool = False
+) -> ReferenceFile | None:
+    """The request's picture or clip `name`, checked and stored in `folder`; None if it has none. Raises ApiError.
+
+    sound: what is wanted is a sound, which may be that of a clip.
+    """
+    check = files.checked_sound if sound else files.checked
     if (sent := body.take(name)) is not None:
-        return ReferenceFile(*await asyncio.to_thread(files.checked, sent))
+        return ReferenceFile(*await asyncio.to_thread(check, sent))
     if isinstance(value, list):
         value = next(filter(None, value), None)
     if isinstance(value, dict):
@@ -51,8 +58,9 @@ async def resolve(name: str, value: Any, body: Body, folder: Path, store: Store)
             raise bad("This server fetches no addresses (remote_images in api.json is off). Send a data URL.", name)
         content = await remote.fetch(value, settings.current().max_upload_bytes)
     else:
-        return await _copy_of(value, folder, store)
-    return ReferenceFile(*await asyncio.to_thread(_written, content, folder))
+        copy = await _copy_of(value, folder, store)
+        return ReferenceFile(*await asyncio.to_thread(check, copy.path)) if sound else copy
+    return ReferenceFile(*await asyncio.to_thread(_written, content, folder, check))
 
 
 def _decoded(url: str, name: str) -> bytes:
@@ -65,11 +73,11 @@ def _decoded(url: str, name: str) -> bytes:
         raise bad(f"'{name}': the data URL is not base64: {summary(error)}", name) from None
 
 
-def _written(content: bytes, folder: Path) -> tuple[Path, str]:
+def _written(content: bytes, folder: Path, check: Callable[[Path], tuple[Path, str]]) -> tuple[Path, str]:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / uuid.uuid4().hex
     path.write_bytes(content)
-    return files.checked(path)
+    return check(path)
 
 
 async def _copy_of(identity: str, folder: Path, store: Store) -> ReferenceFile:

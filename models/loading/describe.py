@@ -87,6 +87,7 @@ def _abilities(family: Family, variant: Variant) -> dict[str, dict[str, Any]]:
         "backward": _known(variant, [1, 1, 1, 1, 0]),
         "loop": _known(variant, [0, 1, 1, 1, 0]),
         "control": _controlled(variant),
+        "sound": {"possible": bool(variant.sound), "note": "" if variant.sound else f"{variant.name} makes no sound"},
     }
     if variant.recipe.frames == 1:
         return dict.fromkeys(shots, {"possible": False, "note": f"{variant.name} generates pictures, not video"})
