@@ -69,7 +69,8 @@ function post(path, fields, files = {}) {
   }
   const body = new FormData()
   for (const [name, value] of sent) body.append(name, typeof value === "object" ? JSON.stringify(value) : value)
-  for (const [name, given] of Object.entries(files)) for (const file of [given].flat()) body.append(name, file, file.name)
+  for (const [name, given] of Object.entries(files))
+    for (const file of [given].flat()) body.append(name, file, file.name)
   return json(path, { method: "POST", body })
 }
 
@@ -89,6 +90,13 @@ export const extend = (fields) => post("videos/extensions", fields)
 export const cancel = (id) => json(`${at(id)}/cancel`, { method: "POST" })
 export const remove = (id) => json(at(id), { method: "DELETE", keepalive: true })
 export const expand = (prompt, model) => post("prompts/expand", { prompt, model })
+
+export const desk = (after) => json(`desk?after=${after}`)
+export const changeDesk = (items, base) => {
+  const headers = { "Content-Type": "application/json" }
+  return json("desk", { method: "PATCH", headers, body: JSON.stringify({ items, base }), keepalive: true })
+}
+export const bring = (file) => post("videos/imports", { prompt: file.name }, { video: file })
 
 /** A file of a video (variant: video, thumbnail, spritesheet, preview) as a Blob. */
 export const blob = async (id, variant) =>

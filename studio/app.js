@@ -2,13 +2,18 @@
 
 import * as api from "./api.js"
 import { Bench } from "./bench/bench.js"
+import { Boards } from "./boards.js"
 import { byId, element, say } from "./element.js"
+import { Compare, candidates } from "./compare.js"
 import { Form } from "./form.js"
+import { desk } from "./desk.js"
+import { Files } from "./files.js"
 import { Gallery } from "./gallery.js"
 import { theme } from "./kept.js"
 import { LANGUAGES, language, speakIn, t } from "./language.js"
 import { Library } from "./library.js"
 import { notify, speak } from "./notices.js"
+import { Projects } from "./projects.js"
 import { Stage } from "./stage.js"
 import { isActive, videos } from "./videos.js"
 import { brief, elapsed, place, problem } from "./words.js"
@@ -24,7 +29,9 @@ const TRIES = {
 }
 const UNDO_MS = 6000
 
+let gallery = null
 const stage = new Stage({
+  controls: (video) => projects.controls(video),
   reuse: (video) => form.reuse(video),
   turn: (task, video) => form.turn(task, video),
   bench: (view, video) => bench.open(view, video),
@@ -35,11 +42,26 @@ const stage = new Stage({
   can,
   lacking: () => form.hasNoRealModel,
   models: () => library.open(),
+  beside: (video) => compare.variations(video),
+  compare: (video) => compare.versions(video),
+  hasOther: (video) => candidates(video).length > 0,
 })
 const form = new Form({ started, shown: () => stage.video })
 const bench = new Bench(form)
-const gallery = new Gallery(select)
+const projects = new Projects(() => {
+  gallery?.update(stage.id)
+  stage.update()
+})
+gallery = new Gallery(select, projects)
+const boards = new Boards({ open: openBoard, projects })
+bench.boards = boards
+const compare = new Compare(select)
 const library = new Library({ changed: (listed) => take(listed), use })
+
+function openBoard(board) {
+  bench.open("storyboard")
+  bench.view.take(board)
+}
 
 function tries() {
   return /pocket/i.test(form.model.local) ? TRIES.pocket : TRIES.other
@@ -64,6 +86,7 @@ function select(id, look = true) {
 
 function started(video, show) {
   videos.add(video)
+  projects.take(video)
   if (!show) return
   select(video.id, false)
   speak(video.status === "queued" ? place(video.queue_position) : t("started"))
@@ -90,6 +113,7 @@ function remove(video) {
     going.delete(video.id)
     try {
       await videos.remove(video.id)
+      projects.forget(video.id)
     } catch (error) {
       if (error.status === 404) return
       videos.hide(video.id, false)
@@ -165,6 +189,11 @@ async function offer() {
   }
 }
 
+// The buttons that close a dialog. They do not submit its form, so Enter in a field is not Cancel.
+
+for (const button of document.querySelectorAll("[data-closes]"))
+  button.addEventListener("click", () => button.closest("dialog").close())
+
 // The owner's key
 
 api.askForKeyWith(
@@ -207,5 +236,20 @@ document.addEventListener("language", () => {
   videos.dispatchEvent(new Event("change"))
 })
 
+// Files that come back, and a browser that cannot keep anything
+
+new Files({
+  took(video) {
+    started(video, true)
+    notify(t("bring.done"))
+  },
+  opened(id) {
+    openBoard({ id, ...desk.get(`board/${id}`) })
+    notify(t("bring.board"))
+  },
+})
+document.addEventListener("forgetful", () => notify(t("storage.full")), { once: true })
+
 offer()
+desk.start()
 videos.start(location.hash.slice(1))

@@ -8,8 +8,8 @@ import { draft } from "./kept.js"
 import { t, worded } from "./language.js"
 import { ASPECTS, Model, RESOLUTIONS, nearest } from "./models.js"
 import { notify, speak } from "./notices.js"
-import { Picture } from "./picture.js"
 import { faults, send } from "./request.js"
+import { Upload } from "./upload.js"
 import { videos } from "./videos.js"
 import { brief, isUnbroken, number, problem, sentence } from "./words.js"
 
@@ -61,8 +61,10 @@ export class Form {
       ["long", "seam.long"],
     ])
     const pictured = (fault) => this.fault("picture", fault)
-    this.first = new Picture(byId("first-frame"), "picture.first", pictured)
-    this.last = new Picture(byId("last-frame"), "picture.last", pictured)
+    const heard = (fault) => this.fault("audio_reference", fault)
+    this.first = new Upload(byId("first-frame"), "picture.first", "picture", "picture", pictured)
+    this.last = new Upload(byId("last-frame"), "picture.last", "picture", "picture", pictured)
+    this.given = new Upload(byId("given-sound"), "sound.given", "sound", "audio_reference", heard)
     this.expansion = new Expansion(
       () => this.model,
       () => this.refresh(),
@@ -124,6 +126,11 @@ export class Form {
     if (this.models.some((model) => model.id === chosen)) byId("model").value = chosen
     this.fitted = null
     this.restore({ ...draft.get(), ...this.written }) // keep what was written while the server was asked
+  }
+
+  /** Whether the model makes sound. Of one that is not known yet, no sound is said. */
+  get hasSound() {
+    return this.model.features.generate_sound?.supported ?? false
   }
 
   /** Whether only the small models that ship with Atelier are here. */
@@ -224,6 +231,8 @@ export class Form {
     this.direction.set("backward", { possible: backward.supported })
     this.direction.settle()
     say("direction-note", backward.note)
+    byId("sound").hidden = !this.hasSound
+    this.given.possible = this.hasSound && model.can("audio_reference").supported
     for (const id of ["style", "negative_prompt", "loop"]) {
       const { supported, note } = model.can(id)
       byId(id).disabled = !supported
@@ -286,9 +295,21 @@ export class Form {
     const added = video.operation === "extend" // its seconds count the whole video, not the added part
     const seconds = (!added && Number(video.seconds)) || byId("seconds").value
     const style = video.style ?? OWN_STYLE
-    const { strength, direction, loop: seam } = video
+    const { strength, direction, loop: seam, generate_sound } = video
     const expanded = byId("expanded").value
-    this.restore({ ...texts, ...size, fps, seconds, style, strength, direction, seam, loop: !source && seam, expanded })
+    this.restore({
+      ...texts,
+      ...size,
+      fps,
+      seconds,
+      style,
+      strength,
+      direction,
+      seam,
+      loop: !source && seam,
+      expanded,
+      generate_sound,
+    })
     byId("advanced").open = true
     speak(t("reused"))
   }
@@ -307,7 +328,8 @@ export class Form {
   get values() {
     const controls = ["model", "style", "seconds", "strength"].map((id) => [id, byId(id).value])
     const strips = STRIPS.map((id) => [id, this[id].value])
-    return { ...this.written, ...Object.fromEntries([...controls, ...strips]), loop: byId("loop").checked }
+    const sound = { generate_sound: byId("generate_sound").checked }
+    return { ...this.written, ...Object.fromEntries([...controls, ...strips]), loop: byId("loop").checked, ...sound }
   }
 
   remember() {
@@ -320,6 +342,7 @@ export class Form {
     for (const id of STRIPS) this[id].value = values[id] ?? DEFAULTS[id]
     this.aspectChosen = Boolean(values.aspect)
     byId("loop").checked = Boolean(values.loop)
+    byId("generate_sound").checked = values.generate_sound ?? true
     byId("use-expanded").checked = Boolean(values.useExpanded)
     this.expansion.of = values.expandedOf ?? null
     this.refresh()
@@ -345,11 +368,12 @@ export class Form {
     this.clearFaults()
     if (!this.models.length) return this.refuse(new Error(t("model.wait")))
     const on = (id) => !byId(id).disabled
-    const { style, negative_prompt, loop, ...values } = this.values
+    const { style, negative_prompt, loop, generate_sound, ...values } = this.values
     Object.assign(values, { prompt, size: this.size?.join("x") })
     if (on("style") && style !== OWN_STYLE) values.style = style
     if (on("negative_prompt")) values.negative_prompt = negative_prompt.trim()
     if (on("loop")) values.loop = loop
+    if (this.hasSound && !generate_sound) values.generate_sound = false
     if (task !== "generate") values.fps = ""
     const wrong = faults(values)
     for (const [id, text] of wrong) this.fault(id, text)
@@ -365,7 +389,8 @@ export class Form {
     this.sending = true
     byId("generate").setAttribute("aria-busy", "true")
     try {
-      const video = await send(task, { ...values, first: this.first.sent, last: this.last.sent }, source)
+      const files = { first: this.first.sent, last: this.last.sent, sound: this.given.sent }
+      const video = await send(task, { ...values, ...files }, source)
       await this.begin(video)
     } catch (error) {
       this.refuse(error)

@@ -3,8 +3,10 @@
 import * as api from "./api.js"
 import { CARRIED } from "./bench/shelf.js"
 import { byId, element } from "./element.js"
-import { language, t } from "./language.js"
+import { History } from "./history.js"
+import { language, t, worded } from "./language.js"
 import { notify } from "./notices.js"
+import { isStarred, titled } from "./projects.js"
 import { isActive, videos } from "./videos.js"
 import { brief, place, problem, when } from "./words.js"
 
@@ -12,14 +14,18 @@ const COLUMNS = 4
 const MOST = 16 // frames on the API's spritesheet
 
 export class Gallery {
-  /** `select(id)` puts a video on the stage. */
-  constructor(select) {
-    Object.assign(this, { select, cards: new Map(), chosen: null })
+  /** `select(id)` puts a video on the stage. `projects` says which videos are shown, and how they are called. */
+  constructor(select, projects) {
+    Object.assign(this, { select, projects, cards: new Map(), history: new History(select) })
     byId("gallery-more").addEventListener("click", () => this.more())
   }
 
   update(chosen) {
-    const all = videos.all
+    const all = this.projects.shown
+    const whole = !this.projects.project && !this.projects.starred
+    byId("sheet").hidden = this.projects.tree
+    byId("history").hidden = !this.projects.tree
+    if (this.projects.tree) this.history.draw(all, chosen)
     const shown = new Set(all.map((video) => video.id))
     for (const [id, card] of this.cards) {
       if (shown.has(id)) continue
@@ -33,10 +39,11 @@ export class Gallery {
       card.draw(video, video.id === chosen)
     })
     byId("gallery-count").textContent = all.length
-      ? t(videos.more ? "videos.more" : "videos", { count: all.length })
+      ? t(videos.more && whole ? "videos.more" : "videos", { count: all.length })
       : ""
     byId("gallery-empty").hidden = !videos.loaded || all.length > 0
-    byId("gallery-more").hidden = !videos.more
+    worded(byId("gallery-empty"), whole ? "gallery.empty" : "gallery.none")
+    byId("gallery-more").hidden = !videos.more || !whole
   }
 
   add(id) {
@@ -83,15 +90,21 @@ class Card {
   }
 
   draw(video, chosen) {
-    const state = JSON.stringify([video, chosen, language()])
+    const [title, star] = [titled(video), isStarred(video)]
+    const state = JSON.stringify([video, chosen, title, star, language()])
     if (state === this.drawn) return
     this.drawn = state
     this.video = video
     const seconds = Number(video.duration ?? video.seconds)
     this.left.textContent = when(video.created_at)
     this.right.textContent = seconds ? t("seconds.short", { count: seconds }) : ""
-    this.name.textContent = brief(video.prompt)
-    const label = [brief(video.prompt), t(`state.${video.status}`), seconds && t("seconds", { count: seconds })]
+    this.name.textContent = `${star ? "★ " : ""}${brief(title)}`
+    const label = [
+      brief(title),
+      star && t("starred"),
+      t(`state.${video.status}`),
+      seconds && t("seconds", { count: seconds }),
+    ]
     this.button.setAttribute("aria-label", label.filter(Boolean).join(", "))
     if (chosen) this.button.setAttribute("aria-current", "true")
     else this.button.removeAttribute("aria-current")

@@ -14,7 +14,6 @@ export class Library {
   constructor({ changed, use }) {
     Object.assign(this, { changed, use, rows: new Map(), timer: null, filter: "" })
     byId("library-open").addEventListener("click", () => this.open())
-    byId("library-close").addEventListener("click", () => byId("library").close())
     byId("library").addEventListener("close", () => this.left())
     byId("library-filter").addEventListener("input", (event) => this.sift(event.target.value))
   }

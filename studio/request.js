@@ -31,10 +31,14 @@ export function faults(values) {
 }
 
 const CALLS = {
-  generate: ({ seconds, size, loop, first, last }) => ({
+  generate: ({ seconds, size, loop, first, last, sound }) => ({
     call: api.create,
     fields: { seconds, size, loop: loop || null },
-    files: { ...(first && { input_reference: first }), ...(last && { last_frame: last }) },
+    files: {
+      ...(first && { input_reference: first }),
+      ...(last && { last_frame: last }),
+      ...(sound && { audio_reference: sound }),
+    },
   }),
   edit: ({ strength }) => ({ call: api.edit, fields: { strength } }),
   extend: ({ seconds, direction }) => ({
@@ -46,11 +50,11 @@ const CALLS = {
 
 /** The fields that every request has, from the form's values. */
 export function common(values) {
-  const { prompt, model, style, negative_prompt } = values
+  const { prompt, model, style, negative_prompt, generate_sound } = values
   const numbers = Object.keys(NUMBERS).map((field) => [field, plain(values[field] ?? "")])
   const given = Object.fromEntries(numbers.filter(([, text]) => text).map(([field, text]) => [field, Number(text)]))
   const n = Number(values.n)
-  return { prompt, model, ...given, style, negative_prompt, n: n > 1 ? n : null }
+  return { prompt, model, ...given, style, negative_prompt, generate_sound, n: n > 1 ? n : null }
 }
 
 /** Send the form's request; `source` is the finished video that it starts from, if any. Resolves to a Video. */

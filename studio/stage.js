@@ -2,6 +2,7 @@
 
 import * as api from "./api.js"
 import { byId, element } from "./element.js"
+import { loudness } from "./kept.js"
 import { t } from "./language.js"
 import { notify } from "./notices.js"
 import { isActive, videos } from "./videos.js"
@@ -13,7 +14,7 @@ const STILL = matchMedia("(prefers-reduced-motion: reduce)")
 export class Stage {
   /** `acts` are {reuse, turn, bench, remove, select, tries(), write, can(video, task)}: actions of the rest of the page. */
   constructor(acts) {
-    Object.assign(this, { acts, id: null, drawn: null, refused: 0 })
+    Object.assign(this, { acts, id: null, drawn: null, refused: 0, refreshers: [] })
     this.body = byId("stage-body")
     setInterval(() => this.tick(), 250)
     this.watch()
@@ -28,17 +29,19 @@ export class Stage {
     this.update()
   }
 
-  /** Draw what has changed. A playing video is not touched. */
+  /** Draw what has changed. A playing video is not touched; `refreshers` enable what the other videos now allow. */
   update() {
     const { video } = this
-    const kind = !video ? "empty" : isActive(video) ? "working" : video.status
-    const state = `${kind} ${video?.id}`
+    const shown = !video ? "empty" : isActive(video) ? "working" : video.status
+    const state = `${shown} ${video?.id}`
     if (state !== this.drawn) {
       this.drawn = state
       const focused = this.body.contains(document.activeElement)
-      this.body.replaceChildren(...this[kind](video))
+      this.refreshers = []
+      this.body.replaceChildren(...this[shown](video))
       if (focused) byId("stage-title").focus({ preventScroll: true })
     }
+    for (const refresh of this.refreshers) refresh()
     this.tick()
   }
 
@@ -92,10 +95,13 @@ export class Stage {
       playsinline: true,
       "aria-label": t("of", { what: t("kind.generate"), name: brief(video.prompt) }),
     })
-    player.muted = true
-    player.autoplay = !STILL.matches
+    Object.assign(player, loudness.get())
+    player.addEventListener("volumechange", () => loudness.set({ muted: player.muted, volume: player.volume }))
     api.address(video.id, "video").then(
-      (url) => (player.src = url),
+      (url) => {
+        player.src = url
+        if (!STILL.matches) play(player)
+      },
       (error) => notify(problem(error)),
     )
     const notes = []
@@ -118,17 +124,21 @@ export class Stage {
       { href: `./?atelier_video=${video.id}`, target: "_blank", rel: "opener" },
       t("open.graph"),
     )
+    const comparing = act(t("compare"), () => this.acts.compare(video))
+    this.refreshers.push(() => (comparing.disabled = !this.acts.hasOther(video)))
     const acts = [
       act(t("reuse"), () => this.acts.reuse(video)),
       ...[make(t("edit.act"), "edit"), make(t("extend.act"), "extend"), make(t("loop.act"), "loop")],
       act(t("recut.act"), () => this.acts.bench("recut", video)),
       make(t("blend.act"), "blend", () => this.acts.bench("blend", video)),
-      graph,
-      download,
+      ...[comparing, graph, download],
       act(t("delete"), () => this.acts.remove(video), "button.quiet.last"),
     ]
     const made = this.made(video, acts, notes)
-    return [film(edge(video), element("div.frame", {}, player), facts(video)), ...this.siblings(video), made]
+    const { parts, refresh } = this.acts.controls(video)
+    this.refreshers.push(refresh)
+    const own = element("div.acts", { role: "group", "aria-label": t("project.group") }, ...parts)
+    return [film(edge(video), element("div.frame", {}, player), facts(video)), ...this.siblings(video), own, made]
   }
 
   failed(video) {
@@ -177,13 +187,17 @@ export class Stage {
         {
           type: "button",
           "aria-current": id === video.id ? "true" : null,
-          disabled: !videos.get(id),
           onclick: () => this.acts.select(id),
         },
         t("variation", { number: index + 1 }),
       ),
     )
-    return [element("div.acts", { role: "group", "aria-label": t("variations") }, ...buttons)]
+    const beside = element("button.quiet", { type: "button", onclick: () => this.acts.beside(video) }, t("beside"))
+    this.refreshers.push(() => {
+      ids.forEach((id, index) => (buttons[index].disabled = !videos.get(id)))
+      beside.disabled = ids.filter((id) => videos.get(id)?.status === "completed").length < 2
+    })
+    return [element("div.acts", { role: "group", "aria-label": t("variations") }, ...buttons, beside)]
   }
 
   /** Update times and progress. */
@@ -251,6 +265,17 @@ export class Stage {
       button.textContent = t("cancel")
       notify(problem(error))
     }
+  }
+}
+
+/** Play a video, without its sound if the browser refuses that before the person has used the page. */
+async function play(player) {
+  try {
+    await player.play()
+  } catch (error) {
+    if (error.name !== "NotAllowedError" || player.muted) return
+    player.muted = true
+    player.play().catch(() => {})
   }
 }
 

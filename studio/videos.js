@@ -15,6 +15,7 @@ class Videos extends EventTarget {
   #order = []
   #hidden = new Set()
   #unlisted = new Set() // created since the last request for the list
+  #asked = new Set() // fetched one by one
   #timer = null
   #looking = null
   more = false
@@ -110,6 +111,15 @@ class Videos extends EventTarget {
     this.#keep(video)
     this.dispatchEvent(new Event("change"))
     this.look()
+  }
+
+  /** Fetch videos that the list has not come to, if they exist. */
+  async include(ids) {
+    const missing = ids.filter((id) => !this.#known.has(id) && !this.#asked.has(id))
+    for (const id of missing) this.#asked.add(id)
+    const found = await Promise.all(missing.map((id) => api.retrieve(id).catch(() => null)))
+    for (const video of found.filter(Boolean)) this.#keep(video)
+    if (found.some(Boolean)) this.dispatchEvent(new Event("change"))
   }
 
   /** Load the next page of older videos. */

@@ -3,7 +3,8 @@
 import { authorization } from "../../atelier/key.js"
 import { app } from "../../scripts/app.js"
 
-const ASKED = "atelier_video"
+/** What the studio's links ask for, by the name in the page's address: the graph of it. */
+const ASKED = { atelier_video: ofVideo, atelier_board: ofBoard }
 
 app.registerExtension({
   name: "Atelier.Studio",
@@ -20,18 +21,19 @@ app.registerExtension({
   /** ComfyUI opens a graph of its own first; the video's graph then replaces it. */
   afterConfigureGraph() {
     const address = new URL(location.href)
-    const id = address.searchParams.get(ASKED)
-    if (!id) return
-    address.searchParams.delete(ASKED)
+    const [name, make] = Object.entries(ASKED).find(([each]) => address.searchParams.has(each)) ?? []
+    if (!name) return
+    const id = address.searchParams.get(name)
+    address.searchParams.delete(name)
     history.replaceState(history.state, "", address)
-    open(id)
+    open(() => make(id))
   },
 })
 
-async function open(id) {
+async function open(make) {
   while (app.extensionManager?.spinner) await new Promise((done) => setTimeout(done, 50))
   try {
-    await app.handleFile(await video(id))
+    await app.handleFile(await make())
   } catch (error) {
     const detail = `Its graph could not be opened: ${error.message}`
     app.extensionManager.toast.add({ severity: "error", summary: "Atelier", detail, life: 15000 })
@@ -39,8 +41,23 @@ async function open(id) {
 }
 
 /** The video from the Videos API; the graph is in its tags. */
-async function video(id) {
-  const answer = await fetch(`v1/videos/${encodeURIComponent(id)}/content`, { headers: authorization() })
-  if (!answer.ok) throw new Error((await answer.json()).error.message)
+async function ofVideo(id) {
+  const answer = await asked(`v1/videos/${encodeURIComponent(id)}/content`)
   return new File([await answer.blob()], `${id}.mp4`, { type: "video/mp4" })
+}
+
+/** The template *storyboard* with the text of a board that the studio keeps. */
+async function ofBoard(id) {
+  const board = (await (await asked("v1/desk")).json()).items[`board/${id}`]
+  if (!board) throw new Error("The board has been deleted.")
+  const pack = new URL(import.meta.url).pathname.split("/").at(-2)
+  const graph = await (await asked(`api/workflow_templates/${pack}/storyboard.json`)).json()
+  graph.nodes.find((node) => node.type === "AtelierStoryboard").widgets_values[0] = board.text
+  return new File([JSON.stringify(graph)], `${board.name}.json`, { type: "application/json" })
+}
+
+async function asked(address) {
+  const answer = await fetch(address, { headers: authorization() })
+  if (!answer.ok) throw new Error((await answer.json().catch(() => null))?.error?.message ?? `${answer.status}`)
+  return answer
 }

@@ -16,6 +16,7 @@ export class Bench {
   #views = {}
   #sending = false
   view = null
+  boards = null // where boards are saved
 
   /** `form` is the page's form, whose model, size and settings every request takes. */
   constructor(form) {

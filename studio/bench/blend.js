@@ -111,7 +111,8 @@ export class Blend {
 
   side(video, index) {
     const label = t(index ? "blend.to" : "blend.from")
-    if (!video) return element("figure", {}, element("div.empty", {}, t("blend.none")), element("figcaption", {}, label))
+    if (!video)
+      return element("figure", {}, element("div.empty", {}, t("blend.none")), element("figcaption", {}, label))
     const picture = element("img", { alt: "" })
     api.address(video.id, "thumbnail").then(
       (url) => (picture.src = url),

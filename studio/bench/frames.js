@@ -17,7 +17,9 @@ export class Frames {
     Object.assign(this.#player, { muted: true, preload: "auto", playsInline: true, src: url })
     this.ready = new Promise((done, fail) => {
       this.#player.addEventListener("loadeddata", done, { once: true })
-      this.#player.addEventListener("error", () => fail(new Error(this.#player.error?.message || "error")), { once: true })
+      this.#player.addEventListener("error", () => fail(new Error(this.#player.error?.message || "error")), {
+        once: true,
+      })
     })
     this.ready.then(() => this.#work()).catch((error) => this.#closed || failed(error))
   }
@@ -54,7 +56,7 @@ export class Frames {
     if (this.#busy || this.#closed || !this.#player.videoWidth) return
     this.#busy = true
     try {
-      for (let next; (next = this.#next()) !== null && !this.#closed; ) await this.#fetch(next)
+      for (let next; (next = this.#next()) !== null && !this.#closed;) await this.#fetch(next)
     } catch (error) {
       if (!this.#closed) this.failed(error)
     }

@@ -72,7 +72,9 @@ export function requested(text, pictures) {
   const used = new Set()
   for (const { image, last } of read(text).cards)
     if (image !== null) for (let n = image; n <= (last ?? image); n++) used.add(n)
-  const numbered = pictures.map((picture, index) => ({ ...picture, number: index + 1 })).filter((p) => used.has(p.number))
+  const numbered = pictures
+    .map((picture, index) => ({ ...picture, number: index + 1 }))
+    .filter((p) => used.has(p.number))
   const order = [...numbered.filter((picture) => picture.id), ...numbered.filter((picture) => !picture.id)]
   const places = new Map(order.map((picture, index) => [picture.number, index + 1]))
   return {

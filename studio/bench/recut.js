@@ -49,7 +49,12 @@ export class Recut {
       move: (index, place) => this.change(cut.moved(this.pieces, index, place), place > index ? place - 1 : place),
       trim: (index, side, by, done) => this.trim(index, side, by, done),
     })
-    this.prompt = element("textarea", { rows: 2, id: "recut-prompt", dir: "auto", "aria-describedby": "recut-gap-note" })
+    this.prompt = element("textarea", {
+      rows: 2,
+      id: "recut-prompt",
+      dir: "auto",
+      "aria-describedby": "recut-gap-note",
+    })
     this.gaps = element(
       "div.field",
       { hidden: true },

@@ -23,17 +23,18 @@ export class Storyboard {
     this.steps = new Steps({ text: "", pictures: [] }, (state) => this.show(state))
     this.text = ""
     this.pictures = []
+    this.savedAs = null // the id of the board that was opened or saved
     this.build()
     this.restored = this.restore()
   }
 
   get state() {
-    return { text: this.text, pictures: this.pictures }
+    return { text: this.text, pictures: this.pictures, savedAs: this.savedAs }
   }
 
-  set state({ text, pictures }) {
+  set state({ text, pictures, savedAs = null }) {
     this.restored = null
-    Object.assign(this, { text, pictures })
+    Object.assign(this, { text, pictures, savedAs })
     this.steps.reset({ text, pictures })
   }
 
@@ -65,7 +66,13 @@ export class Storyboard {
     this.able = element("p.note", {})
     this.viewer = new Viewer({ moved: (frame) => this.atFrame(frame) })
     this.seen = element("p.note", { dir: "auto" })
-    this.result = element("div.result", { hidden: true }, element("h3", {}, t("board.result")), this.viewer.element, this.seen)
+    this.result = element(
+      "div.result",
+      { hidden: true },
+      element("h3", {}, t("board.result")),
+      this.viewer.element,
+      this.seen,
+    )
     this.undo = does("undo", () => this.steps.undo(), { keys: "Control+Z" })
     this.redo = does("redo", () => this.steps.redo(), { keys: "Control+Y" })
     this.make = element("button.generate", { type: "button", onclick: () => this.send() }, t("board.make"))
@@ -86,7 +93,14 @@ export class Storyboard {
       tray,
       element("details", {}, element("summary", {}, t("board.gallery")), this.shelf.place),
       element("details", {}, element("summary", {}, t("board.text")), this.area),
-      element("div.acts", {}, this.make, this.undo, this.redo),
+      element(
+        "div.acts",
+        {},
+        this.make,
+        this.undo,
+        this.redo,
+        does("board.save", () => this.save()),
+      ),
     )
   }
 
@@ -221,6 +235,23 @@ export class Storyboard {
   /** The card of the same line in the text as it is now. */
   again(card) {
     return read(this.text).cards.find((each) => each.line === card.line)
+  }
+
+  /** Save the board with the pictures that are in the gallery. Those of the disk stay on the bench. */
+  async save() {
+    const pictures = this.pictures.filter(({ id }) => id).map(({ key, name, kind, id }) => ({ key, name, kind, id }))
+    const place = (number) => pictures.findIndex(({ key }) => key === this.pictures[number - 1]?.key) + 1
+    const text = renumbered(this.text, (number) => place(number) || null)
+    this.savedAs = (await this.bench.boards.save({ id: this.savedAs, text, pictures })) ?? this.savedAs
+    keep(KEPT, this.state)
+    if (pictures.length < this.pictures.length) this.bench.fault(t("board.unsaved"))
+  }
+
+  /** Put a saved board on the time line; undo brings back the one before. */
+  async take({ id, text, pictures }) {
+    await this.restored
+    Object.assign(this, { text, pictures: pictures ?? [], savedAs: id })
+    this.done()
   }
 
   /** The text with a card at the first free time from `time` on, that shows image `number`. */

@@ -89,7 +89,9 @@ export class Strip {
     place.style.flexGrow = lengthOf(piece)
     button.classList.toggle("gap", Boolean(piece.gap))
     const seconds = number(lengthOf(piece) / fps)
-    label.textContent = piece.gap ? t("recut.gap.label", { seconds }) : `${number(piece.from / fps)}–${number(piece.to / fps)}`
+    label.textContent = piece.gap
+      ? t("recut.gap.label", { seconds })
+      : `${number(piece.from / fps)}–${number(piece.to / fps)}`
     canvas.hidden = Boolean(piece.gap)
     if (!piece.gap) frames?.draw(canvas, piece.from)
     const name = piece.gap

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,10 +12,13 @@ import axe_playwright_python
 import editor
 import httpx2 as httpx
 import pytest
+import sounds
 import studio_page
+import tiny_ltx2
 import wire_client
 from comfy_server import free_port, running
 from PIL import Image
+from playwright.sync_api import expect
 from studio_page import Studio
 
 PREVIEWS = ("--preview-method", "auto")
@@ -169,7 +173,7 @@ def test_delete_can_be_undone_and_lasts(studio, http, made):
     studio.open()
     studio.press("Delete")
     assert studio.cards.count() == 0
-    studio.press("Undo")
+    studio.page.locator("#notices").get_by_role("button", name="Undo").click()
     assert studio.cards.count() == 1 and studio.plays() > 0
     studio.press("Delete")
     studio.page.goto("about:blank")  # gone before the time for undoing was over
@@ -403,6 +407,103 @@ def test_a_key_and_a_restart(browser, tmp_path, monkeypatch):
         assert studio.plays() > 0 and page.evaluate("() => location.hash") == f"#{identity}"
         assert studio.errors == []
         profile.close()
+
+
+IN_STEP = """async () => {
+    const players = [...document.querySelectorAll('#compare video')]
+    let most = 0
+    for (let look = 0; look < 30; look++) {
+        await new Promise((done) => requestAnimationFrame(done))
+        most = Math.max(most, Math.abs(players[0].currentTime - players[1].currentTime))
+    }
+    return { most, count: players.length, at: players[0].currentTime }
+}"""
+"""How far the two videos of the sheet are apart at most, in seconds, over 30 frames of the screen."""
+
+
+def test_variations_in_step_and_two_versions_under_a_wipe(studio, http):
+    page = studio.page
+    studio.choose("Variations", "2")
+    first = studio.generate("a big yellow star falling", seed=21)
+    studio.plays()
+    beside = page.get_by_role("button", name="Side by side")
+    expect(beside).to_be_enabled()
+    beside.click()
+    page.wait_for_function("() => document.querySelector('#compare video')?.currentTime > 0.2")
+    seen = page.evaluate(IN_STEP)
+    assert seen["count"] == 2 and seen["most"] < 0.15, seen
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_label("Moment").fill("0.5")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('#compare video')].every((one) => one.currentTime === 0.5)"
+    )
+    assert serious(page) == []
+    page.get_by_role("button", name="Pick Variation 2").click()
+    assert not page.locator("#compare").is_visible()
+    assert page.evaluate("() => location.hash.slice(1)") == http.get(f"/videos/{first}").json()["variations"][1]
+
+    studio.press("Compare")
+    assert studio.focused() == "compare-wipe" and page.locator("#compare-with").input_value() == first
+    page.keyboard.press("ArrowRight")
+    share = "() => document.querySelector('.wipe').style.getPropertyValue('--share')"
+    assert page.evaluate(share) == "51%"
+    box = page.locator(".wipe").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 20)
+    page.mouse.up()
+    assert page.evaluate(share) in ("24%", "25%", "26%")
+    assert page.evaluate(IN_STEP)["most"] < 0.15 and serious(page) == []
+    page.keyboard.press("Escape")
+    studio.plays()
+
+
+HEARD = """async () => {
+    const content = await (await fetch(document.querySelector('#stage video').src)).arrayBuffer()
+    const sound = await new OfflineAudioContext(1, 1, 24000).decodeAudioData(content).catch(() => null)
+    if (!sound) return null
+    const samples = sound.getChannelData(0)
+    const power = samples.reduce((sum, one) => sum + one * one, 0) / samples.length
+    return { seconds: sound.duration, level: Math.sqrt(power) }
+}"""
+"""The sound of the video on the stage as the browser decodes it: its length, and its level (RMS, 1 = full scale)."""
+
+
+def test_a_model_with_sound_is_heard_and_can_be_silent(request, browser, comfyui, http):
+    """LTX-2 with random weights: with sound, without, following a given one. Other models show no switch for it."""
+    server = comfyui("pinned", *PREVIEWS)
+    tiny_ltx2.folder(server.base / "models" / "diffusers" / "tiny-ltx2", "2.0")
+    owner = server.base / "user" / "atelier" / "api.json"
+    owner.parent.mkdir(parents=True, exist_ok=True)
+    owner.write_text(json.dumps({"models": {"small": {"model": "diffusers/tiny-ltx2", "size": "64x64"}}}))
+    request.addfinalizer(owner.unlink)
+    with studio_page.opened(browser, server.url) as studio:
+        page = studio.page
+        switch = page.get_by_role("switch", name="Generate sound")
+        assert not switch.is_visible()
+        page.locator("#model").select_option("small")
+        page.locator("#seconds").fill("0.5")
+        studio.generate("footsteps", steps=1, seed=1)
+        studio.plays()
+        sound, picture = page.evaluate(HEARD), page.evaluate("() => document.querySelector('#stage video').duration")
+        assert sound["level"] > 1e-4 and abs(sound["seconds"] - picture) < 0.1
+        page.evaluate("() => { document.querySelector('#stage video').muted = false }")
+        switch.uncheck()
+        identity = studio.sends("Generate Video")
+        studio.plays()
+        assert page.evaluate(HEARD) is None and http.get(f"/videos/{identity}").json()["generate_sound"] is False
+        assert not page.evaluate("() => document.querySelector('#stage video').muted")
+        studio.drop("#given-sound", "notes.txt", "text/plain", b"not a sound")
+        page.locator("#audio_reference-fault").get_by_text("notes.txt").wait_for()
+        studio.drop("#given-sound", "tone.wav", "audio/wav", sounds.tone(0.4))
+        page.locator("#given-sound audio").wait_for()
+        assert serious(page) == []
+        switch.check()
+        studio.sends("Generate Video")
+        studio.plays()
+        assert page.evaluate(HEARD)["level"] > 1e-4
+        page.locator("#model").select_option("pocket (built in)")
+        assert not switch.is_visible()
 
 
 KEYS_SHOWN = r"""() => [...document.querySelectorAll('body *')].flatMap((seen) =>

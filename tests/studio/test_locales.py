@@ -37,7 +37,7 @@ def used() -> set[str]:
     """The keys that the page's code names anywhere: "key", or the beginning of `key.${ending}`."""
     quoted = set(re.findall(r"[\"'`]([a-z_]+(?:\.[a-z_]+)*)[\"'`]", CODE))
     beginnings = tuple(re.findall(r"`([a-z_.]+\.)\$\{", CODE))
-    endings = set(re.findall(r"`\$\{key\}(\.[a-z]+)`", CODE))
+    endings = set(re.findall(r"`\$\{[\w.]+\}(\.[a-z]+)`", CODE))
     built = {key for key in ENGLISH if key.startswith(beginnings)}
     return quoted | built | {key + end for key in quoted for end in endings}
 
