@@ -9,10 +9,9 @@ import numpy as np
 import torch
 
 from ..models.contract.grid import Grid
-from ..models.timeline.keyframes import entered
+from ..models.timeline.keyframes import entered, with_keyframes
 from ..models.timeline.latent import (
     CUTS,
-    KEYFRAMES,
     LOOP,
     finished,
     frame_rate_of,
@@ -98,11 +97,12 @@ def loop_of(latent: dict, seam: str, overlap: float, opening: Opening, grid: Gri
     return loop, begins if count == asked else f"{begins}; too short for a longer seam"
 
 
-def blended(first: dict, second: dict, influence: torch.Tensor, grid: Grid) -> dict:
+def blended(first: dict, second: dict, influence: torch.Tensor, grid: Grid, opening: Opening | None = None) -> dict:
     """Two clips that overlap over the latent frames of `influence` [span] (0 = the first clip, 1 = the second).
 
     A latent frame of the span starts as the clip with more influence, and the mask frees it by 1 - |2 x influence - 1|:
-    at 0.5 the model is free. The second clip starts with its second frame. Cuts outside the span stay.
+    at 0.5 the model is free. The second clip starts with its second frame. Cuts outside the span stay. opening: for
+    networks that read keyframes, to which the end of the span leads.
     """
     one, other = finished(first), finished(second)
     if one.shape[1:2] + one.shape[3:] != other.shape[1:2] + other.shape[3:]:
@@ -132,7 +132,10 @@ def blended(first: dict, second: dict, influence: torch.Tensor, grid: Grid) -> d
     cuts = [cut for cut in first.get(CUTS, ()) if cut <= before.shape[2]]
     cuts += [cut + before.shape[2] - 1 for cut in second.get(CUTS, ()) if cut > span]
     blend = with_holes(first, torch.cat([before, nearer, after], dim=2), mask, sound)
-    return {**blend, CUTS: cuts} if cuts else blend
+    blend = {**blend, CUTS: cuts} if cuts else blend
+    if opening is None or not (after.shape[2] and free[-1]):
+        return blend
+    return entered(blend, before.shape[2] + span, opening(other, span + 1))
 
 
 def influence_of(curve: str, points: str, count: int) -> torch.Tensor:
@@ -184,5 +187,4 @@ def masked(latent: dict, mask: torch.Tensor, strength: float, grid: Grid) -> dic
     holes = pixels.view(time, grid.temporal, height, width).amax(dim=1).clamp(0, 1) * strength
     sound = sound_of(latent["samples"])
     kept = None if sound is None else torch.zeros(len(sound), 1, sound.shape[2], 1)
-    rest = {key: value for key, value in latent.items() if key != KEYFRAMES}
-    return with_mask(rest, holes[None, None].expand(len(clip), -1, -1, -1, -1).clone(), kept)
+    return with_mask(with_keyframes(latent, ()), holes[None, None].expand(len(clip), -1, -1, -1, -1).clone(), kept)

@@ -15,7 +15,7 @@ import torch
 
 from ..models.bridge.vae import encode, frames_of, vae_grid
 from ..models.contract.grid import Grid
-from ..models.timeline.keyframes import within
+from ..models.timeline.keyframes import with_keyframes, within
 from ..models.timeline.latent import (
     AROUND,
     KEYFRAMES,
@@ -102,7 +102,7 @@ def window(latent: dict, context: int, grid: Grid, opening: Opening) -> dict:
     piece = {**latent, "samples": with_streams(latent["samples"], samples[:, :, :stop], sound)}
     piece = {**with_mask(piece, mask[:, :, :stop], sound_mask), AROUND: replace(around, sound=around_sound)}
     if KEYFRAMES in latent:
-        piece[KEYFRAMES] = within(latent[KEYFRAMES], begin, stop + moved, -moved, grid)
+        piece = with_keyframes(piece, within(latent[KEYFRAMES], begin, stop + moved, -moved, grid))
     return piece
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from ..models.timeline.keyframes import with_keyframes
 from ..models.timeline.latent import AROUND, KEYFRAMES, each_stream, video_of
 
 
@@ -17,12 +18,13 @@ def pick(latents: list[dict], number: int) -> dict:
     parts = {key: _one(latent[key], place) for key in ("samples", "noise_mask") if key in latent}
     if AROUND in latent:
         parts[AROUND] = latent[AROUND].of_clip(place)
-    if KEYFRAMES in latent:
-        batches = ("latents", "samples", "mask")
-        parts[KEYFRAMES] = tuple(
-            replace(each, **{name: _one(getattr(each, name), place) for name in batches}) for each in latent[KEYFRAMES]
-        )
-    return {**latent, **parts}
+    if KEYFRAMES not in latent:
+        return {**latent, **parts}
+    batches = ("latents", "samples", "mask")
+    return with_keyframes(
+        {**latent, **parts},
+        [replace(each, **{name: _one(getattr(each, name), place) for name in batches}) for each in latent[KEYFRAMES]],
+    )
 
 
 def _one(batch: Any, place: int) -> Any:

@@ -10,7 +10,7 @@ from ..models.bridge.sampling import empty_shot
 from ..models.bridge.vae import vae_grid
 from ..models.bridge.video_model import video_model
 from ..models.timeline import placing
-from ..models.timeline.latent import picture_of
+from ..models.timeline.latent import frame_rate_of, picture_of
 from ..models.timeline.length import length_of
 from .inputs import MAX_SIDE, check, found_by, strength_input, vae_input
 from .notice import show
@@ -133,7 +133,10 @@ class PlaceFrames(io.ComfyNode):
         placed, end = place_images(vae, latent, images, start, frame, strength)
         first, last, total = (grid.frames(start) + 1 if start else 1), grid.frames(end), grid.frames(time_frames)
         given = f"frame {first} of {total} is" if first == last else f"frames {first} to {last} of {total} are"
-        show(cls, f"{given} given,\nthe sampler makes the rest")
+        seconds = (grid.frames(time_frames) - 1) / frame_rate_of(latent)  # the time of the last frame
+        late = position == "at time" and round(time, 2) > round(seconds, 2)
+        note = f"\n({time:g} s is after the end, {seconds:.2f} s:\nplaced there)" if late else ""
+        show(cls, f"{given} given,\nthe sampler makes the rest{note}")
         return io.NodeOutput(placed)
 
 

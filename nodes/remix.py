@@ -9,7 +9,8 @@ from ..editing import changes
 from ..models.bridge.vae import vae_grid
 from ..models.bridge.video_model import video_model
 from ..models.contract.schedule import denoise_for
-from ..models.timeline.latent import KEYFRAMES, finished, video_of
+from ..models.timeline.keyframes import with_keyframes
+from ..models.timeline.latent import finished, video_of
 from .inputs import CLIP_TOOLTIP, check, found_by, strength_input, vae_input
 from .notice import show
 
@@ -57,7 +58,7 @@ class RemixShot(io.ComfyNode):
     @classmethod
     def execute(cls, model, latent: dict, strength: str, custom: float) -> io.NodeOutput:
         inner, noise = video_model(model), STRENGTHS.get(strength, custom)
-        whole = {key: value for key, value in latent.items() if key not in ("noise_mask", KEYFRAMES)}
+        whole = with_keyframes({key: value for key, value in latent.items() if key != "noise_mask"}, ())
         shape = tuple(finished(whole).shape)
         denoise = max(0.01, denoise_for(inner.family, inner.variant, noise, shape))
         note = "" if inner.family.sample is None else f"\n({inner.variant.name} cannot remix: it ignores the clip)"

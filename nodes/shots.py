@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..editing import changes, pieces, recut
-from ..models.bridge.vae import vae_grid
+from ..models.bridge.vae import reads_keyframes, vae_grid
 from ..models.timeline.latent import frame_rate_of
 from .inputs import CLIP_TOOLTIP, check, found_by, overlap_input, vae_input
 from .notice import show
@@ -151,7 +151,9 @@ class BlendShots(io.ComfyNode):
     ) -> io.NodeOutput:
         grid = vae_grid(vae)
         span = pieces.latent_frames(seconds, first, grid)
-        blend = changes.blended(first, second, changes.influence_of(curve, points, span), grid)
+        influence = changes.influence_of(curve, points, span)
+        opening = pieces.opening_of(vae) if reads_keyframes(vae) else None
+        blend = changes.blended(first, second, influence, grid, opening)
         rates = [frame_rate_of(clip) for clip in (first, second)]
         note = "" if rates[0] == rates[1] else f"(the second clip, made for {rates[1]:g} fps,\nplays at {rates[0]:g})"
         return shown(cls, blend, vae, overlap, note)

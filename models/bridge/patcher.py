@@ -19,6 +19,7 @@ from .notice import tell_running_node
 from .video_model import VideoModel
 from .weights import QuantisedLinear, uncast
 from .wrappers.guides import with_guides_apart, with_guides_appended
+from .wrappers.keyframes import with_keyframes_beside
 from .wrappers.known_frames import with_clip_in_one_go, with_enforced_mask, with_whole_tokens
 from .wrappers.own_sampler import with_own_sampler
 from .wrappers.previews import with_preview
@@ -46,6 +47,7 @@ def _patched(kind: type, model: VideoModel, device: Any, offload: Any) -> comfy.
     kinds = comfy.patcher_extension.WrappersMP
     for wrapper in (
         with_streams,
+        with_keyframes_beside,
         with_guides_apart,
         with_preview,
         with_windows,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import comfy.model_management as memory
@@ -15,13 +14,13 @@ import torch
 
 from ..contract.family import EULER, Variant
 from ..contract.grid import Shape
-from ..contract.guides import Guide
-from ..timeline.keyframes import apart, over
+from ..timeline.keyframes import apart, over, with_keyframes
 from ..timeline.latent import KEYFRAMES, frame_rate_of, mask_of, sound_of, sound_rate_of, streams_of, video_of
 from .job import check_finite
 from .vae import two_streams
 from .video_model import CONTROL, GUIDES, IN_CONTEXT, READS_PADDING, REFERENCE, reads_padding, video_model
 from .wrappers.guidance import scale_is_set, with_published_guidance
+from .wrappers.keyframes import reaches_behind
 
 
 def empty_latent(shape: Shape, frame_rate: float) -> dict:
@@ -61,23 +60,14 @@ def with_frame_rate(conditioning: list, latent: dict) -> list:
     return with_options(conditioning, rate)
 
 
-def _with_keyframes(
-    variant: Variant, latent: dict, *conditioning: list
-) -> tuple[dict, list[list], Callable[[torch.Tensor], dict]]:
-    """A LATENT and conditioning whose keyframes are guides, if the variant was trained on these; and what makes a
-    LATENT of sampled latents, which carries the same keyframes on.
-    """
-    if not variant.known_frames.keyframes or not latent.get(KEYFRAMES):
-        return latent, list(conditioning), lambda samples: {**latent, "samples": samples}
+def _carried(latent: dict, samples: torch.Tensor, model: comfy.model_patcher.ModelPatcher) -> dict:
+    """The LATENT of the sampled latents of `latent`, which carries its keyframes on if the network read them."""
+    variant, keyframes = video_model(model).variant, latent.get(KEYFRAMES, ())
+    if not keyframes or not variant.known_frames.keyframes or not reaches_behind(model.model_options):
+        return {**latent, "samples": samples}
     shot, beside = apart(latent, variant.grid)
-    guides = tuple(Guide(each.latents, each.frame, each.strength, held=True) for each in beside if each.strength)
-    guided = [with_guides(texts, {GUIDES: guides}) for texts in conditioning]
-
-    def carried(samples: torch.Tensor) -> dict:
-        mask = mask_of(shot)
-        return {**shot, "samples": samples, KEYFRAMES: over(latent[KEYFRAMES] if guides else (), samples, mask)}
-
-    return shot, guided, carried
+    read = any(each.strength for each in beside)
+    return with_keyframes({**shot, "samples": samples}, over(keyframes if read else (), samples, mask_of(shot)))
 
 
 def warnings(model: comfy.model_patcher.ModelPatcher, latent: dict, positive: list, guidance: float = 0.0) -> list[str]:
@@ -130,7 +120,8 @@ def sample(
     guidance that the authors publish, per noise level if theirs varies.
     """
     variant = video_model(model).variant
-    latent, (positive, negative), carried = _with_keyframes(variant, latent, positive, negative)
+    if sound_of(latent["samples"]) is None:
+        latent = with_keyframes(latent, latent.get(KEYFRAMES, ()))
     if not guidance:
         model, guidance = with_published_guidance(model), variant.recipe.guidance
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
@@ -155,4 +146,4 @@ def sample(
         "Sampling gave values that are not numbers (NaN). Either the model's file is damaged (download it again), or "
         "its dtype overflows here: choose weight_dtype 'bfloat16' or 'float32' in Load Video Model.",
     )
-    return carried(sampled)
+    return _carried(latent, sampled, model)

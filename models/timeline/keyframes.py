@@ -13,12 +13,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..contract.grid import Grid
 from .latent import KEYFRAMES, mask_of, sound_of, video_of
 
 PREFIX = 2
 """Latent frames of a clip that are given as extra tokens, as in its authors' pipeline. The rest stays in the shot."""
+
+_of_samples = WeakTensorKeyDictionary()
+"""A LATENT's samples -> its keyframes. ComfyUI's own samplers hand on the samples and the mask of a LATENT, no other
+entry: a wrapper of theirs finds the keyframes by the tensor, as long as no node made another one of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +43,11 @@ class Keyframe:
     mask: torch.Tensor
     frame: int | None = None
     strength: float = 1.0
+
+    @property
+    def place(self) -> tuple[int, int, int | None]:
+        """Where in the shot it is."""
+        return self.start, self.end, self.frame
 
     def begins(self, grid: Grid) -> int:
         """The frame of the shot at which the footage begins, from 0."""
@@ -65,7 +75,28 @@ def with_keyframe(before: Mapping[str, Any], placed: dict, latents: torch.Tensor
     """
     span = slice(where["start"], end)
     under = {"samples": before["samples"][:, :, span].clone(), "mask": mask_of(dict(before))[:, :, span]}
-    return {**placed, KEYFRAMES: (*before.get(KEYFRAMES, ()), Keyframe(latents, end=end, **under, **where))}
+    keyframe, others = Keyframe(latents, end=end, **under, **where), []
+    for each in before.get(KEYFRAMES, ()):
+        if each.place == keyframe.place:  # the new footage takes its place, as in the samples
+            keyframe = replace(keyframe, samples=each.samples, mask=each.mask)
+        else:
+            others.append(each)
+    return with_keyframes(placed, [*others, keyframe])
+
+
+def with_keyframes(latent: dict, keyframes: Sequence[Keyframe]) -> dict:
+    """The LATENT with these keyframes, and no others; without any, its samples are another tensor."""
+    samples = latent["samples"]
+    if keyframes:
+        _of_samples[samples] = tuple(keyframes)
+        return {**latent, KEYFRAMES: tuple(keyframes)}
+    rest = {key: value for key, value in latent.items() if key != KEYFRAMES}
+    return {**rest, "samples": samples[:]} if samples in _of_samples else rest
+
+
+def keyframes_of(samples: torch.Tensor) -> tuple[Keyframe, ...]:
+    """The keyframes of the LATENT that has just these samples, the same tensor; () if it has none."""
+    return _of_samples.get(samples, ())
 
 
 def entered(shot: dict, start: int, opening: torch.Tensor) -> dict:
@@ -87,16 +118,18 @@ def within(keyframes: Sequence[Keyframe], begin: int, stop: int, by: int, grid: 
 
 def over(keyframes: Sequence[Keyframe], samples: torch.Tensor, mask: torch.Tensor) -> tuple[Keyframe, ...]:
     """The keyframes of a shot that was sampled without them in it: `samples` and `mask` are what it holds there now."""
-    return tuple(
-        replace(each, samples=samples[:, :, each.start : each.end], mask=mask[:, :, each.start : each.end])
-        for each in keyframes
+    spans = [slice(each.start, each.end) for each in keyframes]
+    return tuple(  # copies: a view would keep the tensor alive by which `keyframes_of` finds them
+        replace(each, samples=samples[:, :, span].clone(), mask=mask[:, :, span].clone())
+        for each, span in zip(keyframes, spans, strict=True)
     )
 
 
 def apart(latent: dict, grid: Grid) -> tuple[dict, list[Beside]]:
     """A LATENT whose keyframes are not in its samples and mask, and what the network reads beside it.
 
-    Of a clip, latent frames after PREFIX stay in the shot, as in its authors' pipeline.
+    Of a clip, latent frames after PREFIX stay in the shot, as in its authors' pipeline. What was placed in an empty
+    shot stays in the samples, to be sampled: a sampler that begins with less than full noise needs something there.
     """
     keyframes, samples, mask = latent.get(KEYFRAMES, ()), latent["samples"].clone(), mask_of(latent)
     if any(each.latents.shape[3:] != samples.shape[3:] or each.end > samples.shape[2] for each in keyframes):
@@ -107,7 +140,9 @@ def apart(latent: dict, grid: Grid) -> tuple[dict, list[Beside]]:
         return latent, []
     for each in reversed(keyframes):
         span = slice(each.start, each.end)
-        samples[:, :, span], mask[:, :, span] = each.samples[: len(samples)].to(samples), each.mask[: len(mask)]
+        mask[:, :, span] = each.mask[: len(mask)]
+        if each.samples.any():
+            samples[:, :, span] = each.samples[: len(samples)].to(samples)
     for each in keyframes:
         inside = each.latents[:, :, PREFIX:][:, :, : samples.shape[2] - each.start - 1]
         span = slice(each.start + 1, each.start + 1 + inside.shape[2])

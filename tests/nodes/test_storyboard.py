@@ -5,6 +5,7 @@ from __future__ import annotations
 import graphs
 import pytest
 import torch
+from atelier.api.graphs import saved_graph
 from client import GraphRejected, JobFailed, JobInterrupted
 from graphs import node
 from safetensors.torch import load
@@ -120,3 +121,25 @@ def test_what_is_not_there_is_said(server, text, said):
 def test_200_cards_run(server):
     text = "\n".join(f"{place / 100}s: a red circle" for place in range(200))
     assert graphs.frames(server.client, server.client.run(board(text))).shape[0] == 17
+
+
+def test_prompt_relay_in_the_saved_graph(server, workflow):
+    """The template with its other flow: one pass over the whole scene, and with an image beside it."""
+    graph = workflow("storyboard")
+    schemas = server.client.object_info(saved_graph.node_types(graph))
+
+    def run(flow: str, **more) -> torch.Tensor:
+        saved_graph.set_widget(graph, schemas, "AtelierStoryboard", "flow", flow)
+        prompt = saved_graph.to_api(graph, schemas)
+        (cards,) = [each for each in prompt.values() if each["class_type"] == "AtelierStoryboard"]
+        (sampler,) = [each for each in prompt.values() if each["class_type"] == "AtelierSampleVideo"]
+        sampler["inputs"]["steps"] = 8
+        if more:
+            prompt["picture"] = node("EmptyImage", width=64, height=64, batch_size=1, color=0xFF0000)
+            cards["inputs"] |= {"images": ["picture", 0], **more}
+        return graphs.frames(server.client, server.client.run(prompt))
+
+    relayed = run("prompt relay")
+    assert relayed.shape == (25, 64, 64, 3) and (relayed - run("windows")).abs().mean() > 0.001
+    red = run("prompt relay", board="0s: a blue square\n1.5s [image 1]: a blue square")[13:17].mean(dim=(0, 1, 2))
+    assert red[0] - red[1:].max() > 0.4

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import comfy.samplers
 import diffusers.pipelines.ltx.pipeline_ltx_condition as condition
 import pytest
 import reference
 import torch
 from atelier.editing.placing import place_images
+from atelier.editing.storyboarding import put_on
 from atelier.models.bridge.sampling import sample
 from atelier.models.bridge.wrappers.guides import GUIDE_SEED
 from atelier.models.bridge.wrappers.known_frames import extra_noise
+from atelier.models.timeline import storyboard
 from atelier.models.timeline.latent import KEYFRAMES, mask_of
 from atelier.models.timeline.spans import CUT, SPAN
+from atelier.nodes import latent as nodes
+from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustom, SamplerCustomAdvanced
 from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
 from reference import FPS, relative, to_pil
 
@@ -74,6 +79,55 @@ def test_keyframes_equal_the_pipelines(case, monkeypatch, name):
     made = case.folder.sampled(placed(case, CASES[name]), seed=SEED)
     theirs = pipelines(case, CASES[name], monkeypatch)
     assert made.shape == theirs.shape and relative(made, theirs) <= 1e-5
+
+
+@pytest.mark.parametrize("way", ["sampler", "guider"])
+def test_cores_samplers_read_the_same_keyframes(case, way):
+    """KSampler and SamplerCustomAdvanced hand on samples and mask alone."""
+    latent = placed(case, CASES["three"])
+    sigmas, euler = torch.tensor([1.0, 0.7, 0.0]), comfy.samplers.sampler_object("euler")
+    texts = [case.folder.conditioning(text, frame_rate=FPS) for text in (reference.PROMPT, reference.NEGATIVE)]
+    ours = sample(case.folder.model, latent, *texts, seed=SEED, sigmas=sigmas, guidance=3.0)["samples"]
+    if way == "sampler":
+        theirs = SamplerCustom.execute(case.folder.model, True, SEED, 3.0, *texts, euler, sigmas, latent).result[0][
+            "samples"
+        ]
+    else:
+        guider = comfy.samplers.CFGGuider(case.folder.model)
+        guider.set_conds(*texts)
+        guider.set_cfg(3.0)
+        theirs = SamplerCustomAdvanced.execute(Noise_RandomNoise(SEED), guider, euler, sigmas, latent).result[0][
+            "samples"
+        ]
+    assert relative(ours, theirs) <= 1e-6
+    in_place = {**latent, "samples": latent["samples"].clone()}
+    other = SamplerCustom.execute(case.folder.model, True, SEED, 3.0, *texts, euler, sigmas, in_place).result[0]
+    assert relative(other["samples"], ours) > 1e-3
+
+
+def test_prompt_relay_beside_keyframes(case):
+    """Cards of one pass, each read by its own frames, with a picture beside them: both are in effect."""
+
+    def made(words: str, images: torch.Tensor | None) -> torch.Tensor:
+        latent = case.empty() if images is None else place_images(case.folder.vae, case.empty(), images, 3, 20, 1.0)[0]
+        board = storyboard.read(f"0s: a red circle moving left\n0.8s: {words}")
+        cards = put_on(latent, board, case.folder.clip, case.folder.vae, "", "none", None, True)
+        inputs = dict(seed=3, sigmas=torch.tensor([1.0, 0.7, 0.0]), guidance=3.0)
+        return sample(case.folder.model, cards.latent, cards.positive, cards.negative, **inputs)["samples"]
+
+    one = made("a blue square", case.images(1))
+    assert relative(one, made("a blue square", None)) > 1e-4
+    assert relative(one, made("a blue square", case.images(2)[1:])) > 1e-4
+    other = made("the sea at night under a storm", case.images(1))
+    assert relative(one[:, :, 3:], other[:, :, 3:]) > relative(one[:, :, :2], other[:, :, :2])
+
+
+def test_a_time_after_the_end_is_said(case, monkeypatch):
+    said = []
+    monkeypatch.setattr(nodes, "show", lambda _, text: said.append(text))
+    for time in (99.0, 32 / FPS):
+        nodes.PlaceFrames.execute(case.folder.vae, case.empty(), case.images(1), "at time", time, 1.0)
+    assert "99 s is after the end, 1.33 s" in said[0] and "after the end" not in said[1]
 
 
 def test_a_window_of_a_storyboard_leads_up_to_the_next_cards_image(case):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from atelier.editing import changes
 from atelier.editing.pieces import joined, window
 from atelier.editing.variations import pick
 from atelier.models.contract.grid import Grid
-from atelier.models.timeline.keyframes import apart, over, with_keyframe
+from atelier.models.timeline.keyframes import apart, keyframes_of, over, with_keyframe, with_keyframes
 from atelier.models.timeline.latent import KEYFRAMES, LOOP, mask_of
 from atelier.models.timeline.placing import place
 
@@ -89,6 +91,48 @@ def test_a_loops_beginning_is_a_keyframe_behind_its_hole():
     assert beside.latents[0, 0, :, 0, 0].tolist() == [0, 1] and beside.frame == 20
     piece = window(loop, 1, GRID, opening)
     assert frames_of(piece) == [4, 5, 0, 0, 1] and apart(piece, GRID)[1][0].frame == 12
+
+
+def test_what_follows_a_blend_is_a_keyframe_with_the_frame_before_it():
+    clips = shot(8), {**shot(8), "samples": shot(8)["samples"] + 50}
+
+    def opening(samples, at):
+        return samples[:, :, at - 1 : at]
+
+    blend = changes.blended(*clips, torch.tensor([0.25, 0.5, 0.75]), GRID, opening)
+    without, (beside,) = apart(blend, GRID)
+    assert frames_of(blend) == [0, 1, 2, 3, 4, 5, 52, 53, 54, 55, 56, 57]
+    assert beside.latents[0, 0, :, 0, 0].tolist() == [53, 54] and beside.frame == 28
+    assert mask_of(without)[0, 0, :, 0, 0].tolist() == [0, 0, 0, 0, 0, 0.5, 1, 0.5, 1, 0, 0, 0]
+    assert frames_of(joined(window(blend, 1, GRID, opening))) == frames_of(blend)
+    sharp = changes.blended(*clips, torch.tensor([0.5, 1.0]), GRID, opening)
+    assert KEYFRAMES not in sharp, "nothing is generated where the second clip goes on"
+
+
+def test_the_samples_of_a_latent_tell_its_keyframes():
+    """What ComfyUI's own samplers get of a LATENT; a node that removes the keyframes or makes another clip ends it."""
+    latent = placed(shot(), (10.0,), 2, frame=7)
+    assert keyframes_of(latent["samples"]) == latent[KEYFRAMES]
+    assert keyframes_of(latent["samples"].clone()) == ()
+    whole = with_keyframes(latent, ())
+    assert keyframes_of(whole["samples"]) == () and KEYFRAMES not in whole
+    assert torch.equal(whole["samples"], latent["samples"])
+    gone = weakref.ref(carried := {**latent, "samples": latent["samples"] + 1}["samples"])
+    again = with_keyframes({**latent, "samples": carried}, over(latent[KEYFRAMES], carried, mask_of(latent)))
+    del carried, again
+    assert gone() is None, "the list of keyframes keeps no clip alive"
+
+
+def test_footage_in_the_place_of_other_footage_replaces_it():
+    latent = placed(placed(shot(), (10.0,), 2, frame=7), (20.0,), 2, frame=7)
+    without, (beside,) = apart(latent, GRID)
+    assert frames_of(without) == [0, 1, 2, 3, 4, 5] and beside.latents[0, 0, 0, 0, 0] == 20
+
+
+def test_what_was_placed_in_an_empty_shot_stays_for_a_sampler_that_begins_late():
+    empty = {**shot(), "samples": torch.zeros_like(shot()["samples"])}
+    without, _ = apart(placed(empty, (10.0,), 2, frame=7), GRID)
+    assert frames_of(without) == [0, 0, 10, 0, 0, 0] and mask_of(without).eq(1).all()
 
 
 def test_a_chosen_variation_has_its_own():
