@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..models.bridge.upscaler import check_family, network_of, upscale
-from ..models.timeline.keyframes import Keyframe, over
+from ..models.bridge.upscaler import check_family, network_of, reads_enlarged, upscale
+from ..models.contract.family import Variant
+from ..models.contract.guidance import SecondPass
+from ..models.timeline.keyframes import Keyframe, over, with_keyframes
 from ..models.timeline.latent import (
     CUTS,
     KEYFRAMES,
@@ -54,8 +56,28 @@ def upscaled(latent: dict, upscale_model: Any, vae: comfy.sd.VAE, adain: float, 
             _keyframe(each, count, lambda clip: upscale(upscale_model, vae, clip, adain, tone_map))
             for each in latent[KEYFRAMES]
         ]
-        larger[KEYFRAMES] = over(keyframes, made, mask)
+        return with_keyframes(larger, over(keyframes, made, mask))
     return larger
+
+
+def as_published(variant: Variant | None, adain: float, tone_map: float) -> tuple[float, float, list[str]]:
+    """`adain` and `tone_map` for `upscaled`, where a value below 0 is that of a variant's authors; and notes on these.
+
+    Raises ValueError for such a value without a variant.
+    """
+    if adain >= 0 and tone_map >= 0:
+        return adain, tone_map, []
+    if variant is None:
+        raise ValueError(
+            "A value of -1 is the one that the model's authors publish. Connect the MODEL of Load Video Model to "
+            "'model', or write values from 0 to 1."
+        )
+    published = variant.second_pass or SecondPass(())
+    note = f"AdaIN {published.adain:g}, tone map {published.tone_map:g}, as published"
+    if variant.second_pass is None:
+        note = f"{variant.name} was published\nwithout a second pass: AdaIN 1, no tone map"
+    adain, tone_map = (published.adain if adain < 0 else adain), (published.tone_map if tone_map < 0 else tone_map)
+    return adain, tone_map, [note]
 
 
 def _check(latent: dict, samples: torch.Tensor, upscale_model: Any, vae: comfy.sd.VAE, largest: int) -> None:
@@ -66,6 +88,11 @@ def _check(latent: dict, samples: torch.Tensor, upscale_model: Any, vae: comfy.s
         raise ValueError(
             f"This latent has {samples.shape[1]} channels, but the upscale model reads {network.in_channels}. It "
             "upscales clips of LTX-2, or of LTX Video 0.9.5 or later: connect the latent and the VAE of such a model."
+        )
+    if not reads_enlarged(vae):
+        raise ValueError(
+            "This VAE is that of LTX Video 0.9.0 or 0.9.1, whose latents the upscalers do not read. Connect the latent "
+            "and the VAE of LTX Video 0.9.5 or later."
         )
     if network.temporal_upsample and samples.shape[2] < 2:
         raise ValueError(

@@ -82,19 +82,21 @@ class ControlVideo(io.ComfyNode):
                 else "Control Video has no clip: connect 'video' (Load Video) or 'images'."
             )
         if video is not None:
-            images = _frames(vae, latent, video)
+            images, size = _frames(vae, latent, video)
+        else:
+            size = tuple(images.shape[2:0:-1])
         control = bridge.control(vae, images, latent, strength, bridge.reference_scale(model))
-        notes = bridge.control_notes(control, images, latent, strength, vae_grid(vae))
+        notes = bridge.control_notes(control, images, latent, strength, vae_grid(vae), size)
         if notes:
             show(cls, "\n".join(notes))
         return io.NodeOutput(*(with_guides(texts, control) for texts in (positive, negative)))
 
 
-def _frames(vae, latent: dict, video) -> torch.Tensor:
-    """The first frames of a VIDEO, up to the shot's count, at its frame rate and size: [N, H, W, 3]."""
+def _frames(vae, latent: dict, video) -> tuple[torch.Tensor, tuple[int, int]]:
+    """The first frames of a VIDEO, up to the shot's count, at its frame rate and size: [N, H, W, 3]; its own size."""
     clip, start, end = clip_of(video)
     grid, samples = vae_grid(vae), latent["samples"]
     count = grid.frames(samples.shape[2])
     wanted = read.frames_at(clip, rate_of(frame_rate_of(latent)), start, end)[:count]
     size = tuple(side * grid.spatial for side in samples.shape[:2:-1])
-    return torch.cat(list(read.read(clip, wanted, size, "crop")))
+    return torch.cat(list(read.read(clip, wanted, size, "crop"))), (clip.width, clip.height)

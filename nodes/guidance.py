@@ -9,7 +9,7 @@ from ..models.bridge.wrappers.guidance import own_guidance, published, with_dyna
 from .inputs import check, found_by
 from .notice import show
 
-PUBLISHED, OWN = "as published", "own values"
+PUBLISHED, OWN, SECOND = "as published", "own values", "second pass, as published"
 DEFAULTS = dict(guidance="", stg_scale="1", stg_blocks="", rescale="0.7", cfg_zero_star=False, zero_init_steps=0)
 """The inputs of 'own values', and what they are at first."""
 
@@ -28,10 +28,11 @@ class VideoGuidance(io.ComfyNode):
                 io.Model.Input("model", tooltip="The MODEL of Load Video Model."),
                 io.Combo.Input(
                     "recipe",
-                    options=[PUBLISHED, OWN],
+                    options=[PUBLISHED, OWN, SECOND],
                     default=PUBLISHED,
                     tooltip="'as published' applies the recipe of the model's authors, and the node shows it. 'own "
-                    "values' applies the inputs below.",
+                    "values' applies the inputs below. 'second pass, as published' is for the Sample Video behind "
+                    "Upscale Video Latent.",
                 ),
                 io.String.Input(
                     "guidance",
@@ -84,7 +85,7 @@ class VideoGuidance(io.ComfyNode):
         if recipe == OWN:
             guidance, lines = own_guidance(model, **values), []
         else:
-            guidance, lines = published(model)
+            guidance, lines = published(model, second=recipe == SECOND)
             unused = [key for key, value in values.items() if value != DEFAULTS[key]]
             lines += [f"not used: {', '.join(unused)}\n(they belong to '{OWN}')"] if unused else []
         if guidance is not None:

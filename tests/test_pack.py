@@ -106,7 +106,8 @@ def schemas():
 
 def test_nodes_keep_their_promise(schemas):
     assert {name: [i.id for i in s.inputs][: len(PROMISED[name])] for name, s in schemas.items()} == PROMISED
-    assert {name: [o.io_type for o in s.outputs] for name, s in schemas.items()} == PROMISED_OUTPUTS
+    outputs = {name: [o.io_type for o in s.outputs] for name, s in schemas.items()}
+    assert {name: kinds[: len(PROMISED_OUTPUTS[name])] for name, kinds in outputs.items()} == PROMISED_OUTPUTS
 
 
 def test_every_input_explains_itself(schemas):

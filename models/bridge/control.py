@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import comfy.sd
 
 
+CROPPED = 0.05
+"""The share of a control clip that may be cut off unsaid, as rounding to legal sizes does."""
+
+
 def control(
     vae: comfy.sd.VAE, images: torch.Tensor, latent: dict, strength: float = 1.0, scale: int = 1
 ) -> dict[str, Any]:
@@ -54,10 +58,17 @@ def reference_scale(model: comfy.model_patcher.ModelPatcher | None) -> int:
 
 
 def control_notes(
-    control: dict[str, Any], images: torch.Tensor, latent: dict, strength: float, grid: Grid
+    control: dict[str, Any], images: torch.Tensor, latent: dict, strength: float, grid: Grid, size: tuple[int, int]
 ) -> list[str]:
-    """What an artist may not expect of a control clip: its length, and a strength that has no effect."""
+    """What an artist may not expect of a control clip: its length, its shape, and a strength that has no effect.
+
+    size: its own width and height.
+    """
     notes, frames = [], grid.frames(latent["samples"].shape[2])
+    shot = tuple(side * grid.spatial for side in latent["samples"].shape[:2:-1])
+    if abs(size[0] * shot[1] / (size[1] * shot[0]) - 1) > CROPPED:
+        sides = "sides are" if size[0] * shot[1] > size[1] * shot[0] else "top and bottom are"
+        notes.append(f"the control clip is {size[0]} x {size[1]},\nthe shot {shot[0]} x {shot[1]}: its {sides} cut off")
     if len(images) != frames:
         used = f"the first {frames} are used" if len(images) > frames else "the last one is repeated"
         notes.append(f"the control clip has {len(images)} frames,\nthe shot {frames}: {used}")

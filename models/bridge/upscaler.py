@@ -89,6 +89,12 @@ def check_family(upscale_model: Any, vae: comfy.sd.VAE) -> None:
         )
 
 
+def reads_enlarged(vae: comfy.sd.VAE) -> bool:
+    """Whether a VAE's latents are those that upscalers read, of 0.9.5 and later; True if ComfyUI's does not say."""
+    autoencoder = getattr(vae.first_stage_model, "autoencoder", None)
+    return getattr(autoencoder, "keyframes", True)
+
+
 def upscale(
     upscale_model: Any, vae: comfy.sd.VAE, samples: torch.Tensor, adain: float, tone_map: float
 ) -> torch.Tensor:

@@ -111,12 +111,14 @@ class StreamGuidance:
 class SecondPass:
     """The short pass that a variant's authors run over a clip whose latents were enlarged.
 
-    sigmas: its noise levels, without the 0 at the end. guidance: None is none (1). tone_map: how far the enlarged
-    latents are compressed before it, 0 (not at all) to 1.
+    sigmas: its noise levels, without the 0 at the end. guidance: None is none (1). adain: how far the enlarged latents
+    are set back to the mean and deviation of the small ones before it, 0 (not at all) to 1. tone_map: how far they are
+    compressed, likewise.
     """
 
     sigmas: tuple[float, ...]
     guidance: Guidance | None = None
+    adain: float = 1.0
     tone_map: float = 0.0
 
 

@@ -26,6 +26,18 @@ def sigmas_for(family: Family, variant: Variant, steps: int, denoise: float, lat
     return sigmas[known - (steps if known == total else max(1, round(known * denoise))) :]
 
 
+def second_pass_of(family: Family, variant: Variant, latent_shape: Shape) -> tuple[int, float] | None:
+    """Steps and denoise of a variant's second pass; None if it has none, or its authors run it with another model."""
+    if variant.second_pass is None:
+        return None
+    levels = torch.tensor(variant.second_pass.sigmas)
+    most = len(family.schedule(variant, 1000, latent_shape)) - 1  # of a distilled model, all levels that it knows
+    steps = len(levels)
+    denoise = steps / (most if most < 1000 else variant.recipe.steps)
+    sigmas = sigmas_for(family, variant, steps, denoise, latent_shape)[:-1]
+    return (steps, denoise) if len(sigmas) == steps and torch.allclose(sigmas, levels, atol=1e-3) else None
+
+
 def denoise_for(family: Family, variant: Variant, noise: float, latent_shape: Shape) -> float:
     """The denoise value whose first step begins at about this share of noise (0..1), for any schedule.
 

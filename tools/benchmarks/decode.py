@@ -52,6 +52,8 @@ LTX = {  # Lightricks/LTX-Video 0.9.5
     "spatial_compression_ratio": 32,
     "temporal_compression_ratio": 8,
 }
+SECOND_STAGE = (704, 1216), 16
+"""Picture and latent frames of LTX Video's large clip, as its authors' script makes it: 121 frames."""
 PICTURES = {"LTX Video": (480, 704), "CogVideoX": (480, 720), "Mochi": (480, 848), "Pyramid Flow": (384, 640)}
 
 Way = Callable[["nn.Module", torch.Tensor], None]
@@ -79,6 +81,7 @@ def decode() -> Iterator[Figure]:
     for name in PICTURES:
         yield from memory_of(name)
         yield from time_of(name)
+    yield memory_of_second_stage()
 
 
 # ------------------------------------------------------------------------------------------------ memory
@@ -101,6 +104,19 @@ def memory_of(name: str) -> Iterator[Figure]:
         ours, theirs = (work_of(autoencoder, picture, frames, run) for run in (partial(piecewise, tile=tile), function))
         note = f"{ours / 1e12:.2f} million million operations {in_words(tile)}, {theirs / 1e12:.2f}"
         yield Figure(f"decode {name}, work over {way}", (ours / theirs,), TARGETS[way], note=note)
+
+
+def memory_of_second_stage() -> Figure:
+    """Peak memory a pixel of decoding an upscaled clip of LTX Video, over that of a clip as long at the usual size."""
+    with torch.device("meta"):
+        autoencoder = autoencoders()["LTX Video"]().eval().requires_grad_(False)
+    picture, frames = SECOND_STAGE
+    large, usual = (peak_of(autoencoder, size, frames) for size in (picture, PICTURES["LTX Video"]))
+    at_once = peak_of(autoencoder, picture, frames, one_go)
+    share = large / usual * math.prod(PICTURES["LTX Video"]) / math.prod(picture)
+    height, width = picture
+    note = f"{large / 2**30:.2f} GiB at {width} x {height}, 121 frames, 16 bit; {at_once / 2**30:.2f} GiB at once"
+    return Figure("decode LTX Video, memory of a second stage", (share,), 1.05, note=note)
 
 
 def grown(name: str, short: int, long: int, picture: tuple[int, int]) -> Figure:

@@ -17,6 +17,7 @@ import torch
 from ...contract.guidance import (
     ISOLATED,
     Guidance,
+    GuidanceLevel,
     OwnGuidance,
     StepGuidance,
     StreamGuidance,
@@ -109,10 +110,19 @@ def with_video_guidance(
     return guided(patcher, lambda guider, sigmas: guidance.steps(sigmas))
 
 
-def published(patcher: comfy.model_patcher.ModelPatcher) -> tuple[Guidance | None, list[str]]:
-    """The recipe of a MODEL's authors as far as its network can follow it, and what else is to be said of it."""
+def published(patcher: comfy.model_patcher.ModelPatcher, second: bool = False) -> tuple[Guidance | None, list[str]]:
+    """The recipe of a MODEL's authors as far as its network can follow it, and what else is to be said of it.
+
+    second: that of their second pass, over a clip whose latents were enlarged.
+    """
     model = video_model(patcher)
-    guidance, recipe = model.variant.guidance, model.variant.recipe
+    guidance, recipe, again = model.variant.guidance, model.variant.recipe, model.variant.second_pass
+    if second:
+        if again is None:
+            return None, ["it was published without a second pass:\nnothing is changed"]
+        if model.variant.sound is not None:
+            return None, ["set guidance of Sample Video to 1:\nnothing is changed"]
+        guidance = again.guidance or Guidance((GuidanceLevel(1.0, cfg=1.0),))
     if isinstance(guidance, StreamGuidance):
         return None, ["Sample Video applies its authors' recipe\nwhere its guidance is 0: nothing is changed"]
     if guidance is None:

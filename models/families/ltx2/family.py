@@ -99,7 +99,7 @@ def recognise(checkpoint: Checkpoint) -> Variant | None:
         known_frames=PerToken(),
         guidance=None if distilled else GUIDANCE[number],
         scheduler={"shift": math.exp(MU), "sigmas": DISTILLED_SIGMAS if distilled else ()},
-        second_pass=SecondPass(DISTILLED_SIGMAS[-3:]),
+        second_pass=SecondPass(DISTILLED_SIGMAS[-3:], adain=0.0),
         notes=(LICENCE,),
         autoencoders=(number,),
         sound=SOUND,

@@ -15,6 +15,7 @@ import tiny_mochi
 import tiny_pyramid
 import torch
 from atelier.models.bridge.sampling import empty_latent, sample, warnings
+from atelier.models.bridge.wrappers import guidance as wrapper
 from atelier.models.bridge.wrappers.guidance import (
     ONE_CALL,
     own_guidance,
@@ -25,7 +26,7 @@ from atelier.models.bridge.wrappers.guidance import (
 )
 from atelier.models.contract.grid import SoundGrid
 from atelier.models.contract.guidance import StreamGuidance, StreamScale
-from atelier.models.families.ltx_video.versions import GUIDANCE_2B, GUIDANCE_13B
+from atelier.models.families.ltx_video.versions import GUIDANCE_2B, GUIDANCE_13B, SECOND_PASS_13B, SECOND_PASS_DISTILLED
 from atelier.models.loading import load
 from atelier.models.loading.identify import open_model
 from reference import relative
@@ -263,6 +264,20 @@ def test_what_is_published_and_what_of_it_this_network_lacks(model, monkeypatch)
     assert published(ltx)[0] is None
     nothing, (remark,) = published(model("mochi"))
     assert nothing is None and "one guidance, 6" in remark and "nothing is changed" in remark
+
+
+def test_the_second_pass_has_a_recipe_of_its_own(model, monkeypatch):
+    ltx = model("ltx")
+    nothing, (remark,) = published(ltx, second=True)
+    assert nothing is None and "without a second pass" in remark
+    monkeypatch.setattr(wrapper, "_blocks", lambda model: 48)
+    for again, lines in (
+        (SECOND_PASS_13B, ["guidance 1", "STG 1", "STG without the attention of blocks\n27", "CFG-Zero*"]),
+        (SECOND_PASS_DISTILLED, ["guidance 1"]),
+    ):
+        monkeypatch.setattr(ltx.model, "variant", replace(ltx.model.variant, second_pass=again))
+        found, remarks = published(ltx, second=True)
+        assert (found.summary(), remarks) == (lines, [])
 
 
 def test_a_model_with_sound_keeps_its_authors_guidance(model, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import comfy.samplers
 import pytest
 import tiny
@@ -79,6 +81,25 @@ def test_a_reference_over_the_whole_shot_is_what_cores_ltx_reads(models, vae):
     assert relative(made, sampled(ours, *texts(), empty()["samples"])) > 1e-3
 
 
+@pytest.mark.skipif(not hasattr(LTXVAddGuide, "dilate_latent"), reason="ComfyUI 0.33 and later have smaller references")
+def test_a_smaller_reference_is_what_newer_cores_ltx_reads(models, vae):
+    """Core's LTXVAddGuide with the parameters that it reads in an IC-LoRA's metadata, on the same weights."""
+    ours, core = models
+    guided = ours.clone()
+    guided.set_attachments(IN_CONTEXT, 2)
+    entry = control(vae, images(25, 64, 32), empty(), scale=reference_scale(guided))
+    made = sampled(guided, *(with_guides(text, entry) for text in texts()), empty()["samples"])
+    clip = SimpleNamespace(encode=lambda _: entry[GUIDES][0].latents, downscale_index_formula=(8, 32, 32))
+    scale = {"reference_downscale_factor": 2}
+    given = LTXVAddGuide.execute(*texts(), clip, empty(), images(25, 64, 32), 0, 1.0, iclora_parameters=scale).result
+    theirs = sampled(core, *given[:2], given[2]["samples"], given[2]["noise_mask"])
+    theirs = LTXVCropGuides.execute(*given[:2], {**given[2], "samples": theirs}).result[2]["samples"]
+    assert made.shape == theirs.shape == SHAPE and relative(made, theirs) <= 1e-4
+    assert relative(made, sampled(ours, *texts(), empty()["samples"])) > 1e-3
+    ours_with_theirs = sampled(ours, *given[:2], given[2]["samples"], given[2]["noise_mask"])[:, :, : SHAPE[2]]
+    assert relative(ours_with_theirs, theirs) <= 1e-4
+
+
 def test_a_smaller_reference(models, vae):
     """As an IC-LoRA with a scale in its metadata asks for: every second token of each side is read."""
     model = models[0].clone()
@@ -103,6 +124,9 @@ def test_what_is_missing_is_said(models, vae):
     (warning,) = warnings(models[0], empty(), with_guides(texts()[0], entry))
     assert "without an IC-LoRA" in warning
     grid = models[0].model.variant.grid
-    (note,) = control_notes(entry, images(9), empty(), 1.0, grid)
+    (note,) = control_notes(entry, images(9), empty(), 1.0, grid, (128, 64))
     assert "9 frames" in note and "the last one is repeated" in note
-    assert control_notes(entry, images(25), empty(), 0.5, grid) == []
+    assert control_notes(entry, images(25), empty(), 0.5, grid, (640, 320)) == []
+    for size, said in (((320, 64), "its sides are"), ((64, 64), "its top and bottom are")):
+        (note,) = control_notes(entry, images(25), empty(), 1.0, grid, size)
+        assert said in note and "the shot 128 x 64" in note

@@ -11,12 +11,18 @@ import reference
 import tiny
 import tiny_upscaler
 import torch
+from atelier.editing import decoding
 from atelier.editing.upscaling import upscaled
 from atelier.models.bridge.upscaler import with_statistics_of
+from atelier.models.contract.schedule import sigmas_for
+from atelier.models.loading.identify import open_model
+from atelier.models.loading.load import load_vae
 from atelier.models.loading.upscaler import load_upscaler
 from atelier.models.timeline.keyframes import apart, with_keyframe
 from atelier.models.timeline.latent import CUTS, mask_of
 from atelier.models.weights.errors import CheckpointError
+from atelier.nodes.upscale import UpscaleVideoLatent
+from benchmarks.allocated import Allocated
 from diffusers import LTXLatentUpsamplePipeline
 from reference import FPS, relative
 from safetensors.torch import save_file
@@ -113,6 +119,13 @@ def test_what_cannot_be_upscaled_is_said(case, tmp_path, kind, latent, largest, 
         upscaled(latent, upscaler, case.folder.vae, 1.0, 0.0, largest)
 
 
+def test_the_latents_of_older_versions_are_named(tmp_path):
+    upscaler = load_upscaler(tiny_upscaler.single_file(tmp_path / "up.safetensors", "spatial"))
+    old = load_vae(open_model(tiny.folder(tmp_path / "ltx", "0.9.1")))
+    with pytest.raises(ValueError, match="VAE of LTX Video 0.9.5 or later"):
+        upscaled({"samples": clip()}, upscaler, old, 1.0, 0.0, SIDE)
+
+
 def test_other_models_upscalers_are_named(case, tmp_path):
     ltx2 = load_upscaler(tiny_upscaler.single_file(tmp_path / "ltx-2.safetensors", "ltx-2 temporal"))
     with pytest.raises(ValueError, match="reads latents of LTX-2, but the VAE is one of LTX Video"):
@@ -138,6 +151,23 @@ def test_two_stages_of_distilled_equal_the_pipelines_in_a_row(case, tmp_path):
     check_two_stages(case, tmp_path, 3, 0.38, dict(timesteps=levels, denoise_strength=0.999), 0.6)
 
 
+def test_the_node_gives_what_the_models_authors_publish(case, dev, tmp_path):
+    """Tone map, steps and denoise of the second pass, which Sample Video turns into the published levels."""
+    upscaler = load_upscaler(tiny_upscaler.single_file(tmp_path / "up.safetensors", "spatial"))
+    UpscaleVideoLatent.GET_SCHEMA()
+    for each, count, tone_map in ((case, 3, 0.6), (dev, 13, 0.0)):
+        latent, vae, model = {"samples": clip(), "frame_rate": 24.0}, each.folder.vae, each.folder.model
+        larger, steps, denoise = UpscaleVideoLatent.execute(latent, upscaler, vae, -1.0, -1.0, model).args
+        assert torch.equal(larger["samples"], upscaled(latent, upscaler, vae, 1.0, tone_map, SIDE)["samples"])
+        inner = model.model
+        sigmas = sigmas_for(inner.family, inner.variant, steps, denoise, tuple(larger["samples"].shape))
+        assert steps == count and sigmas[:-1].tolist() == pytest.approx(inner.variant.second_pass.sigmas)
+        alone = UpscaleVideoLatent.execute(latent, upscaler, vae, 1.0, 0.0).args
+        assert "connect the MODEL" in alone[1].message and alone[1] is alone[2]
+        with pytest.raises(ValueError, match="A value of -1"):
+            UpscaleVideoLatent.execute(latent, upscaler, vae, 1.0, -1.0)
+
+
 def check_two_stages(case, root, steps: int, denoise: float, theirs: dict, tone_map: float) -> None:
     upscaler = load_upscaler(tiny_upscaler.single_file(root / "up.safetensors", "spatial"))
     small = {"samples": case.made(case.folder, reference.T2V), "frame_rate": float(FPS)}
@@ -158,6 +188,21 @@ def check_two_stages(case, root, steps: int, denoise: float, theirs: dict, tone_
     ).frames
     assert made.shape == answer.shape and relative(made, answer) <= 1e-5
     assert relative(made, between) > 0.01
+
+
+def test_an_upscaled_clip_decodes_in_the_memory_of_a_plain_one(case, tmp_path):
+    upscaler = load_upscaler(tiny_upscaler.single_file(tmp_path / "up.safetensors", "spatial"))
+    vae = case.folder.vae
+    larger = upscaled({"samples": clip(), "frame_rate": FPS}, upscaler, vae, 1.0, 0.6, SIDE)
+    plain = {"samples": torch.randn(larger["samples"].shape), "frame_rate": FPS}
+
+    def peak(latent: dict) -> int:
+        given = [*vae.first_stage_model.parameters(), *vae.first_stage_model.buffers(), latent["samples"]]
+        with Allocated(given) as allocated:
+            assert sum(len(frames) for frames in decoding.frames(vae, latent)) > 0
+        return allocated.peak
+
+    assert peak(larger) <= peak(plain)
 
 
 def test_a_channel_without_any_deviation_gets_the_mean():
