@@ -112,22 +112,24 @@ class Desk extends EventTarget {
     if (Object.keys(items).length) this.dispatchEvent(new Event("change"))
   }
 
-  /** Send what waits, one change after the other. What the server refuses for good is told and dropped. */
+  /** Send what waits, one change after the other. */
   #send() {
-    this.#sending ??= (async () => {
-      while (this.#waiting.length) {
-        try {
-          await this.#deliver(this.#waiting[0])
-        } catch (error) {
-          if (error instanceof api.Unreachable || error.status >= 500) break
-          this.#tell("desk.refused", error)
-        }
-        this.#waiting.shift()
-        unsent.set(this.#waiting)
-      }
-      this.#sending = null
-    })()
+    this.#sending ??= this.#sendAll().finally(() => (this.#sending = null))
     return this.#sending
+  }
+
+  /** What the server refuses for good is told and dropped; the rest waits until it answers again. */
+  async #sendAll() {
+    while (this.#waiting.length) {
+      try {
+        await this.#deliver(this.#waiting[0])
+      } catch (error) {
+        if (error instanceof api.Unreachable || error.status >= 500) return
+        this.#tell("desk.refused", error)
+      }
+      this.#waiting.shift()
+      unsent.set(this.#waiting)
+    }
   }
 
   async #deliver({ items, base }) {

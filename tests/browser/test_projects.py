@@ -151,7 +151,9 @@ def test_a_clip_and_a_board_come_back_from_the_disk(browser, url, family):
         studio.drop("#gallery", "board.json", "application/json", json.dumps(board).encode())
         page = studio.page
         page.locator(".boards").get_by_text("Two shots").wait_for()
-        page.wait_for_function("text => document.querySelector('.boarding textarea').value === text", arg=board["text"])
+        page.wait_for_function(
+            "text => document.querySelector('.boarding details textarea').value === text", arg=board["text"]
+        )
         page.get_by_role("button", name="Save board").click()
         with page.expect_download() as saved:
             page.get_by_role("button", name="Export as JSON: Two shots").click()
