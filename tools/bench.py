@@ -75,6 +75,7 @@ def main() -> int:
         pack.prepare_comfyui(Path(base), cpu=not on_card)
         logging.getLogger().setLevel(logging.ERROR)
         pack.load()
+        importlib.import_module("comfy.utils").set_progress_bar_enabled(False)  # one for each clip hides the figures
         about = machine()
         say("  ".join(f"{key}: {value}" for key, value in about.items()))
         figures, failed = measure(names, given)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+
 import bench
+import comfy.utils
 import pack
 import pytest
 import torch
@@ -28,8 +31,9 @@ def test_what_cannot_run_is_refused(monkeypatch, arguments, reason):
 def test_what_takes_long_runs_only_if_it_is_named(monkeypatch, capsys):
     ran = []
     monkeypatch.setattr(bench, "measure", lambda names, given: (ran.extend(names) or [], {}))
-    for name in ("prepare_comfyui", "load"):
-        monkeypatch.setattr(pack, name, lambda *_, **__: None)
+    for owner, name in ((pack, "prepare_comfyui"), (pack, "load"), (logging.getLogger(), "setLevel")):
+        monkeypatch.setattr(owner, name, lambda *_, **__: None)
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_ENABLED", True)  # put back afterwards
     for arguments in ([], ["speed"]):
         monkeypatch.setattr("sys.argv", ["bench", *arguments])
         assert bench.main() == 0

@@ -85,7 +85,7 @@ def _of_random(name: str, config: dict[str, Any]) -> Iterator[Figure]:
 def _so_far(clips: dict[str, list[Clip]]) -> str:
     """What each word saved in these clips: the figures of a run that is stopped before its end."""
     shares = {word: _shares(clips["off"], clips[word]) for word in WORDS}
-    return ", ".join(
+    return "; ".join(
         f"{word} {ran:.1%} of blocks, {statistics.median(took):.1%} of time" for word, (ran, took) in shares.items()
     )
 
@@ -115,8 +115,11 @@ def _each_way(model: Any, positive: list, negative: list, seed: int) -> dict[str
 
     inner = model.model
     recipe, variant = inner.variant.recipe, inner.variant
-    size = SIZE if variant.grid.spatial * 8 < recipe.width else (recipe.width, recipe.height, recipe.frames)
-    latent = empty_latent(variant.grid.latent_shape(*size), recipe.fps)
+    grid, size = variant.grid, (recipe.width, recipe.height, recipe.frames)
+    if grid.spatial * 8 < recipe.width:  # not a built-in model
+        width, height, frames = SIZE
+        size = grid.legal_side(width), grid.legal_side(height), grid.legal_frames(frames)
+    latent = empty_latent(grid.latent_shape(*size), recipe.fps)
     sigmas = inner.family.schedule(variant, recipe.steps, tuple(latent["samples"].shape))
     texts = [with_frame_rate(text, latent) for text in (positive, negative)]
     clips = {}
@@ -152,6 +155,7 @@ def _psnr(clip: torch.Tensor, reference: torch.Tensor) -> float:
 
 SIZE = (128, 96, 25)
 RANDOM_CLIPS = 2
+POOLED = 64
 WIDE = {"num_attention_heads": 4, "attention_head_dim": 64, "num_layers": 6}
 RANDOM = {
     "CogVideoX, random": {
@@ -170,6 +174,14 @@ RANDOM = {
         "text_embed_dim": 1024,
         "time_embed_dim": 256,
     },
+    "Pyramid Flow, random": {
+        "_class_name": "PyramidFluxTransformer",
+        **WIDE,
+        "num_layers": 2,
+        "num_single_layers": 4,
+        "pooled_projection_dim": POOLED,
+        "joint_attention_dim": 1024,
+    },
 }
 
 
@@ -178,8 +190,12 @@ def _no_body(*_: Any) -> Any:
 
 
 def _random_texts(model: Any, seed: int) -> list[list]:
-    """Positive and negative text, of which 12 and 5 tokens are prompt."""
+    """Positive and negative text, of which 12 and 5 tokens are prompt, with CLIP's pooled text."""
     text, generator = model.model.variant.text, torch.Generator().manual_seed(seed)
     words = [torch.randn(1, text.tokens, text.channels, generator=generator) for _ in range(2)]
     masks = [(torch.arange(text.tokens) < length).long()[None] for length in (12, 5)]
-    return [[[tokens, {"attention_mask": mask}]] for tokens, mask in zip(words, masks, strict=True)]
+    pooled = torch.randn(2, 1, POOLED, generator=generator)
+    return [
+        [[tokens, {"attention_mask": mask, "pooled_output": clips}]]
+        for tokens, mask, clips in zip(words, masks, pooled, strict=True)
+    ]
