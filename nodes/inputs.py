@@ -52,8 +52,8 @@ def strength_input(tooltip: str) -> io.Float.Input:
     return io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.01, tooltip=tooltip)
 
 
-def time_input(name: str, tooltip: str) -> io.Float.Input:
-    return io.Float.Input(name, default=0.0, min=0.0, max=86_400.0, step=0.01, tooltip=tooltip)
+def time_input(name: str, tooltip: str, optional: bool = False) -> io.Float.Input:
+    return io.Float.Input(name, default=0.0, min=0.0, max=86_400.0, step=0.01, tooltip=tooltip, optional=optional)
 
 
 def fps_input() -> io.Float.Input:

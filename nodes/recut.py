@@ -40,7 +40,7 @@ class RecutVideo(io.ComfyNode):
                 io.Video.Input(
                     "filling", optional=True, tooltip="What the gaps show, such as the clip that Re-cut Shot filled."
                 ),
-                time_input("filling_start", "Seconds into the new clip where 'filling' begins."),
+                time_input("filling_start", "Seconds into the new clip where 'filling' begins.", optional=True),
                 *writing_inputs(formats.available(formats.VIDEO)),
             ],
             outputs=[io.Video.Output()],

@@ -23,8 +23,10 @@ CLEAR, EDGE = 4, 8
 """A path comes no nearer to a node than the first. Further inside its own nodes than the second, it is under them."""
 BEND = 40
 """A corner counts as much as this way."""
-SCREEN = (80, 110, 1420, 790)
-"""The part of the smallest screen that is free beside ComfyUI's bars: left, top, right, bottom."""
+SCREENS = ((80, 110, 1420, 790), (60, 110, 1590, 890))
+"""What is free beside ComfyUI's bars of a screen of 1440 x 810, and of 1600 x 900: left, top, right, bottom."""
+READABLE = 0.6
+"""At a smaller zoom, front ends draw no text on nodes. What is too wide for the first screen fits the second."""
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
@@ -163,19 +165,32 @@ def routed(graph: Json) -> None:
 
 
 def fitted(graph: Json) -> None:
-    """Set the zoom and the offset that the graph opens with, so that all of it is on a small screen."""
+    """Set the zoom and the offset that the graph opens with, so that all of it is on a screen and can be read.
+
+    Raises ValueError if it is too large for that.
+    """
     left, top, right, bottom = bounds(graph)
-    x, y, end, low = SCREEN
-    scale = min((end - x) / (right - left), (low - y) / (bottom - top), 1)
-    scale = math.floor(scale * 100) / 100
-    offset = [round((x + end) / 2 / scale - (left + right) / 2), round((y + low) / 2 / scale - (top + bottom) / 2)]
-    graph["extra"]["ds"] = {"scale": scale, "offset": offset}
+    for x, y, end, low in SCREENS:
+        scale = math.floor(min((end - x) / (right - left), (low - y) / (bottom - top), 1) * 100) / 100
+        if scale >= READABLE:
+            offset = [
+                round((x + end) / 2 / scale - (left + right) / 2),
+                round((y + low) / 2 / scale - (top + bottom) / 2),
+            ]
+            graph["extra"]["ds"] = {"scale": scale, "offset": offset}
+            return
+    raise ValueError(f"the graph is {right - left:.0f} x {bottom - top:.0f}: too large for a screen")
 
 
 def bounds(graph: Json) -> Box:
-    """The corners of all nodes and reroutes together."""
-    points = [(x, y) for point in graph["extra"].get("reroutes", ()) for x, y in [point["pos"]]]
-    all_boxes = [*boxes(graph).values(), *((x, y, x, y) for x, y in points)]
+    """The corners of all nodes, groups and reroutes together."""
+    points = [point["pos"] for point in graph["extra"].get("reroutes", ())]
+    groups = [group["bounding"] for group in graph.get("groups", ())]
+    all_boxes = [
+        *boxes(graph).values(),
+        *((x, y, x + width, y + height) for x, y, width, height in groups),
+        *((x, y, x, y) for x, y in points),
+    ]
     sides = list(zip(*all_boxes, strict=True))
     return min(sides[0]), min(sides[1]), max(sides[2]), max(sides[3])
 

@@ -8,6 +8,7 @@ import { lengthOf } from "./pieces.js"
 const DRAG_FROM = 4 // pixels: less is a click
 const EDGE = 12 // pixels of a piece's end that trim it
 const LABEL_ROOM = 56 // pixels
+const [PIECE_ROOM, MOST_ROOM] = [28, 6000] // pixels of a piece on average, and of all pieces; more than fits is scrolled
 const LABEL_STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300]
 
 export class Strip {
@@ -36,6 +37,7 @@ export class Strip {
   draw(state) {
     this.#state = state
     const { pieces, whole, range } = state
+    this.lane.style.minWidth = `${Math.min(pieces.length * PIECE_ROOM, MOST_ROOM)}px`
     while (this.list.children.length > pieces.length) this.list.lastChild.remove()
     while (this.list.children.length < pieces.length) this.list.append(this.#made(this.list.children.length))
     pieces.forEach((piece, index) => this.#piece(piece, index))
@@ -49,7 +51,12 @@ export class Strip {
   }
 
   point(cursor) {
-    this.needle.style.left = `${(cursor / Math.max(1, this.#state.whole)) * 100}%`
+    const share = cursor / Math.max(1, this.#state.whole)
+    this.needle.style.left = `${share * 100}%`
+    const { clientWidth, scrollLeft } = this.element
+    const [at, room] = [share * this.lane.offsetWidth, this.lane.offsetWidth - clientWidth]
+    if (room > 0 && !this.#drag && (at < scrollLeft || at > scrollLeft + clientWidth))
+      this.element.scrollLeft = at - clientWidth / 2
   }
 
   focus(index) {

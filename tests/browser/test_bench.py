@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import axe_playwright_python
 import clips
 import httpx2 as httpx
 import pytest
 import studio_page
 import wire_client
-from playwright.sync_api import Page
-from studio_page import Studio
+from studio_page import Studio, serious
 
-AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 TEXT = "The board as text"
 FRAMES = 24
 
@@ -226,12 +222,4 @@ def test_the_bench_fits_a_phone_and_has_no_serious_fault(browser, url, numbered,
             studio.page.evaluate("() => document.querySelectorAll('#bench details').forEach(fold => fold.open = true)")
             studio.page.wait_for_timeout(300)
             assert studio.page.evaluate("() => document.scrollingElement.scrollWidth") == width
-            assert serious(studio.page) == []
-
-
-def serious(page: Page) -> list[str]:
-    """What axe-core finds on the bench that is serious or critical."""
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("() => axe.run('#bench')")["violations"]
-    grave = [one for one in found if one["impact"] in ("serious", "critical")]
-    return [f"{one['id']}: {node['html']}" for one in grave for node in one["nodes"]]
+            assert serious(studio.page, "#bench") == []

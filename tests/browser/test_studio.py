@@ -6,9 +6,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import axe_playwright_python
 import editor
 import httpx2 as httpx
 import pytest
@@ -19,10 +17,9 @@ import wire_client
 from comfy_server import free_port, running
 from PIL import Image
 from playwright.sync_api import expect
-from studio_page import Studio
+from studio_page import Studio, serious
 
 PREVIEWS = ("--preview-method", "auto")
-AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 PHONE = {"viewport": {"width": 360, "height": 740}}
 
 
@@ -310,18 +307,6 @@ def test_on_a_phone_in_the_dark_without_motion(browser, url, http, made):
         studio.page.evaluate("() => { for (const fold of document.querySelectorAll('details')) fold.open = true }")
         studio.press("Remix")
         assert studio.page.evaluate(width) == 360
-
-
-def serious(page) -> list[str]:
-    """What axe-core finds on the page that is serious or critical."""
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("() => axe.run()")["violations"]
-    return [
-        f"{one['id']}: {node['html']} {node['failureSummary']}"
-        for one in found
-        if one["impact"] in ("serious", "critical")
-        for node in one["nodes"]
-    ]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

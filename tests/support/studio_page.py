@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import axe_playwright_python
 from playwright.sync_api import Browser, Locator, Page
 
 TIMEOUT = 60_000
+AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 
 PLAYS = """() => { const video = document.querySelector('#stage video')
     return video && video.videoWidth > 0 && video.currentTime > 0.3 && video.currentTime }"""
@@ -117,6 +121,18 @@ class Studio:
 
     def drop(self, selector: str, name: str, kind: str, content: bytes) -> None:
         self.page.evaluate(DROP, [selector, name, kind, list(content)])
+
+
+def serious(page: Page, selector: str = "html") -> list[str]:
+    """What axe-core finds in a part of the page that is serious or critical. The page must bypass its policy."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate(f"() => axe.run({json.dumps(selector)})")["violations"]
+    return [
+        f"{one['id']}: {node['html']} {node['failureSummary']}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
 
 
 @contextmanager

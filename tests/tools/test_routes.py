@@ -21,9 +21,12 @@ def test_nodes_and_links_stand_clear_of_each_other_on_one_screen(file):
     pairs = itertools.combinations(nodes.items(), 2)
     assert [(a, b) for (a, one), (b, other) in pairs if overlap(one, other)] == []
     assert routes.hidden(graph) == []
+    assert graph["extra"]["ds"]["scale"] >= routes.READABLE
     left, top, right, bottom = routes.on_screen(graph)
-    x, y, end, low = routes.SCREEN
+    x, y, end, low = routes.SCREENS[-1]
     assert left >= x - 2 and top >= y - 2 and right <= end + 2 and bottom <= low + 2
+    for group in graph["groups"]:
+        assert all(encloses(group["bounding"], box) for box in nodes.values() if touches(group["bounding"], box))
     links = {link[0] for link in graph["links"]}
     assert {each["id"] for each in graph["extra"].get("linkExtensions", ())} <= links
 
@@ -46,3 +49,13 @@ def test_a_link_under_a_node_is_found_and_led_around_it():
 
 def overlap(one: routes.Box, other: routes.Box) -> bool:
     return all(one[i] < other[i + 2] and other[i] < one[i + 2] for i in (0, 1))
+
+
+def encloses(group: list[float], node: routes.Box) -> bool:
+    x, y, width, height = group
+    return x <= node[0] and y <= node[1] and node[2] <= x + width and node[3] <= y + height
+
+
+def touches(group: list[float], node: routes.Box) -> bool:
+    x, y, width, height = group
+    return overlap((x, y, x + width, y + height), node)
