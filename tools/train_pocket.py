@@ -63,6 +63,20 @@ ARCHITECTURES = {
             "transformer": Stage("transformer", "diffusion_transformer_pocket", 40.0),
         },
     ),
+    "cogvideox": Architecture(
+        "pocket_cogvideox",
+        "pocket.cogvideox",
+        100,
+        1,
+        {"vae": Stage("autoencoder", "vae", 60.0), "transformer": Stage("transformer", "transformer", 180.0)},
+    ),
+    "mochi": Architecture(
+        "pocket_mochi",
+        "pocket.mochi",
+        100,
+        1,
+        {"vae": Stage("autoencoder", "vae", 20.0), "transformer": Stage("transformer", "transformer", 180.0)},
+    ),
 }
 
 
@@ -74,7 +88,9 @@ def train(arguments: argparse.Namespace) -> None:
             raise SystemExit(f"{arguments.architecture} has no stage '{name}', only: {', '.join(architecture.stages)}.")
         stage = architecture.stages[name]
         release = arguments.warm_start and arguments.warm_start / stage.folder
-        architecture.module(stage.module).train(arguments.work, arguments.minutes or stage.minutes, release)
+        architecture.module(stage.module).train(
+            arguments.work, stage.minutes if arguments.minutes is None else arguments.minutes, release
+        )
 
 
 def export(arguments: argparse.Namespace) -> None:
@@ -91,7 +107,11 @@ def colours(arguments: argparse.Namespace) -> None:
 
 
 def score(arguments: argparse.Namespace) -> None:
-    """Prints the score table of the model folder, and fails if a figure is below the released one (scores.json)."""
+    """Prints the score table of the model folder, and fails if a figure is below the released one (scores.json).
+
+    With --release, the figures become the released ones, in scores.json and on the card, which a new model gets from
+    the template.
+    """
     from pocket.score import below, score_folder, table
 
     architecture = ARCHITECTURES[arguments.architecture]
@@ -101,7 +121,11 @@ def score(arguments: argparse.Namespace) -> None:
     if arguments.release:
         released.write_text(json.dumps(scores, indent=2) + "\n")
         card = arguments.model / "README.md"
+        if not card.exists():
+            card.write_text((ROOT / "tools" / "pocket" / "card_template.md").read_text())
         card.write_text(re.sub(r"(?s)\| \| color.*?\n\n", table(scores) + "\n\n", card.read_text()))
+    elif not released.exists():
+        print(f"There is no {released} to compare with yet; --release writes it.")
     elif worse := below(scores, json.loads(released.read_text())):
         raise SystemExit("Below the released figures:\n" + "\n".join(worse))
 
@@ -166,7 +190,7 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(chosen.threads)
-    if chosen.architecture == "ltx":
+    if chosen.architecture != "pyramid":
         return chosen.run(chosen)
     import pack
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from atelier.models.families.pyramid_flow.sampler import STAGES, euler
-from pocket import colours, model, score, tokenizer
+from pocket import colours, model, score, shared_text, tokenizer
 from pocket.pyramid import autoencoder, transformer
 from pocket.world import clips, draw_scenes
 
@@ -59,7 +59,7 @@ def test_captions_of_a_batch_are_of_one_length():
     words = tokenizer.build()
     for seed in range(4):
         rng = random.Random(seed)
-        captions = transformer.draw_captions(draw_scenes(8, rng), words, rng)
+        captions = shared_text.draw_captions(draw_scenes(8, rng), words, rng)
         assert len({len(words(caption).input_ids) for caption in captions}) == 1 and len(captions) == 8
 
 

@@ -2,14 +2,23 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKLLTXVideo, FlowMatchEulerDiscreteScheduler, LTXPipeline, LTXVideoTransformer3DModel
+from diffusers import (
+    AutoencoderKLLTXVideo,
+    DiffusionPipeline,
+    FlowMatchEulerDiscreteScheduler,
+    LTXPipeline,
+    LTXVideoTransformer3DModel,
+)
 from transformers import AutoTokenizer, T5EncoderModel
 
-from pocket import colours, transformer
+from pocket import colours, shared_text, transformer
 from pocket.captions import vocabulary
+from pocket.model import Model
 from pocket.sample import LTX
 from pocket.tokenizer import save as save_tokenizer
 
@@ -52,7 +61,7 @@ def assemble(work: Path) -> LTXPipeline:
     )
 
 
-def write(pipeline: LTXPipeline, folder: Path) -> None:
+def write(pipeline: DiffusionPipeline, folder: Path, recipe: dict[str, Any]) -> None:
     """Writes the pipeline as float16 safetensors, with class names that transformers 4 knows too, and recipe.json."""
     pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
     save_tokenizer(pipeline.tokenizer, folder / "tokenizer")
@@ -61,7 +70,7 @@ def write(pipeline: LTXPipeline, folder: Path) -> None:
     content["tokenizer"] = ["transformers", "PreTrainedTokenizerFast"]
     index.write_text(json.dumps(content, indent=2) + "\n")
     forget_sources(folder)
-    (folder / "recipe.json").write_text(json.dumps(RECIPE | {"vocabulary": vocabulary()}, indent=2) + "\n")
+    (folder / "recipe.json").write_text(json.dumps(recipe | {"vocabulary": vocabulary()}, indent=2) + "\n")
 
 
 def forget_sources(folder: Path) -> None:
@@ -75,8 +84,25 @@ def forget_sources(folder: Path) -> None:
 def export(work: Path, folder: Path) -> None:
     """Exports the model in `work` to `folder`."""
     staging = work / "export"
-    write(assemble(work), staging)
+    write(assemble(work), staging, RECIPE)
     colours.write(LTX.load(staging), staging)
+    publish(staging, folder)
+
+
+def export_pipeline(
+    kind: type[DiffusionPipeline],
+    parts: dict[str, Any],
+    load: Callable[[Path], Model],
+    recipe: dict[str, Any],
+    work: Path,
+    folder: Path,
+) -> None:
+    """Exports a pipeline of `parts` and of the pocket model's text encoder to `folder`; `load` reads such a folder."""
+    staging = work / "export"
+    encoder, tokenizer = shared_text.load()
+    write(kind(text_encoder=encoder, tokenizer=tokenizer, **parts), staging, recipe)
+    shared_text.copy(staging)
+    colours.write(load(staging), staging)
     publish(staging, folder)
 
 

@@ -1,21 +1,30 @@
 """The interface of a small model, whatever its architecture, for the score, the colours and the sheet."""
 
+import importlib
+import json
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
+
+READERS = {  # class of a folder's pipeline -> module and class that read it here
+    "LTXPipeline": ("pocket.sample", "LTX"),
+    "MochiPipeline": ("pocket.mochi.sample", "Mochi"),
+    "CogVideoXPipeline": ("pocket.cogvideox.sample", "CogVideoX"),
+}
 
 
 class Model(Protocol):
     """A trained model.
 
     recipe: its recipe.json. sizes: the clip sizes of its training other than the recipe's, by name, as options of
-    `sample`. longest: the most frames of all these sizes.
+    `sample`. longest: the most frames of all these sizes. begun: how many frames of a real clip `sample` continues.
     """
 
     recipe: dict[str, Any]
     sizes: ClassVar[dict[str, dict[str, float]]]
     longest: ClassVar[int]
+    begun: ClassVar[int]
 
     def encode(self, video: Tensor) -> Tensor:
         """Clips [B, 3, T, H, W] in -1..1 -> latents as the network sees them."""
@@ -32,11 +41,14 @@ class Model(Protocol):
 
 
 def load(folder: Path) -> Model:
-    """The model in a folder: LTX in diffusers' layout, or Pyramid Flow in its authors'. Raises OSError without one."""
-    if (folder / "model_index.json").exists():
-        from pocket.sample import LTX
+    """The model in a folder: a pipeline of diffusers', or Pyramid Flow in its authors' layout.
 
-        return LTX.load(folder)
-    from pocket.pyramid.sample import Pyramid
+    Raises OSError without one.
+    """
+    index = folder / "model_index.json"
+    if not index.exists():
+        from pocket.pyramid.sample import Pyramid
 
-    return Pyramid.load(folder)
+        return Pyramid.load(folder)
+    module, name = READERS[json.loads(index.read_text())["_class_name"]]
+    return getattr(importlib.import_module(module), name).load(folder)

@@ -32,6 +32,7 @@ class LTX:
         "64x96": {"height": 96},
     }
     longest: ClassVar = 25
+    begun: ClassVar = 9
 
     @classmethod
     def load(cls, folder: Path) -> "LTX":

@@ -186,7 +186,7 @@ def psnr(a: Tensor, b: Tensor) -> float:
 def reconstruction(model: Model, count: int = 100) -> Scores:
     """The figures of freshly rendered clips, and of the same clips after the autoencoder, the upper bound."""
     scenes, _, withheld = held_out(count)
-    real = render(scenes, random.Random(HELD_OUT + 1))
+    real = render(scenes, random.Random(HELD_OUT + 1), frames=model.recipe["frames"])
     decoded = model.decode(model.encode(real))
     return {
         "real clips": figures(real, scenes, withheld),
@@ -210,14 +210,14 @@ def text_to_video(
 
 
 def turning(model: Model, guidance: float, steps: int, count: int = 32) -> dict[str, float]:
-    """Figures for real clips of nine frames that are continued with a prompt for another motion."""
+    """Figures for real clips that are continued after `model.begun` frames with a prompt for another motion."""
     rng = random.Random(HELD_OUT + 4)
     before = draw_scenes(count, rng)
     scenes = [replace(scene, motion=rng.choice([m for m in MOTIONS if m != scene.motion])) for scene in before]
-    begun = render(before, rng, frames=9)
+    begun = render(before, rng, frames=model.begun)
     prompts = [caption(scene, rng) for scene in scenes]
     videos = model.sample(prompts, guidance, steps, HELD_OUT, frames=model.longest, known=model.encode(begun))
-    result = figures(videos[:, :, 9:], scenes, [False] * count)
+    result = figures(videos[:, :, model.begun :], scenes, [False] * count)
     return {name: result[name] for name in ("color", "shape", "motion", "background", "whole")}
 
 
@@ -243,14 +243,14 @@ def image_to_video(model: Model, guidance: float, steps: int, images: int = 12) 
 
 
 def extension(model: Model, guidance: float, steps: int, count: int = 32) -> dict[str, float]:
-    """Figures for the new frames of real clips of nine frames that are continued."""
+    """Figures for the new frames of real clips that are continued after `model.begun` frames."""
     rng = random.Random(HELD_OUT + 3)
     scenes = draw_scenes(count, rng)
-    begun = render(scenes, rng, frames=25)[:, :, :9]
+    begun = render(scenes, rng, frames=25)[:, :, : model.begun]
     prompts = [caption(scene, rng) for scene in scenes]
     videos = model.sample(prompts, guidance, steps, HELD_OUT, frames=model.longest, known=model.encode(begun))
-    result = figures(videos[:, :, 9:], scenes, [False] * count)
-    kept = round(psnr(videos[:, :, :9], begun), 2)
+    result = figures(videos[:, :, model.begun :], scenes, [False] * count)
+    kept = round(psnr(videos[:, :, : model.begun], begun), 2)
     return {name: result[name] for name in ("color", "shape", "motion", "background", "whole")} | {"psnr": kept}
 
 

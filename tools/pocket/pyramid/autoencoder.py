@@ -14,6 +14,8 @@ import torch
 from atelier.models.families.pyramid_flow.causal_vae import STATISTICS, CausalVideoVAE, denormalised, normalised
 from torch import Tensor, nn
 
+from pocket import blocks
+from pocket.blocks import Shape, cut, join, spread
 from pocket.world import clips
 
 NUMBERS, SIDE = 16, 8  # of a block: the numbers of its code, and its frames, rows and columns
@@ -29,7 +31,6 @@ CONFIG = {  # residual blocks only where the width changes
     "decoder_layers_per_block": (0, 0, 1, 0),
     "decoder_norm_num_groups": 1,
 }
-Shape = tuple[int, int]
 LATENTS = STATISTICS["miniflux"]
 SEEDS = range(1_000_000, 1_000_008)  # of 64 clips each
 LOG_VARIANCE = -12.0  # of the posterior: nearly a point
@@ -67,8 +68,7 @@ def moments(video: Tensor) -> Moments:
     """Of clips [B, 3, 1 + 8 n, H, W] in -1..1."""
 
     def of(part: Tensor, frames: int) -> tuple[Tensor, Tensor]:
-        cubes = part.unfold(2, frames, frames).unfold(3, SIDE, SIDE).unfold(4, SIDE, SIDE)
-        vectors = cubes.permute(0, 2, 3, 4, 5, 6, 7, 1).flatten(4).flatten(0, 3)
+        vectors = cut(part, (frames, SIDE))
         return vectors.mean(0), vectors.T @ vectors / len(vectors)
 
     return Moments(*of(video[:, :, :1], 1), *of(video[:, :, 1:], SIDE))
@@ -128,21 +128,9 @@ def balanced(code: Code, found: Moments) -> Code:
 # ------------------------------------------------------------------------------------------------ as published layers
 
 
-def parts(matrix: Tensor, whole: Shape, part: Shape) -> Tensor:
-    """Rows of a matrix [pixels of a block, N] that belong to parts: [parts, pixels of a part, N]; frames slowest."""
-    (frames, side), (f, s) = whole, part
-    cut = matrix.view(frames // f, f, side // s, s, side // s, s, 3, -1)
-    return cut.permute(0, 2, 4, 1, 3, 5, 6, 7).flatten(3, 6).flatten(0, 2)
-
-
 def basis(columns: Tensor, shape: Shape) -> Tensor:
     """What the pixels of blocks of a shape are told in, [pixels, numbers]: all that `columns` [1536, 16] ask."""
-    if shape == (1, 1):
-        return torch.eye(3)
-    if shape == (SIDE, SIDE):
-        return columns
-    asked = parts(columns, (SIDE, SIDE), shape).movedim(0, 1).flatten(1)
-    return torch.linalg.svd(asked, full_matrices=False).U[:, : WIDTH if shape[1] > 2 else NARROW]
+    return blocks.basis(columns, (SIDE, SIDE), shape, WIDTH if shape[1] > 2 else NARROW)
 
 
 def build(code: Code) -> CausalVideoVAE:
@@ -165,11 +153,6 @@ def pass_on(level: nn.Module) -> None:
     """Makes a level's residual block change the width only."""
     for resnet in level.resnets:
         nn.init.dirac_(resnet.conv_shortcut.conv.weight)
-
-
-def join(small: Tensor, large: Tensor, shapes: tuple[Shape, Shape]) -> Tensor:
-    """Between what parts are told in and what the whole is: [parts, numbers of a part, numbers of the whole]."""
-    return small.T @ parts(large, shapes[1], shapes[0])
 
 
 def write_encoder(vae: CausalVideoVAE, code: Code) -> None:
@@ -216,11 +199,6 @@ def through_norm(half: nn.Module, bias: Tensor, count: int) -> None:
     bias[2 * count + 1] = -LARGE
     half.conv_norm_out.weight[:] = LARGE * math.sqrt(2 / len(half.conv_norm_out.weight))
     place(half.conv_out.conv, torch.cat([torch.eye(count), -torch.eye(count)], dim=1))
-
-
-def spread(matrices: Tensor) -> Tensor:
-    """[places, out, in] -> [out * places, in]: the layers count places faster than channels."""
-    return matrices.transpose(0, 1).flatten(0, 1)
 
 
 # ------------------------------------------------------------------------------------------------ use

@@ -1,21 +1,18 @@
 """Exports the trained parts in the layout of the published repositories, in half precision."""
 
 import json
-import shutil
 from pathlib import Path
 
 import torch
 from atelier.models.families.pyramid_flow.causal_vae import CausalVideoVAE
 from safetensors.torch import save_file
-from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel
 
-from pocket import colours
+from pocket import colours, shared_text
 from pocket.captions import vocabulary
 from pocket.export import forget_sources, publish
 from pocket.pyramid.sample import CLIP, NETWORK, TEXT_ENCODER, TOKENIZER, VAE, Pyramid
 from pocket.pyramid.transformer import POOLED, build
-from pocket.pyramid.transformer import TEXT_ENCODER as POCKETS_TEXT_ENCODER
-from pocket.tokenizer import save as save_tokenizer
 
 RECIPE = {
     "name": "Atelier pocket Pyramid",
@@ -57,8 +54,7 @@ def write(work: Path, folder: Path) -> None:
     network.half().save_pretrained(folder / NETWORK)
     CausalVideoVAE.from_pretrained(work / "causal_video_vae").half().save_pretrained(folder / VAE)
     write_silent_clip(folder / CLIP)
-    shutil.copytree(POCKETS_TEXT_ENCODER, folder / TEXT_ENCODER, dirs_exist_ok=True)
-    save_tokenizer(AutoTokenizer.from_pretrained(POCKETS_TEXT_ENCODER.parent / "tokenizer"), folder / TOKENIZER)
+    shared_text.copy(folder, TEXT_ENCODER, TOKENIZER)
     forget_sources(folder)
     (folder / "recipe.json").write_text(json.dumps(RECIPE | {"vocabulary": vocabulary()}, indent=2) + "\n")
 

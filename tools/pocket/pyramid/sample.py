@@ -14,7 +14,8 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, T5EncoderModel
 
 from pocket.pyramid import autoencoder
-from pocket.pyramid.transformer import POOLED, embed
+from pocket.pyramid.transformer import POOLED
+from pocket.shared_text import embed
 
 NETWORK, VAE = "diffusion_transformer_pocket", "causal_video_vae"
 CLIP, TEXT_ENCODER, TOKENIZER = "text_encoder", "text_encoder_2", "tokenizer_2"
@@ -31,6 +32,7 @@ class Pyramid:
     recipe: dict[str, Any]
     sizes: ClassVar = {}
     longest: ClassVar = 17
+    begun: ClassVar = 9
 
     @classmethod
     def load(cls, folder: Path) -> "Pyramid":

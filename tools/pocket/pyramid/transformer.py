@@ -5,7 +5,7 @@ stage to its own, along a straight line with the same noise at both ends.
 """
 
 import copy
-import random
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,22 +15,17 @@ from atelier.models.families.pyramid_flow.schedule import TRAINING_STEPS, Stage
 from atelier.models.families.pyramid_flow.transformer import PyramidFluxTransformer
 from torch import Tensor
 from torch.nn.functional import interpolate
-from tqdm import tqdm
-from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
-from pocket import tokenizer as tokens
-from pocket.captions import free_caption, said_attributes
+from pocket import shared_text
+from pocket.latents import cached_latents
 from pocket.optim import Muon
 from pocket.pyramid.autoencoder import encode
+from pocket.shared_text import draw_captions, embed
 from pocket.text_encoder import WIDTH
 from pocket.training import Run, average, learning_rate, warm_start
-from pocket.world import Scene, clips
 
-# The pocket model's, as it was released; its captions are these.
-TEXT_ENCODER = Path(__file__).parents[3] / "models" / "pocket" / "text_encoder"
 SEEDS = range(1_000_000, 1_000_048)  # of 64 clips each
 BATCH = 32
-NO_CAPTION = 0.1  # share of steps without text, for guidance
 HISTORY_NOISE = 1 / 3  # at most: when sampling, the network's own frames are not a perfect history either
 POOLED = 8  # width of the CLIP that the layout requires, which is all zeros here
 CONFIG = {
@@ -60,36 +55,6 @@ def build() -> PyramidFluxTransformer:
             for gate in gates:
                 norm.linear.bias.chunk(parts)[gate].fill_(1)
     return net
-
-
-def draw_captions(
-    scenes: list[Scene], tokenizer: PreTrainedTokenizerFast, rng: random.Random, tries: int = 200
-) -> list[str]:
-    """A caption for each scene, all with the same number of tokens, so that attention runs on the whole batch."""
-
-    def draw(scene: Scene) -> str:
-        return free_caption(scene, said_attributes(rng), rng)
-
-    def length(words: str) -> int:
-        return len(tokenizer(words).input_ids)
-
-    if rng.random() < NO_CAPTION:
-        return [""] * len(scenes)
-    wanted, captions = length(draw(rng.choice(scenes))), []
-    for scene in scenes:
-        drawn = [draw(scene)]
-        while length(drawn[-1]) != wanted and len(drawn) < tries:
-            drawn.append(draw(scene))
-        captions.append(drawn[-1])
-    return captions
-
-
-@torch.no_grad()
-def embed(encoder: T5EncoderModel, tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> tuple[Tensor, Tensor]:
-    """Captions -> hidden states [B, L, 96] and mask [B, L]; T5 does not see the padding."""
-    batch = tokenizer(captions, padding=True, max_length=tokens.LENGTH, truncation=True, return_tensors="pt")
-    hidden = encoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
-    return hidden, batch.attention_mask
 
 
 def noise_levels(stage: Stage) -> tuple[float, float]:
@@ -131,25 +96,12 @@ def loss_of(net: PyramidFluxTransformer, latents: Tensor, frame: int, text: tupl
     return losses
 
 
-def cache_latents(work: Path) -> tuple[Tensor, list[Scene]]:
-    """Latents [N, C, T, h, w] in half precision and scenes of the training clips; later runs read `work`/latents.pt."""
-    path = work / "latents.pt"
-    if not path.exists():
-        vae = CausalVideoVAE.from_pretrained(work / "causal_video_vae")
-        parts, scenes = [], []
-        for seed in tqdm(SEEDS, desc="latents"):
-            made = clips(64, seed)
-            parts.append(encode(vae, made.video).half())
-            scenes += made.scenes
-        torch.save((torch.cat(parts), scenes), path)
-    return torch.load(path, weights_only=False)
-
-
 def train(work: Path, minutes: float, release: Path | None = None) -> None:
     """Trains the transformer with the autoencoder in `work`, and saves the average in `work`/transformer."""
-    latents, scenes = cache_latents(work)
-    encoder = T5EncoderModel.from_pretrained(TEXT_ENCODER, dtype=torch.float32).eval().requires_grad_(False)
-    tokenizer, net = tokens.build(), build()
+    vae = CausalVideoVAE.from_pretrained(work / "causal_video_vae")
+    latents, scenes = cached_latents(work, SEEDS, partial(encode, vae))
+    encoder, tokenizer = shared_text.load()
+    net = build()
     factor = warm_start(net, release)
     mean = copy.deepcopy(net).requires_grad_(False)
     adam_only = [net.x_embedder.weight, net.proj_out.weight, net.context_embedder.weight]

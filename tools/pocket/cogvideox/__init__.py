@@ -1,0 +1,1 @@
+"""The pocket CogVideoX: CogVideoX's architecture on the pocket model's world, in diffusers' layout."""
