@@ -154,10 +154,15 @@ export class Projects {
       "aria-label": t("project.of"),
       onchange: () => desk.set(key, { project: place.value || null }),
     })
+    let drawn = null
     const refresh = () => {
+      const projects = desk.all("project")
+      const state = JSON.stringify([about(video), projects])
+      if (state === drawn) return // an open list of projects stays open
+      drawn = state
       star.textContent = isStarred(video) ? `★ ${t("starred")}` : `☆ ${t("star")}`
       star.setAttribute("aria-pressed", isStarred(video))
-      const options = desk.all("project").map(([id, { name }]) => element("option", { value: id }, name))
+      const options = projects.map(([id, { name }]) => element("option", { value: id }, name))
       place.replaceChildren(element("option", { value: "" }, t("project.none")), ...options)
       place.value = about(video).project ?? ""
       place.hidden = !options.length
