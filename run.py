@@ -25,6 +25,7 @@ import demo
 import environment
 import library
 import serve
+import worker
 from console import Problem, guard
 
 MOST_WORKERS = 4
@@ -33,9 +34,10 @@ USAGE = """usage: python run.py COMMAND [options]
 
   demo ["prompt"]   turn a prompt into a video, in a real ComfyUI with this pack (demo --help: model, seed, folder)
   models            models by name: what is here, what can be had; models get NAME fetches one (models --help)
-  serve             the same ComfyUI kept up, for working in the browser (serve --help: port, address)
+  serve             the same ComfyUI kept up, for working in the browser (serve --help: port, address, farm)
+  worker            lend this machine's graphics cards to a farm that 'serve --farm' has started (worker --help)
   convert OLD       open a graph that was made for CogVideoX-, Mochi- or PyramidFlowWrapper (convert --help)
-  test              the tests; further arguments go to pytest, --slow adds the slow ones
+  test              the tests; further arguments go to pytest, --slow adds the slow ones, --farm those that need Ray
   bench             the benchmarks; --json FILE also writes the figures
   lint              ruff: rules and layout
   shots             the editing nodes' figures, into docs/shots.md (shots --help)
@@ -67,7 +69,13 @@ def run_models(arguments: list[str]) -> int:
 
 
 def run_serve(arguments: list[str]) -> int:
-    return _run_with_options(serve.parser(), "serve.py", arguments)
+    farm = serve.parser().parse_args(arguments).farm
+    return _run_in_environment("serve.py", arguments, *([environment.FARM_LOCK] if farm else []))
+
+
+def run_worker(arguments: list[str]) -> int:
+    worker.parser().parse_args(arguments)
+    return _run_in_environment("worker.py", arguments, environment.FARM_LOCK)
 
 
 def run_convert(arguments: list[str]) -> int:
@@ -76,10 +84,15 @@ def run_convert(arguments: list[str]) -> int:
 
 def run_tests(arguments: list[str]) -> int:
     chosen = [] if "--slow" in arguments else ["-m", "not slow"]
+    locks = [
+        environment.RUNTIME_LOCK,
+        environment.TEST_LOCK,
+        *([environment.FARM_LOCK] if "--farm" in arguments else []),
+    ]
     if not any(Path(argument.partition("::")[0]).exists() for argument in arguments):  # the whole suite
         chosen += ["-n", str(max(1, min(MOST_WORKERS, os.cpu_count() or 1))), "--dist", "loadfile"]
-    arguments = [_path_from_here(argument) for argument in arguments if argument != "--slow"]
-    python = environment.prepare(environment.RUNTIME_LOCK, environment.TEST_LOCK)
+    arguments = [_path_from_here(argument) for argument in arguments if argument not in ("--slow", "--farm")]
+    python = environment.prepare(*locks)
     _use_comfyui(python)
     os.chdir(ROOT)  # pytest finds its settings and the tests from here
     return _become(python, "run_pytest.py", *chosen, *arguments)
@@ -118,6 +131,7 @@ COMMANDS = {
     "demo": run_demo,
     "models": run_models,
     "serve": run_serve,
+    "worker": run_worker,
     "convert": run_convert,
     "test": run_tests,
     "bench": run_bench,
@@ -135,10 +149,11 @@ def _run_with_options(options: argparse.ArgumentParser, script: str, arguments: 
     return _run_in_environment(script, arguments)
 
 
-def _run_in_environment(script: str, arguments: list[str]) -> int:
+def _run_in_environment(script: str, arguments: list[str], *locks: Path) -> int:
+    """Run a script with the runtime environment, and what is in `locks` on top."""
     if not (ROOT / "tools" / script).is_file():
         raise Problem(f"tools/{script} is missing; this copy of the repository is not complete.")
-    python = environment.prepare(environment.RUNTIME_LOCK)
+    python = environment.prepare(environment.RUNTIME_LOCK, *locks)
     _use_comfyui(python)
     return _become(python, script, *arguments)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 
 ROUTES = (
     ("POST", "/v1/videos", "create"),
@@ -33,12 +34,17 @@ ROUTES = (
     ("GET", "/v1/prompts/expanders", "list_expanders"),
     ("GET", "/v1/desk", "read_desk"),
     ("PATCH", "/v1/desk", "change_desk"),
+    ("GET", "/v1/farm", "get_farm"),
+    ("POST", "/v1/farm/workers/{id}/drain", "drain_worker"),
+    ("POST", "/v1/farm/workers/{id}/resume", "resume_worker"),
+    ("DELETE", "/v1/farm/workers/{id}", "remove_worker"),
     ("GET", "/v1/openapi.json", "describe"),
     ("*", "/v1/videos", "nothing_here"),
     ("*", "/v1/videos/{rest:(?s:.*)}", "nothing_here"),
     ("*", "/v1/prompts/{rest:(?s:.*)}", "nothing_here"),
+    ("*", "/v1/farm/{rest:(?s:.*)}", "nothing_here"),
 )
-"""Method, path and the name of the call in `app.CALLS`. The last three answer unknown addresses with OpenAI's error
+"""Method, path and the name of the call in `app.CALLS`. The last four answer unknown addresses with OpenAI's error
 form; `(?s:.*)` matches addresses with a line break too."""
 
 PAGES = (
@@ -63,7 +69,17 @@ def register() -> None:
         host.routes.route(method, path)(_answer(name))
     for method, path, module, name in PAGES:
         host.routes.route(method, path)(_page(module, name))
+    if os.environ.get("ATELIER_FARM"):  # a head that restarts takes up its jobs before somebody asks for them
+        host.app.on_startup.append(_open)
     _warn_if_open()
+
+
+async def _open(_) -> None:
+    """Open the store and the farm. What fails is in the log, and each request tries again."""
+    try:
+        await importlib.import_module(".state", __package__).opened()
+    except Exception as error:
+        logging.error("Atelier: %s", error)
 
 
 def _answer(name: str):

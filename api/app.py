@@ -11,7 +11,7 @@ from aiohttp.client_exceptions import ClientConnectionError
 
 from ..media import MediaError
 from . import access, settings
-from .calls import characters, desk, imports, models, openapi, prompts, videos
+from .calls import characters, desk, farm, imports, models, openapi, prompts, videos
 from .errors import ApiError, bad, disk_full, summary
 from .state import Api, opened
 from .store import StoreTooNew
@@ -53,6 +53,7 @@ CALLS: dict[str, Callable[[Api, web.Request], Awaitable[web.StreamResponse]]] = 
         *(models.cancel_download, models.remove_model),
         *(prompts.expand_prompt, prompts.list_expanders),
         *(desk.read_desk, desk.change_desk, imports.take_in),
+        *(farm.get_farm, farm.drain_worker, farm.resume_worker, farm.remove_worker),
         *(openapi.describe, nothing_here),
     )
 }

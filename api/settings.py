@@ -43,6 +43,17 @@ class ContentCredentials(BaseModel):
     timestamp_url: str | None = Field(None, pattern="^https?://", description="a time stamp authority (RFC 3161)")
 
 
+class FarmSettings(BaseModel):
+    """The farm whose head this ComfyUI is."""
+
+    model_config = ConfigDict(extra="forbid")
+    address: str = Field(pattern=r"^[\w.:\[\]-]+:\d{1,5}$", description="host:port of the farm's Ray on this machine")
+    token: str | None = Field(None, description="file of the farm's token; if unset: user/atelier/farm/token")
+
+    def token_file(self) -> Path:
+        return Path(self.token).expanduser() if self.token else folder() / "farm" / "token"
+
+
 class Settings(BaseModel):
     """The keys of api.json."""
 
@@ -61,6 +72,7 @@ class Settings(BaseModel):
     expire_days: float | None = Field(None, gt=0, description="days after which a finished video is deleted")
 
     content_credentials: ContentCredentials | None = Field(None, description="sign every finished video")
+    farm: FarmSettings | None = Field(None, description="run graphs on the farm's workers, not on this machine")
 
     @property
     def max_upload_bytes(self) -> int:
@@ -109,7 +121,8 @@ _read: tuple[int, Settings] | None = None
 
 
 def current() -> Settings:
-    """The settings, read again when the file has changed. ATELIER_API_KEY in the environment overrides the file's."""
+    """The settings, read again when the file has changed. ATELIER_API_KEY in the environment overrides the file's,
+    and ATELIER_FARM the farm's address."""
     global _read
     try:
         changed, text = _content(folder() / "api.json")
@@ -117,8 +130,11 @@ def current() -> Settings:
             _read = changed, Settings.model_validate(json.loads(text))
     except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"api.json cannot be used: {summary(error)}") from None
-    key = os.environ.get("ATELIER_API_KEY")
-    return _read[1].model_copy(update={"api_key": key}) if key else _read[1]
+    own, key, farm = _read[1], os.environ.get("ATELIER_API_KEY"), os.environ.get("ATELIER_FARM")
+    more = {"api_key": key} if key else {}
+    if farm:
+        more["farm"] = FarmSettings(address=farm, token=own.farm.token if own.farm else None)
+    return own.model_copy(update=more) if more else own
 
 
 def _content(file: Path) -> tuple[int, str]:

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from . import settings
+from .errors import ApiError
 from .graphs.comfy_queue import ComfyQueue
 from .graphs.queue import Queue
 from .jobs.processes import Processes
@@ -37,7 +38,7 @@ async def _open() -> Api:
     store = await asyncio.to_thread(Store, settings.folder() / "videos.db")
     processes = Processes(settings.folder() / "videos.lock")
     try:
-        queue = ComfyQueue()
+        queue = await _queue(processes)
         runner = Runner(store, processes, queue)
         await runner.recover()
     except BaseException:
@@ -45,3 +46,15 @@ async def _open() -> Api:
         await asyncio.to_thread(store.close)
         raise
     return Api(store, runner, queue)
+
+
+async def _queue(processes: Processes) -> Queue:
+    """ComfyUI's own queue, or that of the farm in the settings. Raises ApiError 503 if the farm cannot be used."""
+    farm = settings.current().farm
+    if farm is None:
+        return ComfyQueue()
+    from .graphs.farm_queue import FarmQueue
+
+    if not processes.lead():
+        raise ApiError(503, "farm_has_a_head", "Another ComfyUI on this job store is the head of the farm. Stop one.")
+    return await FarmQueue.opened(farm)

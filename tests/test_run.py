@@ -31,7 +31,7 @@ def copy(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "tools", root / "tools", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "run.py", root)
     shutil.copy(ROOT / "requirements.txt", root)
-    for lock in ("requirements.lock", "requirements-dev.lock"):
+    for lock in ("requirements.lock", "requirements-dev.lock", "requirements-farm.lock"):
         (root / "tools" / lock).write_text("# nothing to install\n")
     (root / "tools" / "bench.py").write_text("import sys; print(sys.prefix, *sys.argv[1:]); sys.exit(7)")
     return root
@@ -40,7 +40,7 @@ def copy(tmp_path: Path) -> Path:
 def test_help_from_any_folder(tmp_path):
     result = run("--help", cwd=tmp_path)
     assert result.returncode == 0
-    for command in ("demo", "models", "serve", "convert", "test", "bench", "shots", "lint", "pocket"):
+    for command in ("demo", "models", "serve", "worker", "convert", "test", "bench", "shots", "lint", "pocket"):
         assert f"  {command}" in result.stdout
 
 
@@ -49,7 +49,7 @@ def test_no_command_and_a_wrong_one():
     result = run("dmo")
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
-        "Error: there is no command 'dmo'. Known: demo, models, serve, convert, test, bench, shots, media, "
+        "Error: there is no command 'dmo'. Known: demo, models, serve, worker, convert, test, bench, shots, media, "
         "pictures, lint, pocket (python run.py --help)."
     ]
 

@@ -6,6 +6,7 @@ It uses the standard library only, so that it adds nothing to ComfyUI's own star
 import ctypes
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -89,12 +90,19 @@ def _driver_has_device() -> bool:
 
 @contextmanager
 def running(
-    base: Path, name: str, *, port: int = 0, listen: str = "127.0.0.1", options: tuple[str, ...] = ()
+    base: Path,
+    name: str,
+    *,
+    port: int = 0,
+    listen: str = "127.0.0.1",
+    options: tuple[str, ...] = (),
+    with_us: bool = False,
 ) -> Iterator[ComfyServer]:
     """Start ComfyUI on ``base``, wait until it answers, and stop it at the end, also after an error.
 
     name: of the log in ``base``. port: 0 takes a free one. Temporary files and ComfyUI's database go to a separate
-    folder, so that several servers can share one base directory.
+    folder, so that several servers can share one base directory. with_us: it stays in this process's group, and Linux
+    kills it if this process dies, however that happens. Call it in the main thread then.
     """
     base = base.resolve()
     prepare_base(base)
@@ -111,7 +119,9 @@ def running(
         with log.open("wb") as sink:
             # In a new session Ctrl-C reaches only this process, which then stops ComfyUI.
             process = subprocess.Popen(
-                command, stdout=sink, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
+                command,
+                **{"stdout": sink, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL},
+                **({"preexec_fn": _die_with_parent} if with_us else {"start_new_session": True}),
             )
         host = "127.0.0.1" if listen.startswith("0.0.0.0") else listen
         server = ComfyServer(f"http://{host}:{port}", base, log, process)
@@ -120,6 +130,12 @@ def running(
             yield server
         finally:
             _stop(process)
+
+
+def _die_with_parent() -> None:
+    """In the new process, before it becomes ComfyUI: have Linux kill it when its parent ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _wait_until_up(server: ComfyServer) -> None:

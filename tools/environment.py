@@ -22,6 +22,7 @@ TOOLS = ROOT / "tools"
 VENV = ROOT / ".venv"
 RUNTIME_LOCK = TOOLS / "requirements.lock"
 TEST_LOCK = TOOLS / "requirements-dev.lock"
+FARM_LOCK = TOOLS / "requirements-farm.lock"
 PACK_REQUIREMENTS = ROOT / "requirements.txt"
 
 OLDEST, NEWEST = (3, 11), (3, 14)

@@ -1,12 +1,16 @@
 """Runs ComfyUI with this pack until Ctrl-C, for work in the browser."""
 
 import argparse
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from console import Problem, guard, say
 from demo import BASE
 
 DEFAULT_PORT = 8188
+FARM_PORT = 6379
 FIRST_GRAPH = "/?template=text_to_video&source=atelier"
 """Opens ComfyUI's front end with this pack's graph on the canvas, instead of ComfyUI's own gallery of templates."""
 
@@ -17,7 +21,32 @@ def parser() -> argparse.ArgumentParser:
         "--port", type=int, metavar="N", help=f"default: {DEFAULT_PORT}, or a free one when that is taken"
     )
     options.add_argument("--listen", default="127.0.0.1", metavar="ADDR", help="default: 127.0.0.1, this machine only")
+    options.add_argument(
+        *("--farm",),
+        **{"nargs": "?", "const": "127.0.0.1", "metavar": "ADDR"},
+        help="be the head of a farm, at this machine's address ADDR in the farm's network (default: this machine only)",
+    )
+    options.add_argument("--farm-port", type=int, default=FARM_PORT, metavar="N", help=f"default: {FARM_PORT}")
     return options
+
+
+@contextmanager
+def farm(address: str | None, port: int) -> Iterator[None]:
+    """The farm whose head this machine is, if it has an address: its Ray, and what ComfyUI must know of it."""
+    if address is None:
+        yield
+        return
+    import ray_node
+
+    token = ray_node.token_file(BASE)
+    say("Starting the farm ...")
+    with ray_node.head(token, BASE / "farm-head.log", address, port):
+        os.environ |= ray_node.environment(token) | {"ATELIER_FARM": f"{address}:{port}"}
+        say(f"The farm: {address}:{port}. On each machine that works for it, with a copy of {token}:")
+        say(f"  python run.py worker --head {address}:{port} --token FILE")
+        if address not in ray_node.LOOPBACK:
+            say("  Whoever reaches this address and has the token runs code on all machines of the farm.")
+        yield
 
 
 def choose_port(wanted: int | None, listen: str) -> int:
@@ -40,7 +69,10 @@ def main() -> int:
     options = parser().parse_args()
     port = choose_port(options.port, options.listen)
     say("Starting ComfyUI ...")
-    with running(BASE, "serve", port=port, listen=options.listen, options=("--preview-method", "auto")) as server:
+    with (
+        farm(options.farm, options.farm_port),
+        running(BASE, "serve", port=port, listen=options.listen, options=("--preview-method", "auto")) as server,
+    ):
         say(f"ComfyUI with Atelier: {server.url}{FIRST_GRAPH}")
         say(f"  the studio: {server.url}/atelier")
         say(f"  your models go into {server.base / 'models'}, results into {server.base / 'output'}")

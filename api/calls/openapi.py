@@ -166,6 +166,27 @@ _MODEL: Json = _record(
     styles={"type": "array", "items": _TEXT},
 )
 
+_FARM: Json = _record(
+    object={"const": "farm"},
+    waiting=_WHOLE,
+    workers={
+        "type": "array",
+        "items": _record(
+            id=_TEXT,
+            object={"const": "farm.worker"},
+            state={"enum": ["starting", "idle", "busy", "resting", "draining", "drained"]},
+            host=_MAYBE_TEXT,
+            gpu=_MAYBE_TEXT,
+            model={**_MAYBE_TEXT, "description": "the model that it has loaded"},
+            memory={**_NUMBER, "description": "bytes of its graphics card, or of the machine"},
+            free=_NUMBER,
+            made={**_WHOLE, "description": "jobs since the head has started"},
+            job={**_MAYBE_TEXT, "description": "the id of the video that it makes"},
+            error={**_MAYBE_TEXT, "description": "the last reason why it lost a job or could not start"},
+        ),
+    },
+)
+
 
 async def describe(api: Api, request: web.Request) -> web.Response:
     return web.json_response(description())
@@ -209,6 +230,7 @@ def description() -> Json:
             },
             "/openapi.json": {"get": _described()},
             **_models(),
+            **_farm(),
         },
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
@@ -226,6 +248,7 @@ def _schemas() -> Json:
         "Character": _CHARACTER,
         "DeletedCharacter": _record(id=_TEXT, object={"const": "character.deleted"}, deleted={"const": True}),
         "Model": _MODEL,
+        "Farm": _FARM,
         "Offer": _OFFER,
         "AnyModel": {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("Model", "Offer")]},
         "ModelList": _list("AnyModel"),
@@ -257,6 +280,16 @@ def _models() -> Json:
             "post": _call("downloadModel", "Offer", parameters=[_ID]),
             "delete": _call("cancelDownload", "Offer", parameters=[_ID]),
         },
+    }
+
+
+def _farm() -> Json:
+    """404 unless this ComfyUI is the head of a farm."""
+    return {
+        "/farm": {"get": _call("getFarm", "Farm")},
+        "/farm/workers/{id}": {"delete": _call("removeWorker", "Farm", parameters=[_ID])},
+        "/farm/workers/{id}/drain": {"post": _call("drainWorker", "Farm", parameters=[_ID])},
+        "/farm/workers/{id}/resume": {"post": _call("resumeWorker", "Farm", parameters=[_ID])},
     }
 
 

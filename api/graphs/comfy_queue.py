@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import execution
 import nodes
 from aiohttp import web
 from comfy_execution.progress import NodeState, ProgressHandler, get_progress_state
@@ -123,12 +124,22 @@ class ComfyQueue:
     async def recover(self, prompt_id: str) -> bool:
         return False  # ComfyUI's queue dies with its process
 
+    def settle(self, prompt_id: str) -> None:
+        """Nothing to do: ComfyUI's queue finds nothing after a restart."""
+
     async def start(self) -> None:
         """Nothing to begin: ComfyUI's own thread works on its queue."""
 
 
 def _number(item: tuple) -> float:
     return item[0]
+
+
+async def check(prompt_id: str, prompt: Json) -> None:
+    """Raises ApiError if this ComfyUI would refuse the graph. Nothing is queued."""
+    valid = await execution.validate_prompt(prompt_id, prompt, None)
+    if not valid[0]:
+        raise refusal({"error": valid[1], "node_errors": valid[3]}, prompt)
 
 
 def refusal(answer: Json, prompt: Json) -> ApiError:

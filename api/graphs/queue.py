@@ -67,6 +67,9 @@ class Queue(Protocol):
     async def recover(self, prompt_id: str) -> bool:
         """Take over a graph of a head that has died. Returns False if this queue does not know it."""
 
+    def settle(self, prompt_id: str) -> None:
+        """The graph's end is in the store: a restart need not find the graph any more."""
+
     async def start(self) -> None:
         """Begin to work, after what can be recovered was asked for."""
 

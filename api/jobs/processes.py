@@ -11,7 +11,8 @@ import secrets
 from pathlib import Path
 
 NUMBERS = 2**31 - 2
-"""Windows can lock bytes below 2^31. The number is random, so a new process does not get that of a dead one."""
+"""Windows can lock bytes below 2^31; this one is that of a farm's head. A process's number is random, so a new process
+does not get that of a dead one."""
 
 
 class Processes:
@@ -35,6 +36,10 @@ class Processes:
             return True
         _unlock(self._file, int(process))
         return False
+
+    def lead(self) -> bool:
+        """Become the head of this store's farm until this process ends. Returns False if another process is."""
+        return _lock(self._file, NUMBERS)
 
     def close(self) -> None:
         """Release the lock: the other processes now consider this one dead."""

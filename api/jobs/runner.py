@@ -326,6 +326,7 @@ class Runner:
         size = await asyncio.to_thread(files.size_of, files.job_folder(row["id"]))
         values |= {"status": status, "completed_at": time.time(), "error": error, "bytes": size}
         await self._store.end(row["id"], row["process"] == self.process, **values)
+        self._queue.settle(prompt_id(row["id"]))
         self._let_go(row["id"])
 
     async def _erase(self, job_id: str) -> None:
