@@ -91,13 +91,13 @@ class ComfyNetwork:
         stream_shapes: list[torch.Size] | None = None,
         **conditions: Any,
     ) -> torch.Tensor:
+        cache = transformer_options.get(STEP_CACHE)
+        cached = None if cache is None else cache.call(stream_shapes or [x.shape], self.patch, transformer_options)
         if stream_shapes is not None:
             streams = comfy.utils.unpack_latents(x, stream_shapes)
-            with self.hooks.during(transformer_options):
+            with self.hooks.during(transformer_options, cached):
                 streams = self.denoise(streams, *args, transformer_options=transformer_options, **conditions)
             return comfy.utils.pack_latents(streams)[0]
-        cache = transformer_options.get(STEP_CACHE)
-        cached = None if cache is None else cache.call(x.shape, self.patch, transformer_options)
         with self.hooks.during(transformer_options, cached):
             return self.denoise(x, *args, transformer_options=transformer_options, **conditions)
 

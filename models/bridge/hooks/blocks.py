@@ -19,7 +19,8 @@ class BlockKind:
     kind: "double" where text and picture come as two sequences, else "single". blocks: the ModuleList's name.
     names: the arguments of a block's forward, in its order -> what ComfyUI core calls them; those that core has none
     for are left out. returns: what core calls the things that a block returns, in its order. attentions: "attn1" is
-    self-attention or that of text and picture as one sequence, "attn2" a picture's attention to text.
+    self-attention or that of text and picture as one sequence, "attn2" a picture's attention to text. streams: those of
+    `returns` that are noisy tokens: the picture, and its sound.
     """
 
     kind: str
@@ -27,6 +28,7 @@ class BlockKind:
     names: Mapping[str, str]
     returns: tuple[str, ...]
     attentions: tuple[str, ...] = ("attn1",)
+    streams: tuple[str, ...] = ("img",)
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,16 @@ class HookedBlock:
         named |= dict(zip(kind.names.values(), positional, strict=False))
         if cached.skips:
             if self.ends.last:
-                named["img"] = cached.completed(named["img"])
+                streams = cached.completed([named[name] for name in kind.streams])
+                named |= dict(zip(kind.streams, streams, strict=True))
             return _as_returned(kind, named)
         made = self._patched(*positional, **given)
-        picture = made[kind.returns.index("img")] if isinstance(made, tuple) else made
+        returned = dict(zip(kind.returns, made if isinstance(made, tuple) else (made,), strict=True))
+        streams = [returned[name] for name in kind.streams]
         if self.ends.first:
-            cached.begin(named["img"], picture, self.ends.blocks)
+            cached.begin([named[name] for name in kind.streams], streams, self.ends.blocks)
         elif self.ends.last:
-            cached.end(picture)
+            cached.end(streams)
         return made
 
     def _patched(self, *positional: Any, **given: Any) -> Any:

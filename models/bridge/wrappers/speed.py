@@ -22,12 +22,7 @@ KEY = "atelier_speed"
 
 def with_step_cache(patcher: comfy.model_patcher.ModelPatcher, speed: str) -> comfy.model_patcher.ModelPatcher:
     """The MODEL with a step cache in each run. speed: of THRESHOLDS, or "off". One that is there is replaced."""
-    variant = video_model(patcher).variant
-    if variant.sound is not None:
-        raise ValueError(
-            f"Speed Up Video does not work with {variant.name} yet, whose blocks change picture and sound together. "
-            "Remove it."
-        )
+    video_model(patcher)
     patcher, kinds = patcher.clone(), comfy.patcher_extension.WrappersMP
     for kind in (kinds.OUTER_SAMPLE, kinds.PREDICT_NOISE):
         patcher.remove_wrappers_with_key(kind, KEY)

@@ -30,6 +30,7 @@ BLOCKS = BlockKind(
     },
     returns=("img", "audio"),
     attentions=("attn1", "attn2"),
+    streams=("img", "audio"),
 )
 ROTATIONS = {"interleaved": apply_interleaved_rotary_emb, "split": apply_split_rotary_emb}
 

@@ -197,15 +197,15 @@ def test_each_stage_of_each_frame_begins_afresh(family):
 def test_the_decision_is_that_of_the_frame_that_changes_most(ltx):
     """Frames that are known, which do not change, do not hide the others."""
     cache = StepCache(0.5)
-    call = cache.call(torch.Size((1, 128, 4, 2, 2)), (1, 1), {})
+    call = cache.call([torch.Size((1, 128, 4, 2, 2))], (1, 1), {})
     tokens = torch.ones(1, 16, 8)
-    call.begin(tokens, 2 * tokens, 3)
-    call.end(3 * tokens)
+    call.begin([tokens], [2 * tokens], 3)
+    call.end([3 * tokens])
     for change, skips in ((0.4, True), (0.6, False)):
         after = 2 * tokens
         after[:, -4:] += change
-        again = cache.call(torch.Size((1, 128, 4, 2, 2)), (1, 1), {})
-        again.begin(tokens, after, 3)
+        again = cache.call([torch.Size((1, 128, 4, 2, 2))], (1, 1), {})
+        again.begin([tokens], [after], 3)
         assert again.skips is skips
 
 
