@@ -24,7 +24,7 @@ from .wrappers.known_frames import with_clip_in_one_go, with_enforced_mask, with
 from .wrappers.own_sampler import with_own_sampler
 from .wrappers.previews import with_preview
 from .wrappers.prompt_windows import with_windows
-from .wrappers.streams import with_streams
+from .wrappers.streams import with_both_streams, with_streams
 
 
 def make_model(
@@ -54,6 +54,7 @@ def _patched(kind: type, model: VideoModel, device: Any, offload: Any) -> comfy.
         with_whole_tokens,
         with_clip_in_one_go,
         with_guides_appended,
+        with_both_streams,
     ):
         patcher.add_wrapper(kinds.OUTER_SAMPLE, wrapper)
     for wrapper in (with_enforced_mask, with_own_sampler):

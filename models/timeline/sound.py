@@ -36,7 +36,7 @@ def frames_before(latent_frame: int, grid: Grid) -> int:
 
 def place_of(latent_frame: int, latent: dict, grid: Grid) -> int:
     """The sound latent at which a latent frame of the picture begins."""
-    return _place(frames_before(latent_frame, grid), frame_rate_of(latent), sound_rate_of(latent))
+    return place_at(frames_before(latent_frame, grid), frame_rate_of(latent), sound_rate_of(latent))
 
 
 def edited(
@@ -60,7 +60,7 @@ def edited(
     new = first.new_zeros(batch, first.shape[1], length, first.shape[3])
     mask, begin = torch.ones(batch, 1, length, 1), 0
     for stretch in stretches:
-        here = torch.arange(_place(begin, fps, rate), min(length, _place(begin + stretch.frames, fps, rate)))
+        here = torch.arange(place_at(begin, fps, rate), min(length, place_at(begin + stretch.frames, fps, rate)))
         if stretch.clip is not None and len(here):
             source = sounds[stretch.clip]
             at = torch.floor(here + 0.5 + (stretch.start - begin) / fps * rate).long().clamp(0, source.shape[2] - 1)
@@ -70,6 +70,6 @@ def edited(
     return new, mask
 
 
-def _place(frames: int, fps: float, rate: float) -> int:
-    """The sound latent nearest to the end of `frames` frames."""
+def place_at(frames: int, fps: float, rate: float) -> int:
+    """The sound latent nearest to the end of `frames` frames; rate: sound latents a second."""
     return round(frames / fps * rate)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import re
 from functools import cache
 
-import av
 import graphs
-import numpy as np
 import pytest
 import tiny_cogvideox
 import tiny_ltx2
@@ -130,22 +127,11 @@ def test_core_nodes_run_a_family_with_a_sampler_of_its_own(server, choice):
     assert "scheduler and denoise are not used" in server.log.read_text()
 
 
-def sound_of(client, outputs: dict) -> tuple[float, float, np.ndarray]:
-    """Seconds of picture and of sound of the one video among a job's outputs, and the sound [channels, samples]."""
-    (item,) = [i for node in outputs.values() for i in node.get("images", []) if i["filename"].endswith(".mp4")]
-    with av.open(io.BytesIO(client.view(item))) as container:
-        seconds = float(container.streams.video[0].duration * container.streams.video[0].time_base)
-        blocks = [frame.to_ndarray() for frame in container.decode(audio=0)]
-        rate = container.streams.audio[0].rate
-    sound = np.concatenate(blocks, axis=1)
-    return seconds, sound.shape[1] / rate, sound
-
-
 def test_the_sound_of_a_clip_is_in_its_file(server, choice):
     graph = graphs.text_to_video(model=choice("ltx2"), width=64, height=64, frames=33, steps=1, batch_size=2)
     graph["preview"] = graphs.node("PreviewAudio", audio=["decode", 2])
     outputs = server.client.run(graph)
-    picture, seconds, sound = sound_of(server.client, outputs)
+    picture, seconds, sound = graphs.sound(server.client, outputs)
     assert abs(picture - 2 * 33 / 24) < 0.01 and abs(seconds - picture) < 1 / 24  # both clips, one after the other
     assert sound.std() > 1e-4 and outputs["preview"]["audio"]
 
@@ -171,18 +157,27 @@ def test_placed_sound_is_kept_and_footage_keeps_its_own(server, choice, tmp_path
     )
     graph["again"] = graphs.node("AtelierDecodeVideo", vae=["load", 2], latent=["encode", 0], fps=0)
     graph["save"]["inputs"]["video"] = ["again", 0]
-    picture, seconds, _ = sound_of(server.client, server.client.run(graph))
+    picture, seconds, _ = graphs.sound(server.client, server.client.run(graph))
     assert abs(seconds - picture) < 1 / 24
     log = " ".join(server.log.read_text().split())
     assert "sound from 0.52 to 1.36 s is given" in log or "sound from 0.48 to 1.36 s is given" in log
     assert "its last 4.12 s are cut off" in log
 
 
+def test_a_storyboard_has_sound(server, choice):
+    """Three cards, the last after a cut: the clip's sound goes through all windows, in step with its picture."""
+    graph = graphs.text_to_video(model=choice("ltx2"), width=64, height=64, frames=33, steps=1)
+    board = dict(board="0s: a red circle\n0.4s: a blue square\n0.9s cut: footsteps", negative_prompt="", style="none")
+    graph["text"] = graphs.node("AtelierStoryboard", clip=["load", 1], vae=["load", 2], latent=["empty", 0], **board)
+    graph["sample"]["inputs"]["latent"] = ["text", 2]
+    picture, seconds, heard = graphs.sound(server.client, server.client.run(graph))
+    assert abs(picture - 33 / 24) < 0.01 and abs(seconds - picture) < 1 / 24 and heard.std() > 1e-4
+
+
 @pytest.mark.parametrize(
     "change, said",
     [
         ({"fps": 120}, "was trained at 23.9 to 30 and 59.9 to 60 frames a second, not 120"),
-        ({"storyboard": True}, "cannot change its prompt over time yet"),
         ({"picture alone": True}, "but this latent has only a picture"),
         ({"sound for a silent model": True}, "This latent has no sound: its model makes none"),
         ({"audio of a silent clip": True}, "AUDIO of Decode Video is connected, but this latent has no sound"),
@@ -193,12 +188,6 @@ def test_what_sound_cannot_do_is_said(server, choice, change, said):
     graph = graphs.text_to_video(model=model, width=64, height=64, frames=9, steps=1)
     if "fps" in change:
         graph["empty"]["inputs"]["fps"] = 120
-    if "storyboard" in change:
-        board = dict(board="0s: a red circle\n0.2s: a blue square", negative_prompt="", style="none")
-        graph["text"] = graphs.node(
-            "AtelierStoryboard", clip=["load", 1], vae=["load", 2], latent=["empty", 0], **board
-        )
-        graph["sample"]["inputs"]["latent"] = ["text", 2]
     if "picture alone" in change:
         graph["images"] = graphs.node("EmptyImage", width=64, height=64, batch_size=9, color=0)
         graph["sample"]["inputs"]["latent"] = ["encode", 0]

@@ -39,11 +39,15 @@ class SamplerRun:
     def model(self) -> Any:
         return self.guider.model_patcher.model
 
-    def proceed(self, **changes: Any) -> torch.Tensor:
-        """Run the remaining wrappers and the sampler with these changes -> the sampled latent."""
-        run, options = replace(self, **changes), self.options
+    def proceed(self, *, shapes: list[torch.Size] | None = None, **changes: Any) -> torch.Tensor:
+        """Run the remaining wrappers and the sampler with these changes -> the sampled latent.
+
+        shapes: those of the streams in a changed latent; None: it is one stream.
+        """
+        run = replace(self, **changes)
+        options = run.options
         if "latent_shapes" in options and "latent" in changes:
-            options = {**options, "latent_shapes": [run.latent.shape]}
+            options = {**options, "latent_shapes": shapes or [run.latent.shape]}
         arguments = run.noise, run.latent, run.sampler, run.sigmas, run.mask, run.callback, run.disable_pbar, run.seed
         return self.rest(*arguments, **options)
 

@@ -16,6 +16,7 @@ from ...timeline.windows import Window, prompt_changes, windows
 from ..video_model import APPENDED, CONTROL, VideoModel
 from .calls import SamplerRun, around_run, conditioned_frame_rate
 from .known_frames import extra_noise
+from .windowed_sound import WindowedSound
 
 CONTEXT = 1.0
 """Seconds of finished footage that a window reads on either side; at most half of its length."""
@@ -40,6 +41,7 @@ def with_windows(run: SamplerRun) -> torch.Tensor:
     known = {} if run.mask is None else {"noise_mask": run.mask}
     holes = mask_of({"samples": run.latent, **known}).to(clip)
     plan = _plan(model, entries, rate, holes, finishes=not run.sigmas[-1])
+    sound = WindowedSound.of(run, model, rate)
     for number, window in enumerate(plan):
         guider.conds = {name: _conditioning_of(group, model, rate, window) for name, group in conds.items()}
         seed = (run.seed or 0) ^ number << 32  # so that samplers that add noise add a different one in each window
@@ -48,12 +50,15 @@ def with_windows(run: SamplerRun) -> torch.Tensor:
             noise=torch.cat([extra_noise(noise, window.opening, seed ^ OPENING_SEED), noise], dim=2),
             latent=_part(clip, window),
             mask=mask if mask.lt(1).any() else None,
-            callback=run.callback and _report(run.callback, clip, plan, number),
+            callback=run.callback and _report(run.callback, clip, plan, number, sound),
             seed=seed,
+            options=run.options if sound is None else sound.options_of(window),
         )
         here = slice(window.start, window.end)
         clip[:, :, here] = sampled[:, :, window.lead :][:, :, : window.end - window.start].to(clip)
         holes[:, :, here] = 0
+        if sound is not None:
+            sound.finish(window)
     return clip
 
 
@@ -138,7 +143,9 @@ def _with_part_of_control(entry: dict[str, Any], window: Window) -> dict[str, An
     return entry if control is None else {**entry, CONTROL: control[:, :, window.begin : window.until]}
 
 
-def _report(callback: Callable, clip: torch.Tensor, plan: list[Window], number: int) -> Callable:
+def _report(
+    callback: Callable, clip: torch.Tensor, plan: list[Window], number: int, sound: WindowedSound | None
+) -> Callable:
     """The callback of a window: it reports the whole clip so far, and counts the steps of all windows."""
     window, count = plan[number], clip.shape[2]
     rest = clip[:, :, window.end if number + 1 == len(plan) else count :]
@@ -150,6 +157,8 @@ def _report(callback: Callable, clip: torch.Tensor, plan: list[Window], number: 
         return torch.cat([clip[:, :, : window.start].to(own), own, rest.to(own)], dim=2)
 
     def report(step: int, denoised: torch.Tensor, x: torch.Tensor, steps: int) -> None:
+        if sound is not None:
+            sound.show(window)
         callback(number * steps + step, so_far(denoised), so_far(x), len(plan) * steps)
 
     return report

@@ -1,19 +1,28 @@
-"""Sample a LATENT with two streams, picture and sound, also where ComfyUI does only a part of that.
+"""Sample a LATENT with two streams, picture and sound.
 
-ComfyUI samples the streams as one row [B, 1, numbers]. ComfyUI 0.3.75 leaves masks, noise of zeros and the callback's
-arguments as they are; newer versions do all that this does, and then nothing is left to do here.
+ComfyUI samples the streams as one row [B, 1, numbers]. Our other wrappers work on a picture [B, C, T, H, W], so the
+outermost takes the row apart, and the innermost puts it together again: between them, the sound travels as a
+SoundTrack among the run's options. Masks, noise of zeros and the callback's arguments, which ComfyUI 0.3.75 leaves as
+they are, are put right on the way.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import comfy.utils
 import torch
 from comfy.nested_tensor import NestedTensor
 
 from ...timeline.latent import NOT_FOOTAGE, streams_of
-from ...timeline.spans import SPAN
 from ..video_model import NO_SOUND
 from .calls import SamplerRun, around_run
+
+TRACK = "atelier_sound_track"
+"""Key of a run's options: its SoundTrack."""
+Shapes = Sequence[torch.Size]
 
 
 class Streams(NestedTensor):
@@ -23,9 +32,28 @@ class Streams(NestedTensor):
         return Streams([stream.cpu() for stream in self.tensors])
 
 
+@dataclass
+class SoundTrack:
+    """The sound of a run, [B, C, L, bins] each. mask: 1 = generate; None: all of it is generated.
+
+    The innermost wrapper leaves here what it sampled, and the denoised sound and x of the step that is reported.
+    """
+
+    noise: torch.Tensor
+    latent: torch.Tensor
+    mask: torch.Tensor | None = None
+    sampled: torch.Tensor | None = None
+    shown: tuple[torch.Tensor, torch.Tensor] | None = None
+
+
+def track_of(run: SamplerRun) -> SoundTrack | None:
+    """The sound of a run; None if it has none."""
+    return run.options.get(TRACK)
+
+
 @around_run
 def with_streams(run: SamplerRun) -> torch.Tensor:
-    """Sample both streams of a LATENT with sound. Raises ValueError for what cannot be sampled so."""
+    """Take the row apart: the wrappers inside see the picture. Raises ValueError for what cannot be sampled so."""
     variant, shapes = run.model.variant, run.options.get("latent_shapes") or [run.latent.shape]
     if variant.sound is None:
         if len(shapes) > 1:
@@ -36,38 +64,110 @@ def with_streams(run: SamplerRun) -> torch.Tensor:
         return run.proceed()
     if len(shapes) == 1 and len(shapes[0]) != 5:
         raise ValueError(NOT_FOOTAGE.format(list(shapes[0])))
+    if len(shapes) == 1 and shapes[0][1] != variant.grid.channels:
+        return run.proceed()  # another model's latent: see VideoModel's check
     if len(shapes) == 1:
         raise ValueError(NO_SOUND.format(variant.name))
-    _refuse_windows(run)
-    changes = {"noise": torch.zeros_like(run.latent)} if run.noise.shape != run.latent.shape else {}
-    if run.mask is not None and run.mask.shape[1:] != run.latent.shape[1:]:
-        changes["mask"] = packed_mask(run.mask, shapes)
-    if run.callback is not None and not hasattr(NestedTensor, "cpu"):
-
-        def report(step: int, denoised: torch.Tensor, x: torch.Tensor, steps: int) -> None:
-            streams = (Streams(comfy.utils.unpack_latents(row, shapes)) for row in (denoised, x))
-            run.callback(step, *streams, steps)
-
-        changes["callback"] = report
-    return run.proceed(**changes)
-
-
-def packed_mask(mask: torch.Tensor | NestedTensor, shapes: list[torch.Size]) -> torch.Tensor:
-    """A mask of the picture, or of both streams, as one row. Sound without a mask is generated."""
-    given = streams_of(mask)
-    given += [torch.ones(shape) for shape in shapes[len(given) :]]
-    parts = [comfy.utils.reshape_mask(part.float(), shape) for part, shape in zip(given, shapes, strict=True)]
-    return comfy.utils.pack_latents([part.cpu() for part in parts])[0]
-
-
-def _refuse_windows(run: SamplerRun) -> None:
-    """Raises ValueError for nodes that cut a clip in time: they would cut the row of both streams."""
-    name = run.model.variant.name
     if "context_handler" in run.guider.model_options:
-        raise ValueError(f"{name} cannot be sampled in Context Windows, which cut only a picture. Remove that node.")
-    entries = (entry for conds in run.guider.conds.values() for entry in conds)
-    if any(SPAN in entry for entry in entries):
         raise ValueError(
-            f"{name} cannot change its prompt over time yet: that works only for models without sound. Use one prompt "
-            "for the shot (Encode Prompt), and make further shots with Extend Shot."
+            f"{variant.name} cannot be sampled in Context Windows, which cut only a picture. Remove that node."
         )
+    latent, noise = _parts(run.latent, shapes), _parts(_as_long(run.noise, run.latent), shapes)
+    mask = _masks(run, shapes)
+    track = SoundTrack(noise[1], latent[1], mask[1])
+
+    def report(step: int, denoised: torch.Tensor, x: torch.Tensor, steps: int) -> None:
+        pairs = zip((denoised, x), track.shown, strict=True)
+        run.callback(step, *(_reported([_whole(picture, shapes[0]), sound]) for picture, sound in pairs), steps)
+
+    options = {**run.options, TRACK: track}
+    callback = run.callback and report
+    picture = run.proceed(noise=noise[0], latent=latent[0], mask=mask[0], callback=callback, options=options)
+    return _row([picture, track.sampled.to(picture)])
+
+
+@around_run
+def with_both_streams(run: SamplerRun) -> torch.Tensor:
+    """Put picture and sound together, sample them, and leave the sampled sound in the SoundTrack."""
+    track = track_of(run)
+    if track is None:
+        return run.proceed()
+    shapes = [run.latent.shape, track.latent.shape]
+    pairs = [(run.noise, track.noise), (run.latent, track.latent)]
+    noise, latent = (_row([picture, sound.to(picture)]) for picture, sound in pairs)
+    mask = _mask_row([run.mask, track.mask], shapes)
+    conds = run.guider.conds
+    run.guider.conds = {name: [_over_row(entry, shapes) for entry in entries] for name, entries in conds.items()}
+
+    def report(step: int, denoised: torch.Tensor, x: torch.Tensor, steps: int) -> None:
+        pictures, track.shown = zip(*(_parts(row, shapes) for row in (denoised, x)), strict=True)
+        run.callback(step, *pictures, steps)
+
+    changes = dict(noise=noise, latent=latent, mask=mask, callback=run.callback and report)
+    try:
+        row = run.proceed(shapes=shapes, options=_without_track(run), **changes)
+    finally:
+        run.guider.conds = conds
+    picture, track.sampled = _parts(row, shapes)
+    return picture
+
+
+def _without_track(run: SamplerRun) -> dict[str, Any]:
+    return {name: value for name, value in run.options.items() if name != TRACK}
+
+
+def _parts(row: torch.Tensor, shapes: Shapes) -> list[torch.Tensor]:
+    return comfy.utils.unpack_latents(row, shapes)
+
+
+def _row(streams: list[torch.Tensor]) -> torch.Tensor:
+    return comfy.utils.pack_latents(streams)[0]
+
+
+def _as_long(noise: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
+    return noise if noise.shape == latent.shape else torch.zeros_like(latent)
+
+
+def _masks(run: SamplerRun, shapes: Shapes) -> list[torch.Tensor | None]:
+    """The masks of both streams, of their shapes; None: all of it is generated. A run may have one of the picture."""
+    if run.mask is None:
+        return [None, None]
+    nested = getattr(run.mask, "is_nested", False)
+    if not nested and run.mask.shape[1:] == run.latent.shape[1:]:
+        return _parts(run.mask, shapes)
+    given = [*streams_of(run.mask), None][:2]
+    return [mask if mask is None else _reshaped(mask, shape) for mask, shape in zip(given, shapes, strict=True)]
+
+
+def _mask_row(masks: Sequence[torch.Tensor | None], shapes: Shapes) -> torch.Tensor | None:
+    """The masks as a row; None if there is none."""
+    where = next((mask.device for mask in masks if mask is not None), None)
+    if where is None:
+        return None
+    pairs = zip(masks, shapes, strict=True)
+    return _row([torch.ones(shape, device=where) if mask is None else _reshaped(mask, shape) for mask, shape in pairs])
+
+
+def _reshaped(mask: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    return comfy.utils.reshape_mask(mask.float(), shape)
+
+
+def _whole(picture: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """A picture with zeros for the latent frames that are not sampled yet, where it is sampled in windows."""
+    return torch.nn.functional.pad(picture, (0, 0, 0, 0, 0, shape[2] - picture.shape[2]))
+
+
+def _reported(streams: list[torch.Tensor]) -> Any:
+    """What a sampler node's callback takes of both streams: newer ComfyUI takes the row apart itself."""
+    return _row(streams) if hasattr(NestedTensor, "cpu") else Streams(streams)
+
+
+def _over_row(entry: dict[str, Any], shapes: Shapes) -> dict[str, Any]:
+    """A prompt for a part of the clip, whose mask over time [1, T, 1, 1] becomes one of the row, [1, numbers]."""
+    mask, (picture, sound) = entry.get("mask"), shapes
+    if mask is None or mask.ndim != 4 or mask.shape[1] != picture[2]:
+        return entry
+    over_time = mask[0, :, 0, 0]
+    heard = over_time[torch.arange(sound[2]) * picture[2] // sound[2]]
+    parts = [over_time.view(1, -1, 1, 1).expand(picture[1:]), heard.view(1, -1, 1).expand(sound[1:])]
+    return {**entry, "mask": torch.cat([part.reshape(-1) for part in parts])[None]}

@@ -84,12 +84,14 @@ class LTX2Network(ComfyNetwork, LTX2VideoTransformer3DModel):
         stream_timesteps: list[torch.Tensor],
         transformer_options: dict[str, Any],
         frame_rate: float = 24.0,
+        first_frame: int = 0,
         **_: Any,
     ) -> list[torch.Tensor]:
         """Velocities of x = [picture [B, C, T, H, W], sound [B, 8, L, 16]].
 
         timestep: 0..1000, that of the step [B]. stream_timesteps: the picture's [B, T * H * W] or [B], and the sound's
         [B, L] or [B]. context: prepared text [B, tokens, widths]. frame_rate: frames per second; positions are seconds.
+        first_frame: 1 if x begins later in its scene: one frame and its sound come before the picture's first.
         """
         video, sound = x
         text, sound_text = context.split(self.prepared_widths, dim=-1)
@@ -106,6 +108,7 @@ class LTX2Network(ComfyNetwork, LTX2VideoTransformer3DModel):
             height=video.shape[3],
             width=video.shape[4],
             fps=frame_rate,
+            video_coords=self._places(video, frame_rate) if first_frame else None,
             audio_num_frames=sound.shape[2],
             isolate_modalities=not any(transformer_options.get(name, True) for name in ISOLATED),
             return_dict=False,
@@ -114,6 +117,12 @@ class LTX2Network(ComfyNetwork, LTX2VideoTransformer3DModel):
             velocity.transpose(1, 2).unflatten(2, video.shape[2:]),
             sound_velocity.unflatten(2, (sound.shape[1], sound.shape[3])).transpose(1, 2),
         ]
+
+    def _places(self, video: torch.Tensor, frame_rate: float) -> torch.Tensor:
+        """Where and when the tokens are of a picture that begins with its scene's second latent frame."""
+        batch, _, time, height, width = video.shape
+        places = self.rope.prepare_video_coords(batch, time + 1, height, width, video.device, fps=frame_rate)
+        return places[:, :, height * width :]
 
 
 def build_network(variant: Variant) -> LTX2Network:
