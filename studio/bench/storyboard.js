@@ -199,9 +199,13 @@ export class Storyboard {
 
   // What a person does
 
+  /** The text was written. It is drawn once a frame: one insertion of many lines is an event for each of them. */
   written(text) {
     this.text = text
-    this.update()
+    this.drawing ??= requestAnimationFrame(() => {
+      this.drawing = null
+      this.update()
+    })
   }
 
   /** The end of a change: a step of undo. */
