@@ -32,7 +32,7 @@ const UNDO_MS = 6000
 let gallery = null
 const stage = new Stage({
   controls: (video) => projects.controls(video),
-  reuse: (video) => form.reuse(video),
+  reuse: (video) => (form.reuse(video), bench.reuse(video)),
   turn: (task, video) => form.turn(task, video),
   bench: (view, video) => bench.open(view, video),
   remove,

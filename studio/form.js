@@ -278,7 +278,7 @@ export class Form {
 
   /** Fill the form with a video's settings, and with the video it was made from, if that still exists. */
   reuse(video) {
-    const source = videos.get(video.remixed_from_video_id)
+    const source = TASKS[video.operation] && videos.get(video.remixed_from_video_id)
     this.turn(source ? video.operation : "generate", source)
     if (this.models.some((model) => model.id === video.model)) byId("model").value = video.model
     this.refresh()

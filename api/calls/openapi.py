@@ -61,6 +61,8 @@ _VIDEO["properties"] |= {
     "lora": {**_TEXT, "description": "the file of models/loras"},
     "lora_scale": {"type": "number"},
     "frame_interpolation_exp": {**_WHOLE, "description": "how many times the frame rate was doubled"},
+    "recut": {**_TEXT, "description": "the pieces and gaps of a re-cut, as lines"},
+    "blend": _record(video=_MAYBE_TEXT, seconds={"type": "number"}, curve={"type": ["string", "array"]}),
 }
 _FILES = ("input_reference", "last_frame", "control_reference", "storyboard_images", "audio_reference")
 """The files of a new video."""

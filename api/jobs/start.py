@@ -125,6 +125,7 @@ async def _queue_jobs(
         row = _row(job_id, operation, shot, local, media, values, warnings)
         row |= {"process": runner.process, "bytes": await asyncio.to_thread(files.size_of, files.job_folder(job_id))}
         row["settings"]["storyboard"] = asked  # with the request's numbers of images, not the assembled clip's
+        row["settings"] |= _cut(operation, shot, media, values)
         row["settings"] |= {"variations": ids} if len(ids) > 1 else {}
         row["settings"] |= {"characters": [media.character]} if media.character and "image" in graph.fields() else {}
         if graph.ours:  # an artist's graph may have other values of its own
@@ -139,6 +140,16 @@ async def _queue_jobs(
         extras.append({"workflow": workflow, "atelier": about})
     await runner.queue(rows, prompts, extras)
     return rows
+
+
+def _cut(operation: str, shot: fields.Shot, media: Media, values: Json) -> Json:
+    """A re-cut or a blend in its job's record, as a request for the same has it."""
+    if operation in ("recut", "fill"):
+        return {"recut": values["recut"]}
+    if operation == "blend":
+        seconds, curve = values["blend_seconds"], shot.blend.curve
+        return {"blend": {"video": media.blend_video.source, "seconds": seconds, "curve": curve}}
+    return {}
 
 
 def _graph_of(operation: str, shot: fields.Shot, media: Media) -> str:

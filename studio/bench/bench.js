@@ -45,6 +45,15 @@ export class Bench {
     this.place.scrollIntoView({ block: "start" })
   }
 
+  /** Open the pieces or the blend that a video was made of, if its source still exists. */
+  reuse(video) {
+    const source = videos.get(video.remixed_from_video_id)
+    const key = video.recut ? "recut" : video.blend ? "blend" : null
+    if (!key || !source) return
+    this.open(key, source)
+    this.view.take(video)
+  }
+
   close() {
     this.view?.leave?.()
     this.view = null

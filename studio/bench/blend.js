@@ -48,7 +48,7 @@ export class Blend {
       this.steps.add(points)
       this.update()
     })
-    const named = Object.keys(CURVES).map((name) => does(`blend.${name}`, () => this.preset(name)))
+    const named = Object.keys(CURVES).map((name) => does(`blend.${name}`, () => this.preset(CURVES[name])))
     this.undo = does("undo", () => (this.steps.undo(), this.update()), { keys: "Control+Z" })
     this.redo = does("redo", () => (this.steps.redo(), this.update()), { keys: "Control+Y" })
     this.prompt = element("textarea", { rows: 2, id: "blend-prompt", dir: "auto" })
@@ -86,6 +86,15 @@ export class Blend {
     }
     this.curve.draw(this.steps.now)
     this.update()
+  }
+
+  /** The blend that a video was made with. */
+  take({ blend, prompt }) {
+    this.second = videos.get(blend.video) ?? null
+    this.swapped = false
+    this.seconds.value = blend.seconds
+    this.prompt.value = prompt
+    this.preset(CURVES[blend.curve] ?? (Array.isArray(blend.curve) ? blend.curve : CURVES.linear))
   }
 
   update() {
@@ -133,9 +142,9 @@ export class Blend {
     this.bench.say(t("blend.picked", { name: brief(video.prompt, 60) }))
   }
 
-  preset(name) {
-    this.steps.add(CURVES[name])
-    this.curve.draw(CURVES[name])
+  preset(points) {
+    this.steps.add(points)
+    this.curve.draw(points)
     this.update()
   }
 

@@ -84,3 +84,10 @@ export function trimmed(pieces, index, side, by, frames) {
 /** The request's `recut`. */
 export const requested = (pieces, fps) =>
   pieces.map((piece) => (piece.gap ? { gap: piece.gap / fps } : { start: piece.from / fps, end: piece.to / fps }))
+
+/** The pieces of a video's record: lines such as "0 - 1.5" and "gap 0.5", in seconds. */
+export const written = (text, fps) =>
+  text.split("\n").map((line) => {
+    const [from, to] = (line.match(/[\d.]+/g) ?? [0]).map((seconds) => Math.round(seconds * fps))
+    return line.startsWith("gap") ? { gap: from } : { from, to }
+  })

@@ -103,6 +103,12 @@ export class Recut {
     this.draw()
   }
 
+  /** The pieces that a video was made of, as the next step of undo. */
+  take({ recut, prompt }) {
+    this.prompt.value = prompt
+    this.change(cut.written(recut, this.fps), 0)
+  }
+
   leave() {
     this.viewer.close()
   }

@@ -129,6 +129,7 @@ def test_a_recut_puts_the_clip_s_own_frames_in_a_new_order(http, numbered):
     pieces = [{"start": 1, "end": 2}, {"end": 0.5, "repeat": 2}, {"start": 2.25}]
     video, pictures = sent(http, "/videos/edits", {"recut": json.dumps(pieces)}, ("video", numbered))
     assert (video["operation"], video["num_frames"]) == ("recut", 18)
+    assert video["recut"] == "1 - 2\n0 - 0.5\n0 - 0.5\n2.25 - 2.5"
     unused = ("num_inference_steps", "seed")
     assert video["warnings"] == [f"'{name}' is not used by the graph recut." for name in unused]
     assert numbers(pictures) == [*range(8, 16), *range(4), *range(4), 18, 19]
@@ -150,6 +151,7 @@ def test_a_blend_turns_one_clip_into_another(http, numbered, tmp_path):
     blend = json.dumps({"seconds": 1, "curve": [[0, 0], [0.5, 0.1], [1, 1]]})
     video, pictures = sent(http, "/videos/edits", {"blend": blend}, ("video", numbered), ("blend_video", white))
     assert (video["operation"], video["warnings"], len(pictures)) == ("blend", [], 31)
+    assert video["blend"] == {"video": None, "seconds": 1, "curve": [[0, 0], [0.5, 0.1], [1, 1]]}
     assert numbers(pictures[:12]) == [*range(12)] and pictures[20:].min() > 250
     same = {"blend": json.dumps({"seconds": 60, "curve": "0:0, 1:1"})}
     video, pictures = sent(http, "/videos/edits", same, ("video", numbered), ("blend_video", numbered))

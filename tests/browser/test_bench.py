@@ -131,6 +131,9 @@ def test_the_middle_second_is_cut_out_in_five_actions(studio, http, numbered):
     assert fields["recut"] == [{"start": 0, "end": 1}, {"start": 2, "end": 3}]
     made = wire_client.wait(http, made)
     assert (made["status"], made["operation"], made["num_frames"], made["warnings"]) == ("completed", "recut", 16, [])
+    studio.plays()
+    studio.press("Reuse settings")
+    assert pieces(studio) == ["0–1", "2–3"]
 
 
 def test_pieces_are_split_moved_repeated_filled_and_seen_frame_by_frame(studio, http):
