@@ -300,7 +300,8 @@ def test_gaps_show_what_fills_them_or_hold_still(server):
     made = graphs.frames(server.client, run(server, recutting(server, cuts)))
     assert clips.numbers(made) == [*range(12), *[11] * 6, *[24] * 6, *range(24, 30), *[29] * 6]
     filled = graphs.frames(server.client, run(server, recutting(server, cuts, filling=["other", 0], filling_start=0.5)))
-    assert (filled[12:24] - 0.5).abs().max() < 0.1 and torch.equal(filled[30:], made[30:])
+    assert (filled[12:24] - 0.5).abs().max() < 0.1
+    assert clips.numbers(filled[24:]) == [*range(24, 30), *[29] * 6]  # the second gap is longer than what is left
 
 
 def test_pieces_that_cannot_be_read(server):
