@@ -22,12 +22,12 @@ import pack
 from console import Problem, guard, say
 
 BENCHMARKS = {
-    "step": "a sampler step against diffusers' LTX, CogVideoX and Mochi pipelines, ratio",
+    "step": "a sampler step against diffusers' LTX, LTX-2, CogVideoX and Mochi pipelines, ratio",
     "step_core": "a sampler step against ComfyUI core's own LTX Video and Mochi, ratio",
     "parity": "difference from diffusers' pipelines, relative",
     "decode": "piecewise decoding: memory over length and over diffusers' ways, time over decoding at once",
     "startup": "seconds that the pack adds to ComfyUI's start-up",
-    "load": "loading checkpoints of LTX, CogVideoX and Mochi: memory over their size, time over diffusers'",
+    "load": "loading checkpoints of LTX, LTX-2, CogVideoX and Mochi: memory over their size, time over diffusers'",
     "media": "writing and reading clips: time over core's Save Video, colours, memory at 8x the frames",
     "demo": "seconds from the command to the MP4",
     "pyramid": "Pyramid Flow over a plain version of it: time per latent frame, memory",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Lengths of the short clip; the long one has eight times as many. LTX looks ahead: its decoder is full only after 20
 # latent frames. CogVideoX's 5 is the length of a legal clip.
-LATENT_FRAMES = {"LTX Video": 20, "CogVideoX": 5, "Mochi": 4, "Pyramid Flow": 4}
+LATENT_FRAMES = {"LTX Video": 20, "LTX-2": 20, "CogVideoX": 5, "Mochi": 4, "Pyramid Flow": 4}
 LATENT_FRAMES_ENCODED = LATENT_FRAMES | {"Mochi": 28}  # its encoder works piecewise from 163 frames on
 TIMED = {"LTX Video": (6, 8, 8), "CogVideoX": (5, 16, 2), "Mochi": (3, 32, 2), "Pyramid Flow": (4, 16, 2)}
 """Latent frames, rows and columns to decode at published widths: LTX's is square, the others are high and narrow. On a
@@ -54,7 +54,13 @@ LTX = {  # Lightricks/LTX-Video 0.9.5
 }
 SECOND_STAGE = (704, 1216), 16
 """Picture and latent frames of LTX Video's large clip, as its authors' script makes it: 121 frames."""
-PICTURES = {"LTX Video": (480, 704), "CogVideoX": (480, 720), "Mochi": (480, 848), "Pyramid Flow": (384, 640)}
+PICTURES = {
+    "LTX Video": (480, 704),
+    "LTX-2": (512, 768),
+    "CogVideoX": (480, 720),
+    "Mochi": (480, 848),
+    "Pyramid Flow": (384, 640),
+}
 
 Way = Callable[["nn.Module", torch.Tensor], None]
 
@@ -62,14 +68,16 @@ Way = Callable[["nn.Module", torch.Tensor], None]
 def autoencoders() -> dict[str, Callable[[], nn.Module]]:
     """Each family's autoencoder with random weights."""
     from atelier.models.families.cogvideox.autoencoder import CogVideoXAutoencoder
+    from atelier.models.families.ltx2.autoencoder import LTX2Autoencoder
     from atelier.models.families.ltx_video.autoencoder import LTXVideoAutoencoder
     from atelier.models.families.mochi.autoencoder import MochiAutoencoder
     from atelier.models.families.pyramid_flow.autoencoder import PyramidAutoencoder
     from atelier.models.families.pyramid_flow.causal_vae import STATISTICS, CausalVideoVAE
-    from diffusers import AutoencoderKLCogVideoX, AutoencoderKLLTXVideo, AutoencoderKLMochi
+    from diffusers import AutoencoderKLCogVideoX, AutoencoderKLLTX2Video, AutoencoderKLLTXVideo, AutoencoderKLMochi
 
     return {
         "LTX Video": lambda: LTXVideoAutoencoder(AutoencoderKLLTXVideo(**LTX)),
+        "LTX-2": lambda: LTX2Autoencoder(AutoencoderKLLTX2Video()),
         "CogVideoX": lambda: CogVideoXAutoencoder(AutoencoderKLCogVideoX()),
         "Mochi": lambda: MochiAutoencoder(AutoencoderKLMochi()),
         "Pyramid Flow": lambda: PyramidAutoencoder(CausalVideoVAE(), STATISTICS["miniflux"]),
@@ -80,7 +88,9 @@ def decode() -> Iterator[Figure]:
     """Memory and time of every family."""
     for name in PICTURES:
         yield from memory_of(name)
-        yield from time_of(name)
+        if name in TIMED:
+            yield from time_of(name)
+    yield sound_in_pieces()
     yield memory_of_second_stage()
 
 
@@ -249,13 +259,40 @@ def tiled(autoencoder: nn.Module, latents: torch.Tensor) -> None:
 
 
 def reference_ways(name: str) -> dict[str, Way]:
-    """The ways to compare with. diffusers has no Pyramid Flow."""
+    """The ways to compare with. diffusers has no Pyramid Flow. LTX-2's decoder is LTX Video's, with other norms."""
     return {
+        "LTX-2": {},
         "LTX Video": {"one go": one_go, "framewise": framewise, "tiled": tiled},
         "CogVideoX": {"one go": one_go, "framewise": framewise, "tiled": tiled},
         "Mochi": {"one go": one_go, "framewise": framewise, "tiled": tiled},
         "Pyramid Flow": {"one go": one_go},
     }[name]
+
+
+# ------------------------------------------------------------------------------------------------ sound
+
+
+def sound_in_pieces() -> Figure:
+    """LTX-2's sound of 12 seconds in pieces, with narrow networks, against one go: the largest difference."""
+    from atelier.models.families.ltx2 import sound
+    from atelier.models.families.ltx2.family import SOUND
+    from diffusers import AutoencoderKLLTX2Audio
+    from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder
+
+    torch.manual_seed(0)
+    coder = sound.Sound(
+        AutoencoderKLLTX2Audio(base_channels=128, ch_mult=(1, 1, 1)), LTX2Vocoder(hidden_channels=256), SOUND
+    )
+    coder.eval().requires_grad_(False)
+    latents = torch.randn(SOUND.latent_shape(12 * 25, 25.0))
+    with torch.no_grad():
+        pieces = coder.decode(latents)
+        with patch.object(sound, "PIECE", 10**6):
+            whole = coder.decode(latents)
+    note = (
+        f"{pieces.shape[-1] / coder.rate:.2f} s in pieces of {sound.PIECE / 100:g} s; loudest {whole.abs().max():.2g}"
+    )
+    return Figure("decode LTX-2, sound", ((pieces - whole).abs().max().item(),), 1e-5, note=note)
 
 
 # ------------------------------------------------------------------------------------------------ time

@@ -1,4 +1,4 @@
-"""Measures loading 1 to 2 GB checkpoints of three families: peak memory over their size, time over diffusers' loader.
+"""Measures loading 1 to 2 GB checkpoints of four families: peak memory over their size, time over diffusers' loader.
 
 Everything runs in fresh processes (this module, run as a script). Both loaders map the file, which is in the system's
 cache, so every page of every weight is touched before the memory is read and the clock stops. A mapped page that was
@@ -77,6 +77,15 @@ SUBJECTS = {
         ("file", "folder", "fp8", "scaled"),
         file_by_diffusers=False,
     ),
+    "LTX-2": Subject(
+        "load, LTX-2",
+        "LTX2VideoTransformer3DModel",
+        "LTX2Pipeline",
+        {"num_layers": 1},
+        lambda weights: weights | _connectors(),
+        ("file",),
+        file_by_diffusers=False,
+    ),
     "Mochi 1": Subject(
         "load, Mochi",
         "MochiTransformer3DModel",
@@ -89,6 +98,19 @@ SUBJECTS = {
 }
 
 
+def _connectors() -> dict[str, torch.Tensor]:
+    """Weights of LTX-2's two text connectors at their published size, without which its network does not load."""
+    from diffusers.pipelines.ltx2.connectors import LTX2ConnectorTransformer1d
+
+    with torch.device("meta"):
+        shapes = {name: weight.shape for name, weight in LTX2ConnectorTransformer1d(30, 128, 2).state_dict().items()}
+    return {
+        f"{stream}_connector.{name}": torch.full(shape, 0.02, dtype=getattr(torch, DTYPE))
+        for stream in ("video", "audio")
+        for name, shape in shapes.items()
+    }
+
+
 def load() -> Iterator[Figure]:
     """Memory and time for a single file in its authors' layout, a diffusers folder in shards, fp8 and GGUF (Q8_0)."""
     for family in SUBJECTS:
@@ -99,7 +121,7 @@ def _load(family: str) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory(prefix="atelier-load-") as root:
         sizes = _write_checkpoints(SUBJECTS[family], Path(root))
         _read_once(Path(root))
-        for kind in sizes:
+        for kind in SUBJECTS[family].kinds:
             yield from _memory_of(family, kind, Path(root), sizes[kind])
             yield from _time_of(family, kind, Path(root))
 
@@ -131,7 +153,7 @@ def _write_checkpoints(subject: Subject, root: Path) -> dict[str, int]:
     from safetensors.torch import save_file
 
     torch.manual_seed(0)
-    noise = torch.randn(2**26).mul_(0.02).to(getattr(torch, DTYPE))
+    noise = torch.randn(2**27).mul_(0.02).to(getattr(torch, DTYPE))
     with torch.device("meta"):
         network = getattr(diffusers, subject.network)(**subject.config)
     shapes = {name: weight.shape for name, weight in network.state_dict().items()}

@@ -6,9 +6,9 @@ the Euler update. It is measured in CPU time of one thread, which other programs
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -41,7 +41,8 @@ class Subject:
 
     shape: of the latents. body(network, subject, variant): the step as in the pipeline's denoising loop, where
     `device` is and in `dtype`. core(weights): ComfyUI's own MODEL with these weights; None if ComfyUI has no such
-    network. file: the name of the weights' file, which may give a version.
+    network. file: the name of the weights' file, which may give a version. sound: the shape of the latents of its
+    sound, if it has sound. parts: configs of the model's further parts.
     """
 
     name: str
@@ -57,9 +58,20 @@ class Subject:
     text_width: int = TEXT_WIDTH
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
+    sound: tuple[int, ...] = ()
+    parts: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
-    def noise(self) -> torch.Tensor:
-        return torch.randn(self.shape, generator=torch.Generator().manual_seed(1)).to(self.device)
+    def noise(self) -> Any:
+        """A tensor, or core's NestedTensor of picture and sound."""
+        generator = torch.Generator().manual_seed(1)
+        return _together([torch.randn(shape, generator=generator).to(self.device) for shape in self.shapes])
+
+    def empty(self) -> Any:
+        return _together([torch.zeros(shape, device=self.device) for shape in self.shapes])
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        return [self.shape, *([self.sound] if self.sound else [])]
 
     def texts(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Positive and negative text [1, tokens, width], with masks [1, tokens]."""
@@ -68,6 +80,14 @@ class Subject:
         shape = (1, self.text_tokens, self.text_width)
         texts = [torch.randn(shape, generator=generator) for _ in range(2)]
         return [(text.to(self.device, self.dtype), mask.to(self.device)) for text in texts]
+
+
+def _together(streams: list[torch.Tensor]) -> Any:
+    if len(streams) == 1:
+        return streams[0]
+    from comfy.nested_tensor import NestedTensor
+
+    return NestedTensor(streams)
 
 
 def step() -> list[Figure]:
@@ -149,7 +169,8 @@ def variant_of(subject: Subject) -> tuple[Any, Any]:
     from atelier.models.weights.checkpoint import Checkpoint, Component
 
     component = Component("network", (), {}, config=subject.config)
-    return identify(Checkpoint(Path(subject.file), component))
+    parts = {name: Component(name, (), {}, config=config) for name, config in subject.parts.items()}
+    return identify(Checkpoint(Path(subject.file), component, parts=parts))
 
 
 def _random_weights(network: torch.nn.Module, subject: Subject) -> dict[str, torch.Tensor]:
@@ -213,7 +234,7 @@ def in_sampler(model: Any, subject: Subject, measure: Callable[[Step], list[Figu
         comfy.samplers.KSAMPLER(lambda *args, **kwargs: sampler(*args[:3], **kwargs)),
         torch.tensor([*subject.sigmas, 0.0]),
         *([[text, {"attention_mask": mask, "frame_rate": FPS}]] for text, mask in subject.texts()),
-        torch.zeros(subject.shape, device=subject.device),
+        subject.empty(),
         disable_pbar=True,
         seed=0,
     )
@@ -226,7 +247,7 @@ def diffusers_network(subject: Subject, state: dict[str, torch.Tensor]) -> torch
     arguments = {name: value for name, value in subject.config.items() if name != "_class_name"}
     with torch.device("meta"):
         network = getattr(diffusers, subject.config["_class_name"])(**arguments)
-    network.load_state_dict(state, assign=True)
+    network.load_state_dict({name: state[name] for name in network.state_dict()}, assign=True)
     return network.requires_grad_(False).eval()
 
 
@@ -316,6 +337,54 @@ def _mochi_step(network: torch.nn.Module, subject: Subject, variant: Any) -> Ste
     return euler
 
 
+def _ltx2_step(network: torch.nn.Module, subject: Subject, variant: Any) -> Step:
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    schedulers = [FlowMatchEulerDiscreteScheduler() for _ in range(2)]
+    (_, _, time, height, width), length = subject.shape, subject.sound[2]
+    video, sound = subject.noise().unbind()
+    streams = [video.flatten(2).transpose(1, 2), sound.transpose(1, 2).flatten(2)]
+    (text, _), (negative, _) = subject.texts()
+    widths = [network.config.cross_attention_dim, network.config.audio_cross_attention_dim]
+    texts = torch.cat([negative, text]).split(widths, dim=-1)
+    places = {
+        "video_coords": network.rope.prepare_video_coords(2, time, height, width, subject.device, fps=FPS),
+        "audio_coords": network.audio_rope.prepare_audio_coords(2, length, subject.device),
+    }
+
+    def euler() -> torch.Tensor:
+        for scheduler in schedulers:
+            scheduler.set_timesteps(sigmas=[1.0, 0.9])
+        moment = schedulers[0].timesteps[0]
+        both, both_sounds = (torch.cat([stream] * 2).to(text.dtype) for stream in streams)
+        with torch.no_grad(), network.cache_context("cond_uncond"):
+            predictions = network(
+                hidden_states=both,
+                audio_hidden_states=both_sounds,
+                encoder_hidden_states=texts[0],
+                audio_encoder_hidden_states=texts[1],
+                timestep=moment.expand(2),
+                sigma=moment.expand(2),
+                num_frames=time,
+                height=height,
+                width=width,
+                fps=FPS,
+                audio_num_frames=length,
+                use_cross_timestep=False,
+                return_dict=False,
+                **places,
+            )
+        moved = [
+            scheduler.step(_guided(prediction), moment, stream, return_dict=False)[0]
+            for scheduler, prediction, stream in zip(schedulers, predictions, streams, strict=True)
+        ]
+        picture = moved[0].transpose(1, 2).unflatten(2, (time, height, width))
+        heard = moved[1].unflatten(2, (sound.shape[1], -1)).transpose(1, 2)
+        return torch.cat([picture.flatten(1), heard.flatten(1)], dim=1)[None]
+
+    return euler
+
+
 def _guided(prediction: torch.Tensor) -> torch.Tensor:
     without, conditional = prediction.float().chunk(2)
     return without + GUIDANCE * (conditional - without)
@@ -344,8 +413,35 @@ MOCHI = {
 """The published width, which ComfyUI's own network requires, and 2 of the 48 layers."""
 
 
+LTX2 = {
+    "num_layers": 6,
+    "num_attention_heads": 16,
+    "attention_head_dim": 64,
+    "cross_attention_dim": 1024,
+    "audio_num_attention_heads": 16,
+    "audio_attention_head_dim": 32,
+    "audio_cross_attention_dim": 512,
+    "caption_channels": TEXT_WIDTH,
+    "rope_type": "split",
+    "gated_attn": True,
+    "audio_gated_attn": True,
+    "cross_attn_mod": True,
+    "audio_cross_attn_mod": True,
+    "use_prompt_embeddings": False,
+}
+"""As LTX-2.3, whose text comes from its connectors as the network reads it."""
+LTX2_CONNECTORS = {
+    "per_modality_projections": True,
+    "video_connector_num_attention_heads": 16,
+    "video_connector_attention_head_dim": 64,
+    "audio_connector_num_attention_heads": 16,
+    "audio_connector_attention_head_dim": 32,
+}
+
+
 def subjects() -> list[Subject]:
-    """LTX Video and CogVideoX (in the middle of its 50 steps) with 192 tokens; Mochi 1, with larger layers, with 72."""
+    """LTX Video and CogVideoX (in the middle of its 50 steps) with 192 tokens; Mochi 1, with larger layers, with 72;
+    LTX-2 with 192 of the picture and 26 of the sound."""
     from atelier.models.families.cogvideox import family as cogvideox
     from diffusers import CogVideoXDDIMScheduler
 
@@ -360,12 +456,22 @@ def subjects() -> list[Subject]:
     subject = Subject(
         "step, Mochi", "MochiPipeline", mochi, _mochi_step, (1, 12, 3, 8, 12), MOCHI_TOKENS, core=core_mochi
     )
+    ltx2 = Subject(
+        "step, LTX-2",
+        "LTX2Pipeline",
+        {"_class_name": "LTX2VideoTransformer3DModel", **LTX2},
+        _ltx2_step,
+        text_width=1024 + 512,
+        sound=(1, 8, 26, 16),
+        parts={"connectors": LTX2_CONNECTORS},
+    )
     return [
         # The version that LTXPipeline and an LTXV without metadata run: later ones count time otherwise.
         Subject("step", "LTXPipeline", ltx, _ltx_step, core=core_ltx, file="ltx-video-2b-v0.9.1"),
         Subject("step, CogVideoX", "CogVideoXPipeline", cog, _cogvideox_step, (1, 16, 4, 12, 16), 226, sigmas=middle),
         subject,
         replace(subject, name="step, Mochi, longest prompt", prompt_tokens=MOCHI_TOKENS),
+        ltx2,
     ]
 
 
