@@ -170,6 +170,7 @@ def test_pieces_are_split_moved_repeated_filled_and_seen_frame_by_frame(studio, 
     assert (made["status"], made["operation"], made["warnings"]) == ("completed", "fill", []), made
 
 
+@pytest.mark.slow
 def test_two_videos_are_blended_along_a_curve(studio, http, numbered):
     body = wire_client.FAST | {"prompt": f"a blue star of {numbered['id']}", "num_frames": 25}
     other = wire_client.wait(http, http.post("/videos", json=body).json())
@@ -217,7 +218,7 @@ def test_what_goes_wrong_on_the_bench_is_said_and_loses_nothing(studio, http, nu
     fault.get_by_text("but the shot ends at").wait_for()
 
 
-@pytest.mark.parametrize("scheme,width", [("light", 1280), ("dark", 360)])
+@pytest.mark.parametrize("scheme,width", [pytest.param("light", 1280, marks=pytest.mark.slow), ("dark", 360)])
 def test_the_bench_fits_a_phone_and_has_no_serious_fault(browser, url, numbered, scheme, width):
     viewport = {"width": width, "height": 800}
     still = {"color_scheme": scheme, "reduced_motion": "reduce", "bypass_csp": True, "viewport": viewport}
