@@ -11,9 +11,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ..models.library.fit import Memory
-from ..models.library.folders import as_listed, slashed
-from ..models.library.published import Here, find, models, offered
-from ..models.loading.describe import describe
+from ..models.library.folders import UPSCALERS, as_listed, slashed
+from ..models.library.published import Here, catalogue, find, gigabytes, models, offered
+from ..models.loading.describe import describe, spatial_upscaler
 from . import offers, settings
 from .errors import ApiError, summary
 from .graphs import comfy_queue, marks
@@ -35,6 +35,7 @@ FEATURES: dict[str, tuple[str, str, str | None]] = {
     "control_reference": ("generate", "control", "control"),
     "generate_sound": ("generate", "generate_sound", "sound"),
     "audio_reference": ("generate", "audio", "sound"),
+    "high_quality": ("generate", "upscaler", "high_quality"),
     "negative_prompt": ("generate", "negative_prompt", None),
     "num_inference_steps": ("generate", "num_inference_steps", None),
     "guidance_scale": ("generate", "guidance_scale", None),
@@ -148,7 +149,7 @@ async def entry(name: str) -> Json:
 
 
 async def facts(choice: str) -> Json:
-    """`describe`'s record of a choice of Load Video Model, or {"problem": reason} if its files cannot be used.
+    """`_described`'s record of a choice of Load Video Model, or {"problem": reason} if its files cannot be used.
 
     {"problem", "reading": True} if they are still being read. Concurrent requests for one choice share one read.
     """
@@ -166,10 +167,27 @@ async def facts(choice: str) -> Json:
 
 def _look(choice: str) -> tuple[float, asyncio.Future]:
     """Start to read a choice's files."""
-    look = asyncio.wrap_future(_looks.submit(describe, choice))
+    look = asyncio.wrap_future(_looks.submit(_described, choice))
     look.add_done_callback(lambda done: (_looking.pop(choice, None), done.exception()))
     _looking[choice] = time.monotonic(), look
     return _looking[choice]
+
+
+def _described(choice: str) -> Json:
+    """`describe`'s record of a choice, with "upscaler": the file that high quality uses, if the model can have it."""
+    known = describe(choice)
+    if not known["abilities"]["high_quality"]["possible"]:
+        return known
+    name = spatial_upscaler(known["family"])
+    if name is not None:
+        return known | {"upscaler": name}
+    family = known["family"]
+    parts = [each for each in catalogue().values() if each.kind == "upscaler" and each.family == family]
+    lacking = {"possible": False, "note": f"High quality needs an upscaler of {family} (x2) in models/{UPSCALERS}"}
+    for part in parts[:1]:
+        fetched = f"'python run.py models get {part.id}' fetches {part.files[0].name} ({gigabytes(part.bytes)})"
+        lacking |= {"note": f"{lacking['note']}: {fetched}", "needs": part.id}
+    return known | {"abilities": known["abilities"] | {"high_quality": lacking}}
 
 
 def _defaults(local: LocalModel, known: Json) -> Json:
@@ -217,5 +235,6 @@ def _features(graphs: dict[str, marks.Graph | str], known: Json) -> Json:
             able, note = {"possible": False}, graph
         elif field not in graph.fields():
             able, note = {"possible": False}, f"The graph {operation} has no mark for it."
-        features[feature] = {"supported": able["possible"], "note": note or None}
+        needs = {"needs": able["needs"]} if "needs" in able else {}
+        features[feature] = {"supported": able["possible"], "note": note or None, **needs}
     return features

@@ -29,8 +29,8 @@ const STRENGTHS = [
 const TEXTS = ["prompt", "expanded", "seed", "negative_prompt", "num_inference_steps", "guidance_scale", "fps"]
 /** The style of a request without one: the words that the model's authors add, if any. */
 const OWN_STYLE = "the model's own"
-const STRIPS = ["resolution", "aspect", "n", "direction", "seam"]
-const DEFAULTS = { resolution: "own", n: "1", direction: "forward", seam: "normal" }
+const STRIPS = ["resolution", "quality", "aspect", "n", "direction", "seam"]
+const DEFAULTS = { resolution: "own", quality: "standard", n: "1", direction: "forward", seam: "normal" }
 /** The field that shows an API error for a field without a place of its own. */
 const PLACES = { input_reference: "picture", last_frame: "picture" }
 
@@ -46,6 +46,10 @@ export class Form {
       "resolution",
       RESOLUTIONS.map((value) => [value, value === "own" && "resolution.own"]),
     )
+    strip("quality", [
+      ["standard", "quality.standard"],
+      ["high", "quality.high"],
+    ])
     strip(
       "aspect",
       ASPECTS.map((value) => [value, null, shape(value)]),
@@ -183,6 +187,7 @@ export class Form {
     worded(byId("generate"), TASKS[task].button)
     if (this.models.length) {
       const frames = model.frames(Number(byId("seconds").value), Number(byId("fps").value) || undefined)
+      this.refreshQuality(model)
       say("model-note", model.problem || model.tight(this.size, frames))
       this.refreshSize(model)
       this.refreshLength(model)
@@ -195,15 +200,25 @@ export class Form {
     this.remember()
   }
 
+  /** Offer high quality where the model can have it, and say what that takes. */
+  refreshQuality(model) {
+    const { supported, note, needs } = model.can("high_quality")
+    byId("quality").hidden ||= !supported && !needs
+    this.quality.set("high", { possible: supported })
+    this.quality.settle()
+    say("quality-note", supported ? t("quality.note") : note)
+  }
+
   refreshSize(model) {
     const aspect = this.aspect.value ?? model.ownAspect
+    const { times } = this
     const reasons = RESOLUTIONS.map((value) => {
-      const against = model.against(value, aspect)
-      this.resolution.set(value, { possible: !against, small: model.size(value, aspect)?.join(" × ") ?? "" })
+      const against = model.against(value, aspect, times)
+      this.resolution.set(value, { possible: !against, small: model.size(value, aspect, times)?.join(" × ") ?? "" })
       return against
     })
     this.resolution.settle()
-    say("resolution-note", reasons.find(Boolean) || model.beyond(this.size))
+    say("resolution-note", reasons.find(Boolean) || model.beyond(this.size, times))
   }
 
   refreshLength(model) {
@@ -240,9 +255,14 @@ export class Form {
     }
   }
 
+  /** How many times larger than what the model makes first the video is. */
+  get times() {
+    return this.quality.value === "high" ? 2 : 1
+  }
+
   /** [width, height] to request, or null to leave it to the model. */
   get size() {
-    return this.model.size(this.resolution.value ?? "own", this.aspect.value ?? this.model.ownAspect)
+    return this.model.size(this.resolution.value ?? "own", this.aspect.value ?? this.model.ownAspect, this.times)
   }
 
   // Filling the form
@@ -281,12 +301,13 @@ export class Form {
     const source = TASKS[video.operation] && videos.get(video.remixed_from_video_id)
     this.turn(source ? video.operation : "generate", source)
     if (this.models.some((model) => model.id === video.model)) byId("model").value = video.model
+    this.quality.value = video.quality ?? DEFAULTS.quality
     this.refresh()
-    const { model } = this
+    const { model, times } = this
     const [width, height] = video.size.split("x").map(Number)
     const possible = ASPECTS.flatMap((aspect) => RESOLUTIONS.map((resolution) => ({ aspect, resolution })))
     const distance = ({ aspect, resolution }) => {
-      const [wide, high] = model.size(resolution, aspect) ?? [0, 0]
+      const [wide, high] = model.size(resolution, aspect, times) ?? [0, 0]
       return Math.abs(wide - width) + Math.abs(high - height)
     }
     const size = height ? nearest(possible, distance) : { resolution: "own" }
@@ -295,7 +316,7 @@ export class Form {
     const added = video.operation === "extend" // its seconds count the whole video, not the added part
     const seconds = (!added && Number(video.seconds)) || byId("seconds").value
     const style = video.style ?? OWN_STYLE
-    const { strength, direction, loop: seam, generate_sound } = video
+    const { strength, direction, loop: seam, generate_sound, quality } = video
     const expanded = byId("expanded").value
     this.restore({
       ...texts,
@@ -309,6 +330,7 @@ export class Form {
       loop: !source && seam,
       expanded,
       generate_sound,
+      quality,
     })
     byId("advanced").open = true
     speak(t("reused"))

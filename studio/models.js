@@ -46,10 +46,10 @@ export class Model {
     return t("memory.large", { told, smaller })
   }
 
-  /** {supported, note}: whether the model has a feature, and a remark on it. */
+  /** {supported, note, needs}: whether the model has a feature, a remark on it, and the file that it lacks, if any. */
   can(feature) {
     const ability = this.features[feature]
-    return { supported: ability?.supported ?? true, note: ability?.note ?? "" }
+    return { supported: ability?.supported ?? true, note: ability?.note ?? "", needs: ability?.needs ?? "" }
   }
 
   get ownSize() {
@@ -62,30 +62,33 @@ export class Model {
     return nearest(ASPECTS, (aspect) => Math.abs(Math.log(ratio(aspect) / (width / height))))
   }
 
-  /** [width, height] of a resolution in an aspect; null if only the model knows. */
-  size(resolution, aspect) {
+  /** [width, height] of a resolution in an aspect, of a video `times` larger than what the model makes first; null if
+   *  only the model knows. */
+  size(resolution, aspect, times = 1) {
     if (resolution === "own") {
-      if (!this.sizes.length) return this.ownSize
-      return nearest(this.sizes, ([width, height]) => Math.abs(Math.log(ratio(aspect) / (width / height))))
+      const shape = ([width, height]) => Math.abs(Math.log(ratio(aspect) / (width / height)))
+      const own = this.sizes.length ? nearest(this.sizes, shape) : this.ownSize
+      return own && own.map((side) => side * times)
     }
     const short = parseInt(resolution)
+    const step = this.side * times
     const long = Math.max(ratio(aspect), 1 / ratio(aspect)) * short
-    const [one, other] = [long, short].map((side) => Math.max(1, Math.round(side / this.side)) * this.side)
+    const [one, other] = [long, short].map((side) => Math.max(1, Math.round(side / step)) * step)
     return ratio(aspect) < 1 ? [other, one] : [one, other]
   }
 
   /** Why the model cannot make this resolution; "" if it can. */
-  against(resolution, aspect) {
-    const wanted = this.size(resolution, aspect)
+  against(resolution, aspect, times = 1) {
+    const wanted = this.size(resolution, aspect, times)
     const most = this.limits.max_pixels
-    if (resolution === "own" || !wanted || !most || wanted[0] * wanted[1] <= most) return ""
+    if ((resolution === "own" && times === 1) || !wanted || !most || wanted[0] * wanted[1] <= most) return ""
     const own = this.ownSize ? `${t("comma")}${size(this.ownSize.join("x"))}` : ""
     return t("model.pixels", { name: this.name, count: most, own })
   }
 
-  /** A warning if a size is larger than the model was trained for; "" if it is not. */
-  beyond(chosen) {
-    const own = this.ownSize
+  /** A warning if a size is larger than the model was trained for, or its upscaler makes of that; "" if it is not. */
+  beyond(chosen, times = 1) {
+    const own = this.ownSize?.map((side) => side * times)
     if (!own || !chosen || chosen[0] * chosen[1] <= own[0] * own[1] * 1.1) return ""
     return t("model.beyond", { name: this.name, size: size(own.join("x")) })
   }

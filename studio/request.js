@@ -31,9 +31,9 @@ export function faults(values) {
 }
 
 const CALLS = {
-  generate: ({ seconds, size, loop, first, last, sound }) => ({
+  generate: ({ seconds, size, quality, loop, first, last, sound }) => ({
     call: api.create,
-    fields: { seconds, size, loop: loop || null },
+    fields: { seconds, size, quality: quality === "high" ? quality : null, loop: loop || null },
     files: {
       ...(first && { input_reference: first }),
       ...(last && { last_frame: last }),

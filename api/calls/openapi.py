@@ -60,6 +60,7 @@ _VIDEO["properties"] |= {
 _VIDEO["properties"] |= {
     "lora": {**_TEXT, "description": "the file of models/loras"},
     "lora_scale": {"type": "number"},
+    "quality": {"const": "high", "description": "if the video was made small, upscaled and sampled again"},
     "frame_interpolation_exp": {**_WHOLE, "description": "how many times the frame rate was doubled"},
     "recut": {**_TEXT, "description": "the pieces and gaps of a re-cut, as lines"},
     "blend": _record(video=_MAYBE_TEXT, seconds={"type": "number"}, curve={"type": ["string", "array"]}),
@@ -74,6 +75,7 @@ _CHARACTER = _record(
     used_as={"const": "first_frame", "description": "how a video uses the character: its picture is the first frame"},
 )
 _FEATURE = _record(supported={"type": "boolean"}, note=_MAYBE_TEXT)
+_FEATURE["properties"]["needs"] = {**_TEXT, "description": "the id of what has to be downloaded for it"}
 
 _EXPANSION: Json = {
     "type": "object",

@@ -27,7 +27,7 @@ BUILT_IN = Path(__file__).parents[2] / "workflows" / "api"
 FIELDS = {
     *("prompt", "model", "negative_prompt", "style", "seed", "num_inference_steps", "guidance_scale", "strength"),
     *("width", "height", "seconds", "num_frames", "fps", "image", "last_frame", "video"),
-    *("lora", "lora_scale", "control", "generate_sound", "audio"),
+    *("lora", "lora_scale", "control", "generate_sound", "audio", "upscaler"),
     *("expander", "loop", "direction", "storyboard", "output"),
     *("context_start", "context_seconds", "new_start", "new_end"),
     *("storyboard_images", "recut", "recut_holes", "recut_kept"),

@@ -23,6 +23,8 @@ FRAME_STEP = 8
 """The step between legal frame counts if the model's is unknown. LTX Video and Pyramid Flow have 8."""
 POINTS = "points"
 """Blend Shots' curve for points."""
+TIMES = 2
+"""How many times an upscaler enlarges width and height."""
 SEAM = "normal"
 """Loop Shot's choice for `loop: true`."""
 
@@ -32,10 +34,13 @@ def plan_shot(
 ) -> tuple[Json, list[str]]:
     """(values for the marks of `operation`'s graph, warnings about what was reduced). Raises ApiError.
 
-    The values have all of `marks.FIELDS`, and "whole": the length of the finished video in seconds, or None.
-    known: the model's record from `catalogue.facts`. clip: the clip to edit or extend. second: the one to
-    blend it with.
+    The values have all of `marks.FIELDS`, "size": (width, height) of the finished video, and "whole": its length in
+    seconds, or None. known: the model's record from `catalogue.facts`; its "upscaler" doubles the size of the clip that
+    the graph makes first. clip: the clip to edit or extend. second: the one to blend it with.
     """
+    upscaler = known.get("upscaler")
+    if upscaler:
+        known = known | {name: TIMES * known[name] for name in ("width", "height", "sides") if name in known}
     values = {name: getattr(shot, name, None) for name in marks.FIELDS}
     values |= {"model": local.model, "loop": SEAM if shot.loop is True else shot.loop or None}
     if shot.size:
@@ -44,12 +49,17 @@ def plan_shot(
         values |= {"width": values["width"] or clip.width, "height": values["height"] or clip.height}
     elif not values["width"] and not values["height"] and local.size:
         values["width"], values["height"] = fields.sides(local.size)
+    if upscaler:
+        _round_size(values, known)
     values["storyboard_images"] = None  # a file, if a card names one
     warnings = [] if operation == "recut" else _limit_size(values, local, known)
     if operation == "blend":
         warnings += _blended(values, shot.blend, local, known, clip, second)
     else:
         warnings += _LENGTHS[operation](values, local, known, clip)
+    values |= {"upscaler": upscaler, "size": (values["width"], values["height"])}
+    if upscaler:
+        values |= {side: values[side] // TIMES for side in ("width", "height") if values[side]}
     if values["generate_sound"] and known and not known.get("sound"):
         warnings.append(f"'generate_sound' is not used: {local.model} makes no sound.")
         values["generate_sound"] = None
@@ -57,6 +67,13 @@ def plan_shot(
         counted = values["num_frames"] / values["fps"] if values["num_frames"] and values["fps"] else None
         values["whole"] = values["seconds"] or counted
     return values, warnings
+
+
+def _round_size(values: Json, known: Json) -> None:
+    """Set both sides in place: the model's, if the request names none, in multiples of its step."""
+    step = known["sides"]
+    for side in ("width", "height"):
+        values[side] = max(1, round((values[side] or known[side]) / step)) * step
 
 
 def _limit_size(values: Json, local: LocalModel, known: Json) -> list[str]:

@@ -52,6 +52,16 @@ FILES = ("image", "last_frame", "video", "control", "audio", "blend_video", boar
 KIND_NAMES = {files.IMAGE: "a picture", files.VIDEO: "a clip", files.SOUND: "a sound"}
 DEFAULT_RATE = 24.0
 """Frames per second of a card's clip if neither the request nor the model says any."""
+HIGH = "high"
+"""The `quality` of a video that is made small, upscaled and sampled again."""
+TOGETHER: tuple[set[str], ...] = (
+    {"width", "height", "size"},
+    {"num_frames", "seconds"},
+    {"storyboard", "prompt"},
+    {"blend", "blend_video"},
+    {"quality", "upscaler"},
+)
+"""Fields and marks of which a graph uses all if it has a mark for one."""
 MAX_SEED = 2**31
 """Random seeds are below this, so that a signed 32-bit integer holds them."""
 
@@ -131,6 +141,7 @@ async def _queue_jobs(
         if graph.ours:  # an artist's graph may have other values of its own
             row["settings"] |= {name: known[name] for name in RECIPE if values[name] is None and name in known}
         row["settings"] |= {name: values[name] for name in ("lora", "lora_scale") if values[name] is not None}
+        row["settings"] |= {"quality": HIGH} if known.get("upscaler") else {}
         row["settings"] |= {"frame_interpolation_exp": interpolate[1]} if interpolate else {}
         rows.append(row)
         prompt, workflow = graph.filled(values)
@@ -171,12 +182,16 @@ async def _model_for(operation: str, shot: fields.Shot, media: Media, graph: mar
     {} if the graph has no mark for the model, as an artist's graph that always loads the same one.
     """
     if "model" not in graph.fields():
+        if shot.quality == HIGH and "upscaler" in graph.fields():
+            raise bad(f"The graph {graph.file.stem} needs a mark for the model, too: it tells the upscaler.", "quality")
         return {}
     known = await catalogue.facts(local.model)
     if "reading" in known:
         raise ApiError(503, "model_not_read", known["problem"], "model")
     if "problem" in known:
         raise ApiError(422, "model_unusable", known["problem"], "model")
+    high = shot.quality == HIGH and "upscaler" in graph.fields()
+    known = known if high else {name: value for name, value in known.items() if name != "upscaler"}
     fills_between = operation == "fill" and not plan.only_longer(shot.recut)
     needed = {
         "first_frame": media.image is not None and "image" in graph.fields(),
@@ -184,6 +199,7 @@ async def _model_for(operation: str, shot: fields.Shot, media: Media, graph: mar
         "loop": operation == "blend" or fills_between or (bool(shot.loop) and "loop" in graph.fields()),
         "control": media.control is not None and "control" in graph.fields(),
         "sound": media.audio is not None and "audio" in graph.fields(),
+        "high_quality": high,
         "edit": operation == "edit",
         shot.direction or "forward": operation == "extend" or (operation == "fill" and not fills_between),
     }
@@ -268,16 +284,10 @@ def _unused_fields(shot: fields.Shot, media: Media, graph: marks.Graph) -> list[
     used = graph.fields()
     if graph.file.stem == "recut":  # no model reads the prompt, which OpenAI's clients must send
         used.add("prompt")
-    groups = (
-        {"width", "height", "size"},
-        {"num_frames", "seconds"},
-        {"storyboard", "prompt"},
-        {"blend", "blend_video"},
-    )
-    for names in groups:
+    for names in TOGETHER:
         used |= names if names & used else set()
     sent = {name for name in shot.model_fields_set if getattr(shot, name) not in (None, False)}
-    sent -= {*ELSEWHERE, *shot.unknown()}
+    sent -= {*ELSEWHERE, *shot.unknown(), *([] if shot.quality == HIGH else ["quality"])}
     sent |= {name for name in ("image", "last_frame", "control", "audio") if getattr(media, name)}
     unknown = [f"'{name[:100]}' is not a known field." for name in shot.unknown()]
     more = len(unknown) - MAX_UNKNOWN
@@ -336,7 +346,7 @@ def _row(
     values: Json,
     warnings: list[str],
 ) -> Row:
-    width, height, whole = values["width"], values["height"], values["whole"]
+    (width, height), whole = values["size"], values["whole"]
     return {
         "id": job_id,
         "operation": operation,

@@ -222,6 +222,12 @@ class Shot(BaseModel):
     lora: LoRAs = Field(None, description="a file of models/loras: its name, or {name, scale}; of a list, the first")
     lora_scale: Number = Field(None, ge=-10, le=10, description="strength of the LoRA; 1 = as it was trained")
     control_reference: Reference = Field(None, description="a clip of poses, edges or depth that guides the whole shot")
+    quality: Annotated[Literal["standard", "high"] | None, BeforeValidator(_left_open)] = Field(
+        None,
+        description="high: a clip of half the size is made, upscaled and sampled again (LTX Video 0.9.7 and 0.9.8 with "
+        "their upscaler). Sizes are multiples of 64; without a size, the video is twice the model's own. Default "
+        "standard",
+    )
     control_type: str | None = Field(None, max_length=300, description="what the control clip shows")
     audio_reference: Reference = Field(
         None,

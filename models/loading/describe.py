@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import torch
 
 from ..contract.family import Family, Variant
 from ..contract.memory import step_bytes
-from ..library.folders import model_path
-from ..weights.checkpoint import repository, weight_files
+from ..contract.schedule import second_pass_of
+from ..families.registry import families
+from ..library.folders import model_path, upscaler_path, upscalers
+from ..weights.checkpoint import open_part, repository, weight_files
 from .identify import open_model
 
 ONE_WAY = "generates frame after frame, each from those before it"
@@ -88,6 +91,7 @@ def _abilities(family: Family, variant: Variant) -> dict[str, dict[str, Any]]:
         "loop": _known(variant, [0, 1, 1, 1, 0]),
         "control": _controlled(variant),
         "sound": {"possible": bool(variant.sound), "note": "" if variant.sound else f"{variant.name} makes no sound"},
+        "high_quality": _enlarged(family, variant),
     }
     if variant.recipe.frames == 1:
         return dict.fromkeys(shots, {"possible": False, "note": f"{variant.name} generates pictures, not video"})
@@ -107,8 +111,51 @@ def _controlled(variant: Variant) -> dict[str, Any]:
     return {"possible": able, "note": note}
 
 
+def _enlarged(family: Family, variant: Variant) -> dict[str, Any]:
+    """The ability to make a clip of half the size, upscale its latents and sample it again."""
+    recipe = variant.recipe
+    shape = variant.grid.latent_shape(recipe.width, recipe.height, recipe.frames)
+    if second_pass_of(family, variant, shape):
+        return {"possible": True, "note": ""}
+    note = f"{variant.name} has no second pass at twice the size, which LTX Video 0.9.7 and 0.9.8 have"
+    if variant.second_pass:
+        note = f"the second pass of {variant.name} is run by its distilled model: choose that"
+    return {"possible": False, "note": note}
+
+
 def _known(variant: Variant, mask: list[int]) -> dict[str, Any]:
     """The ability to sample a shot with this mask. The note follows the same rule as Sample Video's warning."""
     known_frames, holes = variant.known_frames, torch.tensor(mask, dtype=torch.float32).view(1, 1, -1, 1, 1)
     has_note = known_frames.about and known_frames.enforced(holes) is not None
     return {"possible": True, "note": f"{variant.name} was {' '.join(known_frames.about.split())}" if has_note else ""}
+
+
+def spatial_upscaler(family: str) -> str | None:
+    """The upscaler of a family in models/latent_upscale_models that doubles width and height, and nothing else.
+
+    Of several, the last by name, which is the newest of the published ones; None if there is none.
+    """
+    names = sorted(upscalers(), reverse=True)
+    return next((name for name in names if _doubles_size(name, family)), None)
+
+
+def _doubles_size(name: str, family: str) -> bool:
+    try:
+        path = upscaler_path(name)
+        stats = [file.stat() for file in weight_files(path)]
+        return _kind(path, tuple((one.st_mtime_ns, one.st_size) for one in stats)) == (family, 2, False)
+    except Exception as error:  # a damaged upscaler is no fault of the model; loading it tells what is wrong
+        logging.info("Atelier: %s is not used for high quality: %s", name, error)
+        return False
+
+
+@lru_cache(maxsize=100)
+def _kind(path: Path, changed: tuple) -> tuple[str, float, bool] | None:
+    """The family of an upscaler, how many times it enlarges a side, and whether also time; None for other networks."""
+    component = open_part(path, path.name)
+    for family in families():
+        network = family.upscaler(component) if family.upscaler else None
+        if network is not None:
+            scale = network.spatial_scale if network.spatial_upsample else 1
+            return family.name, scale, network.temporal_upsample
+    return None

@@ -12,7 +12,10 @@ import av
 import clips
 import numpy as np
 import pytest
+import tiny
 import tiny_cogvideox
+import tiny_ltx2
+import tiny_upscaler
 import torch
 from atelier.api.graphs import interpolation
 from PIL import Image
@@ -262,6 +265,57 @@ def made_by(http, fields: dict, files: dict) -> tuple[dict, np.ndarray]:
     video = wait(http, http.post("/videos", data=fields, files=files).json())
     assert video["status"] == "completed", video
     return video, frames(http.get(f"/videos/{video['id']}/content").content)
+
+
+def test_high_quality_is_a_second_pass_at_twice_the_size(http, server):
+    """LTX Video 0.9.8 and an upscaler with tiny random weights, through the saved graphs."""
+    name = tiny.folder(server.base / "models" / "diffusers" / "tiny-ltxv-2b-0.9.8-distilled", "0.9.5").name
+    body = {"prompt": "x", "model": f"diffusers/{name}", "size": "150x90", "num_frames": 25, "seed": 1}
+    high = body | {"quality": "high"}
+    upscalers = server.base / "models" / "latent_upscale_models"
+    upscalers.mkdir(exist_ok=True)
+    tiny_upscaler.single_file(upscalers / "ltxv-temporal-upscaler-0.9.8.safetensors", "temporal")
+    (upscalers / "z-damaged.safetensors").write_bytes(b"nothing")
+
+    def feature() -> dict:
+        return http.get(f"/models/diffusers/{name}").json()["features"]["high_quality"]
+
+    assert (feature()["supported"], feature()["needs"]) == (False, "ltx-spatial-upscaler-0.9.8")
+    refused = http.post("/videos", json=high)
+    assert error(refused)[:2] == (422, "model_cannot") and "run.py models get ltx-spatial-upscaler" in refused.text
+    tiny_upscaler.single_file(upscalers / "ltxv-spatial-upscaler-0.9.8.safetensors", "spatial")
+    assert feature() == {"supported": True, "note": None}
+    video, pictures = made(http, "/videos", high)
+    assert (video["size"], video["quality"], video["warnings"]) == ("128x64", "high", [])
+    assert pictures.shape == (25, 64, 128, 3)
+    plain, others = made(http, "/videos", body | {"size": "128x64", "quality": "standard"})
+    assert "quality" not in plain and plain["warnings"] == [] and distance(pictures, others) > 0.1
+    both_ends = {"input_reference": data_url(png("red")), "last_frame": data_url(png("blue")), "loop": "short"}
+    ends, _ = made(http, "/videos", high | both_ends)
+    board, cards = made(http, "/videos", high | {"storyboard": "0s: a fox\n0.5s cut: the sea", "n": 1})
+    assert ends["warnings"] == board["warnings"] == [] and cards.shape == pictures.shape
+    assert (ends["operation"], board["operation"]) == ("generate", "storyboard")
+
+
+def test_high_quality_with_sound(http, server):
+    """LTX-2 distilled: the second pass is over picture and sound."""
+    models = server.base / "models"
+    name = tiny_ltx2.folder(models / "diffusers" / "tiny-ltx-2-19b-distilled", "2.0").name
+    (models / "latent_upscale_models").mkdir(exist_ok=True)
+    tiny_upscaler.single_file(models / "latent_upscale_models" / "ltx-2-spatial-upscaler-x2.safetensors", "ltx-2 x2")
+    body = {"prompt": "x", "model": f"diffusers/{name}", "size": "64x128", "num_frames": 9, "seed": 1}
+    video = wait(http, http.post("/videos", json=body | {"quality": "high"}).json())
+    assert (video["status"], video["size"], video["quality"]) == ("completed", "64x128", "high"), video
+    with av.open(io.BytesIO(http.get(f"/videos/{video['id']}/content").content)) as container:
+        assert container.streams.audio and container.streams.video[0].width == 64
+
+
+def test_high_quality_where_it_cannot_be(http, finished):
+    refused = http.post("/videos", json=FAST | {"quality": "high"})
+    assert error(refused)[:2] == (422, "model_cannot") and "no second pass at twice the size" in refused.text
+    assert error(http.post("/videos", json=FAST | {"quality": "best"})) == (400, "invalid_value", "quality")
+    video = http.post("/videos/edits", json=FAST | {"quality": "high", "video": {"id": finished.id}}).json()
+    assert video["warnings"] == ["'quality' is not used by the graph edit."]
 
 
 def test_frame_interpolation_where_comfyui_has_none_is_named(http, server):

@@ -12,7 +12,9 @@ import httpx2 as httpx
 import pytest
 import sounds
 import studio_page
+import tiny
 import tiny_ltx2
+import tiny_upscaler
 import wire_client
 from comfy_server import free_port, running
 from PIL import Image
@@ -247,6 +249,37 @@ def test_the_reason_why_something_cannot_be(studio):
         assert choice.is_disabled()
         assert "4,096 pixels" in studio.page.locator(f"#{choice.get_attribute('aria-describedby')}").inner_text()
     assert float(studio.page.locator("#seconds").get_attribute("max")) <= 3.2
+
+
+def test_high_quality_is_offered_where_it_can_be(studio, comfyui, http):
+    """A model without a second pass shows no choice; one without its upscaler says what to fetch."""
+    models = comfyui("pinned", *PREVIEWS).base / "models"
+    name = tiny.folder(models / "diffusers" / "tiny-ltxv-2b-0.9.8-distilled", "0.9.5").name
+    upscalers = models / "latent_upscale_models"
+    upscalers.mkdir(exist_ok=True)
+    quality, high = studio.page.locator("#quality"), studio.page.get_by_role("radio", name="High", exact=True)
+    note = studio.page.locator("#quality-note")
+    studio.page.reload()
+    studio.ready()
+    studio.page.locator("#model").select_option("pocket (built in)")
+    assert quality.is_hidden()
+    studio.page.locator("#model").select_option(f"diffusers/{name}")
+    assert high.is_disabled() and "models get ltx-spatial-upscaler-0.9.8" in note.inner_text()
+    tiny_upscaler.single_file(upscalers / "ltxv-spatial-upscaler-0.9.8.safetensors", "spatial")
+    studio.page.reload()
+    studio.ready()
+    native = studio.page.locator("#resolution small").first
+    small = native.inner_text()
+    studio.choose("Quality", "High")
+    assert [int(side) for side in native.inner_text().split(" × ")] == [2 * int(side) for side in small.split(" × ")]
+    assert "half the size" in note.inner_text()
+    studio.page.get_by_role("radio", name=re.compile("360p")).check()
+    studio.page.locator("#seconds").fill("1")
+    video = wire_client.wait(http, http.get(f"/videos/{studio.generate(steps=2)}").json())
+    assert (video["status"], video["quality"], video["warnings"]) == ("completed", "high", [])
+    assert all(int(side) % 64 == 0 for side in video["size"].split("x"))
+    studio.page.locator("#model").select_option("pocket (built in)")
+    assert quality.is_hidden() and quality.locator("input[value=standard]").is_checked()
 
 
 def test_the_server_goes_away_and_comes_back(studio, made):

@@ -24,15 +24,21 @@ def abilities(path) -> dict:
 def test_ltx_was_trained_for_everything_known(tmp_path):
     told = about(tiny.folder(tmp_path / "ltx"))
     can = abilities(tmp_path / "ltx")
-    assert not can.pop("control")[0] and set(can.values()) == {(True, "")}
+    assert not can.pop("control")[0] and not can.pop("high_quality")[0] and set(can.values()) == {(True, "")}
     assert (told["family"], told["sides"], told["frames"]) == ("LTX Video", 32, 8)
     assert told["width"] % 32 == 0 and told["num_frames"] % 8 == 1 and told["fps"] > 0 < told["num_inference_steps"]
+
+
+@pytest.mark.parametrize("name,able", [("ltxv-2b-0.9.8-distilled", True), ("ltxv-2b-0.9.6-distilled-04-25", False)])
+def test_high_quality_is_the_second_pass_that_was_published(tmp_path, name, able):
+    possible, note = abilities(tiny.folder(tmp_path / name, "0.9.5"))["high_quality"]
+    assert possible == able and (able or "no second pass" in note)
 
 
 @pytest.mark.parametrize("folder", [lambda path: tiny_cogvideox.folder(path, "2B"), tiny_mochi.folder])
 def test_models_trained_on_text_alone_say_so(tmp_path, folder):
     can = abilities(folder(tmp_path / "model"))
-    assert can.pop("edit") == (True, "") and not can.pop("control")[0]
+    assert can.pop("edit") == (True, "") and not can.pop("control")[0] and not can.pop("high_quality")[0]
     assert set(can.values()) == {(True, TEXT_ALONE)}
 
 
