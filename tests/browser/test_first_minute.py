@@ -15,7 +15,10 @@ ROOT = Path(__file__).resolve().parents[2]
 WIDTH, HEIGHT = 1440, 810
 APPS = {
     "text_to_video": ["pocket (built in)", "a red circle moving left"],
+    "image_to_video": ["pocket (built in)", "a red square moving right on a black background"],
+    "remix": ["a red circle moving left on a black background", "a green circle moving left on a black background"],
     "storyboard": ["pocket (built in)", "0s: a red circle moving right on a black background"],
+    "two_stage": ["A red fox trots along the edge of a frozen lake at dawn."],
 }
 """App -> values that its page shows."""
 SHOWN = """() => [...document.querySelectorAll('input, textarea, [role=combobox], button')]
@@ -45,7 +48,9 @@ def test_the_address_opens_the_whole_graph(browser, comfyui, workflow, version, 
         assert view.errors == []
 
 
-@pytest.mark.parametrize("name", ["text_to_video", pytest.param("storyboard", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["text_to_video", *(pytest.param(name, marks=pytest.mark.slow) for name in list(APPS)[1:])]
+)
 def test_a_graph_opens_as_an_app(browser, comfyui, name, keep):
     query = f"?template={name}&source=atelier&mode=linear"
     with editor.opened(browser, comfyui("newest").url, width=WIDTH, height=HEIGHT, query=query) as view:
@@ -64,7 +69,7 @@ def test_apps_name_inputs_that_the_nodes_have(comfyui):
         graph = json.loads(file.read_text(encoding="utf-8"))
         if data := graph["extra"].get("linearData"):
             apps[file.stem] = graph, data
-    assert set(apps) >= {"text_to_video", "image_to_video", "remix", "storyboard", "two_stage"}
+    assert set(apps) == set(APPS)
     for name, (graph, data) in apps.items():
         kinds = {node["id"]: node["type"] for node in graph["nodes"]}
         with Client(comfyui("newest").url) as client:
