@@ -18,9 +18,8 @@ APPS = {
     "image_to_video": ["pocket (built in)", "a red square moving right on a black background"],
     "remix": ["a red circle moving left on a black background", "a green circle moving left on a black background"],
     "storyboard": ["pocket (built in)", "0s: a red circle moving right on a black background"],
-    "two_stage": ["A red fox trots along the edge of a frozen lake at dawn."],
 }
-"""App -> values that its page shows."""
+"""App -> values that its page shows. two_stage has none to run: its files are not here."""
 SHOWN = """() => [...document.querySelectorAll('input, textarea, [role=combobox], button')]
     .filter(part => part.checkVisibility()).map(part => part.value || part.innerText)"""
 RUN = "() => app.extensionManager.command.execute('Atelier.OpenTextToVideo')"
@@ -69,7 +68,7 @@ def test_apps_name_inputs_that_the_nodes_have(comfyui):
         graph = json.loads(file.read_text(encoding="utf-8"))
         if data := graph["extra"].get("linearData"):
             apps[file.stem] = graph, data
-    assert set(apps) == set(APPS)
+    assert set(apps) == {*APPS, "two_stage"}
     for name, (graph, data) in apps.items():
         kinds = {node["id"]: node["type"] for node in graph["nodes"]}
         with Client(comfyui("newest").url) as client:
