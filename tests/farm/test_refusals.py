@@ -1,0 +1,94 @@
+"""What does not start, and what the person who starts it reads. No Ray."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+
+import pytest
+import ray_node
+from atelier.api import settings
+from atelier.farm.cluster import check_token
+from atelier.farm.jobs import FarmError
+from atelier.farm.worker import Worker, pack_version
+from console import Problem
+from pydantic import ValidationError
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+def test_no_token_no_start(tmp_path):
+    file = tmp_path / "farm" / "token"
+    for check, error in ((ray_node.check_token, Problem), (check_token, FarmError)):
+        file.unlink(missing_ok=True)
+        with pytest.raises(error, match="token"):
+            check(file)
+        ray_node.make_token(file)
+        check(file)
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600 and len(file.read_text()) == 64
+        file.chmod(0o644)
+        with pytest.raises(error, match="chmod 600"):
+            check(file)
+    before = file.read_text()
+    ray_node.make_token(file)
+    assert file.read_text() == before, "workers have a copy of it"
+    assert ray_node.environment(file)["RAY_AUTH_MODE"] == "token"
+
+
+@pytest.mark.parametrize(
+    "text,told",
+    [
+        (
+            "x\nRuntimeError: Version mismatch: The cluster was started with:\n    Ray: 2.59.0",
+            "another Ray or Python.*2.59",
+        ),
+        ("InvalidToken: Unauthenticated: invalid auth token", "refused the token"),
+        ("OSError: Address already in use", "--farm-port"),
+        ("a\nlast words\n", "last words"),
+        ("", "no reason"),
+    ],
+)
+def test_why_ray_did_not_start(tmp_path, text, told):
+    assert re.search(told, ray_node._why(text, tmp_path / "ray.log"))
+
+
+def test_the_owners_settings(monkeypatch):
+    for address in ("nowhere", "http://x:1", "x:123456", ""):
+        with pytest.raises(ValidationError):
+            settings.FarmSettings(address=address)
+    assert settings.FarmSettings(address="127.0.0.1:6379").token_file().parts[-3:] == ("atelier", "farm", "token")
+    assert settings.current().farm is None
+    monkeypatch.setenv("ATELIER_FARM", "10.0.0.5:6379")
+    assert settings.current().farm.address == "10.0.0.5:6379"
+
+
+def test_another_pack_is_another_version(tmp_path):
+    (tmp_path / "nodes").mkdir()
+    (tmp_path / "pyproject.toml").write_text('version = "1.2"\n')
+    (tmp_path / "nodes" / "a.py").write_text("a = 1\n")
+    before = pack_version(tmp_path)
+    (tmp_path / "nodes" / "a.txt").write_text("no code")
+    assert pack_version(tmp_path) == before and before.startswith("1.2 (")
+    (tmp_path / "nodes" / "a.py").write_text("a = 2\n")
+    assert pack_version(tmp_path) != before
+
+
+def test_a_worker_names_no_file_outside_its_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("ATELIER_FARM_BASE", str(tmp_path))
+    worker = Worker("n-0")
+    assert worker._path("a/b.png [output]") == tmp_path / "worker-0" / "output" / "a" / "b.png"
+    for name in ("../../x [output]", "/etc/passwd [input]", "x [user]", "x"):
+        with pytest.raises(ValueError):
+            worker._path(name)
+
+
+def test_a_head_takes_no_file_outside_its_folders():
+    from atelier.api.graphs import farm_queue
+    from atelier.farm.jobs import Lost
+
+    assert farm_queue.path_of("a/b.png [output]").parts[-2:] == ("a", "b.png")
+    for name in ("../../x [output]", "/etc/passwd [input]", "x [models]", " [output]"):
+        with pytest.raises(Lost):
+            farm_queue.path_of(name)
+    graph = {"1": {"class_type": "UNETLoader", "inputs": {"unet_name": "m.safetensors", "x": ["2", 0], "text": "a\nb"}}}
+    assert farm_queue.model_of(graph) == "m.safetensors" and farm_queue.files_of(graph) == ()
