@@ -32,6 +32,8 @@ NEWS = 1.0
 """Seconds that `look` waits for news."""
 TOGETHER = 0.05
 """Seconds in which news is collected before it is told."""
+DROPPED = {"outputs": {}, "status": {"status_str": "error", "messages": [["execution_interrupted", {}]]}}
+"""The record of a job that was removed from ComfyUI's queue before it began."""
 OURS = "AtelierLoadVideoModel"
 """A node that every ComfyUI with this pack has."""
 
@@ -296,10 +298,11 @@ class Worker:
         try:
             while held.record is None:
                 if await self._note(job_id, held, socket):
+                    queued = await self._queued(job_id)  # before the history, which it enters when it leaves the queue
                     async with session.get(f"{self._url}/history/{job_id}") as answer:
                         record = (await answer.json()).get(job_id)
-                    if record is None and held.cancelled and not await self._queued(job_id):
-                        record = {"outputs": {}, "status": {"messages": [["execution_interrupted", {}]]}}
+                    if record is None and not queued:
+                        record = DROPPED
                     if record is not None:
                         kept = {"outputs": record["outputs"], "status": record["status"]}
                         held.tell(record=kept, files=self._saved(kept), ended=True)
