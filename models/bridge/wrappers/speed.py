@@ -15,7 +15,7 @@ from ..hooks.step_cache import STEP_CACHE, StepCache
 from ..video_model import video_model
 from .calls import SamplerRun, around_run
 
-THRESHOLDS = {"careful": 0.05, "normal": 0.14, "fast": 0.35}
+THRESHOLDS = {"careful": 0.05, "normal": 0.16, "fast": 0.35}
 """How large a change of what the first block adds may be, relative to it, where the other blocks are left out."""
 KEY = "atelier_speed"
 
