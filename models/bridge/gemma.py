@@ -20,12 +20,11 @@ from comfy.text_encoders.spiece_tokenizer import SPieceTokenizer
 
 from ..contract.family import Text
 from ..contract.grid import Shape, State
-from ..weights.quantised import Quantised
+from ..weights.gguf_tokenizer import SPIECE
+from ..weights.quantised import Quantised, shape_of
 from ..weights.scaled_fp8 import with_scales
 from .weights import keep_quantised
 
-SPIECE = "spiece_model"
-"""The tensor in which single files carry their tokenizer."""
 BEGIN = 2
 """Gemma's token for the beginning of a text."""
 UNPROCESSED = "unprocessed_ltxav_embeds"
@@ -66,7 +65,7 @@ def gemma_config(shapes: dict[str, Shape]) -> dict[str, int] | None:
 def make_gemma_clip(weights: State, tokenizer: Path | None, text: Text, projection: torch.nn.Module) -> comfy.sd.CLIP:
     """The CLIP. tokenizer: a folder; None: the weights have it as SPIECE. projection: see Family.text_projection."""
     proto = weights.pop(SPIECE, None)
-    numbers = gemma_config({key: tuple(weight.shape) for key, weight in weights.items()})
+    numbers = gemma_config({key: shape_of(weight) for key, weight in weights.items()})
     state = {name: weight for key, weight in with_scales(weights).items() if (name := plain_name(key))}
     target = SimpleNamespace(
         params={}, clip=_text_model(numbers, projection), tokenizer=_tokenizers(tokenizer, proto, text, numbers)

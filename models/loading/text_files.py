@@ -6,12 +6,13 @@ import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ..bridge.gemma import SPIECE, gemma_config
+from ..bridge.gemma import gemma_config
 from ..bridge.text_encoder import t5_config
 from ..contract.family import Variant
 from ..contract.grid import State
 from ..weights.checkpoint import Component, open_component
 from ..weights.errors import CheckpointError
+from ..weights.gguf_tokenizer import SPIECE
 from .identify import OpenedModel
 
 Candidates = Callable[[], Iterable[Path]]

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from .errors import CheckpointError
+from .gguf_tokenizer import SPIECE, has_pieces, sentence_pieces
 from .key_names import renamed
 from .mapped import Described, Mapped
 from .quantised import Quantised
@@ -29,6 +30,22 @@ T5_NAMES = (
     (r"\.ffn_down\.", ".layer.1.DenseReluDense.wo."),
     (r"\.ffn_norm\.", ".layer.1.layer_norm."),
 )
+# llama.cpp's names of a Gemma 3 -> those of transformers.
+GEMMA_NAMES = (
+    (r"^token_embd\.", "model.embed_tokens."),
+    (r"^output_norm\.", "model.norm."),
+    (r"^blk\.(\d+)\.", r"model.layers.\1."),
+    (r"\.attn_([qkv])\.", r".self_attn.\1_proj."),
+    (r"\.attn_output\.", ".self_attn.o_proj."),
+    (r"\.attn_([qk])_norm\.", r".self_attn.\1_norm."),
+    (r"\.attn_norm\.", ".input_layernorm."),
+    (r"\.post_attention_norm\.", ".post_attention_layernorm."),
+    (r"\.ffn_norm\.", ".pre_feedforward_layernorm."),
+    (r"\.post_ffw_norm\.", ".post_feedforward_layernorm."),
+    (r"\.ffn_(gate|up|down)\.", r".mlp.\1_proj."),
+)
+GEMMA = "gemma3"
+"""The architecture of a Gemma 3 in llama.cpp, which stores the weights of its norms with 1 added."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +120,11 @@ class GGUFTensors:
                 f"{path.name} ({size:.1f} MB) is a damaged or incomplete GGUF file ({error}). Download it again."
             ) from error
         readable(path, {tensor.tensor_type.name for tensor in reader.tensors} - set(PLAIN))
+        self.fields = reader.fields
+        self.gemma = self.metadata().get("general.architecture") == GEMMA
         names = T5_NAMES if any(tensor.name.startswith("enc.blk.") for tensor in reader.tensors) else ()
-        self.fields, self.tensors = reader.fields, {renamed(tensor.name, names): tensor for tensor in reader.tensors}
+        names = GEMMA_NAMES if self.gemma else names
+        self.tensors = {renamed(tensor.name, names): tensor for tensor in reader.tensors}
         ends = {
             name: (tensor.data_offset, tensor.data_offset + tensor.n_bytes) for name, tensor in self.tensors.items()
         }
@@ -117,22 +137,33 @@ class GGUFTensors:
         """Closes nothing: the file's bytes are memory-mapped and stay mapped as long as a tensor uses them."""
 
     def keys(self) -> list[str]:
-        return list(self.tensors)
+        return [*self.tensors, *([SPIECE] if self.gemma and has_pieces(self.fields) else [])]
 
     def metadata(self) -> dict[str, str]:
         return {name: field.contents() for name, field in self.fields.items() if field.types[:1] == [_strings()]}
 
     def stored_bytes(self, key: str) -> int:
-        return self._mapped.bytes_of(key)
+        return 0 if key == SPIECE else self._mapped.bytes_of(key)
 
     def get_slice(self, key: str) -> Described:
+        if key == SPIECE:
+            return Described([0], "U8")  # how long it is shows when it is read, which takes seconds
         # GGUF allows at most four dimensions: ComfyUI's converter stores the shape of other tensors in a field.
         original = self.fields.get(f"comfy.gguf.orig_shape.{self.tensors[key].name}")
         shape = original.contents() if original else self.tensors[key].shape.tolist()[::-1]
         return Described(shape, self.tensors[key].tensor_type.name)
 
     def get_tensor(self, key: str) -> torch.Tensor:
-        """The weight: plain, or a Quantised matrix. Other quantised weights are dequantised to float16."""
+        """The weight: plain, or a Quantised matrix. Other quantised weights are dequantised to float16.
+
+        SPIECE of a Gemma is its tokenizer, as the bytes of a sentencepiece model.
+        """
+        if key == SPIECE:
+            return sentence_pieces(self.fields)
+        weight = self._weight(key)
+        return weight - 1 if self.gemma and key.endswith("norm.weight") else weight
+
+    def _weight(self, key: str) -> torch.Tensor:
         tensor, shape = self.tensors[key], self.get_slice(key).get_shape()
         kind, content = tensor.tensor_type.name, self._mapped.content(key).numpy()
         values = torch.from_numpy(content.view(tensor.data.dtype).reshape(tensor.data.shape))

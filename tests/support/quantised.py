@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import comfy.model_management as memory
 import gguf
+import sentencepiece
 import tiny
 import tiny_cogvideox
 import tiny_ltx2
@@ -34,7 +36,58 @@ T5_NAMES = (
 )
 
 
-def write(path: Path, state: dict[str, torch.Tensor], kind: str = "Q8_0", architecture: str = "ltxv") -> Path:
+# transformers' names of a Gemma 3 -> llama.cpp's.
+GEMMA_NAMES = (
+    (r"^model\.embed_tokens\.", "token_embd."),
+    (r"^model\.norm\.", "output_norm."),
+    (r"^model\.layers\.(\d+)\.", r"blk.\1."),
+    (r"self_attn\.([qkv])_proj\.", r"attn_\1."),
+    (r"self_attn\.o_proj\.", "attn_output."),
+    (r"self_attn\.([qk])_norm\.", r"attn_\1_norm."),
+    (r"input_layernorm\.", "attn_norm."),
+    (r"post_attention_layernorm\.", "post_attention_norm."),
+    (r"pre_feedforward_layernorm\.", "ffn_norm."),
+    (r"post_feedforward_layernorm\.", "post_ffw_norm."),
+    (r"mlp\.(gate|up|down)_proj\.", r"ffn_\1."),
+)
+
+
+def write_gemma(path: Path, state: dict[str, torch.Tensor], proto: bytes, kind: str = "Q8_0") -> Path:
+    """A Gemma as llama.cpp converts it: norms with 1 added, and the tokenizer's pieces as fields."""
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=proto)
+    kinds = {"IsUnknown": 2, "IsControl": 3, "IsUnused": 5, "IsByte": 6}
+
+    def kind_of(number: int) -> int:
+        return next((value for name, value in kinds.items() if getattr(pieces, name)(number)), 1)
+
+    numbers = range(pieces.GetPieceSize())
+    named = {}
+    for key, weight in state.items():
+        weight = weight + 1 if key.endswith("norm.weight") else weight
+        for pattern, name in GEMMA_NAMES:
+            key = re.sub(pattern, name, key)
+        named[key] = weight
+
+    def tokenizer(writer: gguf.GGUFWriter) -> None:
+        writer.add_tokenizer_model("llama")
+        writer.add_token_list([pieces.IdToPiece(number) for number in numbers])
+        writer.add_token_scores([pieces.GetScore(number) for number in numbers])
+        writer.add_token_types([kind_of(number) for number in numbers])
+        writer.add_unk_token_id(pieces.unk_id())
+        writer.add_bos_token_id(pieces.bos_id())
+        writer.add_eos_token_id(pieces.eos_id())
+        writer.add_pad_token_id(pieces.pad_id())
+
+    return write(path, named, kind, "gemma3", tokenizer)
+
+
+def write(
+    path: Path,
+    state: dict[str, torch.Tensor],
+    kind: str = "Q8_0",
+    architecture: str = "ltxv",
+    add: Callable[[gguf.GGUFWriter], None] = lambda writer: None,
+) -> Path:
     """A GGUF file: matrices quantised where their rows divide into blocks, else float16; vectors as float32."""
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(str(path), architecture)
@@ -44,6 +97,7 @@ def write(path: Path, state: dict[str, torch.Tensor], kind: str = "Q8_0", archit
             chosen = gguf.GGMLQuantizationType[kind if weight.shape[1] % BLOCK[kind] == 0 else "F16"]
             values = gguf.quants.quantize(values, chosen)
         writer.add_tensor(key, values, raw_dtype=chosen)
+    add(writer)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

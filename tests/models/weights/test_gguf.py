@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import adapters
 import gguf
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import quantised
 import tiny
+import tiny_ltx2
 import torch
 from atelier.models.bridge.text_encoder import encode_text
 from atelier.models.families.ltx_video import layouts
@@ -24,7 +26,7 @@ from atelier.models.weights.quantised import EightBits, Quantised, in_eight_bits
 from benchmarks.layout import genmo_network
 from quantised import NETWORKS, kept, loaded, numbers
 from reference import relative
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 KINDS = ["Q8_0", "Q4_0", "Q5_1", "F16", "BF16"]
 
@@ -152,6 +154,31 @@ def test_text_encoder(tmp_path, kind):
     ((a, _),), _ = encode_text(ours, "a red circle moving left")
     ((b, _),), _ = encode_text(theirs, "a red circle moving left")
     assert relative(a, b) < 5e-3  # the other is rounded to float16
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", "BF16"])
+def test_a_gemma_with_its_tokenizer(tmp_path, kind):
+    """From llama.cpp's names, words become the same tokens and the same text as from a safetensors file."""
+    pipe = tiny_ltx2.pipeline("2.0")
+    opened = open_model(tiny_ltx2.folder(tmp_path / "model", "2.0", pipe))
+    same = tiny_ltx2.gemma_file(tmp_path / "gemma.safetensors", pipe)
+    state = load_file(same)
+    proto = bytes(state.pop("spiece_model").tolist())
+    path = quantised.write_gemma(tmp_path / "gemma-3-12b-it.gguf", state, proto, kind)
+    ours, theirs = (load.load_clip(opened, chosen=file) for file in (path, same))
+    for words in (*tiny_ltx2.WORDS, " two  spaces\n, an umlaut ä and <bos> "):
+        tokens, expected = (clip.tokenize(words) for clip in (ours, theirs))
+        assert [n for n, *_ in tokens["gemma"][0]] == [n for n, *_ in expected["gemma"][0]]
+    ((a, _),), _ = encode_text(ours, tiny_ltx2.PROMPT)
+    ((b, _),), _ = encode_text(theirs, tiny_ltx2.PROMPT)
+    assert relative(a, b) < (0.05 if kind == "Q8_0" else 1e-2)
+    found = load.load_clip(replace_encoder(opened), candidates=lambda: [path])
+    assert torch.equal(encode_text(found, tiny_ltx2.PROMPT)[0][0][0], a)
+
+
+def replace_encoder(opened):
+    """The model without its own text encoder."""
+    return replace(opened, checkpoint=replace(opened.checkpoint, text_encoder=None))
 
 
 def test_truncated(tmp_path):
