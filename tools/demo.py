@@ -27,7 +27,11 @@ WORKFLOW = ROOT / "workflows" / "text_to_video.json"
 BASE = ROOT / ".comfyui" / "base"
 SHOWN, COLUMNS, WIDTH = 12, 4, 192
 """Frames of the contact sheet, frames in a row, width of a frame in pixels."""
-SHORT_NAMES = {"pocket": "pocket (built in)", "pocket-pyramid": "pocket pyramid (built in)"}
+SHORT_NAMES = {
+    "pocket": "pocket (built in)",
+    "pocket-pyramid": "pocket pyramid (built in)",
+    "pocket-mochi": "pocket mochi (built in)",
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--model",
         help="a published model by name (python run.py models), fetched if you agree, or a model as the loader node "
-        "lists it (default: pocket; pocket-pyramid also ships with the pack)",
+        "lists it (default: pocket; pocket-mochi and pocket-pyramid also ship with the pack)",
     )
     options.add_argument("--yes", action="store_true", help="fetch the model without asking")
     options.add_argument("--seed", type=int, metavar="N", help="another seed gives another video")

@@ -16,6 +16,7 @@ from ..weights.errors import CheckpointError
 BUILT_IN = {  # models that ship with the pack -> their folder in models/
     "pocket (built in)": "pocket",
     "pocket pyramid (built in)": "pocket_pyramid/diffusion_transformer_pocket",
+    "pocket mochi (built in)": "pocket_mochi",
 }
 POCKET = next(iter(BUILT_IN))
 SINGLE = ("diffusion_models", "checkpoints")

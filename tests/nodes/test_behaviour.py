@@ -41,13 +41,23 @@ def test_left_goes_left_and_right_goes_right(seen):
 
 def test_a_pyramid_of_resolutions_frame_by_frame_shows_what_is_asked_for(server):
     """The same graph with Pyramid Flow's own sampler: only the loader's value differs."""
-    asked = {"a red circle moving left on a white background": "red", "a blue square moving right": "blue"}
-    for prompt, color in asked.items():
-        video = server.client.run(
-            graphs.text_to_video(model="pocket pyramid (built in)", prompt=prompt, steps=0, seed=1)
-        )
-        seen = analyse(graphs.frames(server.client, video))
+    for seen, color in shown(server, "pocket pyramid (built in)"):
         assert seen["color"] == color, seen
+
+
+def test_mochis_schedule_and_autoencoder_show_what_is_asked_for(server):
+    for seen, color in shown(server, "pocket mochi (built in)"):
+        assert seen["color"] == color and seen["whole"], seen
+
+
+def shown(server, model: str) -> list[tuple[dict, str]]:
+    """What is to be seen in two clips of a model, and the colour that their prompts ask for."""
+    asked = {"a red circle moving left on a white background": "red", "a blue square moving right": "blue"}
+    videos = {
+        color: server.client.run(graphs.text_to_video(model=model, prompt=prompt, steps=0, seed=1))
+        for prompt, color in asked.items()
+    }
+    return [(analyse(graphs.frames(server.client, video)), color) for color, video in videos.items()]
 
 
 def test_image_to_video_keeps_the_image_and_moves_it(server, workflow):

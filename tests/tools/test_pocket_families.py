@@ -1,5 +1,6 @@
 """The pocket CogVideoX and pocket Mochi: solved encoders, training that resumes, sampling as their pipelines do."""
 
+import json
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from pocket.mochi import autoencoder as mochi_vae
 from pocket.mochi import export as mochi_export
 from pocket.mochi import transformer as mochi_net
 from pocket.model import load
-from pocket.score import psnr
+from pocket.score import psnr, table
 from pocket.world import clips
 
 ONE_STEP = 1e-4  # minutes of training, after which it stops at the end of its step
@@ -143,3 +144,13 @@ def load_vae(family: Family, work: Path):
     kind = {"cogvideox": "AutoencoderKLCogVideoX", "mochi": "AutoencoderKLMochi"}
     name = next(name for name, known in FAMILIES.items() if known is family)
     return getattr(family.vae, kind[name]).from_pretrained(work / "vae")
+
+
+def test_the_card_says_what_was_measured_and_the_text_encoder_is_stored_once():
+    models = shared_text.POCKET.parent
+    released = json.loads((models / "pocket_mochi" / "scores.json").read_text())
+    assert table(released) in (models / "pocket_mochi" / "README.md").read_text()
+    for folder, number in (("pocket_mochi", ""), ("pocket_pyramid", "_2")):
+        for name in ("text_encoder", "tokenizer"):
+            for path in (shared_text.POCKET / name).iterdir():
+                assert (models / folder / f"{name}{number}" / path.name).read_bytes() == path.read_bytes(), path
