@@ -61,7 +61,7 @@ def _split(name: str, weight: torch.Tensor) -> State:
 
 HALVES = ("encoder", "decoder")
 # Keys by which Mochi's autoencoder is recognised: linear layers at its ends.
-MARKS = {"encoder": "encoder.block_in.resnets.0.conv1.conv.weight", "decoder": "decoder.up_blocks.0.proj.weight"}
+MARKS = {"encoder": "encoder.proj_out.weight", "decoder": "decoder.up_blocks.0.proj.weight"}
 # Original names in a residual block, and diffusers' names in the group the block belongs to.
 RESIDUAL = {
     "stack.0.": "resnets.{}.norm1.norm_layer.",
