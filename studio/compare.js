@@ -40,7 +40,8 @@ export class Compare {
   }
 
   /** A video and another version of it: the one it was made from, if there is one, until another is chosen. */
-  versions(video) {
+  async versions(video) {
+    if (video.remixed_from_video_id) await videos.include([video.remixed_from_video_id]) // it may be older than the list
     const others = candidates(video)
     const chosen = element("select", { id: "compare-with", onchange: () => this.#wipe(video, chosen) })
     chosen.append(...others.map((other) => element("option", { value: other.id }, named(other))))
@@ -95,7 +96,9 @@ export function candidates(video) {
       : other.remixed_from_video_id === video.id || video.variations?.includes(other.id)
         ? 1
         : 2
-  const finished = videos.all.filter((other) => other.status === "completed" && other.id !== video.id)
+  const source = videos.get(video.remixed_from_video_id)
+  const known = source && !videos.all.includes(source) ? [source, ...videos.all] : videos.all
+  const finished = known.filter((other) => other.status === "completed" && other.id !== video.id)
   return finished.toSorted((one, other) => near(one) - near(other))
 }
 
