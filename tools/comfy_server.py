@@ -121,7 +121,7 @@ def running(
             process = subprocess.Popen(
                 command,
                 **{"stdout": sink, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL},
-                **({"preexec_fn": _die_with_parent} if with_us else {"start_new_session": True}),
+                **({"preexec_fn": die_with_parent} if with_us else {"start_new_session": True}),
             )
         host = "127.0.0.1" if listen.startswith("0.0.0.0") else listen
         server = ComfyServer(f"http://{host}:{port}", base, log, process)
@@ -132,7 +132,7 @@ def running(
             _stop(process)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """In the new process, before it becomes ComfyUI: have Linux kill it when its parent ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import comfyui
+from comfy_server import die_with_parent
 from console import Problem
 
 STORE_BYTES = 200_000_000
@@ -64,7 +65,7 @@ def environment(token: Path) -> dict[str, str]:
 
 @contextmanager
 def running(token: Path, log: Path, *options: str, **variables: str) -> Iterator[subprocess.Popen]:
-    """Run `ray start OPTIONS` on this machine; its end ends everything that it started here.
+    """Run `ray start OPTIONS` on this machine; its end ends everything that it started here, and this process's end it.
 
     variables: further environment, which Ray's actors on this machine get. Raises Problem if it does not start.
     """
@@ -86,7 +87,7 @@ def _started(command: list[str], log: Path, variables: dict[str, str]) -> subpro
             process = subprocess.Popen(
                 command,
                 **{"stdout": sink, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL},
-                **{"start_new_session": True, "env": variables},
+                **{"start_new_session": True, "env": variables, "preexec_fn": die_with_parent},
             )
         try:
             _wait(process, log)
