@@ -24,7 +24,8 @@ CONNECT = f"""() => {{
 }}"""
 
 
-@pytest.mark.parametrize("view", [pytest.param("pinned", marks=pytest.mark.slow), "newest"], indirect=True)
+@pytest.mark.slow
+@pytest.mark.parametrize("view", ["pinned", "newest"], indirect=True)
 def test_a_blueprint_is_found_and_runs(view, request, tmp_path):
     keep = Path(os.environ.get("ATELIER_KEEP") or tmp_path)
     served = [each["name"] for each in view.page.evaluate(SERVED) if each["info"]["node_pack"].endswith("atelier")]
