@@ -487,6 +487,7 @@ HEARD = """async () => {
 """The sound of the video on the stage as the browser decodes it: its length, and its level (RMS, 1 = full scale)."""
 
 
+@pytest.mark.slow
 def test_a_model_with_sound_is_heard_and_can_be_silent(request, browser, comfyui, http):
     """LTX-2 with random weights: with sound, without, following a given one. Other models show no switch for it."""
     server = comfyui("pinned", *PREVIEWS)
@@ -500,7 +501,7 @@ def test_a_model_with_sound_is_heard_and_can_be_silent(request, browser, comfyui
         switch = page.get_by_role("switch", name="Generate sound")
         assert not switch.is_visible()
         page.locator("#model").select_option("small")
-        page.locator("#seconds").fill("0.5")
+        page.locator("#seconds").fill("2")
         studio.generate("footsteps", steps=1, seed=1)
         studio.plays()
         sound, picture = page.evaluate(HEARD), page.evaluate("() => document.querySelector('#stage video').duration")
