@@ -238,11 +238,18 @@ def test_latent_of_another_model_in_the_decoder(server):
     graph["decode"]["inputs"]["latent"] = ["other", 0]
     with pytest.raises(JobFailed) as raised:
         server.client.run(graph)
-    assert "another model" in raised.value.details["exception_message"]
+    message = raised.value.details["exception_message"]
+    assert "has shape [1, 4, 8, 8]. Expected: a video latent" in message and "Empty Video Latent" in message
 
 
-@pytest.mark.parametrize("sampler", ["AtelierSampleVideo", "KSampler"])
-def test_latent_of_another_model_in_the_sampler(server, sampler):
+@pytest.mark.parametrize(
+    "sampler, words",
+    [
+        ("AtelierSampleVideo", "has shape [1, 4, 8, 8]. Expected: a video latent"),
+        ("KSampler", "belongs to another model"),
+    ],
+)
+def test_latent_of_another_model_in_the_sampler(server, sampler, words):
     put(server.base / "input", "")
     save_file(
         {"latent_tensor": torch.randn(1, 4, 8, 8), "latent_format_version_0": torch.tensor([])},
@@ -255,7 +262,7 @@ def test_latent_of_another_model_in_the_sampler(server, sampler):
         graph["sample"] = _ksampler(latent=["other", 0])
     with pytest.raises(JobFailed) as raised:
         server.client.run(graph)
-    assert "belongs to another model" in raised.value.details["exception_message"]
+    assert words in raised.value.details["exception_message"]
 
 
 def _ksampler(latent):
