@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import comfyui
 import httpx2 as httpx
 import psutil
 import pytest
@@ -58,10 +59,11 @@ def strike(machines: Machines, how: str, draw: random.Random) -> None:
         machines.replace(number)
         return
     tree = psutil.Process(machines.machines[number].pid).children(recursive=True)
-    wanted = {"comfyui": "main.py", "actor": "ray::Worker"}[how]
+    main = str(comfyui.located() / "main.py")
     for process in tree:
-        with contextlib.suppress(psutil.Error):
-            if any(wanted in part for part in process.cmdline()):
+        with contextlib.suppress(psutil.Error):  # Ray's own programs name a main.py in their options, too
+            command = process.cmdline()
+            if main in command if how == "comfyui" else any("ray::Worker" in part for part in command):
                 process.kill()
 
 
