@@ -179,14 +179,18 @@ class Farm:
         self.seats[name].draining = True
         self.waiting.taken(name)
         self.waiting.live.discard(name)
-        if turn := self.seats[name].turn:
+        turn = self.seats[name].turn
+        if turn and not turn.done():  # else it has just got a job
             turn.set_result(None)
         self._give_up()
 
     def resume(self, name: str) -> None:
         """Give work to a drained worker again."""
         seat = self.seats[name]
-        if seat.draining:
+        if seat.draining and seat.job:  # it goes on behind that one
+            seat.draining = False
+            self.waiting.live.add(name)
+        elif seat.draining:
             self.join(seat.hand)
 
     def leave(self, name: str, reason: str) -> None:
@@ -230,6 +234,8 @@ class Farm:
                 await asyncio.sleep(rest)
                 rest = min(REST, rest * 2)
                 continue
+            if seat.draining:
+                break
             self.waiting.live.add(seat.hand.name)
             job = await self._turn(seat)
             if job is None:

@@ -208,6 +208,35 @@ def test_cancelling_draining_and_leaving(spool):
     run(scenario)
 
 
+def test_a_worker_drained_before_it_is_ready_and_resumed_in_the_middle_of_a_job(spool):
+    async def scenario() -> None:
+        farm, one = Farm(Spool(spool)), Machine("one", at_once=False)
+        farm.join(one)
+        farm.drain("one")  # its ComfyUI has not answered yet
+        await farm.submit(job("waiting"))
+        await asyncio.sleep(0.01)
+        assert farm.seats["one"].state == "drained" and one.begun == []
+        farm.resume("one")
+        await farm.submit(job("next"))
+        await asyncio.sleep(0.01)
+        farm.drain("one")
+        farm.resume("one")
+        await asyncio.sleep(0.01)
+        assert one.begun == ["waiting"], "one job at a time"
+        for name in ("waiting", "next"):
+            one.held[name] = SUCCESS
+            assert await ended(farm, name) == [""]
+            await asyncio.sleep(0.01)
+        assert one.begun == ["waiting", "next"]
+        await farm.submit(job("last"))
+        farm.drain("one")  # in the moment in which it got a job
+        await asyncio.sleep(0.01)
+        assert one.begun[-1] == "last"
+        await farm.close()
+
+    run(scenario)
+
+
 def test_a_head_that_restarts(spool):
     """What waited waits, what runs is found again, what is finished is not made again, the rest is forgotten."""
 
