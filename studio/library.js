@@ -78,8 +78,9 @@ export class Library {
       for (const row of running) {
         try {
           const model = await api.model(row.id)
-          row.update(model)
-          if (model.download?.state === "done") {
+          // What is done is drawn once, by load(): a row that is drawn twice loses what was pressed between.
+          if (model.download?.state !== "done") row.update(model)
+          else {
             over = true
             speak(t("models.arrived", { name: row.title }))
           }
@@ -216,9 +217,9 @@ class Row {
     this.act(
       () => api.download(this.id),
       (model) => {
+        if (model.download?.state !== "running") return this.library.load()
         this.update(model)
-        if (this.isRunning) this.library.follow()
-        else this.library.load()
+        this.library.follow()
       },
     )
   }
