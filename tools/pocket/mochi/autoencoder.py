@@ -43,7 +43,7 @@ CHUNK = 64  # clips of a seed
 SEEDS = range(1_000_000, 1_000_008)  # which the code is solved for
 BATCH = 4
 POOL = 1024  # clips that the decoder trains on
-LATENT_NOISE = 0.25  # at most, of the latents' deviation: makes the decoder robust to the transformer's errors
+LATENT_NOISE = 0.15  # at most, of the latents' deviation: makes the decoder robust to the transformer's errors
 
 
 def blocks_of(video: Tensor) -> Tensor:
@@ -192,7 +192,7 @@ def train(work: Path, minutes: float = 0, release: Path | None = None) -> None:
     vae.requires_grad_(False)
     block = trained_block(vae).requires_grad_()
     mean = copy.deepcopy(block).requires_grad_(False)
-    optimiser = Muon(block.parameters(), lr=0.02, adam_lr=2e-3)
+    optimiser = Muon(block.parameters(), lr=0.005, adam_lr=1e-3)
     run = Run(work, "vae", minutes, block=block, mean=mean, optimiser=optimiser)
     pool = draw_pool() if minutes else None
     for step in run:
@@ -216,3 +216,4 @@ def fresh_block(resnets: nn.Module) -> None:
         with torch.no_grad():  # numbers pass as they are: beside a constant, a norm shifts and divides them evenly
             resnet.norm1.norm_layer.weight.fill_(STEADY * math.sqrt(2) / 3)
             resnet.norm1.norm_layer.bias.fill_(STEADY / 3)
+            resnet.norm1.norm_layer.weight[2::3] = resnet.norm1.norm_layer.bias[2::3] = 0  # not the constants
