@@ -109,7 +109,8 @@ def test_a_store_of_the_first_version_is_taken_up(tmp_path):
     """A store of the first release with one job. All migrations keep the job."""
     import sqlite3
 
-    from atelier.api.store import MIGRATIONS, Store
+    from atelier.api.store import Store
+    from atelier.api.store.migrations import MIGRATIONS
 
     with sqlite3.connect(tmp_path / "videos.db") as old:
         for statement in MIGRATIONS[0]:
