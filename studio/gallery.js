@@ -7,6 +7,8 @@ import { History } from "./history.js"
 import { language, t, worded } from "./language.js"
 import { notify } from "./notices.js"
 import { isStarred, titled } from "./projects.js"
+import { Reel } from "./reel.js"
+import { thumbnail } from "./thumbnail.js"
 import { isActive, videos } from "./videos.js"
 import { brief, place, problem, when } from "./words.js"
 
@@ -16,40 +18,24 @@ const MOST = 16 // frames on the API's spritesheet
 export class Gallery {
   /** `select(id)` puts a video on the stage. `projects` says which videos are shown, and how they are called. */
   constructor(select, projects) {
-    Object.assign(this, { select, projects, cards: new Map(), history: new History(select) })
+    Object.assign(this, { projects, history: new History(select) })
+    this.cards = new Reel(byId("sheet"), (video) => new Card(() => select(video.id)))
     byId("gallery-more").addEventListener("click", () => this.more())
   }
 
   update(chosen) {
-    const all = this.projects.shown
+    const { shown, tree } = this.projects
     const whole = !this.projects.project && !this.projects.starred
-    byId("sheet").hidden = this.projects.tree
-    byId("history").hidden = !this.projects.tree
-    if (this.projects.tree) this.history.draw(all, chosen)
-    const shown = new Set(all.map((video) => video.id))
-    for (const [id, card] of this.cards) {
-      if (shown.has(id)) continue
-      card.place.remove()
-      this.cards.delete(id)
-    }
-    all.forEach((video, index) => {
-      const card = this.cards.get(video.id) ?? this.add(video.id)
-      const there = byId("sheet").children[index]
-      if (there !== card.place) byId("sheet").insertBefore(card.place, there ?? null)
-      card.draw(video, video.id === chosen)
-    })
-    byId("gallery-count").textContent = all.length
-      ? t(videos.more && whole ? "videos.more" : "videos", { count: all.length })
+    byId("sheet").hidden = tree
+    byId("history").hidden = !tree
+    const list = tree ? this.history : this.cards
+    list.draw(shown, chosen)
+    byId("gallery-count").textContent = shown.length
+      ? t(videos.more && whole ? "videos.more" : "videos", { count: shown.length })
       : ""
-    byId("gallery-empty").hidden = !videos.loaded || all.length > 0
+    byId("gallery-empty").hidden = !videos.loaded || shown.length > 0
     worded(byId("gallery-empty"), whole ? "gallery.empty" : "gallery.none")
     byId("gallery-more").hidden = !videos.more || !whole
-  }
-
-  add(id) {
-    const card = new Card(() => this.select(id))
-    this.cards.set(id, card)
-    return card
   }
 
   async more() {
@@ -65,7 +51,7 @@ export class Gallery {
 
 class Card {
   constructor(select) {
-    this.picture = element("img", { alt: "", loading: "lazy", hidden: true })
+    this.picture = element("img", { alt: "", hidden: true })
     this.words = element("span.words", {})
     this.frame = element("span.frame", {}, this.picture, this.words)
     this.left = element("span.edge", {})
@@ -111,7 +97,9 @@ class Card {
     this.words.textContent = this.state(video)
     this.stroke.hidden = !isActive(video)
     this.bar.style.width = `${video.progress}%`
-    if (video.status === "completed" && this.picture.hidden) this.show(video.id)
+    if (video.status !== "completed") return
+    this.picture.hidden = false
+    thumbnail(this.picture, video.id)
   }
 
   state(video) {
@@ -119,11 +107,6 @@ class Card {
     if (video.status === "in_progress") return t("percent", { count: video.progress })
     if (video.status === "failed") return video.error?.code === "cancelled" ? t("cancelled") : t("failed")
     return ""
-  }
-
-  async show(id) {
-    this.picture.hidden = false
-    this.picture.src = await api.address(id, "thumbnail").catch(() => "")
   }
 
   async begin() {

@@ -161,6 +161,10 @@ class Client:
         answer = self._request(path, json.dumps(body).encode(), "application/json")
         return json.loads(answer) if answer else None
 
+    def content(self, path: str) -> bytes:
+        """What an address answers, as it is."""
+        return self._request(path)
+
     def _request(self, path: str, body: bytes | None = None, kind: str | None = None) -> bytes:
         request = urllib.request.Request(self.url + path, data=body, headers={"Content-Type": kind} if kind else {})
         try:

@@ -1,8 +1,8 @@
 // The finished videos as a row of pictures to choose from, for touch and keyboard; the gallery's cards can be dragged.
 
-import * as api from "../api.js"
 import { element } from "../element.js"
 import { t } from "../language.js"
+import { thumbnail } from "../thumbnail.js"
 import { videos } from "../videos.js"
 import { brief } from "../words.js"
 
@@ -35,15 +35,10 @@ export class Shelf {
   }
 
   #card(video, chosen) {
-    const picture = element("img", { alt: "", loading: "lazy" })
-    api.address(video.id, "thumbnail").then(
-      (url) => (picture.src = url),
-      () => {},
-    )
     const button = element(
       "button",
       { type: "button", "data-id": video.id, "aria-pressed": String(chosen), onclick: () => this.choose(video) },
-      picture,
+      thumbnail(element("img", { alt: "" }), video.id),
       element("span.unseen", { dir: "auto" }, brief(video.prompt)),
     )
     button.title = brief(video.prompt)
