@@ -314,7 +314,7 @@ class Farm:
             job.record = state.record
             await asyncio.to_thread(self._spool.save, job)
             self._end(job, state.record)
-            seat.made += 1
+            seat.made += state.record["status"]["status_str"] == "success"
         except Refused as error:
             job.refused[name] = str(error)
             self._again(job)

@@ -151,7 +151,7 @@ class Worker:
         device = (stats.get("devices") or [{}])[0]
         return {
             "jobs": [job_id for job_id in self._jobs],
-            "gpu": device.get("name", "cpu"),
+            "gpu": device.get("name", "cpu").partition(" : ")[0],  # without the name of torch's allocator
             "memory": device.get("vram_total"),
             "free": device.get("vram_free"),
             "comfyui": stats["system"].get("comfyui_version"),

@@ -81,6 +81,12 @@ export const model = (id) => json(`models/${encodeURIComponent(id)}`)
 export const download = (id) => json(`models/${encodeURIComponent(id)}/download`, { method: "POST" })
 export const cancelDownload = (id) => json(`models/${encodeURIComponent(id)}/download`, { method: "DELETE" })
 export const removeModel = (id) => json(`models/${encodeURIComponent(id)}`, { method: "DELETE" })
+export const farm = () => json("farm")
+/** `act`: drain, resume or remove. */
+export function worker(id, act) {
+  const path = `farm/workers/${encodeURIComponent(id)}`
+  return act === "remove" ? json(path, { method: "DELETE" }) : json(`${path}/${act}`, { method: "POST" })
+}
 export const list = (after, limit) =>
   json(`videos?${new URLSearchParams({ order: "desc", limit, ...(after && { after }) })}`)
 export const retrieve = (id) => json(at(id))

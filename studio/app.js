@@ -183,7 +183,9 @@ function use(id) {
 
 async function offer() {
   try {
-    take((await api.models()).data)
+    const { data, farm } = await api.models()
+    take(data)
+    if (farm) (await import("./farm.js")).offer({ select })
   } catch (error) {
     if (!(error instanceof api.Unreachable)) notify(problem(error))
   }

@@ -7,6 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from ..errors import ApiError, missing
+from ..graphs.queue import HasWorkers
 from ..state import Api
 
 
@@ -29,9 +30,9 @@ async def remove_worker(api: Api, request: web.Request) -> web.Response:
     return web.json_response(_shown(api))
 
 
-def _farm(api: Api):
+def _farm(api: Api) -> HasWorkers:
     """The farm's queue. Raises ApiError 404 if jobs run on this machine."""
-    if not hasattr(api.queue, "workers"):
+    if not isinstance(api.queue, HasWorkers):
         raise ApiError(404, "no_farm", "This ComfyUI is not the head of a farm: 'run.py serve --farm' starts one.")
     return api.queue
 
@@ -45,4 +46,5 @@ def _worker(api: Api, request: web.Request) -> str:
 
 def _shown(api: Api) -> dict[str, Any]:
     farm = _farm(api)
-    return {"object": "farm", "waiting": len(farm.snapshot().waiting), "workers": farm.workers()}
+    waiting = len(farm.snapshot().waiting)
+    return {"object": "farm", "address": farm.address, "waiting": waiting, "workers": farm.workers()}

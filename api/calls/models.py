@@ -7,12 +7,14 @@ import asyncio
 from aiohttp import web
 
 from .. import catalogue, offers
+from ..graphs.queue import HasWorkers
 from ..state import Api
 
 
 async def list_models(api: Api, request: web.Request) -> web.Response:
     entries = await asyncio.gather(*map(catalogue.entry, await catalogue.names()))
-    return web.json_response({"object": "list", "data": [*entries, *await asyncio.to_thread(offers.listed)]})
+    data = [*entries, *await asyncio.to_thread(offers.listed)]
+    return web.json_response({"object": "list", "data": data, "farm": isinstance(api.queue, HasWorkers)})
 
 
 async def get_model(api: Api, request: web.Request) -> web.Response:

@@ -172,6 +172,7 @@ _MODEL: Json = _record(
 
 _FARM: Json = _record(
     object={"const": "farm"},
+    address={**_TEXT, "description": "host:port at which workers join"},
     waiting=_WHOLE,
     workers={
         "type": "array",
@@ -183,9 +184,10 @@ _FARM: Json = _record(
             gpu=_MAYBE_TEXT,
             model={**_MAYBE_TEXT, "description": "the model that it has loaded"},
             memory={**_NUMBER, "description": "bytes of its graphics card, or of the machine"},
-            free=_NUMBER,
+            free={**_NUMBER, "description": "bytes of it that were free when the worker last had no job"},
             made={**_WHOLE, "description": "jobs since the head has started"},
             job={**_MAYBE_TEXT, "description": "the id of the video that it makes"},
+            progress={**_STAMP, "description": "percent of its steps; null if it has no job"},
             error={**_MAYBE_TEXT, "description": "the last reason why it lost a job or could not start"},
         ),
     },
@@ -255,7 +257,7 @@ def _schemas() -> Json:
         "Farm": _FARM,
         "Offer": _OFFER,
         "AnyModel": {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("Model", "Offer")]},
-        "ModelList": _list("AnyModel"),
+        "ModelList": _list("AnyModel", farm={"type": "boolean", "description": "whether a farm's workers run them"}),
         "DeletedModel": _record(id=_TEXT, object={"const": "model"}, deleted={"const": True}),
         "Desk": _record(
             object={"const": "desk"},

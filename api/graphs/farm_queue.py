@@ -40,10 +40,10 @@ LONGEST_NAME = 300
 
 
 class FarmQueue:
-    """The queue of the farm in the settings. See `queue.Queue`."""
+    """The queue of the farm in the settings. See `queue.HasWorkers`."""
 
-    def __init__(self, farm: Farm, cluster: Cluster) -> None:
-        self.farm, self.cluster = farm, cluster
+    def __init__(self, farm: Farm, cluster: Cluster, address: str) -> None:
+        self.farm, self.cluster, self.address = farm, cluster, address
 
     @classmethod
     async def opened(cls, wanted: settings.FarmSettings) -> FarmQueue:
@@ -55,7 +55,7 @@ class FarmQueue:
             await cluster.connect(wanted.address, wanted.token_file())
         except FarmError as error:
             raise ApiError(503, "farm_unavailable", str(error)) from None
-        return cls(farm, cluster)
+        return cls(farm, cluster, wanted.address)
 
     async def submit(self, prompt_id: str, prompt: Json, extra: Json, front: bool = False) -> None:
         await comfy_queue.check(prompt_id, prompt)
@@ -92,7 +92,6 @@ class FarmQueue:
         self.farm.settled(prompt_id)
 
     def workers(self) -> list[Json]:
-        """The workers, as the API shows them. "job" is the id of a video, or None for a prompt's expansion."""
         kept = {job.id for job in self.farm.running.values() if job.kept}
         return [
             {
@@ -100,6 +99,7 @@ class FarmQueue:
                 **{"host": seat.about.get("host"), "gpu": seat.about.get("gpu"), "model": seat.model or None},
                 **{"memory": seat.about.get("memory"), "free": seat.about.get("free"), "made": seat.made},
                 "job": f"video_{uuid.UUID(seat.job).hex}" if seat.job in kept else None,
+                "progress": self.steps(seat.job).percent if seat.job else None,
                 "error": without_paths(seat.error) or None,
             }
             for name, seat in self.farm.seats.items()

@@ -6,7 +6,7 @@ The runner is handed one of them and does not know which. A graph's id is a cano
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,6 +34,10 @@ class Steps:
     all: float = 0
     at: int = 0
     of: int = 0
+
+    @property
+    def percent(self) -> int:
+        return int(100 * self.done / self.all) if self.all else 0
 
 
 class Queue(Protocol):
@@ -72,6 +76,26 @@ class Queue(Protocol):
 
     async def start(self) -> None:
         """Begin to work, after what can be recovered was asked for."""
+
+
+@runtime_checkable
+class HasWorkers(Queue, Protocol):
+    """A queue that other machines work for: the farm's."""
+
+    address: str
+    """host:port at which workers join."""
+
+    def workers(self) -> list[Json]:
+        """The workers, as the API shows them. "job" is the id of a video, or None for a prompt's expansion."""
+
+    def drain(self, name: str) -> None:
+        """Give no more jobs to a worker. What it makes now is finished."""
+
+    def resume(self, name: str) -> None:
+        """Give work to a drained worker again."""
+
+    async def remove(self, name: str) -> None:
+        """Take a worker out until its machine joins again. Its job is made elsewhere."""
 
 
 def events(record: Json) -> dict[str, Json]:

@@ -262,7 +262,7 @@ class Runner:
             await self._store.begin(row["id"])
         identity = prompt_id(row["id"])
         now, before = self._queue.steps(identity), self._progress.get(row["id"], NOT_BEGUN)
-        percent = min(99, int(100 * now.done / now.all)) if now.all else 0
+        percent = min(99, now.percent)
         counted = {"step": now.at, "steps": now.of} if now.of else {"step": None, "steps": None}
         self._progress[row["id"]] = {"progress": max(percent, before["progress"]), **counted}
 

@@ -10,16 +10,14 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import comfyui
-import httpx2 as httpx
 import psutil
 import pytest
-import ray_node
-from comfy_server import ComfyServer, running
+from comfy_server import running
+from farm_head import done, head, until, workers
 from wire_client import connect, error
 
 if TYPE_CHECKING:
@@ -29,26 +27,6 @@ MACHINES = 2
 JOBS = int(os.environ.get("ATELIER_FARM_JOBS", 40))
 KILLS = JOBS // 10
 SHOT = {"prompt": "a red circle moving left", "num_inference_steps": 30}
-
-
-@contextlib.contextmanager
-def head(machines: Machines, monkeypatch) -> Iterator[tuple[ComfyServer, httpx.Client]]:
-    """The head's ComfyUI."""
-    for name, value in (ray_node.environment(machines.token) | {"ATELIER_FARM": machines.address}).items():
-        monkeypatch.setenv(name, value)
-    with running(machines.base / "head", "comfyui") as server, connect(server.url) as http:
-        yield server, http
-
-
-def workers(http: httpx.Client) -> list[dict]:
-    return http.get("/farm").json()["workers"]
-
-
-def until(true, seconds: float = 240) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def strike(machines: Machines, how: str, draw: random.Random) -> None:
@@ -91,10 +69,6 @@ def test_no_video_is_lost_and_none_is_made_twice(machines, monkeypatch):
         assert all(len(list((folder / name).glob("*.mp4"))) == 1 for name in ids)
         begun = [video["started_at"] for video in videos]
         assert sum(a > b + 60 for a, b in zip(begun, begun[1:], strict=False)) == 0, "in the order of the queue"
-
-
-def done(http: httpx.Client, ids: list[str]) -> int:
-    return sum(http.get(f"/videos/{name}").json()["status"] in ("completed", "failed") for name in ids)
 
 
 @pytest.mark.slow
