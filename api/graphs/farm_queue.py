@@ -5,6 +5,7 @@ Only this file of the API knows the room `farm`; it is imported if the settings 
 
 from __future__ import annotations
 
+import asyncio
 import io
 import uuid
 from pathlib import Path
@@ -59,7 +60,8 @@ class FarmQueue:
 
     async def submit(self, prompt_id: str, prompt: Json, extra: Json, front: bool = False) -> None:
         await comfy_queue.check(prompt_id, prompt)
-        job = Job(prompt_id, prompt, extra, model_of(prompt), files_of(prompt), kept=not front)
+        read = await asyncio.to_thread(files_of, prompt)
+        job = Job(prompt_id, prompt, extra, model_of(prompt), read, kept=not front)
         await self.farm.submit(job, front)
 
     def snapshot(self) -> Snapshot:
@@ -138,7 +140,10 @@ def model_of(prompt: Json) -> str:
 
 
 def files_of(prompt: Json) -> tuple[str, ...]:
-    """The files of ComfyUI's folders that a graph's inputs name, each with its folder: "x.png [input]"."""
+    """The files of ComfyUI's folders that a graph's inputs name, each with its folder: "x.png [input]".
+
+    It looks at the disk, so it must not run in the event loop.
+    """
     found = {}
     for node in prompt.values():
         for value in node["inputs"].values():

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import stat
+import threading
 
 import pytest
 import ray_node
 from atelier.api import settings
 from atelier.farm.cluster import check_token
-from atelier.farm.jobs import FarmError
+from atelier.farm.jobs import Farm, FarmError
+from atelier.farm.spool import Spool
 from atelier.farm.worker import Worker, pack_version
 from console import Problem
 from pydantic import ValidationError
@@ -80,6 +83,26 @@ def test_a_worker_names_no_file_outside_its_folders(tmp_path, monkeypatch):
     for name in ("../../x [output]", "/etc/passwd [input]", "x [user]", "x"):
         with pytest.raises(ValueError):
             worker._path(name)
+
+
+def test_a_graphs_files_are_looked_for_off_the_loop(tmp_path, monkeypatch):
+    from atelier.api.graphs import comfy_queue, farm_queue
+
+    async def accepted(*_) -> None: ...
+
+    threads, path_of = [], farm_queue.path_of
+    monkeypatch.setattr(comfy_queue, "check", accepted)  # there is no ComfyUI to ask
+    monkeypatch.setattr(farm_queue, "path_of", lambda name: (threads.append(threading.get_ident()), path_of(name))[1])
+    here = farm_queue.path_of("one.png [input]")
+    here.parent.mkdir(parents=True, exist_ok=True)
+    here.write_bytes(b"")
+    graph = {"1": {"class_type": "LoadImage", "inputs": {"image": "one.png", "text": "a boat", "steps": 3}}}
+    queue = farm_queue.FarmQueue(Farm(Spool(tmp_path)), None, "127.0.0.1:1")
+    threads.clear()
+    asyncio.run(queue.submit("a", graph, {}))
+    assert queue.farm.waiting.jobs[0].files == ("one.png [input]",)
+    assert len(threads) == 2 and threading.get_ident() not in threads
+    here.unlink()
 
 
 def test_a_head_takes_no_file_outside_its_folders():
