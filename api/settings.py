@@ -122,7 +122,7 @@ _read: tuple[int, Settings] | None = None
 
 def current() -> Settings:
     """The settings, read again when the file has changed. ATELIER_API_KEY in the environment overrides the file's,
-    and ATELIER_FARM the farm's address."""
+    ATELIER_FARM the farm's address and ATELIER_FARM_TOKEN its token's file."""
     global _read
     try:
         changed, text = _content(folder() / "api.json")
@@ -133,7 +133,8 @@ def current() -> Settings:
     own, key, farm = _read[1], os.environ.get("ATELIER_API_KEY"), os.environ.get("ATELIER_FARM")
     more = {"api_key": key} if key else {}
     if farm:
-        more["farm"] = FarmSettings(address=farm, token=own.farm.token if own.farm else None)
+        token = os.environ.get("ATELIER_FARM_TOKEN") or (own.farm.token if own.farm else None)
+        more["farm"] = FarmSettings(address=farm, token=token)
     return own.model_copy(update=more) if more else own
 
 

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from console import Problem, guard, say
 from demo import BASE
@@ -26,22 +27,26 @@ def parser() -> argparse.ArgumentParser:
         **{"nargs": "?", "const": "127.0.0.1", "metavar": "ADDR"},
         help="be the head of a farm, at this machine's address ADDR in the farm's network (default: this machine only)",
     )
+    options.add_argument(
+        "--token", type=Path, metavar="FILE", help="the farm's token (default: one of this base's, which is made)"
+    )
     options.add_argument("--farm-port", type=int, default=FARM_PORT, metavar="N", help=f"default: {FARM_PORT}")
     return options
 
 
 @contextmanager
-def farm(address: str | None, port: int) -> Iterator[None]:
+def farm(address: str | None, port: int, token: Path | None) -> Iterator[None]:
     """The farm whose head this machine is, if it has an address: its Ray, and what ComfyUI must know of it."""
     if address is None:
         yield
         return
     import ray_node
 
-    token = ray_node.token_file(BASE)
+    token = (token or ray_node.token_file(BASE)).absolute()
     say("Starting the farm ...")
     with ray_node.head(token, BASE / "farm-head.log", address, port):
-        os.environ |= ray_node.environment(token) | {"ATELIER_FARM": f"{address}:{port}"}
+        os.environ |= ray_node.environment(token)
+        os.environ |= {"ATELIER_FARM": f"{address}:{port}", "ATELIER_FARM_TOKEN": str(token)}
         say(f"The farm: {address}:{port}. On each machine that works for it, with a copy of {token}:")
         say(f"  python run.py worker --head {address}:{port} --token FILE")
         if address not in ray_node.LOOPBACK:
@@ -70,7 +75,7 @@ def main() -> int:
     port = choose_port(options.port, options.listen)
     say("Starting ComfyUI ...")
     with (
-        farm(options.farm, options.farm_port),
+        farm(options.farm, options.farm_port, options.token),
         running(BASE, "serve", port=port, listen=options.listen, options=("--preview-method", "auto")) as server,
     ):
         say(f"ComfyUI with Atelier: {server.url}{FIRST_GRAPH}")

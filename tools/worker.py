@@ -82,7 +82,7 @@ def main() -> int:
         raise Problem("Ray joins several machines on Linux only. Run the worker there, or in WSL or a container.")
     if ":" not in options.head:
         raise Problem(f"--head is {options.head}: write it with its port, as 'run.py serve --farm' says it.")
-    token = options.token or ray_node.token_file(BASE)
+    token = (options.token or ray_node.token_file(BASE)).absolute()  # Ray's processes have other working folders
     say(f"Joining the farm at {options.head} ...")
     with lent(BASE, options.head, token, options.listen, options.workers) as process:
         say(f"This machine works for the farm at {options.head}. Ctrl-C takes it out.")

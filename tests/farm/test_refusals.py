@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import threading
+from pathlib import Path
 
 import pytest
 import ray_node
@@ -63,6 +64,8 @@ def test_the_owners_settings(monkeypatch):
     assert settings.current().farm is None
     monkeypatch.setenv("ATELIER_FARM", "10.0.0.5:6379")
     assert settings.current().farm.address == "10.0.0.5:6379"
+    monkeypatch.setenv("ATELIER_FARM_TOKEN", "/run/secrets/farm")
+    assert settings.current().farm.token_file() == Path("/run/secrets/farm"), "what 'run.py serve' started Ray with"
 
 
 def test_another_pack_is_another_version(tmp_path):
