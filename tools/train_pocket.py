@@ -63,6 +63,19 @@ ARCHITECTURES = {
             "transformer": Stage("transformer", "diffusion_transformer_pocket", 40.0),
         },
     ),
+    "ltx2": Architecture(
+        "pocket_sound",
+        "pocket.ltx2",
+        100,
+        1,
+        {
+            "vae": Stage("picture", "vae", 0.0),
+            "audio_vae": Stage("audio", "audio_vae", 7.0),
+            "vocoder": Stage("vocoder", "vocoder", 6.0),
+            "connectors": Stage("text", "connectors", 0.0),
+            "transformer": Stage("transformer", "transformer", 44.0),
+        },
+    ),
     "cogvideox": Architecture(
         "pocket_cogvideox",
         "pocket.cogvideox",
@@ -78,6 +91,7 @@ ARCHITECTURES = {
         {"vae": Stage("autoencoder", "vae", 20.0), "transformer": Stage("transformer", "transformer", 180.0)},
     ),
 }
+STAGES = dict.fromkeys(name for architecture in ARCHITECTURES.values() for name in architecture.stages)
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -166,7 +180,7 @@ def parse() -> argparse.Namespace:
         return added
 
     training = command(train)
-    training.add_argument("--stage", choices=[*ARCHITECTURES["ltx"].stages, "all"], default="all")
+    training.add_argument("--stage", choices=[*STAGES, "all"], default="all")
     training.add_argument("--minutes", type=float, help="training time of the stage, earlier runs included")
     training.add_argument("--warm-start", type=Path, help="a released model folder whose weights training starts from")
     command(export)

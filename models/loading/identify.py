@@ -95,9 +95,18 @@ def _with_recipe(variant: Variant, recipe: dict[str, Any]) -> Variant:
             network={**variant.network, **recipe.get("network", {})},
             scheduler={**variant.scheduler, **recipe.get("scheduler", {})},
             guidance=None if "guidance" in recipe else variant.guidance,
+            frame_rates=_frame_rates(recipe["frame_rates"]) if "frame_rates" in recipe else variant.frame_rates,
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"The recipe.json of {variant.name} cannot be used: {error}.") from error
+
+
+def _frame_rates(ranges: Any) -> tuple[tuple[float, float], ...]:
+    """The ranges of trained frame rates in recipe.json. Raises TypeError if they are not pairs of numbers."""
+    pairs = tuple((float(least), float(most)) for least, most in ranges)
+    if any(least > most for least, most in pairs):
+        raise TypeError(f"a range of frame_rates begins above its end: {ranges}")
+    return pairs
 
 
 def _text_of(text: Text, own: dict[str, Any]) -> Text:

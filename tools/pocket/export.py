@@ -106,12 +106,12 @@ def export_pipeline(
     publish(staging, folder)
 
 
-def publish(staging: Path, folder: Path) -> None:
+def publish(staging: Path, folder: Path, limit: int = LIMIT) -> None:
     """Copies a model to `folder`, replacing each file atomically. Other files, such as the card, stay."""
     files = [path for path in staging.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
-    if size > LIMIT:
-        raise ValueError(f"the model has {size:,} bytes; the limit is {LIMIT:,}")
+    if size > limit:
+        raise ValueError(f"the model has {size:,} bytes; the limit is {limit:,}")
     for path in files:
         target = folder / path.relative_to(staging)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -3,12 +3,15 @@
 import importlib
 import json
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from pocket.world import Scene
+
 READERS = {  # class of a folder's pipeline -> module and class that read it here
     "LTXPipeline": ("pocket.sample", "LTX"),
+    "LTX2Pipeline": ("pocket.ltx2.sample", "LTX2"),
     "MochiPipeline": ("pocket.mochi.sample", "Mochi"),
     "CogVideoXPipeline": ("pocket.cogvideox.sample", "CogVideoX"),
 }
@@ -38,6 +41,28 @@ class Model(Protocol):
         Options: a size (`frames` and others that the model takes), and `known`: latents [B, C, K, h, w] of the first K
         latent frames, which stay unchanged.
         """
+
+
+@runtime_checkable
+class Sounding(Model, Protocol):
+    """A trained model that makes sound with its clips. rate: samples per second."""
+
+    rate: int
+
+    def sample_both(self, prompts: list[str], guidance: float, steps: int, seed: int = 0, **options: Any) -> NamedTuple:
+        """As `sample`: a tuple of `video` and `sound`, waves [B, 2, samples] in -1..1.
+
+        A further option, `known_sound`: latents of the sound's beginning, which stay unchanged.
+        """
+
+    def heard(self, wave: Tensor) -> str | None:
+        """The colour that a wave [2, samples] sounds like; None if it is none's."""
+
+    def real_sound(self, scenes: list[Scene], frames: int) -> tuple[Tensor, Tensor]:
+        """Waves of scenes as the world makes them, and the same after the sound's autoencoder and the vocoder."""
+
+    def encode_sound(self, scenes: list[Scene], frames: int) -> Tensor:
+        """Latents of the sound of clips of so many frames."""
 
 
 def load(folder: Path) -> Model:

@@ -8,13 +8,14 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from scipy import ndimage
 from torch import Tensor
 
 from pocket.captions import caption
-from pocket.model import Model, load
+from pocket.model import Model, Sounding, load
 from pocket.world import (
     ATTRIBUTES,
     BACKGROUNDS,
@@ -188,10 +189,31 @@ def reconstruction(model: Model, count: int = 100) -> Scores:
     scenes, _, withheld = held_out(count)
     real = render(scenes, random.Random(HELD_OUT + 1), frames=model.recipe["frames"])
     decoded = model.decode(model.encode(real))
-    return {
+    rows = {
         "real clips": figures(real, scenes, withheld),
         "autoencoder": figures(decoded, scenes, withheld) | {"psnr": round(psnr(real, decoded), 2)},
     }
+    if isinstance(model, Sounding):
+        for row, waves in zip(rows.values(), model.real_sound(scenes, model.recipe["frames"]), strict=True):
+            row["tone"] = tone(model, waves, scenes)
+    return rows
+
+
+def sampled(model: Model, *arguments: Any, **options: Any) -> tuple[Tensor, Tensor | None]:
+    """`model.sample`, and the waves [B, 2, samples] of a model that makes sound."""
+    if isinstance(model, Sounding):
+        return model.sample_both(*arguments, **options)
+    return model.sample(*arguments, **options), None
+
+
+def tone(model: Sounding, waves: Tensor, scenes: Sequence[Scene]) -> float:
+    """The share of waves with the pitch of their scene's colour."""
+    return mean([float(model.heard(wave) == scene.color) for wave, scene in zip(waves, scenes, strict=True)])
+
+
+def with_tone(row: dict[str, float], model: Model, waves: Tensor | None, scenes: Sequence[Scene]) -> dict[str, float]:
+    """A row of figures, with that of the sound if there is any."""
+    return row if waves is None else row | {"tone": tone(model, waves, scenes)}
 
 
 def text_to_video(
@@ -205,8 +227,10 @@ def text_to_video(
 ) -> dict[str, float]:
     """The figures of clips of a size (`frames`, `fps`, `width`, `height`) sampled from held-out prompts, all seeds."""
     scenes, texts, withheld = held_out(prompts, held_out_seed)
-    videos = [model.sample(texts, guidance, steps, HELD_OUT + 1000 * seed, **size) for seed in seeds]
-    return figures(torch.cat(videos), scenes * len(seeds), withheld * len(seeds))
+    clips = [sampled(model, texts, guidance, steps, HELD_OUT + 1000 * seed, **size) for seed in seeds]
+    shown = figures(torch.cat([video for video, _ in clips]), scenes * len(seeds), withheld * len(seeds))
+    waves = None if clips[0][1] is None else torch.cat([sound for _, sound in clips])
+    return with_tone(shown, model, waves, scenes * len(seeds))
 
 
 def turning(model: Model, guidance: float, steps: int, count: int = 32) -> dict[str, float]:
@@ -236,10 +260,20 @@ def image_to_video(model: Model, guidance: float, steps: int, images: int = 12) 
     first = torch.cat([centred(scene) for scene in base]).repeat_interleave(4, dim=0)
     scenes = [replace(scene, motion=motion) for scene in base for motion in ("left", "right", "up", "down")]
     prompts = [caption(scene, rng) for scene in scenes]
-    videos = model.sample(prompts, guidance, steps, HELD_OUT, known=model.encode(first))
+    videos, waves = sampled(model, prompts, guidance, steps, HELD_OUT, known=model.encode(first))
     result = figures(videos, scenes, [False] * len(scenes))
     kept = round(psnr(videos[:, :, :1], first), 2)
-    return {"motion": result["motion"], "whole": result["whole"], "psnr": kept}
+    return with_tone({"motion": result["motion"], "whole": result["whole"], "psnr": kept}, model, waves, scenes)
+
+
+def sound_of_image(model: Sounding, guidance: float, steps: int, images: int = 48) -> dict[str, float]:
+    """Whether the sound has the pitch of a picture whose colour the prompt does not tell."""
+    rng = random.Random(HELD_OUT + 5)
+    scenes = draw_scenes(images, rng)
+    first = torch.cat([centred(scene) for scene in scenes])
+    prompts = [caption(scene, rng, ("shape", "motion")) for scene in scenes]
+    waves = model.sample_both(prompts, guidance, steps, HELD_OUT, known=model.encode(first)).sound
+    return {"tone": tone(model, waves, scenes)}
 
 
 def extension(model: Model, guidance: float, steps: int, count: int = 32) -> dict[str, float]:
@@ -248,10 +282,15 @@ def extension(model: Model, guidance: float, steps: int, count: int = 32) -> dic
     scenes = draw_scenes(count, rng)
     begun = render(scenes, rng, frames=25)[:, :, : model.begun]
     prompts = [caption(scene, rng) for scene in scenes]
-    videos = model.sample(prompts, guidance, steps, HELD_OUT, frames=model.longest, known=model.encode(begun))
+    options = {"frames": model.longest, "known": model.encode(begun)}
+    if isinstance(model, Sounding):
+        options["known_sound"] = model.encode_sound(scenes, model.begun)
+    videos, waves = sampled(model, prompts, guidance, steps, HELD_OUT, **options)
     result = figures(videos[:, :, model.begun :], scenes, [False] * count)
     kept = round(psnr(videos[:, :, : model.begun], begun), 2)
-    return {name: result[name] for name in ("color", "shape", "motion", "background", "whole")} | {"psnr": kept}
+    row = {name: result[name] for name in ("color", "shape", "motion", "background", "whole")} | {"psnr": kept}
+    new = None if waves is None else waves[..., round(model.begun / model.recipe["fps"] * model.rate) :]
+    return with_tone(row, model, new, scenes)
 
 
 def score_folder(folder: str | Path, prompts: int = 100, seeds: Sequence[int] = (0,)) -> Scores:
@@ -262,6 +301,7 @@ def score_folder(folder: str | Path, prompts: int = 100, seeds: Sequence[int] = 
         "sampled": text_to_video(*setting, prompts, seeds),
         **{f"sampled, {name}": text_to_video(*setting, prompts // 2, **size) for name, size in model.sizes.items()},
         "image to video": image_to_video(*setting),
+        **({"picture to sound": sound_of_image(*setting)} if isinstance(model, Sounding) else {}),
         "continued": extension(*setting),
         "turned": turning(*setting),
     }

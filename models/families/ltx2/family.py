@@ -79,7 +79,7 @@ def recognise(checkpoint: Checkpoint) -> Variant | None:
     connectors = _connectors(checkpoint, config)
     return Variant(
         name=f"LTX-{number}{' distilled' if distilled else ''}",
-        grid=GRID,
+        grid=_grid(checkpoint),
         recipe=Recipe(
             width=768,
             height=512,
@@ -104,6 +104,16 @@ def recognise(checkpoint: Checkpoint) -> Variant | None:
         autoencoders=(number,),
         sound=SOUND,
         frame_rates=FRAME_RATES,
+    )
+
+
+def _grid(checkpoint: Checkpoint) -> Grid:
+    """That of the published models, except in a folder whose VAE states another."""
+    config = checkpoint.vae.config if checkpoint.vae else {}
+    return Grid(
+        channels=config.get("latent_channels", GRID.channels),
+        temporal=config.get("temporal_compression_ratio") or GRID.temporal,
+        spatial=config.get("spatial_compression_ratio") or GRID.spatial,
     )
 
 

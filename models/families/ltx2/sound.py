@@ -90,9 +90,14 @@ class Sound(torch.nn.Module):
         return to_mel(waves)[..., :columns].clamp(min=QUIET).log().transpose(2, 3)
 
     def _statistics(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation of raw latents, [1, C, 1, bins]: those of a token's numbers, in their order."""
-        shape = (1, self.grid.channels, 1, self.grid.bins)
-        return self.vae.latents_mean.to(like).view(shape), self.vae.latents_std.to(like).view(shape)
+        """Mean and standard deviation of raw latents, [1, C, 1, bins]: those of a token's numbers, in their order.
+
+        A VAE has as many of them as base channels. One that has a single one means it for all numbers.
+        """
+        channels, bins = self.grid.channels, self.grid.bins
+        both = (self.vae.latents_mean, self.vae.latents_std)
+        mean, std = (values.to(like).expand(channels * bins).view(1, channels, 1, bins) for values in both)
+        return mean, std
 
 
 def build_sound(parts: Mapping[str, Component], variant: Variant) -> Sound:
