@@ -12,6 +12,7 @@ from ..models.bridge.vae import decode_sound, decode_stream, vae_grid
 from ..models.contract.grid import Grid
 from ..models.timeline.latent import CUTS, LOOP, frame_rate_of, length, picture_of, sound_of
 from ..models.timeline.sound import Stretch, edited
+from .placed_sound import as_long, with_placed
 
 if TYPE_CHECKING:
     import comfy.sd
@@ -41,22 +42,24 @@ def frames(vae: comfy.sd.VAE, latent: dict) -> Iterator[torch.Tensor]:
 def sound(vae: comfy.sd.VAE, latent: dict) -> dict | None:
     """A LATENT's sound as ComfyUI's AUDIO, exactly as long as its frames, clip after clip; None if it has no sound.
 
-    A decoder's sound ends up to 30 ms before the picture, where silence follows. A loop is decoded twice in a row, and
-    the second time is taken, because what a decoder makes depends on what came before.
+    Where a placed sound was kept, it is heard as it was given. A decoder's sound ends up to 30 ms before the picture,
+    where silence follows. A loop is decoded twice in a row, and the second time is taken, because what a decoder makes
+    depends on what came before.
     """
     latents = sound_of(latent["samples"])
     if latents is None:
         return None
-    frame_rate, skipped = frame_rate_of(latent), 0
     shown = vae_grid(vae).frames(picture_of(latent).shape[2])
     if LOOP in latent:
         turn = shown - 1
-        latents, _ = edited([latent], [Stretch(turn, 1), Stretch(turn, 1), Stretch(turn, 1)])
-        skipped, shown = turn + latent[LOOP] - 1, length(latent, vae_grid(vae))
-    waves, rate = decode_sound(vae, latents)
-    first, count = round(skipped / frame_rate * rate), round(shown / frame_rate * rate)
-    waves = torch.nn.functional.pad(waves[..., first : first + count], (0, max(0, first + count - waves.shape[-1])))
-    return {"waveform": torch.cat(list(waves[..., :count]), dim=-1)[None], "sample_rate": rate}
+        shown, skipped = length(latent, vae_grid(vae)), turn + latent[LOOP] - 1
+        twice, _ = edited([latent], [Stretch(turn, 1), Stretch(turn, 1), Stretch(turn, 1)])
+        waves, rate = decode_sound(vae, twice)
+        waves = waves[..., round(skipped / frame_rate_of(latent) * rate) :]
+    else:
+        waves, rate = with_placed(latent, lambda: decode_sound(vae, latents))
+    count = round(shown / frame_rate_of(latent) * rate)
+    return {"waveform": torch.cat(list(as_long(waves, count)), dim=-1)[None], "sample_rate": rate}
 
 
 def scenes_apart(vae: comfy.sd.VAE, samples: torch.Tensor, cuts: Sequence[int]) -> Iterator[torch.Tensor]:

@@ -11,6 +11,7 @@ from ..models.bridge.vae import encode_sound, reads_keyframes, resized, vae_grid
 from ..models.contract.grid import Grid
 from ..models.timeline.keyframes import with_keyframe
 from ..models.timeline.latent import (
+    PLACED,
     SOUND_RATE,
     frame_rate_of,
     mask_of,
@@ -22,6 +23,7 @@ from ..models.timeline.latent import (
     with_streams,
 )
 from ..models.timeline.placing import clip_for, place
+from ..models.timeline.sound import PlacedSound
 from .encoding import STEREO, waves_of
 
 if TYPE_CHECKING:
@@ -69,8 +71,9 @@ def place_sound(
 ) -> tuple[dict, float, float, tuple[str, ...]]:
     """The shot with a sound from `time` seconds on, where it begins and ends in seconds, and notes on what was changed.
 
-    waveform: [B or 1, channels, samples], as in AUDIO. It is cut where the shot ends. strength: 1 keeps it unchanged, 0
-    ignores it. Raises ValueError for a shot without sound, and for a time after its end.
+    waveform: [B or 1, channels, samples], as in AUDIO. It is cut where the shot ends. strength: 1 keeps it unchanged,
+    and its own wave is in the decoded clip, not what the VAE makes of it; 0 ignores it. Raises ValueError for a shot
+    without sound, and for a time after its end.
     """
     picture, sound, rate = picture_of(latent), sound_of(latent["samples"]), sound_rate_of(latent)
     if sound is None:
@@ -91,6 +94,10 @@ def place_sound(
     new[:, :, start : start + count] = content.to(new)
     mask[:, :, start : start + count] = 1.0 - strength
     placed = {**latent, "samples": with_streams(latent["samples"], picture, new)}
+    if strength == 1:
+        heard = waves[..., : round((count + 1) / rate * samples_per_second)]
+        given = PlacedSound(heard, samples_per_second, content, start)
+        placed[PLACED] = (*latent.get(PLACED, ()), given)
     notes = _notes(waveform, samples_per_second, repairs, late=time + seconds - length)
     return with_mask(placed, mask_of(latent), mask), start / rate, (start + count) / rate, notes
 

@@ -25,6 +25,8 @@ NOT_FOOTAGE = (
     "picture: join the two with ComfyUI's Concat AV Latent, or put the sound into a shot with Place Sound."
 )
 
+PLACED = "placed_sounds"
+"""LATENT key: the sounds that were placed in a shot to be kept (timeline.sound.PlacedSound), in their order."""
 KEYFRAMES = "keyframes"
 """LATENT key: footage in the shot that some networks read beside it (timeline.keyframes)."""
 

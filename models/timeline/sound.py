@@ -10,6 +10,9 @@ import torch
 from ..contract.grid import Grid
 from .latent import frame_rate_of, sound_of, sound_rate_of, video_of
 
+SAME = 0.02
+"""Latents that differ by less stand for the same sound: what a sampler keeps is rounded, what it makes differs by 1."""
+
 
 @dataclass(frozen=True)
 class Stretch:
@@ -22,6 +25,30 @@ class Stretch:
     start: int = 0
     clip: int | None = 0
     free: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedSound:
+    """A sound that was placed in a shot to be kept: as it was given, and the latents that stand for it.
+
+    waves: [1 or B, channels, samples] in -1..1, `rate` samples per second. latents: [1 or B, C, n, bins], in the shot
+    from sound latent `start` on.
+    """
+
+    waves: torch.Tensor
+    rate: int
+    latents: torch.Tensor
+    start: int
+
+    def kept(self, sound: torch.Tensor) -> torch.Tensor:
+        """Where a clip's sound [B, C, L, bins] is still this one, [B, L]. Not where it was cut, moved or made anew."""
+        kept = torch.zeros(len(sound), sound.shape[2], dtype=torch.bool)
+        there = sound[:, :, self.start : self.start + self.latents.shape[2]]
+        here = self.latents[:, :, : there.shape[2]].to(there)
+        if there.shape[1] == here.shape[1] and there.shape[3] == here.shape[3]:
+            same = ((there - here).abs() < SAME).all(dim=3).all(dim=1)
+            kept[:, self.start : self.start + same.shape[1]] = same.cpu()
+        return kept
 
 
 def hole(frames: int) -> Stretch:

@@ -1,4 +1,4 @@
-"""LTX-2's front end from wave to spectrogram, beside the formulas of Lightricks' AudioProcessor."""
+"""LTX-2's sound: the front end beside the formulas of Lightricks' AudioProcessor, and a placed sound in the clip."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import case_ltx2
 import numpy as np
 import pytest
 import torch
-from atelier.models.bridge.vae import encode_sound
-from case_ltx2 import relative
+from atelier.editing import changes, decoding
+from atelier.editing.placing import place_sound
+from atelier.models.bridge.vae import decode_sound, encode_sound, vae_grid
+from atelier.models.timeline.latent import sound_of, video_of
+from case_ltx2 import FPS, FRAMES, relative
+from comfy.nested_tensor import NestedTensor
 
 RATE, WINDOW, HOP, BINS, FLOOR = 16_000, 1024, 160, 64, 1e-5
 
@@ -71,3 +75,64 @@ def test_a_cut_sound_is_encoded_as_the_beginning_of_the_whole(made):
     """Lightricks encode the whole sound and take as many latents as the shot has."""
     whole = torch.from_numpy(np.stack([wave(2.0), wave(2.0)[::-1]])[None].copy()).float()
     assert relative(encode_sound(made.vae, whole, RATE, 18), encode_sound(made.vae, whole, RATE, 50)[:, :, :18]) < 1e-5
+
+
+def sounding(seconds: float, rate: int) -> torch.Tensor:
+    """A tone of 440 Hz on both sides, softer on the right."""
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)
+    return torch.from_numpy(np.stack([tone, tone / 2])[None]).float()
+
+
+def test_a_placed_sound_is_in_the_clip_as_it_was_given(made, monkeypatch):
+    """As in Lightricks' pipeline for a given sound: sample for sample, at its own rate, and nothing is decoded."""
+    given = sounding(1.0, 44_100)
+    placed = place_sound(made.vae, made.shot(), given, 44_100, 0.0, 1.0)[0]
+    sampled = {**placed, "samples": NestedTensor(made.sampled(placed, steps=2))}
+    monkeypatch.setattr(decoding, "decode_sound", lambda *_: pytest.fail("it was decoded"))
+    heard = decoding.sound(made.vae, sampled)
+    count = round(FRAMES / FPS * 44_100)
+    assert heard["sample_rate"] == 44_100 and torch.equal(heard["waveform"], given[..., :count])
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100])
+def test_where_a_placed_sound_ends_what_the_model_made_is_heard(made, rate):
+    given, seconds = sounding(0.2, rate), FRAMES / FPS
+    placed = place_sound(made.vae, made.shot(), given, rate, 0.2, 1.0)[0]
+    sampled = {**placed, "samples": NestedTensor(made.sampled(placed, steps=1))}
+    own, own_rate = decode_sound(made.vae, sound_of(sampled["samples"]))
+    heard = decoding.sound(made.vae, sampled)
+    high = max(rate, own_rate)
+    assert heard["sample_rate"] == high and heard["waveform"].shape[-1] == round(seconds * high)
+    tone, inside = sounding(seconds, high), slice(round(0.21 * high), round(0.39 * high))
+    moved = round(0.2 * high)
+    assert (heard["waveform"][..., inside] - tone[..., inside.start - moved : inside.stop - moved]).abs().max() < 0.02
+    after = heard["waveform"][..., round(0.42 * high) :], own[..., round(0.42 * own_rate) :]
+    if high == own_rate:
+        count = after[1].shape[-1]  # then silence: a decoder's sound ends a little before the picture
+        assert torch.allclose(after[0][..., :count], after[1], atol=1e-6) and not after[0][..., count:].any()
+    else:
+        assert 0.8 < after[0].std() / after[1].std() < 1.2
+
+
+def test_a_placed_sound_that_was_changed_since_is_decoded(made):
+    """A weaker one, one that another replaced, one that the sampler made anew, and one that an edit moved."""
+    shot, given = made.shot(), sounding(1.0, 16_000)
+    weak = place_sound(made.vae, shot, given, 16_000, 0.0, 0.5)[0]
+    kept = place_sound(made.vae, shot, given, 16_000, 0.0, 1.0)[0]
+    picture, sound = kept["samples"].unbind()
+    anew = {**kept, "samples": NestedTensor([picture, torch.randn_like(sound)])}
+    backwards = {**kept, "samples": NestedTensor([picture, sound.flip(2) + torch.linspace(0, 1, 18).view(1, 1, -1, 1)])}
+    for latent in (weak, anew, backwards):
+        waves, rate = decode_sound(made.vae, sound_of(latent["samples"]))
+        heard = decoding.sound(made.vae, latent)
+        assert heard["sample_rate"] == rate and torch.equal(
+            heard["waveform"][..., : waves.shape[-1]], waves[..., : heard["waveform"].shape[-1]]
+        )
+    both = place_sound(made.vae, kept, -given, 16_000, 0.0, 1.0)[0]
+    count = round(FRAMES / FPS * 16_000)
+    assert torch.equal(decoding.sound(made.vae, both)["waveform"], -given[..., :count])
+    longer = changes.extended({**kept, "samples": kept["samples"]}, 1, True, vae_grid(made.vae))
+    heard = decoding.sound(made.vae, longer)["waveform"]  # its beginning is still that sound
+    begin = round(0.5 * 24_000)
+    assert abs(heard[..., :begin].std() / given[..., : round(0.5 * 16_000)].std() - 1) < 0.01
+    assert video_of(longer["samples"]).shape[2] == 4
