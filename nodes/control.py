@@ -24,7 +24,7 @@ class ControlVideo(io.ComfyNode):
             category="Atelier",
             **found_by("controlnet", "ic-lora", "pose", "depth", "canny"),
             description="Guides the whole shot with a clip of poses, edges or depth. The model must be trained for it: "
-            "CogVideoX-Fun Control or Pose, or LTX Video 0.9.7 and 0.9.8 with an IC-LoRA.",
+            "CogVideoX-Fun Control or Pose, or LTX Video 0.9.7 and 0.9.8 or LTX-2 with an IC-LoRA.",
             inputs=[
                 io.Conditioning.Input("positive", tooltip="From Encode Video Prompt."),
                 io.Conditioning.Input("negative", tooltip="From Encode Video Prompt."),
@@ -48,12 +48,12 @@ class ControlVideo(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     optional=True,
-                    tooltip="How closely an IC-LoRA of LTX Video follows the clip: 1 exactly, 0 not at all.",
+                    tooltip="How closely an IC-LoRA of LTX Video or LTX-2 follows the clip: 1 exactly, 0 not at all.",
                 ),
                 io.Model.Input(
                     "model",
                     optional=True,
-                    tooltip="For LTX Video: the MODEL of Load Video LoRA. It says how large the IC-LoRA needs it.",
+                    tooltip="For LTX Video and LTX-2: the MODEL of Load Video LoRA. It says how large the IC-LoRA needs it.",
                 ),
             ],
             outputs=[

@@ -73,5 +73,5 @@ def control_notes(
         used = f"the first {frames} are used" if len(images) > frames else "the last one is repeated"
         notes.append(f"the control clip has {len(images)} frames,\nthe shot {frames}: {used}")
     if CONTROL in control and strength < 1:
-        notes.append("strength changes nothing here:\nit is for IC-LoRAs of LTX Video")
+        notes.append("strength changes nothing here:\nit is for IC-LoRAs of LTX Video and LTX-2")
     return notes

@@ -67,7 +67,8 @@ def _carried(latent: dict, samples: torch.Tensor, model: comfy.model_patcher.Mod
         return {**latent, "samples": samples}
     shot, beside = apart(latent, variant.grid)
     read = any(each.strength for each in beside)
-    return with_keyframes({**shot, "samples": samples}, over(keyframes if read else (), samples, mask_of(shot)))
+    kept = over(keyframes if read else (), video_of(samples), mask_of(shot))
+    return with_keyframes({**shot, "samples": samples}, kept)
 
 
 def warnings(model: comfy.model_patcher.ModelPatcher, latent: dict, positive: list, guidance: float = 0.0) -> list[str]:
@@ -120,8 +121,7 @@ def sample(
     guidance that the authors publish, per noise level if theirs varies.
     """
     variant = video_model(model).variant
-    if sound_of(latent["samples"]) is None:
-        latent = with_keyframes(latent, latent.get(KEYFRAMES, ()))
+    latent = with_keyframes(latent, latent.get(KEYFRAMES, ()))
     if not guidance:
         model, guidance = with_published_guidance(model), variant.recipe.guidance
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])

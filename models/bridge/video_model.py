@@ -37,8 +37,9 @@ GUIDES, APPENDED = "atelier_guides", "atelier_appended"
 # the metadata of the LoRA that was loaded last.
 IN_CONTEXT, LORA_METADATA = "atelier_in_context", "lora_metadata"
 NOT_CONTROLLED = (
-    "{} cannot use a control clip. Load a CogVideoX-Fun Control or Pose model, or LTX Video 13B 0.9.7 or 0.9.8 and, "
-    "with Load Video LoRA, an IC-LoRA for it such as ltxv-097-ic-lora-depth-control-comfyui; or remove Control Video."
+    "{} cannot use a control clip. Load a CogVideoX-Fun Control or Pose model, or LTX Video 13B 0.9.7 or 0.9.8 or "
+    "LTX-2 and, with Load Video LoRA, an IC-LoRA for it such as ltxv-097-ic-lora-depth-control-comfyui; or remove "
+    "Control Video."
 )
 READS_PADDING = (
     "the prompt came without a mask of its padding:\n{} reads that as words. Encode it with\nthe CLIP of Load Video "
@@ -296,6 +297,7 @@ def _guide_conds(appended: Appended) -> dict[str, comfy.conds.CONDRegular]:
     read = appended.read
     inputs = {
         "guide_places": appended.places,
+        "guide_ends": appended.ends,
         "guide_read": None if read is None else read[None],
         "guide_weights": appended.weights,
         "guide_levels": None if appended.levels is None else appended.levels.flatten(1),

@@ -34,11 +34,11 @@ class Appended:
     """Latent frames behind a clip's own: the network reads them, and they are dropped after sampling.
 
     latents: [B, C, t, h, w], as large as the clip's. mask: [B, 1, t, h, w], the share of noise; below 0 for tokens that
-    the network does not read. places: [B or 1, 3, t * h * w], the frame, pixel row and pixel column of the clip where
-    each token is. weights: [1, t * h * w], how strongly the clip's tokens and these attend to each other, where 1 is
-    plain attention; None for 1 everywhere. noise: like latents; None: it is drawn. levels: like mask, the level at
-    which a token of a held guide stays until the steps reach it, and infinity for others, whose share is in the mask;
-    None: there are no held guides.
+    the network does not read. places, ends: [B or 1, 3, t * h * w], the frame, pixel row and pixel column of the clip
+    where each token begins and ends. weights: [1, t * h * w], how strongly the clip's tokens and these attend to each
+    other, where 1 is plain attention; None for 1 everywhere. noise: like latents; None: it is drawn. levels: like mask,
+    the level at which a token of a held guide stays until the steps reach it, and infinity for others, whose share is
+    in the mask; None: there are no held guides.
 
     Compared by identity: ComfyUI compares conditions, and tensors have no truth value.
     """
@@ -46,6 +46,7 @@ class Appended:
     latents: torch.Tensor
     mask: torch.Tensor
     places: torch.Tensor
+    ends: torch.Tensor
     weights: torch.Tensor | None = None
     noise: torch.Tensor | None = None
     levels: torch.Tensor | None = None
@@ -78,10 +79,11 @@ class Appended:
         def tokens(whole: torch.Tensor | None) -> torch.Tensor | None:
             return None if whole is None else part(whole.unflatten(-1, (self.frames, -1)), -2).flatten(-2)
 
-        places = tokens(self.places).clone()
-        places[:, 0] += shift * grid.temporal
+        places, ends = tokens(self.places).clone(), tokens(self.ends).clone()
+        for where in (places, ends):
+            where[:, 0] += shift * grid.temporal
         whole = {name: part(getattr(self, name), 2) for name in ("latents", "mask", "noise", "levels")}
-        return replace(self, **whole, places=places, weights=tokens(self.weights))
+        return replace(self, **whole, places=places, ends=ends, weights=tokens(self.weights))
 
 
 def joined(parts: Sequence[Appended]) -> Appended:
@@ -100,6 +102,7 @@ def joined(parts: Sequence[Appended]) -> Appended:
         latents=torch.cat([part.latents for part in parts], dim=2),
         mask=torch.cat([part.mask for part in parts], dim=2),
         places=torch.cat([part.places for part in parts], dim=2),
+        ends=torch.cat([part.ends for part in parts], dim=2),
         weights=torch.cat([weights(part) for part in parts], dim=1) if weighed else None,
         noise=None if drawn else torch.cat([part.noise for part in parts], dim=2),
         levels=torch.cat([levels(part) for part in parts], dim=2) if held else None,

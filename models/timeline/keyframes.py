@@ -16,14 +16,16 @@ import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..contract.grid import Grid
-from .latent import KEYFRAMES, mask_of, sound_of, video_of
+from .latent import KEYFRAMES, mask_of, sound_of, video_of, with_mask, with_streams
 
 PREFIX = 2
 """Latent frames of a clip that are given as extra tokens, as in its authors' pipeline. The rest stays in the shot."""
 
 _of_samples = WeakTensorKeyDictionary()
-"""A LATENT's samples -> its keyframes. ComfyUI's own samplers hand on the samples and the mask of a LATENT, no other
+"""A LATENT's picture -> its keyframes. ComfyUI's own samplers hand on the samples and the mask of a LATENT, no other
 entry: a wrapper of theirs finds the keyframes by the tensor, as long as no node made another one of it."""
+MARKED = 1e-3
+"""Values of a mask that differ by less are the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +76,7 @@ def with_keyframe(before: Mapping[str, Any], placed: dict, latents: torch.Tensor
     latents: the footage as a clip. where: `start`, and `frame` and `strength` if they are not the defaults.
     """
     span = slice(where["start"], end)
-    under = {"samples": before["samples"][:, :, span].clone(), "mask": mask_of(dict(before))[:, :, span]}
+    under = {"samples": video_of(before["samples"])[:, :, span].clone(), "mask": mask_of(dict(before))[:, :, span]}
     keyframe, others = Keyframe(latents, end=end, **under, **where), []
     for each in before.get(KEYFRAMES, ()):
         if each.place == keyframe.place:  # the new footage takes its place, as in the samples
@@ -85,13 +87,15 @@ def with_keyframe(before: Mapping[str, Any], placed: dict, latents: torch.Tensor
 
 
 def with_keyframes(latent: dict, keyframes: Sequence[Keyframe]) -> dict:
-    """The LATENT with these keyframes, and no others; without any, its samples are another tensor."""
-    samples = latent["samples"]
+    """The LATENT with these keyframes, and no others; without any, its picture is another tensor."""
+    picture = video_of(latent["samples"])
     if keyframes:
-        _of_samples[samples] = tuple(keyframes)
+        _of_samples[picture] = tuple(keyframes)
         return {**latent, KEYFRAMES: tuple(keyframes)}
     rest = {key: value for key, value in latent.items() if key != KEYFRAMES}
-    return {**rest, "samples": samples[:]} if samples in _of_samples else rest
+    if picture not in _of_samples:
+        return rest
+    return {**rest, "samples": with_streams(latent["samples"], picture[:], sound_of(latent["samples"]))}
 
 
 def keyframes_of(samples: torch.Tensor) -> tuple[Keyframe, ...]:
@@ -99,15 +103,33 @@ def keyframes_of(samples: torch.Tensor) -> tuple[Keyframe, ...]:
     return _of_samples.get(samples, ())
 
 
+def keyframes_like(latent: dict) -> tuple[Keyframe, ...]:
+    """The keyframes of the LATENT of which this is a copy: its picture is the same, and so is the mask of each of them.
+
+    () if there is none.
+    """
+    samples, mask = latent["samples"], mask_of(latent)
+
+    def marked(each: Keyframe) -> bool:
+        return bool((mask[:, :, each.start : each.end] - (1 - each.strength)).abs().max() < MARKED)
+
+    for picture, keyframes in list(_of_samples.items()):
+        if picture.shape == samples.shape and all(map(marked, keyframes)):
+            if torch.equal(picture.to(samples), samples):
+                return keyframes
+    return ()
+
+
 def entered(shot: dict, start: int, opening: torch.Tensor) -> dict:
     """A shot whose known latent frame `start` comes after a hole, with that frame and the one before as a keyframe.
 
-    opening: the frame before it as a picture's latents [B, C, 1, h, w]. A shot with sound has no keyframes.
+    opening: the frame before it as a picture's latents [B, C, 1, h, w].
     """
-    known = video_of(shot["samples"])[:, :, start : start + 1]
-    if start < 2 or not known.shape[2] or sound_of(shot["samples"]) is not None:
+    picture = video_of(shot["samples"])
+    known = picture[:, :, start : start + 1]
+    if start < 2 or not known.shape[2]:
         return shot
-    hole = {**shot, "samples": torch.zeros_like(shot["samples"]), "noise_mask": torch.ones_like(shot["noise_mask"])}
+    hole = {"samples": torch.zeros_like(picture)}
     return with_keyframe(hole, shot, torch.cat([opening.to(known), known], dim=2), start + 1, start=start)
 
 
@@ -117,7 +139,10 @@ def within(keyframes: Sequence[Keyframe], begin: int, stop: int, by: int, grid: 
 
 
 def over(keyframes: Sequence[Keyframe], samples: torch.Tensor, mask: torch.Tensor) -> tuple[Keyframe, ...]:
-    """The keyframes of a shot that was sampled without them in it: `samples` and `mask` are what it holds there now."""
+    """The keyframes of a shot that was sampled without them in it.
+
+    samples, mask: what its picture holds there now.
+    """
     spans = [slice(each.start, each.end) for each in keyframes]
     return tuple(  # copies: a view would keep the tensor alive by which `keyframes_of` finds them
         replace(each, samples=samples[:, :, span].clone(), mask=mask[:, :, span].clone())
@@ -131,7 +156,7 @@ def apart(latent: dict, grid: Grid) -> tuple[dict, list[Beside]]:
     Of a clip, latent frames after PREFIX stay in the shot, as in its authors' pipeline. What was placed in an empty
     shot stays in the samples, to be sampled: a sampler that begins with less than full noise needs something there.
     """
-    keyframes, samples, mask = latent.get(KEYFRAMES, ()), latent["samples"].clone(), mask_of(latent)
+    keyframes, samples, mask = latent.get(KEYFRAMES, ()), video_of(latent["samples"]).clone(), mask_of(latent)
     if any(each.latents.shape[3:] != samples.shape[3:] or each.end > samples.shape[2] for each in keyframes):
         logging.warning(
             "Atelier: another node changed the size of this latent after frames were placed in it: they are used as "
@@ -148,4 +173,5 @@ def apart(latent: dict, grid: Grid) -> tuple[dict, list[Beside]]:
         span = slice(each.start + 1, each.start + 1 + inside.shape[2])
         samples[:, :, span], mask[:, :, span] = inside.to(samples), 1 - each.strength
     beside = [Beside(each.latents[:, :, :PREFIX], each.begins(grid), each.strength) for each in keyframes]
-    return {**latent, "samples": samples, "noise_mask": mask}, beside
+    whole = with_streams(latent["samples"], samples, sound_of(latent["samples"]))
+    return with_mask({**latent, "samples": whole}, mask), beside

@@ -37,8 +37,8 @@ def with_guides_apart(run: SamplerRun) -> torch.Tensor:
     variant = run.model.variant
     if run.noise.ndim != 5 or not variant.known_frames.guided:
         raise ValueError(
-            f"{variant.name} does not read guides, which LTX Video does. Remove LTXVAddGuide, or place its picture in "
-            "the clip with Place Frames."
+            f"{variant.name} does not read guides, which LTX Video and LTX-2 do. Remove LTXVAddGuide, or place its "
+            "picture in the clip with Place Frames."
         )
     taken = [] if cores is None else [_taken_off(run, cores)]
     clip = run.noise.shape[2] - sum(part.frames for part in taken)
@@ -79,7 +79,8 @@ def _put(run: SamplerRun, appended: Appended) -> None:
 def _taken_off(run: SamplerRun, entry: dict[str, Any]) -> Appended:
     """ComfyUI's guides, which are the last frames of the clip. entry: conditioning that describes them."""
     places, (_, _, frames, height, width) = entry[PLACES], run.noise.shape
-    places = places[..., 0] if places.ndim == 4 else places  # newer ComfyUI gives each token's begin and end
+    if places.ndim == 3:  # older ComfyUI gives no ends, and its networks read none
+        places = torch.stack([places, places], dim=-1)
     count, left = divmod(places.shape[2], height * width)
     if left or count >= frames:
         raise ValueError(
@@ -93,7 +94,8 @@ def _taken_off(run: SamplerRun, entry: dict[str, Any]) -> Appended:
     return Appended(
         latents=guides,
         mask=mask.expand(len(guides), 1, *guides.shape[2:]),
-        places=places.float(),
+        places=places[..., 0].float(),
+        ends=places[..., 1].float(),
         weights=_weights(entry.get(ENTRIES) or ()),
         noise=run.noise[:, :, clip:],
     )

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from ...contract.guides import Guide
-from ...timeline.keyframes import apart, keyframes_of
+from ...timeline.keyframes import Keyframe, apart, keyframes_like, keyframes_of
 from ...timeline.latent import KEYFRAMES
 from ..video_model import GUIDES
 from .calls import SamplerRun, around_run
+from .streams import track_of
 
 WINDOWS = "context_handler"
 """The model option of core's Context Windows, which would cut off what is beside a shot."""
@@ -30,7 +31,7 @@ def with_keyframes_beside(run: SamplerRun) -> torch.Tensor:
     A run that stops before the last level leaves them in the shot: the sampler that continues it gets another tensor,
     whose keyframes are not known.
     """
-    keyframes, variant = keyframes_of(run.latent), run.model.variant
+    keyframes, variant = _keyframes_of(run), run.model.variant
     if not keyframes or not variant.known_frames.keyframes:
         return run.proceed()
     if not reaches_behind(run.guider.model_options) or run.sigmas[-1] > 0:
@@ -49,3 +50,10 @@ def with_keyframes_beside(run: SamplerRun) -> torch.Tensor:
 
     run.guider.conds = {name: list(map(guided, entries)) for name, entries in run.guider.conds.items()}
     return run.proceed(latent=shot["samples"], mask=shot.get("noise_mask"))
+
+
+def _keyframes_of(run: SamplerRun) -> tuple[Keyframe, ...]:
+    """The keyframes of a run's shot. ComfyUI copies a shot with sound into one row, so it is known by its numbers."""
+    if track_of(run) is None:
+        return keyframes_of(run.latent)
+    return keyframes_like({"samples": run.latent, **({} if run.mask is None else {"noise_mask": run.mask})})

@@ -17,7 +17,7 @@ import torch
 from comfy.nested_tensor import NestedTensor
 
 from ...timeline.latent import NOT_FOOTAGE, streams_of
-from ..video_model import NO_SOUND
+from ..video_model import APPENDED, NO_SOUND
 from .calls import SamplerRun, around_run
 
 TRACK = "atelier_sound_track"
@@ -167,7 +167,8 @@ def _over_row(entry: dict[str, Any], shapes: Shapes) -> dict[str, Any]:
     mask, (picture, sound) = entry.get("mask"), shapes
     if mask is None or mask.ndim != 4 or mask.shape[1] != picture[2]:
         return entry
-    over_time = mask[0, :, 0, 0]
-    heard = over_time[torch.arange(sound[2]) * picture[2] // sound[2]]
+    over_time, appended = mask[0, :, 0, 0], entry.get(APPENDED)
+    shown = picture[2] - (appended.frames if appended else 0)
+    heard = over_time[torch.arange(sound[2]) * shown // sound[2]]
     parts = [over_time.view(1, -1, 1, 1).expand(picture[1:]), heard.view(1, -1, 1).expand(sound[1:])]
     return {**entry, "mask": torch.cat([part.reshape(-1) for part in parts])[None]}

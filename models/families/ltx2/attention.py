@@ -9,11 +9,13 @@ from diffusers.models.transformers.transformer_ltx2 import (
     apply_split_rotary_emb,
 )
 
-from ...bridge.hooks.attention import Hooks
+from ...bridge.guide_tokens import GuidedProcessor
 from ...bridge.hooks.blocks import BlockKind
 
 KINDS = ("attn1", "audio_attn1", "attn2", "audio_attn2", "audio_to_video_attn", "video_to_audio_attn")
 """The attentions of a block: of each stream to itself, to the text, and to the other stream."""
+PICTURE = "attn1"
+"""The attention of the picture to itself."""
 BLOCKS = BlockKind(
     kind="double",
     blocks="transformer_blocks",
@@ -42,11 +44,8 @@ def name_attentions(network: torch.nn.Module) -> None:
             getattr(block, kind).kind = kind
 
 
-class LTX2Processor:
+class LTX2Processor(GuidedProcessor):
     """Computes what diffusers' LTX2AudioVideoAttnProcessor computes, through the hooks."""
-
-    def __init__(self, hooks: Hooks) -> None:
-        self.hooks = hooks
 
     def __call__(
         self,
@@ -68,7 +67,8 @@ class LTX2Processor:
             query, key = rotated(query, query_rotary_emb), rotated(key, key_rotary_emb or query_rotary_emb)
         query, key, value = (x.unflatten(2, (attn.heads, -1)).transpose(1, 2) for x in (query, key, value))
         mask = attention_mask[:, None] if attention_mask is not None and attention_mask.ndim == 3 else attention_mask
-        out = self.hooks.attention(attn.kind, query, key, value, mask)
+        compute = self.computed if attn.kind == PICTURE else None
+        out = self.hooks.attention(attn.kind, query, key, value, mask, compute=compute)
         if attn.to_gate_logits is not None:
             gates = 2.0 * torch.sigmoid(attn.to_gate_logits(hidden_states))  # of zero logits: 1
             out = (out.unflatten(2, (attn.heads, -1)) * gates.unsqueeze(-1)).flatten(2)

@@ -10,6 +10,7 @@ from diffusers import LTX2VideoTransformer3DModel
 from diffusers.pipelines.ltx2.connectors import LTX2ConnectorTransformer1d
 
 from ...bridge.gemma import UNPROCESSED
+from ...bridge.guide_tokens import GuideTokens
 from ...bridge.network_base import ComfyNetwork
 from ...bridge.weights import bring_along, without_weights
 from ...contract.family import Variant
@@ -85,44 +86,62 @@ class LTX2Network(ComfyNetwork, LTX2VideoTransformer3DModel):
         transformer_options: dict[str, Any],
         frame_rate: float = 24.0,
         first_frame: int = 0,
-        **_: Any,
+        **others: Any,
     ) -> list[torch.Tensor]:
         """Velocities of x = [picture [B, C, T, H, W], sound [B, 8, L, 16]].
 
         timestep: 0..1000, that of the step [B]. stream_timesteps: the picture's [B, T * H * W] or [B], and the sound's
         [B, L] or [B]. context: prepared text [B, tokens, widths]. frame_rate: frames per second; positions are seconds.
-        first_frame: 1 if x begins later in its scene: one frame and its sound come before the picture's first.
+        first_frame: 1 if x begins later in its scene: one frame and its sound come before the picture's first. others:
+        where the picture's last latent frames are guides, what is known of their tokens (see GuideTokens).
         """
         video, sound = x
         text, sound_text = context.split(self.prepared_widths, dim=-1)
-        self.level = timestep
-        velocity, sound_velocity = self.reference(
-            hidden_states=video.flatten(2).transpose(1, 2),
-            audio_hidden_states=sound.transpose(1, 2).flatten(2),
-            encoder_hidden_states=text,
-            audio_encoder_hidden_states=sound_text,
-            timestep=stream_timesteps[0],
-            audio_timestep=stream_timesteps[1],
-            sigma=timestep,
-            num_frames=video.shape[2],
-            height=video.shape[3],
-            width=video.shape[4],
-            fps=frame_rate,
-            video_coords=self._places(video, frame_rate) if first_frame else None,
-            audio_num_frames=sound.shape[2],
-            isolate_modalities=not any(transformer_options.get(name, True) for name in ISOLATED),
-            return_dict=False,
-        )
+        self.level, guides = timestep, GuideTokens.of(others)
+        tokens, times = video.flatten(2).transpose(1, 2), stream_timesteps[0]
+        places, compute, count = self._places(video, frame_rate, first_frame, guides), None, tokens.shape[1]
+        if guides is not None:
+            tokens, places = guides.chosen(tokens), guides.chosen(places, dim=2)
+            times = guides.chosen(times) if times.ndim == 2 else times
+            compute = guides.attention(tokens.shape[1], tokens.dtype)
+        with self.shared_processor.self_attention(compute):
+            velocity, sound_velocity = self.reference(
+                hidden_states=tokens,
+                audio_hidden_states=sound.transpose(1, 2).flatten(2),
+                encoder_hidden_states=text,
+                audio_encoder_hidden_states=sound_text,
+                timestep=times,
+                audio_timestep=stream_timesteps[1],
+                sigma=timestep,
+                num_frames=video.shape[2],
+                height=video.shape[3],
+                width=video.shape[4],
+                fps=frame_rate,
+                video_coords=places,
+                audio_num_frames=sound.shape[2],
+                isolate_modalities=not any(transformer_options.get(name, True) for name in ISOLATED),
+                return_dict=False,
+            )
+        if guides is not None:
+            velocity = guides.restored(velocity, count)
         return [
             velocity.transpose(1, 2).unflatten(2, video.shape[2:]),
             sound_velocity.unflatten(2, (sound.shape[1], sound.shape[3])).transpose(1, 2),
         ]
 
-    def _places(self, video: torch.Tensor, frame_rate: float) -> torch.Tensor:
-        """Where and when the tokens are of a picture that begins with its scene's second latent frame."""
+    def _places(
+        self, video: torch.Tensor, frame_rate: float, first_frame: int, guides: GuideTokens | None
+    ) -> torch.Tensor:
+        """Where each token of the picture begins and ends, [B, 3, T * H * W, 2]: seconds, pixels down and across."""
         batch, _, time, height, width = video.shape
-        places = self.rope.prepare_video_coords(batch, time + 1, height, width, video.device, fps=frame_rate)
-        return places[:, :, height * width :]
+        before = int(first_frame > 0)
+        places = self.rope.prepare_video_coords(batch, time + before, height, width, video.device, fps=frame_rate)
+        places = places[:, :, before * height * width :]
+        if guides is not None:
+            own = torch.stack([guides.places, guides.ends], dim=-1).to(places)
+            own[:, 0] /= frame_rate
+            places[:, :, -own.shape[2] :] = own
+        return places
 
 
 def build_network(variant: Variant) -> LTX2Network:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 import torch
 from diffusers.models.transformers.transformer_ltx import LTXAttention, apply_rotary_emb
 
-from ...bridge.hooks.attention import Hooks
+from ...bridge.guide_tokens import GuidedProcessor
 from ...bridge.hooks.blocks import BlockKind
 
 BLOCKS = BlockKind(
@@ -26,21 +23,8 @@ BLOCKS = BlockKind(
 )
 
 
-class LTXVideoProcessor:
+class LTXVideoProcessor(GuidedProcessor):
     """Computes what diffusers' LTXVideoAttnProcessor computes, through the hooks."""
-
-    def __init__(self, hooks: Hooks) -> None:
-        self.hooks = hooks
-        self._compute: Callable[..., torch.Tensor] | None = None
-
-    @contextmanager
-    def self_attention(self, compute: Callable[..., torch.Tensor] | None) -> Iterator[None]:
-        """Inside, self-attention is computed so; None: once for all tokens. See `Hooks.attention`."""
-        self._compute = compute
-        try:
-            yield
-        finally:
-            self._compute = None
 
     def __call__(
         self,
@@ -61,6 +45,6 @@ class LTXVideoProcessor:
             query, key = (apply_rotary_emb(x, image_rotary_emb) for x in (query, key))
         query, key, value = (x.unflatten(2, (attn.heads, -1)).transpose(1, 2) for x in (query, key, value))
         mask = None if attention_mask is None else attention_mask[:, None]
-        compute = self._compute if own else None
+        compute = self.computed if own else None
         out = self.hooks.attention("attn1" if own else "attn2", query, key, value, mask, compute=compute)
         return attn.to_out[1](attn.to_out[0](out))

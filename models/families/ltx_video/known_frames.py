@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
+from ...bridge.guide_tokens import append_guides
 from ...contract.grid import Grid
 from ...contract.guides import Appended, Guide
 from ...contract.known_frames import KnownFrames
-from .guides import append_guides
 
 
 @dataclass(frozen=True)

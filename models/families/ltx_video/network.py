@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from diffusers import LTXVideoTransformer3DModel
 
+from ...bridge.guide_tokens import GuideTokens, pixel_places
 from ...bridge.network_base import ComfyNetwork
 from ...bridge.weights import without_weights
 from ...contract.family import Variant
 from ...contract.grid import Grid
 from ...timeline.relay import penalty
 from .attention import BLOCKS, LTXVideoProcessor
-from .guides import GuideTokens, pixel_places
 
 CAUSAL = "causal_temporal_positioning"
 """As files' metadata have it: frames are counted (0, 1, 9, ...), instead of latent frames times 8 (0, 8, 16, ...)."""
@@ -41,20 +41,17 @@ class LTXVModel(ComfyNetwork, LTXVideoTransformer3DModel):
         attention_mask: torch.Tensor | None = None,
         frame_rate: float = 25.0,
         first_frame: int = 0,
-        guide_places: torch.Tensor | None = None,
-        guide_read: torch.Tensor | None = None,
-        guide_weights: torch.Tensor | None = None,
         relay: torch.Tensor | None = None,
-        **_: Any,
+        **others: Any,
     ) -> torch.Tensor:
         """Velocity [B, C, T, H, W] of the latent x [B, C, T, H, W].
 
         timestep: 0..1000, [B] or one per token [B, T * H * W]. context: text [B, tokens, width], of which
         attention_mask [B, tokens] marks (1) what is prompt. frame_rate: frames per second, which scales positions.
-        first_frame: which latent frame of its scene x begins with. guide_*: where x's last latent frames are guides,
-        what is known of their tokens (see GuideTokens). relay: [B, 2, tokens], the spans of the text's prompts.
+        first_frame: which latent frame of its scene x begins with. relay: [B, 2, tokens], the spans of the text's
+        prompts. others: where x's last latent frames are guides, what is known of their tokens (see GuideTokens).
         """
-        guides = None if guide_places is None else GuideTokens(guide_places, guide_read, guide_weights)
+        guides = GuideTokens.of(others)
         _, _, time, height, width = x.shape
         spatial, temporal = self.grid.spatial, self.grid.temporal
         tokens, compute = x.flatten(2).transpose(1, 2), None

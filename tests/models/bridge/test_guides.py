@@ -9,9 +9,9 @@ import pytest
 import tiny
 import tiny_mochi
 import torch
+from atelier.models.bridge.guide_tokens import append_guides
 from atelier.models.bridge.video_model import GUIDES
 from atelier.models.contract.guides import Guide
-from atelier.models.families.ltx_video.guides import append_guides
 from atelier.models.loading import load
 from atelier.models.loading.identify import open_model
 from atelier.models.timeline.spans import SPAN
@@ -161,7 +161,7 @@ def test_a_smaller_guide_is_as_many_tokens_as_it_has(models):
 
 
 def test_weights_are_a_mask_of_all_tokens_by_all():
-    from atelier.models.families.ltx_video.guides import weighed_attention
+    from atelier.models.bridge.guide_tokens import weighed_attention
 
     attend = torch.nn.functional.scaled_dot_product_attention
     query, key, value = torch.randn(3, 1, 2, 7, 4).unbind()

@@ -1,15 +1,16 @@
-"""How LTX Video reads guides: as extra tokens, each with a position and a timestep of its own."""
+"""How a network reads guides: as extra tokens, each with a position and a timestep of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
-from ...bridge.hooks.attention import Attend
-from ...contract.grid import Grid
-from ...contract.guides import Appended, Guide, joined
+from ..contract.grid import Grid
+from ..contract.guides import Appended, Guide, joined
+from .hooks.attention import Attend, Hooks
 
 UNREAD = -1.0
 """The mask of tokens that the network does not read."""
@@ -35,8 +36,11 @@ def _tokens_of(guide: Guide, grid: Grid, clip: torch.Tensor) -> Appended:
     mask[..., ::scale, ::scale] = 1.0 if guide.held else 1 - guide.strength
     levels = torch.full_like(mask, 1 - guide.strength if guide.held else torch.inf)
     places = pixel_places(latents, grid, causal=guide.causal)
-    places[:, 0] += guide.frame
-    return Appended(latents, mask, places, levels=levels if guide.held else None)
+    ends = pixel_places(latents, grid, causal=guide.causal, first_frame=1)
+    ends[:, 1:] += grid.spatial * scale
+    for whole in (places, ends):
+        whole[:, 0] += guide.frame
+    return Appended(latents, mask, places, ends, levels=levels if guide.held else None)
 
 
 def pixel_places(latents: torch.Tensor, grid: Grid, causal: bool, first_frame: int = 0) -> torch.Tensor:
@@ -59,13 +63,21 @@ def pixel_places(latents: torch.Tensor, grid: Grid, causal: bool, first_frame: i
 class GuideTokens:
     """The tokens of guides behind those of a clip, in one call of the network.
 
-    places: [B, 3, n], see `contract.guides.Appended`. read: indices [B, m] of those of the n that the network reads,
-    None for all. weights: [B, n], how strongly they and the clip's tokens attend to each other, None for 1 everywhere.
+    places, ends: [B, 3, n], see `contract.guides.Appended`. read: indices [B, m] of those of the n that the network
+    reads, None for all. weights: [B, n], how strongly they and the clip's tokens attend to each other, None for 1
+    everywhere.
     """
 
     places: torch.Tensor
+    ends: torch.Tensor
     read: torch.Tensor | None = None
     weights: torch.Tensor | None = None
+
+    @classmethod
+    def of(cls, conditions: Mapping[str, torch.Tensor]) -> GuideTokens | None:
+        """Those of a call, of which `conditions` are the inputs; None if it has no guides."""
+        names = ("guide_places", "guide_ends", "guide_read", "guide_weights")
+        return cls(*(conditions.get(name) for name in names)) if names[0] in conditions else None
 
     def chosen(self, tokens: torch.Tensor, dim: int = 1) -> torch.Tensor:
         """Of the tokens of clip and guides, along `dim`, those that the network reads."""
@@ -88,6 +100,23 @@ class GuideTokens:
     def _indices(self, count: int) -> torch.Tensor:
         clip = count - self.places.shape[2]
         return torch.cat([torch.arange(clip, device=self.read.device), clip + self.read[0]])
+
+
+class GuidedProcessor:
+    """The base of attention processors in whose self-attention tokens may attend to guides by weights."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        self.hooks = hooks
+        self.computed: Callable[..., torch.Tensor] | None = None
+
+    @contextmanager
+    def self_attention(self, compute: Callable[..., torch.Tensor] | None) -> Iterator[None]:
+        """Inside, self-attention is computed so; None: once for all tokens. See `Hooks.attention`."""
+        self.computed = compute
+        try:
+            yield
+        finally:
+            self.computed = None
 
 
 def weighed_attention(weights: torch.Tensor, count: int, dtype: torch.dtype) -> Callable[..., torch.Tensor]:
