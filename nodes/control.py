@@ -53,7 +53,8 @@ class ControlVideo(io.ComfyNode):
                 io.Model.Input(
                     "model",
                     optional=True,
-                    tooltip="For LTX Video and LTX-2: the MODEL of Load Video LoRA. It says how large the IC-LoRA needs it.",
+                    tooltip="For LTX Video and LTX-2: the MODEL of Load Video LoRA. It says how large the IC-LoRA "
+                    "needs it.",
                 ),
             ],
             outputs=[

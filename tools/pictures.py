@@ -190,6 +190,7 @@ def graph_pictures(names: list[str]) -> None:
                 view.open_template(name)
                 view.page.wait_for_timeout(1000)
                 view.page.keyboard.press("Escape")  # ComfyUI's dialog about the missing files
+                view.page.evaluate("app.canvas.min_font_size_for_lod = 0")  # words, however small the graph is
                 view.fit()
                 view.page.wait_for_timeout(1000)  # until the canvas is drawn at its new scale
                 shown = Image.open(io.BytesIO(view.page.screenshot()))

@@ -136,6 +136,17 @@ def test_the_sound_of_a_clip_is_in_its_file(server, choice):
     assert sound.std() > 1e-4 and outputs["preview"]["audio"]
 
 
+def test_cores_ksampler_makes_picture_and_sound(server, choice):
+    """Every node after Load Video Model and Empty Video Latent is ComfyUI's, but for the one that decodes."""
+    graph = graphs.text_to_video(model=choice("ltx2"), width=64, height=64, frames=17, steps=1)
+    graph["text"] = graphs.node("CLIPTextEncode", clip=["load", 1], text="footsteps")
+    inputs = dict(model=["load", 0], positive=["text", 0], negative=["text", 0], latent_image=["empty", 0])
+    settings = dict(seed=3, steps=2, cfg=3.0, sampler_name="euler", scheduler="simple", denoise=1.0)
+    graph["sample"] = graphs.node("KSampler", **inputs, **settings)
+    picture, seconds, sound = graphs.sound(server.client, server.client.run(graph))
+    assert abs(picture - 17 / 24) < 0.01 and abs(seconds - picture) < 1 / 24 and sound.std() > 1e-4
+
+
 def test_placed_sound_is_kept_and_footage_keeps_its_own(server, choice, tmp_path):
     """A spoken line is placed, decoded, encoded again with its picture, and is still there."""
     graph = graphs.text_to_video(model=choice("ltx2"), width=64, height=64, frames=33, steps=1)

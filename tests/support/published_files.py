@@ -10,6 +10,7 @@ import json
 import re
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import comfy.ldm.lightricks.vae.causal_video_autoencoder as core_vae
@@ -17,17 +18,23 @@ import comfy.ops
 import gguf
 import sparse
 import tiny
+import tiny_ltx2
 import tiny_mochi
 import torch
 from benchmarks.layout import genmo_network, in_sat_layout
 from diffusers import (
     AutoencoderKLCogVideoX,
+    AutoencoderKLLTX2Audio,
+    AutoencoderKLLTX2Video,
     AutoencoderKLLTXVideo,
     AutoencoderKLMochi,
     CogVideoXTransformer3DModel,
+    LTX2VideoTransformer3DModel,
     LTXVideoTransformer3DModel,
     MochiTransformer3DModel,
 )
+from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder
+from diffusers.pipelines.ltx2.vocoder import LTX2VocoderWithBWE
 from transformers import T5Config, T5EncoderModel
 
 TESTS = Path(__file__).parents[1]
@@ -35,9 +42,15 @@ CLASSES = {
     kind.__name__: kind
     for kind in (
         AutoencoderKLCogVideoX,
+        AutoencoderKLLTX2Audio,
+        AutoencoderKLLTX2Video,
         AutoencoderKLLTXVideo,
         AutoencoderKLMochi,
         CogVideoXTransformer3DModel,
+        LTX2TextConnectors,
+        LTX2VideoTransformer3DModel,
+        LTX2Vocoder,
+        LTX2VocoderWithBWE,
         LTXVideoTransformer3DModel,
         MochiTransformer3DModel,
     )
@@ -75,6 +88,11 @@ ltx-13b-0.9.8-distilled      single     ltxv-13b-0.9.8-distilled.safetensors
 ltx-13b-0.9.8-distilled      fp8        ltxv-13b-0.9.8-distilled-fp8.safetensors
 ltx-13b-0.9.8-distilled      folder     LTX-Video-0.9.8-13B-distilled
 ltx-13b-0.9.8-distilled      renamed    my-large-fast-model.safetensors
+ltx2-19b-dev                 single     ltx-2-19b-dev.safetensors
+ltx2-19b-dev                 folder     LTX-2
+ltx2-19b-distilled           fp8        ltx-2-19b-distilled-fp8.safetensors
+ltx2-22b-dev                 single     ltx-2.3-22b-dev.safetensors
+ltx2-22b-distilled           single     ltx-2.3-22b-distilled.safetensors
 cogvideox-2b                 folder     CogVideoX-2b
 cogvideox-2b                 bare       CogVideo2B
 cogvideox-2b                 sat        cogvideox_2b_sat.safetensors
@@ -256,11 +274,11 @@ def _ltx_gguf(path: Path, told: dict[str, Any]) -> Path:
     return sparse.gguf_file(path, weights, "ltxv")
 
 
-def _folder(path: Path, told: dict[str, Any]) -> Path:
+def _folder(path: Path, told: dict[str, Any], parts: tuple[str, ...] = ("transformer", "vae")) -> Path:
     """A repository in diffusers' layout, without its text encoder."""
     path.mkdir(parents=True)
     (path / "model_index.json").write_text("{}")
-    for part in ("transformer", "vae"):
+    for part in parts:
         sparse.sharded(path / part, stored(diffusers(told[part]), told["dtype"]))
         (path / part / "config.json").write_text(json.dumps(told[part]))
     (path / "scheduler").mkdir()
@@ -275,6 +293,37 @@ def _cogvideox_bare(path: Path, told: dict[str, Any]) -> Path:
 
 
 _ltx_folder = _cogvideox_folder = _mochi_folder = _folder
+
+
+# ------------------------------------------------------------------------------------------------ LTX-2
+
+LTX2_PARTS = ("transformer", "connectors", "vae", "audio_vae", "vocoder")
+
+
+def _ltx2_single(path: Path, told: dict[str, Any], dtype: str = "") -> Path:
+    """Everything but Gemma, under Lightricks' names. Their metadata were not seen: the file has none."""
+    whole = SimpleNamespace(**{part: _of_shapes(diffusers(told[part])) for part in LTX2_PARTS})
+    network = shapes_of(_named(tiny_ltx2.network_state(whole)))
+    others = tiny_ltx2.text_state(whole) | tiny_ltx2.video_vae_state(whole) | tiny_ltx2.sound_state(whole)
+    weights = in_float8(network) if dtype else stored(network, told["dtype"])
+    return sparse.safetensors_file(path, weights | stored(shapes_of(_named(others)), told["dtype"]))
+
+
+def _of_shapes(shapes: Shapes) -> SimpleNamespace:
+    """What looks like a module with weights of these shapes."""
+    return _named({key: torch.empty(shape, device="meta") for key, shape in shapes.items()})
+
+
+def _named(state: dict[str, torch.Tensor]) -> SimpleNamespace:
+    return SimpleNamespace(state_dict=lambda: state)
+
+
+def _ltx2_fp8(path: Path, told: dict[str, Any]) -> Path:
+    return _ltx2_single(path, told, "F8_E4M3")
+
+
+def _ltx2_folder(path: Path, told: dict[str, Any]) -> Path:
+    return _folder(path, told, LTX2_PARTS)
 
 
 # ------------------------------------------------------------------------------------------------ CogVideoX

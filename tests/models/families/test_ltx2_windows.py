@@ -102,7 +102,7 @@ def test_a_window_knows_when_it_begins(made):
     network = made.model.model.diffusion_model
     video = torch.zeros(1, 128, 3, 2, 2)
     whole = network.rope.prepare_video_coords(1, 4, 2, 2, "cpu", fps=FPS)
-    assert torch.equal(network._places(video, FPS), whole[:, :, 4:])
+    assert torch.equal(network._places(video, FPS, 1, None), whole[:, :, 4:])
 
 
 def test_after_a_cut_nothing_of_the_scene_before_is_seen_or_heard(made):

@@ -13,10 +13,11 @@ FACTS = Path(__file__).parents[2] / "published"
 
 
 def test_every_published_variant_that_runs_can_be_fetched():
-    variants = {entry.variant for entry in published.models() if entry.family != "LTX-2"}  # it has no facts there
+    variants = {entry.variant for entry in published.models()}
     known = {file.stem for file in FACTS.glob("*.json")}
     assert variants <= known
-    assert known - variants <= {"pyramid-miniflux-image"}, "the picture model makes no video"
+    large = {"ltx2-19b-dev", "ltx2-22b-dev", "ltx2-22b-distilled"}  # 43 GB and more: they are put in place by hand
+    assert known - variants <= {"pyramid-miniflux-image", *large}, "the picture model makes no video"
 
 
 def test_entries_are_whole():

@@ -37,7 +37,7 @@ def test_published_files(tmp_path, variant, layout, name):
     assert ("distilled" in found.name) == told.get("distilled", False)
     assert told.get("kind", "") in found.name and ("Fun" in found.name) == told.get("fun", False)
     config, expected = _network(family, found)
-    state = family.network_state(with_scales(checkpoint.network.state_dict()))
+    state = family.network_state(with_scales(_weights(family, checkpoint)))
     assert {key: shape_of(weight) for key, weight in state.items()} == expected
     _same_config(config, told["transformer"])
     _check_vae(family, found, checkpoint, told)
@@ -49,7 +49,7 @@ def _check_run(family, variant, told: dict, layout: str) -> None:
     configured = told["transformer"].get("max_text_seq_length") if layout in ("folder", "beside", "bare") else None
     assert variant.text.tokens == (configured or told["text"]["max_tokens"])
     assert variant.network.get("causal_temporal_positioning", False) == told.get("causal_temporal_positioning", False)
-    assert all("version" in note for note in variant.notes)
+    assert all("version" in note or told.get("licence", "?") in note for note in variant.notes)
     shift = told.get("scheduler", {}).get("snr_shift_scale")
     assert shift is None or variant.scheduler["snr_shift_scale"] == shift
     recipe, expected = variant.recipe, told.get("comfy_workflow") or told["recipe"]
@@ -58,9 +58,11 @@ def _check_run(family, variant, told: dict, layout: str) -> None:
     assert recipe.guidance == 1 or words is None or recipe.negative_prompt.strip() == words.strip()
     if family.name == "LTX Video":
         _check_ltx_schedule(family, variant, told)
-    else:
-        assert (recipe.fps, recipe.steps) == (told["recipe"]["fps"], told["recipe"]["steps"])
-        assert told["recipe"]["guidance"] in (None, recipe.guidance)
+        return
+    assert (recipe.fps, recipe.steps) == (told["recipe"]["fps"], told["recipe"]["steps"])
+    assert told["recipe"]["guidance"] in (None, recipe.guidance)
+    if family.name == "LTX-2":
+        _check_ltx2_run(family, variant, told)
 
 
 def _check_ltx_schedule(family, variant, told: dict) -> None:
@@ -73,6 +75,29 @@ def _check_ltx_schedule(family, variant, told: dict) -> None:
         return
     middle = sigmas[len(sigmas) // 2].item()
     assert (middle == pytest.approx(0.975)) == told["causal_temporal_positioning"] and 0 < middle < 1
+
+
+def _check_ltx2_run(family, variant, told: dict) -> None:
+    """Distilled: the published levels. Else both streams' scales, and the block that is skipped."""
+    recipe = told["recipe"]
+    if told["distilled"]:
+        sigmas = family.schedule(variant, variant.recipe.steps, variant.grid.latent_shape(768, 512, 121))
+        assert sigmas.tolist() == pytest.approx([*recipe["levels"], 0.0]) and variant.guidance is None
+        return
+    names = {"text": "cfg_scale", "stg": "stg_scale", "modality": "modality_scale", "rescale": "rescale_scale"}
+    for stream, published in (("video", recipe["video"]), ("sound", recipe["audio"])):
+        scales = getattr(variant.guidance, stream)
+        assert {theirs: getattr(scales, ours) for ours, theirs in names.items()} == published
+    assert list(variant.guidance.skipped) == recipe["stg_blocks"]
+
+
+def _weights(family, checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    """The network's weights, and those of further parts that belong to it, as the loader puts them together."""
+    state = checkpoint.network.state_dict()
+    for name in family.network_parts:
+        if part := checkpoint.parts.get(name):
+            state |= {f"{name}.{key}": weight for key, weight in part.state_dict().items()}
+    return state
 
 
 _NETWORKS: dict[str, tuple] = {}

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import comfy.model_management as memory
+import published
 import pytest
 import tiny
 import tiny_cogvideox
@@ -18,6 +19,7 @@ import tiny_pyramid
 import torch
 from atelier.models.bridge.vae import decode, decode_stream, encode_stream
 from atelier.models.families.cogvideox.autoencoder import CogVideoXAutoencoder
+from atelier.models.families.ltx2.autoencoder import LTX2Autoencoder
 from atelier.models.families.ltx_video.autoencoder import LTXVideoAutoencoder
 from atelier.models.families.mochi.autoencoder import MochiAutoencoder
 from atelier.models.families.pyramid_flow.autoencoder import PyramidAutoencoder
@@ -27,7 +29,8 @@ from atelier.models.loading import load
 from atelier.models.loading.identify import open_model
 from atelier.models.streaming import passes
 from atelier.models.streaming.spool import Spool
-from benchmarks.decode import peak_of, piecewise
+from benchmarks.decode import LATENT_FRAMES, PICTURES, autoencoders, peak_of, piecewise
+from diffusers import AutoencoderKLLTX2Video
 
 LTX = {f"LTX {version}": version for version in tiny.VERSIONS}
 
@@ -197,6 +200,23 @@ def test_tiles_take_the_memory_of_one(coder):
     in_tiles = partial(piecewise, tile=tile)
     of_one, of_nine = (peak_of(autoencoder, (size, size), 3, in_tiles) for size in (tile, side))
     assert of_nine <= 1.1 * of_one + 7 * passes.BLENDED * 3 * side**2 * torch.bfloat16.itemsize
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*PICTURES, "LTX-2.3"])
+def test_declared_memory_is_what_is_counted(name):
+    """At published size: too little runs out of memory, too much makes tiles that nobody needs."""
+    with torch.device("meta"):
+        if name == "LTX-2.3":
+            config = published.arguments(published.config("ltx2-22b-dev")["vae"])
+            autoencoder = LTX2Autoencoder(AutoencoderKLLTX2Video(**config))
+        else:
+            autoencoder = autoencoders()[name]()
+    family = name.replace("2.3", "2")
+    height, width = PICTURES[family]
+    autoencoder = autoencoder.eval().requires_grad_(False)
+    values = peak_of(autoencoder, (height, width), LATENT_FRAMES[family]) / 2 / height / width
+    assert values <= autoencoder.decode_values <= 1.3 * values
 
 
 def test_tiles_tell_how_far_they_are_and_can_be_cancelled(pocket, picture, monkeypatch):
