@@ -37,7 +37,7 @@ USAGE = """usage: python run.py COMMAND [options]
   serve             the same ComfyUI kept up, for working in the browser (serve --help: port, address, farm)
   worker            lend this machine's graphics cards to a farm that 'serve --farm' has started (worker --help)
   convert OLD       open a graph that was made for CogVideoX-, Mochi- or PyramidFlowWrapper (convert --help)
-  test              the tests; further arguments go to pytest, --slow adds the slow ones, --farm those that need Ray
+  test              the tests; further arguments go to pytest, --slow adds the slow ones, --farm those of a farm
   bench             the benchmarks; --json FILE also writes the figures
   lint              ruff: rules and layout
   shots             the editing nodes' figures, into docs/shots.md (shots --help)
@@ -87,7 +87,7 @@ def run_tests(arguments: list[str]) -> int:
     locks = [
         environment.RUNTIME_LOCK,
         environment.TEST_LOCK,
-        *([environment.FARM_LOCK] if "--farm" in arguments else []),
+        *([environment.FARM_LOCK, environment.FARM_TEST_LOCK] if "--farm" in arguments else []),
     ]
     if not any(Path(argument.partition("::")[0]).exists() for argument in arguments):  # the whole suite
         chosen += ["-n", str(max(1, min(MOST_WORKERS, os.cpu_count() or 1))), "--dist", "loadfile"]

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import folder_paths
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from .errors import ApiError, summary
 
@@ -72,7 +72,24 @@ class Settings(BaseModel):
     expire_days: float | None = Field(None, gt=0, description="days after which a finished video is deleted")
 
     content_credentials: ContentCredentials | None = Field(None, description="sign every finished video")
+    database: str | None = Field(
+        None,
+        pattern=r"^postgresql(\+psycopg)?://",
+        description="where jobs are stored, as postgresql+psycopg://user:password@host/name; if unset: videos.db",
+    )
     farm: FarmSettings | None = Field(None, description="run graphs on the farm's workers, not on this machine")
+
+    @field_validator("database")
+    @classmethod
+    def _readable(cls, url: str | None) -> str | None:
+        if url is not None:
+            from sqlalchemy import exc, make_url
+
+            try:
+                make_url(url)
+            except (exc.ArgumentError, ValueError):
+                raise ValueError("it is not a URL as postgresql+psycopg://user:password@host/name") from None
+        return url
 
     @property
     def max_upload_bytes(self) -> int:

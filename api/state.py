@@ -12,6 +12,7 @@ from .graphs.queue import Queue
 from .jobs.processes import Processes
 from .jobs.runner import Runner
 from .store import Store
+from .store.sqlite import SQLite
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ async def opened() -> Api:
 
 
 async def _open() -> Api:
-    store = await asyncio.to_thread(Store, settings.folder() / "videos.db")
+    store = await asyncio.to_thread(_store)
     processes = Processes(settings.folder() / "videos.lock")
     try:
         queue = await _queue(processes)
@@ -46,6 +47,16 @@ async def _open() -> Api:
         await asyncio.to_thread(store.close)
         raise
     return Api(store, runner, queue)
+
+
+def _store() -> Store:
+    """The store in the settings' database, or in a SQLite file. Raises ApiError, StoreTooNew."""
+    url, folder = settings.current().database, settings.folder()
+    if url is None:
+        return Store(SQLite(folder / "videos.db"))
+    from .store.postgresql import PostgreSQL
+
+    return Store(PostgreSQL(url, folder / "videos.home"))
 
 
 async def _queue(processes: Processes) -> Queue:

@@ -23,6 +23,7 @@ VENV = ROOT / ".venv"
 RUNTIME_LOCK = TOOLS / "requirements.lock"
 TEST_LOCK = TOOLS / "requirements-dev.lock"
 FARM_LOCK = TOOLS / "requirements-farm.lock"
+FARM_TEST_LOCK = TOOLS / "requirements-farm-tests.lock"
 PACK_REQUIREMENTS = ROOT / "requirements.txt"
 
 OLDEST, NEWEST = (3, 11), (3, 14)

@@ -1,4 +1,4 @@
-"""The store of jobs, characters and the desk: one SQLite file, which survives a restart."""
+"""The store of jobs, characters and the desk: a SQLite file, or a PostgreSQL database."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ __all__ = ["ACTIVE", "GONE", "Row", "Store", "StoreTooNew"]
 
 
 class Store(Jobs, Folders, Characters, Desk):
-    """Jobs, characters and the desk in one file. Every call may raise ApiError, such as 503 while another program
+    """Jobs, characters and the desk in one database. Every call may raise ApiError, such as 503 while another program
     locks it."""

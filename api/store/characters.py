@@ -6,7 +6,7 @@ import sqlalchemy as sql
 
 from ..settings import Settings
 from .limits import refuse_too_much
-from .tables import Row, characters, claims, one
+from .tables import Row, characters, claims, one, put
 from .transactions import Transactions, reading, writing
 
 
@@ -25,7 +25,7 @@ class Characters(Transactions):
         """Remove a character, and claim its folder until that is removed."""
         connection.execute(sql.delete(characters).where(characters.c.id == character_id))
         claim = {"folder": character_id, "process": process, "bytes": 0}
-        connection.execute(sql.insert(claims).prefix_with("OR REPLACE"), claim)
+        put(connection, claims, [claim])
 
     @reading
     def character(self, connection: sql.Connection, character_id: str) -> Row | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sql
 
 from ..errors import ApiError
-from .tables import Row, desk, every
+from .tables import Row, desk, every, put
 from .transactions import Transactions, reading, writing
 
 MAX_ITEMS = 20_000
@@ -38,7 +38,7 @@ class Desk(Transactions):
             raise ApiError(403, "desk_full", f"Up to {MAX_ITEMS:,} names, stars, projects and boards are kept.")
         revision = _revision(connection) + 1
         rows = [{"key": key, "value": value, "revision": revision} for key, value in items.items()]
-        connection.execute(sql.insert(desk).prefix_with("OR REPLACE"), rows)
+        put(connection, desk, rows)
         return revision, items
 
 

@@ -10,13 +10,15 @@ import sqlalchemy as sql
 
 from ..settings import Settings
 from .limits import refuse_too_many, refuse_too_much
-from .tables import ACTIVE, IS_ACTIVE, Row, claims, every, jobs, one, places
+from .tables import ACTIVE, IS_ACTIVE, Row, claims, every, insert, jobs, one, places
 from .transactions import Transactions, reading, writing
 
 GONE = "server_restarted"
 """Error code of a job whose ComfyUI died. That ComfyUI may overwrite this end if it turns out to be alive."""
 PAGE_LETTERS = 1_000_000
 """Letters after which a page of jobs ends. A hundred jobs usually have about 50,000, but may have 20 million."""
+CHUNK = 20
+"""Rows that are fetched at a time: one by one they take 100 round trips, all at once may take 20 MB."""
 PLACES = 10_000
 """Deleted videos whose place in the list is kept, so that a client can delete while it pages through the list."""
 
@@ -55,8 +57,9 @@ class Jobs(Transactions):
     @writing
     def begin(self, connection: sql.Connection, job_id: str) -> None:
         """Record that ComfyUI has started a job."""
-        now = {"status": "in_progress", "started_at": time.time(), "completed_at": None, "error": None}
-        connection.execute(sql.update(jobs).where(jobs.c.id == job_id, _open_to(True)).values(**now))
+        if _is_open(connection, job_id, True):
+            now = {"status": "in_progress", "started_at": time.time(), "completed_at": None, "error": None}
+            connection.execute(sql.update(jobs).where(jobs.c.id == job_id).values(**now))
 
     @writing
     def end(self, connection: sql.Connection, job_id: str, owner: bool, **values: Any) -> bool:
@@ -64,20 +67,18 @@ class Jobs(Transactions):
 
         owner: whether this is the job's own process, which may overwrite the end GONE.
         """
-        ended = connection.execute(sql.update(jobs).where(jobs.c.id == job_id, _open_to(owner)).values(**values))
-        return ended.rowcount > 0
+        if still_open := _is_open(connection, job_id, owner):
+            connection.execute(sql.update(jobs).where(jobs.c.id == job_id).values(**values))
+        return still_open
 
     @writing
     def forget(self, connection: sql.Connection, job_id: str) -> None:
         """Remove a job, and keep its place in the list until PLACES more are removed."""
-        connection.execute(
-            sql.insert(places)
-            .prefix_with("OR REPLACE")
-            .from_select(["id", "seq"], sql.select(jobs.c.id, jobs.c.seq).where(jobs.c.id == job_id))
-        )
+        place = sql.select(jobs.c.id, jobs.c.seq).where(jobs.c.id == job_id)
+        connection.execute(insert(connection, places).from_select(["id", "seq"], place).on_conflict_do_nothing())
         connection.execute(sql.delete(jobs).where(jobs.c.id == job_id))
-        newest = sql.select(sql.func.max(sql.literal_column("rowid"))).select_from(places).scalar_subquery()
-        connection.execute(sql.delete(places).where(sql.literal_column("places.rowid") <= newest - PLACES))
+        newest = sql.select(sql.func.max(places.c.number)).scalar_subquery()
+        connection.execute(sql.delete(places).where(places.c.number <= newest - PLACES))
 
     @reading
     def active(self, connection: sql.Connection, process: str) -> list[Row]:
@@ -117,7 +118,7 @@ class Jobs(Transactions):
             query = query.where(jobs.c.seq < last if newest_first else jobs.c.seq > last)
         order = jobs.c.seq.desc() if newest_first else jobs.c.seq.asc()
         rows, letters = [], 0
-        for row in connection.execute(query.order_by(order).limit(limit + 1)).yield_per(1).mappings():
+        for row in connection.execute(query.order_by(order).limit(limit + 1)).yield_per(CHUNK).mappings():
             if len(rows) == limit or letters > PAGE_LETTERS:
                 return rows, True
             rows.append(dict(row))
@@ -132,6 +133,7 @@ def _letters(value: Any) -> int:
     return len(value) if isinstance(value, str) else 0
 
 
-def _open_to(owner: bool) -> sql.ColumnElement[bool]:
-    """Condition: the job is active, or (for its owner) ended with GONE."""
-    return sql.or_(IS_ACTIVE, sql.func.json_extract(jobs.c.error, "$.code") == GONE) if owner else IS_ACTIVE
+def _is_open(connection: sql.Connection, job_id: str, owner: bool) -> bool:
+    """Whether the job is active, or (for its owner) ended with GONE. Call it in a transaction that writes."""
+    row = one(connection, sql.select(jobs.c.status, jobs.c.error).where(jobs.c.id == job_id))
+    return row is not None and (row["status"] in ACTIVE or (owner and (row["error"] or {}).get("code") == GONE))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
 
@@ -103,29 +102,3 @@ def test_a_store_of_a_newer_version_is_left_alone(tmp_path):
     with running(tmp_path, "comfyui") as server, connect(server.url) as http:
         answer = http.get("/videos")
         assert answer.status_code == 500 and "999" in json.loads(answer.text)["error"]["message"]
-
-
-def test_a_store_of_the_first_version_is_taken_up(tmp_path):
-    """A store of the first release with one job. All migrations keep the job."""
-    import sqlite3
-
-    from atelier.api.store import Store
-    from atelier.api.store.migrations import MIGRATIONS
-
-    with sqlite3.connect(tmp_path / "videos.db") as old:
-        for statement in MIGRATIONS[0]:
-            old.execute(statement)
-        old.execute(
-            """INSERT INTO jobs (id, operation, status, created_at, model, prompt, settings, warnings, bytes, process,
-            deleted) VALUES ('video_1', 'generate', 'completed', 1.0, 'm', 'x', '{"size": "1x1"}', '[]', 7, 'p', 0)"""
-        )
-        old.execute("PRAGMA user_version = 1")
-    for _ in range(2):  # the second time there is nothing to do
-        store = Store(tmp_path / "videos.db")
-        job, kept, active = asyncio.run(looked_at(store))
-        assert (job["settings"], job["bytes"], job["stopping"], kept, active) == ({"size": "1x1"}, 7, False, 7, [])
-        store.close()
-
-
-async def looked_at(store) -> tuple:
-    return await store.job("video_1"), await store.bytes_kept(), await store.active("p")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 
 import pytest
@@ -36,11 +35,14 @@ def test_the_quota_counts_what_waits_and_what_comes_in(store):
 
 def test_a_store_of_a_year_answers_at_once(store):
     """What is asked five times a second, and at each POST, does not look at the jobs that have ended."""
-    with sqlite3.connect(store.file) as file:
-        file.execute(
+    numbered = {"sqlite": "printf('%032x', i)", "postgresql": "lpad(to_hex(i), 32, '0')"}
+    with store._engine.begin() as connection:
+        connection.exec_driver_sql(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000) INSERT INTO jobs (id, "
             "operation, status, created_at, model, prompt, settings, warnings, bytes, process, deleted) SELECT "
-            "'video_' || printf('%032x', i), 'generate', 'completed', i, 'm', 'x', '{}', '[]', 10, '1', 0 FROM n"
+            "'video_' || "
+            + numbered[connection.dialect.name]
+            + ", 'generate', 'completed', i, 'm', 'x', '{}', '[]', 10, '1', FALSE FROM n"
         )
     asyncio.run(store.add([job(300_000 + number, bytes=5) for number in range(3)], OPEN))
 

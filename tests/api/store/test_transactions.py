@@ -1,4 +1,4 @@
-"""A job store whose file is locked, damaged or full."""
+"""A job store that is locked, damaged or full."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from atelier.api.errors import ApiError
 from atelier.api.store import Store, transactions
+from atelier.api.store.sqlite import SQLite
 from store_rows import OPEN, job
 
 
 @contextmanager
-def locked(file: Path) -> Iterator[None]:
+def locked(store: Store) -> Iterator[None]:
     """Another program holds the write lock."""
-    other = sqlite3.connect(file, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    yield
-    other.execute("ROLLBACK")
-    other.close()
+    engine = store.database.engine(5.0)
+    with engine.connect() as other:
+        store.database.begin_writing(other, 5.0)
+        yield
+    engine.dispose()
 
 
 def test_a_locked_store_stops_neither_readers_nor_the_event_loop(store, monkeypatch):
@@ -31,7 +31,7 @@ def test_a_locked_store_stops_neither_readers_nor_the_event_loop(store, monkeypa
 
     async def use() -> tuple[list, float, list]:
         await store.add([job(1)], OPEN)
-        with locked(store.file):
+        with locked(store):
             begun, gaps = time.monotonic(), []
             writing = [asyncio.create_task(store.change(job(1)["id"], stopping=True)) for _ in range(5)]
             while not all(task.done() for task in writing):
@@ -49,7 +49,7 @@ def test_a_locked_store_stops_neither_readers_nor_the_event_loop(store, monkeypa
 
 def test_a_store_that_is_locked_for_a_moment_is_waited_for(store):
     def hold() -> None:
-        with locked(store.file):
+        with locked(store):
             held.set()
             time.sleep(0.5)
 
@@ -64,41 +64,43 @@ def test_a_store_that_is_locked_for_a_moment_is_waited_for(store):
 
 def test_a_store_that_is_locked_when_it_is_opened(store, monkeypatch):
     monkeypatch.setattr(transactions, "PATIENCE", 0.3)
-    with locked(store.file), pytest.raises(ApiError) as refused:
-        Store(store.file)
+    with locked(store), pytest.raises(ApiError) as refused:
+        Store(store.database)
     assert refused.value.code == "store_locked"
-    Store(store.file).close()
+    Store(store.database).close()
 
 
 def test_a_damaged_store_is_named(tmp_path):
     (tmp_path / "videos.db").write_bytes(b"not a database" * 1000)
     with pytest.raises(ApiError) as refused:
-        Store(tmp_path / "videos.db")
+        Store(SQLite(tmp_path / "videos.db"))
     assert refused.value.code == "store_damaged"
     assert refused.value.message.startswith("videos.db: the job store is damaged") and "/" not in refused.value.message
 
 
-def test_a_page_of_a_damaged_store_is_named(store):
-    asyncio.run(store.add([job(number, prompt="x" * 2000) for number in range(100)], OPEN))
-    with sqlite3.connect(store.file) as file:
+def test_a_page_of_a_damaged_store_is_named(file_store):
+    asyncio.run(file_store.add([job(number, prompt="x" * 2000) for number in range(100)], OPEN))
+    with sqlite3.connect(file_store.database.file) as file:
         file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    store.close()
-    content = bytearray(store.file.read_bytes())
+    file_store.close()
+    content = bytearray(file_store.database.file.read_bytes())
     content[4096 * 4 : -4096] = b"\xff" * (len(content) - 4096 * 5)
-    store.file.write_bytes(content)
-    damaged = Store(store.file)
+    file_store.database.file.write_bytes(content)
+    damaged = Store(file_store.database)
     with pytest.raises(ApiError) as refused:
         asyncio.run(damaged.page(None, 100, True))
     assert refused.value.code == "store_damaged"
     damaged.close()
 
 
-def test_a_full_disk_is_said(store):
-    with store._engine.connect() as connection:
+def test_a_full_disk_is_said(file_store):
+    with file_store._engine.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
-    transactions.sql.event.listen(store._engine, "connect", lambda c, _: c.execute(f"PRAGMA max_page_count = {pages}"))
-    store._engine.dispose()
+    transactions.sql.event.listen(
+        file_store._engine, "connect", lambda c, _: c.execute(f"PRAGMA max_page_count = {pages}")
+    )
+    file_store._engine.dispose()
     with pytest.raises(ApiError) as refused:
-        asyncio.run(store.add([job(number, prompt="x" * 30_000) for number in range(50)], OPEN))
+        asyncio.run(file_store.add([job(number, prompt="x" * 30_000) for number in range(50)], OPEN))
     assert (refused.value.status, refused.value.code) == (507, "disk_full")
-    assert asyncio.run(store.page(None, 100, True)) == ([], False), "all or none"
+    assert asyncio.run(file_store.page(None, 100, True)) == ([], False), "all or none"

@@ -1,0 +1,29 @@
+"""What the store asks of a database. `sqlite.py` and `postgresql.py` are the two that it knows."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import sqlalchemy as sql
+
+from ..errors import ApiError
+
+
+class Database(Protocol):
+    """A place for the store's tables. `name` stands in messages to clients."""
+
+    name: str
+
+    def engine(self, patience: float) -> sql.Engine:
+        """Connections to it, which wait up to `patience` seconds to be made. Raises ApiError, OSError."""
+
+    def begin_writing(self, connection: sql.Connection, seconds: float) -> None:
+        """Begin a transaction that no other writer of this store runs beside, within `seconds`."""
+
+    def version(self, connection: sql.Connection) -> int:
+        """The version of the tables, 0 if there are none."""
+
+    def set_version(self, connection: sql.Connection, version: int) -> None: ...
+
+    def problem(self, error: sql.exc.DBAPIError) -> ApiError | None:
+        """The answer to a client for a known error, with what to do; None for others."""
