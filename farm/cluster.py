@@ -208,7 +208,7 @@ class RemoteHand:
 
     async def _send(self, job_id: str, name: str) -> None:
         path, offset = self._path_of(name), 0
-        with path.open("rb") as file:
+        with await asyncio.to_thread(path.open, "rb") as file:
             while (content := await asyncio.to_thread(file.read, PART)) or not offset:
                 if problem := await self.call("put", job_id, name, offset, content):
                     raise Lost(problem)
@@ -228,16 +228,16 @@ class RemoteHand:
         for name, size in state.files.items():
             path = self._path_of(name)
             unfinished = path.with_name(f".{path.name}.part")
-            path.parent.mkdir(parents=True, exist_ok=True)
+            await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
             try:
                 await self._receive(name, size, unfinished)
                 await asyncio.to_thread(self._check, unfinished, path.suffix)
-                unfinished.replace(path)
+                await asyncio.to_thread(unfinished.replace, path)
             finally:
-                unfinished.unlink(missing_ok=True)
+                await asyncio.to_thread(unfinished.unlink, missing_ok=True)
 
     async def _receive(self, name: str, size: int, into: Path) -> None:
-        with into.open("wb") as file:
+        with await asyncio.to_thread(into.open, "wb", 0) as file:  # unbuffered: its end writes nothing
             for offset in range(0, size, PART):
                 content, digest = await self.call("fetch", name, offset, PART)
                 if hashlib.sha256(content).hexdigest() != digest or len(content) != min(PART, size - offset):

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -22,6 +23,8 @@ ATTEMPTS = 3
 LOOK_AGAIN = 1.0
 """Seconds after which a worker that could not get ready is asked again; doubled each time, up to REST."""
 REST = 120.0
+ROOM_WITHIN = 3600.0
+"""Seconds that a finished clip waits on its worker for a head that cannot keep it, because its disk is full or gone."""
 MISSING_AFTER = 60.0
 """Seconds that a head that has restarted waits for the worker of a running job before it has the job made elsewhere."""
 ELSEWHERE = ("OutOfMemory", "out of memory", "[Errno 28]", "No space left on device")
@@ -301,7 +304,7 @@ class Farm:
             if begin and job.cancelled:
                 self._again(job)
                 return True
-            await asyncio.to_thread(self._spool.save, job)
+            await self._kept(seat, job, lambda: self._save(job))
             if begin:
                 await seat.hand.begin(job)
             seat.model = job.model
@@ -310,9 +313,9 @@ class Farm:
             state = await self._follow(seat, job)
             if problem := _machines_fault(state.record):
                 raise Lost(problem)
-            await seat.hand.collect(state)
+            await self._kept(seat, job, lambda: seat.hand.collect(state))
             job.record = state.record
-            await asyncio.to_thread(self._spool.save, job)
+            await self._kept(seat, job, lambda: self._save(job))
             self._end(job, state.record)
             seat.made += state.record["status"]["status_str"] == "success"
         except Refused as error:
@@ -331,9 +334,33 @@ class Farm:
             await _quietly(seat.hand.forget(job.id))
             return False
         except OSError as error:  # of this machine: another attempt would meet it, too
-            self._fail(job, f"[Errno {error.errno}] {error.strerror}")
+            if job.cancelled:
+                self._end(job, record_of("execution_interrupted", {}))
+            else:
+                self._fail(job, f"[Errno {error.errno}] {error.strerror}")
         await _quietly(seat.hand.forget(job.id))
         return True
+
+    async def _save(self, job: Job) -> None:
+        await asyncio.to_thread(self._spool.save, job)
+
+    async def _kept(self, seat: Seat, job: Job, keep: Callable[[], Awaitable[None]]) -> None:
+        """Write something of a job to this machine's disk, and try again while that is full or gone: the worker has it.
+
+        Raises OSError after ROOM_WITHIN seconds, or if the job is cancelled meanwhile.
+        """
+        until, trouble = time.monotonic() + ROOM_WITHIN, ""
+        while True:
+            try:
+                await keep()
+                seat.error = "" if seat.error == trouble else seat.error
+                return
+            except OSError as error:
+                if job.cancelled or time.monotonic() > until:
+                    raise
+                trouble = f"the head cannot keep its job, and tries again: {error.strerror or type(error).__name__}"
+                self._note(seat, trouble, "busy")
+            await asyncio.sleep(LOOK_AGAIN)
 
     async def _follow(self, seat: Seat, job: Job) -> State:
         """Look after a running job until it has ended."""
@@ -353,8 +380,13 @@ class Farm:
             self._end(job, record_of("execution_interrupted", {}))
             return
         self.waiting.add(job, front=True)
-        self._spawn(asyncio.to_thread(self._spool.save, job))
+        self._spawn(self._saved_if_possible(job))
         self._match()
+
+    async def _saved_if_possible(self, job: Job) -> None:
+        """Write that a job waits again. If the disk is full, a restart finds it as it was before, on its worker."""
+        with contextlib.suppress(OSError):
+            await self._save(job)
 
     def _lost(self, job: Job, reason: str) -> None:
         job.lost.append(f"{job.worker}: {reason.rstrip('.')}.")

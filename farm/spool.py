@@ -26,7 +26,11 @@ class Spool:
             with self._lock:
                 self._files[job.id] = self._folder / f"{self._next:012d}-{job.id}.json"
                 self._next += 1
-            self.save(job)
+            try:
+                self.save(job)
+            except OSError:
+                self.remove(job.id)
+                raise
 
     def save(self, job: Job) -> None:
         """Write a job as it is now, whole or not at all, unless it was removed. Raises OSError."""

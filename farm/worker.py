@@ -34,6 +34,8 @@ TOGETHER = 0.05
 """Seconds in which news is collected before it is told."""
 DROPPED = {"outputs": {}, "status": {"status_str": "error", "messages": [["execution_interrupted", {}]]}}
 """The record of a job that was removed from ComfyUI's queue before it began."""
+ROOM = 64_000_000
+"""Bytes of free disk without which a worker takes no job."""
 OURS = "AtelierLoadVideoModel"
 """A node that every ComfyUI with this pack has."""
 
@@ -88,6 +90,27 @@ class Worker:
         self._jobs: dict[str, Held] = {}
         self._starting = asyncio.Lock()
         self._head, self._seen, self._pack = "", 0.0, ""
+        self._has_models = False
+
+    # Its machine
+
+    def _unfit(self) -> str:
+        """Why this machine cannot make anything now, or "". It looks at the disk, which may hang: not in the loop."""
+        try:
+            self._base.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(self._base).free
+        except OSError as error:
+            return f"its folder cannot be used: {error.strerror}"
+        if free < ROOM:
+            return f"its disk is full: {free // 1_000_000} MB are free, it needs {ROOM // 1_000_000}"
+        try:
+            models = [file for kind in os.scandir(self._base.parent.parent / "models") for file in _inside(kind)]
+        except OSError as error:
+            return f"its models folder cannot be read: {error.strerror}. Is it mounted?"
+        if self._has_models and not models:
+            return "its models folder has become empty. Is it mounted? If that is meant, start the worker again"
+        self._has_models = bool(models)
+        return ""
 
     # Its ComfyUI
 
@@ -100,6 +123,8 @@ class Worker:
         if self._head not in ("", head) and now - self._seen < 30:
             return {"lost": "another head uses this worker: a farm has one head, and a store one farm"}
         self._head, self._seen = head, now
+        if unfit := await asyncio.to_thread(self._unfit):
+            return {"lost": unfit}
         async with self._starting:
             try:
                 if self._process is None or self._process.poll() is not None:
@@ -208,6 +233,8 @@ class Worker:
 
         if self._process is None or self._process.poll() is not None:
             return {"idle": "its ComfyUI had ended before"}
+        if unfit := await asyncio.to_thread(self._unfit):  # it was fit when it became free, which may be long ago
+            return {"idle": unfit}
         held = self._jobs.setdefault(job_id, Held())
         session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE))
         try:
@@ -303,6 +330,10 @@ class Worker:
                         record = (await answer.json()).get(job_id)
                     if record is None and not queued:
                         record = DROPPED
+                    if record is not None and record["status"]["status_str"] == "error" and not held.cancelled:
+                        if unfit := await asyncio.to_thread(self._unfit):  # then it is not the graph's fault
+                            held.tell(lost=f"{unfit} ({_message(record)})", ended=True)
+                            return
                     if record is not None:
                         kept = {"outputs": record["outputs"], "status": record["status"]}
                         held.tell(record=kept, files=self._saved(kept), ended=True)
@@ -362,6 +393,17 @@ def _steps(nodes: Json) -> tuple[float, float, int, int]:
     now = next((node for node in counting if node["state"] == "running"), {"value": 0, "max": 0})
     done, whole = (sum(node[key] for node in counting) for key in ("value", "max"))
     return done, whole, int(now["value"]), int(now["max"])
+
+
+def _inside(kind: os.DirEntry) -> list[os.DirEntry]:
+    """What is in one folder of the models, e.g. checkpoints."""
+    return list(os.scandir(kind)) if kind.is_dir() else []
+
+
+def _message(record: Json) -> str:
+    """What a failed node said, for a record of ComfyUI."""
+    told = dict(record["status"].get("messages") or []).get("execution_error") or {}
+    return str(told.get("exception_message") or "no reason given").strip()[:200]
 
 
 def _remove(paths: list[Path]) -> None:

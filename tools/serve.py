@@ -35,6 +35,23 @@ def parser() -> argparse.ArgumentParser:
 
 
 @contextmanager
+def only_head(base: Path) -> Iterator[None]:
+    """Be the only head on a base: a job store has one farm. Raises Problem."""
+    base.mkdir(parents=True, exist_ok=True)
+    with (base / "farm-head.lock").open("w") as lock:
+        if os.name == "posix":  # on Windows the API finds out when ComfyUI has started
+            import fcntl
+
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise Problem(
+                    f"a farm's head runs on {base} already. Stop it first: a job store has one farm."
+                ) from None
+        yield
+
+
+@contextmanager
 def farm(address: str | None, port: int, token: Path | None) -> Iterator[None]:
     """The farm whose head this machine is, if it has an address: its Ray, and what ComfyUI must know of it."""
     if address is None:
@@ -44,7 +61,7 @@ def farm(address: str | None, port: int, token: Path | None) -> Iterator[None]:
 
     token = (token or ray_node.token_file(BASE)).absolute()
     say("Starting the farm ...")
-    with ray_node.head(token, BASE / "farm-head.log", address, port):
+    with only_head(BASE), ray_node.head(token, BASE / "farm-head.log", address, port):
         os.environ |= ray_node.environment(token)
         os.environ |= {"ATELIER_FARM": f"{address}:{port}", "ATELIER_FARM_TOKEN": str(token)}
         say(f"The farm: {address}:{port}. On each machine that works for it, with a copy of {token}:")

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from comfy_server import device_options, prepare_base
 from console import Problem, guard, say
 from demo import BASE
 
+ANSWER = 10.0
+"""Seconds in which the head's address must answer."""
 MOST = 16
 """Farms' folders on one machine."""
 
@@ -44,6 +47,18 @@ def own_folder(base: Path) -> Iterator[Path]:
             yield folder
             return
     raise Problem(f"{MOST} workers run on {base} already. Stop one.")
+
+
+def check_head(address: str) -> None:
+    """Raises Problem if nothing listens at the head's address. Ray alone would try for two minutes, and not say so."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise Problem(
+            f"nothing answers at {address} ({error}). Is 'run.py serve --farm' running there with this address and port, "
+            "and does a firewall let them through?"
+        ) from None
 
 
 def cards() -> int:
@@ -84,6 +99,7 @@ def main() -> int:
         raise Problem(f"--head is {options.head}: write it with its port, as 'run.py serve --farm' says it.")
     token = (options.token or ray_node.token_file(BASE)).absolute()  # Ray's processes have other working folders
     say(f"Joining the farm at {options.head} ...")
+    check_head(options.head)
     with lent(BASE, options.head, token, options.listen, options.workers) as process:
         say(f"This machine works for the farm at {options.head}. Ctrl-C takes it out.")
         say(f"  models: {BASE / 'models'}; logs: {BASE}/farm-*")

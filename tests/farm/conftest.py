@@ -14,6 +14,7 @@ import pytest
 import ray_node
 import worker
 from comfy_server import free_port
+from disks import small_disk
 
 
 class Machines:
@@ -49,10 +50,12 @@ class Machines:
 
 @pytest.fixture(scope="module")
 def machines(request, tmp_path_factory) -> Iterator[Machines]:
-    """As many as the module's MACHINES."""
+    """As many as the module's MACHINES; DISK, e.g. "250m", gives them a small disk of their own."""
     if importlib.util.find_spec("ray") is None:  # no import: Ray reads how it authenticates when it is imported
         pytest.skip("Ray is not installed: python run.py test --farm installs it")
     if os.name == "nt":
         pytest.skip("workers need Linux")
-    with Machines(tmp_path_factory.mktemp("farm"), request.module.MACHINES) as made:
+    base, size = tmp_path_factory.mktemp("farm"), getattr(request.module, "DISK", None)
+    disk = small_disk(base / "machine", size) if size else contextlib.nullcontext()
+    with disk, Machines(base, request.module.MACHINES) as made:
         yield made

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 import ray_node
+import serve
+import worker
 from atelier.api import settings
 from atelier.farm.cluster import check_token
 from atelier.farm.jobs import Farm, FarmError
 from atelier.farm.spool import Spool
 from atelier.farm.worker import Worker, pack_version
+from comfy_server import free_port
 from console import Problem
 from pydantic import ValidationError
 
@@ -68,6 +71,22 @@ def test_the_owners_settings(monkeypatch):
     assert settings.current().farm.token_file() == Path("/run/secrets/farm"), "what 'run.py serve' started Ray with"
 
 
+@pytest.mark.parametrize("port", [None, "99999", "x"])
+def test_no_head_at_the_address(port):
+    address = f"127.0.0.1:{port or free_port()}"
+    with pytest.raises(Problem, match=re.escape(address) + ".*run.py serve --farm"):
+        worker.check_head(address)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no flock")
+def test_one_head_on_a_base(tmp_path):
+    with serve.only_head(tmp_path / "base"), pytest.raises(Problem, match="a farm's head runs on"):
+        with serve.only_head(tmp_path / "base"):
+            pass
+    with serve.only_head(tmp_path / "base"):
+        pass
+
+
 def test_another_pack_is_another_version(tmp_path):
     (tmp_path / "nodes").mkdir()
     (tmp_path / "pyproject.toml").write_text('version = "1.2"\n')
@@ -81,11 +100,11 @@ def test_another_pack_is_another_version(tmp_path):
 
 def test_a_worker_names_no_file_outside_its_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("ATELIER_FARM_BASE", str(tmp_path))
-    worker = Worker("n-0")
-    assert worker._path("a/b.png [output]") == tmp_path / "worker-0" / "output" / "a" / "b.png"
+    made = Worker("n-0")
+    assert made._path("a/b.png [output]") == tmp_path / "worker-0" / "output" / "a" / "b.png"
     for name in ("../../x [output]", "/etc/passwd [input]", "x [user]", "x"):
         with pytest.raises(ValueError):
-            worker._path(name)
+            made._path(name)
 
 
 def test_a_graphs_files_are_looked_for_off_the_loop(tmp_path, monkeypatch):
