@@ -192,7 +192,7 @@ class RemoteHand:
     async def ready(self) -> Json:
         about = await self.call("ready", self._head, self._pack, patience=START, max_task_retries=-1)
         if "lost" in about:
-            raise Lost(about["lost"])
+            raise Lost(about["lost"], {"host": about["host"]})
         return about
 
     async def begin(self, job: Job) -> None:

@@ -36,7 +36,11 @@ class FarmError(Exception):
 
 
 class Lost(Exception):
-    """The worker cannot finish the job, in words; another may."""
+    """The worker cannot finish the job, in words; another may. about: what it says of its machine all the same."""
+
+    def __init__(self, reason: str, about: Json | None = None) -> None:
+        super().__init__(reason)
+        self.about = about or {}
 
 
 class NotBegun(Lost):
@@ -230,6 +234,7 @@ class Farm:
                 seat.about = await seat.hand.ready()
                 await self._reunite(seat)
             except Lost as error:
+                seat.about |= error.about
                 self._note(seat, str(error), "resting")
                 if rest > 4 * LOOK_AGAIN:
                     self.waiting.live.discard(seat.hand.name)

@@ -115,30 +115,36 @@ class Worker:
     # Its ComfyUI
 
     async def ready(self, head: str, pack: str) -> Json:
-        """Start ComfyUI if it does not run, and return what this worker is. {"lost": why} if it cannot work.
+        """Start ComfyUI if it does not run, and return what this worker is: {"lost": why, "host": ...} if it cannot work.
 
         head: the caller's name. A worker belongs to one head at a time. pack: the head's `pack_version`.
         """
         now = asyncio.get_running_loop().time()
         if self._head not in ("", head) and now - self._seen < 30:
-            return {"lost": "another head uses this worker: a farm has one head, and a store one farm"}
-        self._head, self._seen = head, now
-        if unfit := await asyncio.to_thread(self._unfit):
-            return {"lost": unfit}
+            why = "another head uses this worker: a farm has one head, and a store one farm"
+        else:
+            self._head, self._seen = head, now
+            why = await asyncio.to_thread(self._unfit) or await self._started(pack)
+        try:
+            return {"lost": why, "host": platform.node()} if why else await self._about()
+        except ComfyLost as error:
+            await asyncio.to_thread(self._stop)
+            return {"lost": str(error), "host": platform.node()}
+
+    async def _started(self, pack: str) -> str:
+        """Start ComfyUI if it does not run. Returns why it is of no use, or ""."""
         async with self._starting:
             try:
                 if self._process is None or self._process.poll() is not None:
                     await asyncio.to_thread(self._start)
                 if self._pack != pack:
-                    return {
-                        "lost": f"it has Atelier {self._pack}, the head has {pack}: update the older, then restart it"
-                    }
+                    return f"it has Atelier {self._pack}, the head has {pack}: update the older, then restart it"
                 if OURS not in await self._get(f"/object_info/{OURS}"):
-                    return {"lost": f"its ComfyUI has no Atelier nodes: see {self._base / 'comfyui.log'}"}
-                return await self._about()
+                    return f"its ComfyUI has no Atelier nodes: see {self._base / 'comfyui.log'}"
             except (ComfyLost, OSError, ValueError) as error:
-                self._stop()
-                return {"lost": str(error)}
+                await asyncio.to_thread(self._stop)
+                return str(error)
+        return ""
 
     def _start(self) -> None:
         """Start ComfyUI and wait for its first answer. Raises ComfyLost."""

@@ -56,8 +56,8 @@ def check_head(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER).close()
     except (OSError, ValueError, OverflowError) as error:
         raise Problem(
-            f"nothing answers at {address} ({error}). Is 'run.py serve --farm' running there with this address and port, "
-            "and does a firewall let them through?"
+            f"nothing answers at {address} ({error}). Is 'run.py serve --farm' running there with this address, "
+            "and does a firewall let it through?"
         ) from None
 
 

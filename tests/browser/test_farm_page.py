@@ -45,7 +45,7 @@ def test_workers_are_shown_drained_resumed_and_removed(browser, head, colours, c
     with connect(head.url) as http, studio_page.opened(browser, head.url, color_scheme=colours, **context) as studio:
         ids = [http.post("/videos", json=SHOT | {"prompt": f"boat {n}"}).json()["id"] for n in range(3)]
         studio.press("Farm")
-        north, broken = entry(studio, "north"), entry(studio, "77b0e4d1-0")
+        north, broken = entry(studio, "north"), entry(studio, "west")
         north.get_by_text("cuda:0 NVIDIA GeForce RTX 4090 · working 40 %").wait_for()
         north.get_by_text("pocket (built in) · 25.8 GB").wait_for()
         second = entry(studio, "boat 1")

@@ -13,7 +13,7 @@ NODE_CLASS_MAPPINGS: dict = {}
 CARD = {"memory": 25_757_220_864, "free": 24_000_000_000}
 WORKERS = {
     "3f9a1c20-0": {"host": "north", "gpu": "cuda:0 NVIDIA GeForce RTX 4090", **CARD},
-    "77b0e4d1-0": None,
+    "77b0e4d1-0": {"host": "west"},
     "c0ffee12-0": {"host": "south", "gpu": "cpu", "memory": 16_000_000_000, "free": 9_100_000_000},
 }
 
@@ -26,8 +26,8 @@ def make_hand(jobs):
             self.name, self.held = name, {}
 
         async def ready(self) -> dict:
-            if WORKERS[self.name] is None:
-                raise jobs.Lost("its ComfyUI has no Atelier nodes: see comfyui.log")
+            if "gpu" not in WORKERS[self.name]:
+                raise jobs.Lost("its ComfyUI has no Atelier nodes: see comfyui.log", WORKERS[self.name])
             return WORKERS[self.name] | {"jobs": list(self.held)}
 
         async def begin(self, job) -> None:
