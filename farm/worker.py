@@ -115,7 +115,7 @@ class Worker:
     # Its ComfyUI
 
     async def ready(self, head: str, pack: str) -> Json:
-        """Start ComfyUI if it does not run, and return what this worker is: {"lost": why, "host": ...} if it cannot work.
+        """Start ComfyUI if it does not run, and return what this worker is, or {"lost": why, "host": its name}.
 
         head: the caller's name. A worker belongs to one head at a time. pack: the head's `pack_version`.
         """

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,6 +52,18 @@ def only_head(base: Path) -> Iterator[None]:
         yield
 
 
+def check_port(address: str, port: int) -> None:
+    """Raises Problem if the farm cannot listen there. Ray alone would speak of sessions, or wait for half a minute."""
+    try:
+        (family, _, _, _, place), *_ = socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)
+        socket.create_server((place[0], port), family=family).close()
+    except (OSError, OverflowError) as error:
+        raise Problem(
+            f"the farm cannot listen at {address}:{port} ({getattr(error, 'strerror', None) or error}). --farm takes "
+            "an address of this machine, --farm-port a free port: perhaps another farm runs here."
+        ) from None
+
+
 @contextmanager
 def farm(address: str | None, port: int, token: Path | None) -> Iterator[None]:
     """The farm whose head this machine is, if it has an address: its Ray, and what ComfyUI must know of it."""
@@ -59,6 +72,7 @@ def farm(address: str | None, port: int, token: Path | None) -> Iterator[None]:
         return
     import ray_node
 
+    check_port(address, port)
     token = (token or ray_node.token_file(BASE)).absolute()
     say("Starting the farm ...")
     with only_head(BASE), ray_node.head(token, BASE / "farm-head.log", address, port):

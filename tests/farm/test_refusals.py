@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import socket
 import stat
 import threading
 from pathlib import Path
@@ -76,6 +77,15 @@ def test_no_head_at_the_address(port):
     address = f"127.0.0.1:{port or free_port()}"
     with pytest.raises(Problem, match=re.escape(address) + ".*run.py serve --farm"):
         worker.check_head(address)
+
+
+def test_the_farms_address_is_this_machines_and_its_port_is_free():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        for address, port in (("127.0.0.1", taken), ("127.0.0.1", 99999), ("203.0.113.77", 6379), ("no such host", 1)):
+            with pytest.raises(Problem, match=f"cannot listen at {re.escape(address)}:{port}"):
+                serve.check_port(address, port)
+    serve.check_port("127.0.0.1", free_port())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no flock")
