@@ -135,10 +135,13 @@ class Worker:
         """Start ComfyUI if it does not run. Returns why it is of no use, or ""."""
         async with self._starting:
             try:
-                if self._process is None or self._process.poll() is not None:
-                    await asyncio.to_thread(self._start)
+                runs = self._process is not None and self._process.poll() is None
+                if not runs:
+                    self._pack = await asyncio.to_thread(pack_version, Path(os.environ[ROOT]))
                 if self._pack != pack:
                     return f"it has Atelier {self._pack}, the head has {pack}: update the older, then restart it"
+                if not runs:
+                    await asyncio.to_thread(self._start)
                 if OURS not in await self._get(f"/object_info/{OURS}"):
                     return f"its ComfyUI has no Atelier nodes: see {self._base / 'comfyui.log'}"
             except (ComfyLost, OSError, ValueError) as error:
@@ -154,7 +157,6 @@ class Worker:
                 held.tell(lost="its ComfyUI ended", ended=True)
         for folder in () if self._jobs else ("input", "output"):  # what jobs left that were lost
             shutil.rmtree(self._base / folder / "atelier", ignore_errors=True)
-        self._pack = pack_version(Path(os.environ[ROOT]))
         command = [*json.loads(os.environ[COMMAND]), self._index]
         # Its standard input is a pipe of this process: when this ends, however it ends, that sees the end of it.
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

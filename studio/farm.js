@@ -57,6 +57,7 @@ class Farm {
       if (number === this.#asked) this.draw(answer)
     } catch (error) {
       fault = problem(error)
+      if (asked !== api.farm) notify(fault) // the next question writes over the line of the page
     }
     if (number === this.#asked) {
       say("farm-fault", fault)

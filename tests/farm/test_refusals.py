@@ -10,6 +10,7 @@ import stat
 import threading
 from pathlib import Path
 
+import comfyui
 import pytest
 import ray_node
 import serve
@@ -106,6 +107,20 @@ def test_another_pack_is_another_version(tmp_path):
     assert pack_version(tmp_path) == before and before.startswith("1.2 (")
     (tmp_path / "nodes" / "a.py").write_text("a = 2\n")
     assert pack_version(tmp_path) != before
+
+
+def test_a_worker_of_another_pack_starts_no_comfyui(tmp_path, monkeypatch):
+    monkeypatch.setenv("ATELIER_FARM_BASE", str(tmp_path / "farm-0"))
+    monkeypatch.setenv("ATELIER_FARM_ROOT", str(comfyui.ROOT))
+    (tmp_path / "models").mkdir()
+    made = Worker("n-0")
+    answer = asyncio.run(made.ready("head", "0.0 (other)"))
+    assert re.match(
+        r"it has Atelier \d.*\), the head has 0.0 \(other\): update the older, then restart it", answer["lost"]
+    )
+    assert answer["host"] and made._process is None
+    answer = asyncio.run(made.ready("another head", "0.0 (other)"))
+    assert answer["lost"] == "another head uses this worker: a farm has one head, and a store one farm"
 
 
 def test_a_worker_names_no_file_outside_its_folders(tmp_path, monkeypatch):
