@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import folder_paths
 from comfy_api.latest import io
 
 from ..models.bridge.machine import memory_warning
 from ..models.bridge.pairing import pair
 from ..models.contract.family import EULER, WEIGHT_DTYPES, Variant
 from ..models.contract.guidance import StreamGuidance
-from ..models.library.folders import POCKET, as_listed, file_path, listed, model_choices, model_path
+from ..models.library.folders import POCKET, as_listed, comfyui_lists, file_path, listed, model_choices, model_path
 from ..models.library.published import Here, find, gigabytes, offered
 from ..models.loading import load
 from ..models.loading.identify import open_model
@@ -72,7 +71,7 @@ class LoadVideoModel(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "vae",
-                    options=[AUTOMATIC, *folder_paths.get_filename_list("vae")],
+                    options=[AUTOMATIC, *comfyui_lists("vae")],
                     default=AUTOMATIC,
                     tooltip="'automatic' takes the model's own, else the file in models/vae that fits its version.",
                 ),

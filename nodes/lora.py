@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 
-import folder_paths
 from comfy_api.latest import io
 
-from ..models.library.folders import file_path
+from ..models.library.folders import comfyui_lists, file_path
 from ..models.loading.lora import Applied, add_lora
 from .inputs import check, found_by
 from .notice import show
@@ -27,7 +26,7 @@ class LoadVideoLoRA(io.ComfyNode):
                 io.Model.Input("model", tooltip="The MODEL of Load Video Model, or of another Load Video LoRA."),
                 io.Combo.Input(
                     "lora",
-                    options=folder_paths.get_filename_list("loras"),
+                    options=comfyui_lists("loras"),
                     tooltip="A file in models/loras that was trained for this model, with any trainer.",
                 ),
                 io.Float.Input(

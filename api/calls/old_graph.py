@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-import folder_paths
 from aiohttp import web
 
 from ... import old_graphs
-from ...models.library.folders import listed, model_choices
+from ...models.library.folders import comfyui_lists, listed, model_choices
 from .. import access
 from ..errors import ApiError, bad, summary
 from ..request.body import content_of, off_the_loop
@@ -51,6 +50,6 @@ def installed() -> old_graphs.Installed:
     return old_graphs.Installed(
         models=tuple(model_choices()),
         text_encoders=tuple(listed("text_encoders")),
-        vaes=tuple(folder_paths.get_filename_list("vae")),
-        loras=tuple(folder_paths.get_filename_list("loras")),
+        vaes=tuple(comfyui_lists("vae")),
+        loras=tuple(comfyui_lists("loras")),
     )

@@ -31,6 +31,18 @@ _WRITES = re.compile(r"ForCausalLM$|^Gemma3ForConditionalGeneration$")
 """Classes of transformers that generate text."""
 
 
+def comfyui_lists(kind: str) -> list[str]:
+    """ComfyUI's list of a kind of model.
+
+    ComfyUI raises while a folder that it has listed is gone, e.g. on an unmounted disk, so its memory of it is dropped.
+    """
+    try:
+        return folder_paths.get_filename_list(kind)
+    except OSError:
+        folder_paths.filename_list_cache.pop(kind, None)
+        return folder_paths.get_filename_list(kind)
+
+
 def listed(kind: str) -> list[str]:
     """The files that ComfyUI lists for a kind of model, and the GGUF files beside them, which it does not list.
 
@@ -39,7 +51,7 @@ def listed(kind: str) -> list[str]:
     """
     quantised, folders = f"atelier_gguf_{kind}", folder_paths.folder_names_and_paths
     folders[quantised] = folders[kind][0], {".gguf"}
-    return list(dict.fromkeys(folder_paths.get_filename_list(kind) + folder_paths.get_filename_list(quantised)))
+    return list(dict.fromkeys(comfyui_lists(kind) + comfyui_lists(quantised)))
 
 
 def as_listed(name: str, names: Iterable[str]) -> str | None:

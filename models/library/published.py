@@ -19,7 +19,7 @@ from typing import Any
 import folder_paths
 
 from .fit import Memory
-from .folders import SINGLE, listed, model_choices, slashed
+from .folders import SINGLE, comfyui_lists, listed, model_choices, slashed
 
 OWN = Path(__file__).with_name("published.json")
 MODEL, PARTS = "model", ("text encoder", "vae", "lora", "upscaler")
@@ -270,7 +270,7 @@ def _names(kind: str) -> list[str]:
 
 def _listed(kind: str) -> list[str]:
     """ComfyUI's list of a kind; GGUF files, which it does not list, are looked for where they may lie."""
-    return listed(kind) if kind in (*SINGLE, "text_encoders") else folder_paths.get_filename_list(kind)
+    return listed(kind) if kind in (*SINGLE, "text_encoders") else comfyui_lists(kind)
 
 
 def gigabytes(count: float) -> str:
