@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from ..editing import decoding
 from ..media import formats
 from ..models.bridge.job import output_is_used
+from ..models.bridge.player import following
 from ..models.timeline.latent import frame_rate_of
 from .inputs import CRF, check, found_by, vae_input, writing_inputs
 from .notice import show
@@ -93,15 +94,16 @@ class DecodeVideo(io.ComfyNode):
                 "AUDIO of Decode Video is connected, but this latent has no sound: its model makes none. Disconnect "
                 "it, or connect 'audio'."
             )
-        chunks, kept = decoding.frames(vae, latent), []
-        if images_used and not video_used:
-            return io.NodeOutput(None, torch.cat(list(chunks)), heard)
-        if images_used:
-            chunks = _kept(chunks, kept)
         rate = rate_of(fps or frame_rate_of(latent))
-        target = target_of(cls, format, rate, crf, bit_depth)
-        written = audio_sound(heard) if sound else None
-        video, shown, notes = temporary(chunks, target, written, shown_here=not video_used)
+        with following(float(rate)) as followed:
+            chunks, kept = followed(decoding.frames(vae, latent)), []
+            if images_used and not video_used:
+                return io.NodeOutput(None, torch.cat(list(chunks)), heard)
+            if images_used:
+                chunks = _kept(chunks, kept)
+            target = target_of(cls, format, rate, crf, bit_depth)
+            written = audio_sound(heard) if sound else None
+            video, shown, notes = temporary(chunks, target, written, shown_here=not video_used)
         if own and sound and fps and fps != frame_rate_of(latent):
             notes = (*notes, f"its sound was made for {frame_rate_of(latent):g} fps and does not fit {fps:g}")
         if notes:

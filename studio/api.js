@@ -108,6 +108,13 @@ export const bring = (file) => post("videos/imports", { prompt: file.name }, { v
 export const blob = async (id, variant) =>
   (await send(`${at(id)}/content?variant=${variant}`, { cache: "default" })).blob()
 
+/** The part of a running job's clip that is there: {picture, seconds, decoded, version}. */
+export async function soFar(id) {
+  const answer = await send(`${at(id)}/content?variant=so_far`, { cache: "no-cache" })
+  const [seconds, decoded] = ["X-Seconds", "X-Decoded"].map((name) => JSON.parse(answer.headers.get(name)))
+  return { picture: await answer.blob(), seconds, decoded, version: answer.headers.get("ETag") }
+}
+
 const urls = new Map() // "id variant" -> a Promise of the blob's URL
 
 /** A file's address for <img> and <video>. They cannot send a key, so with a key the file is fetched as a blob. */

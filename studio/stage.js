@@ -5,6 +5,7 @@ import { byId, element } from "./element.js"
 import { loudness } from "./kept.js"
 import { t } from "./language.js"
 import { notify } from "./notices.js"
+import { Preview } from "./preview.js"
 import { isActive, videos } from "./videos.js"
 import { brief, elapsed, isUnbroken, kind, number, place, problem, roughly, sentence, size, when } from "./words.js"
 
@@ -14,7 +15,7 @@ const STILL = matchMedia("(prefers-reduced-motion: reduce)")
 export class Stage {
   /** `acts` are {reuse, turn, bench, remove, select, tries(), write, can(video, task)}: actions of the rest of the page. */
   constructor(acts) {
-    Object.assign(this, { acts, id: null, drawn: null, refused: 0, refreshers: [] })
+    Object.assign(this, { acts, id: null, drawn: null, refreshers: [] })
     this.body = byId("stage-body")
     setInterval(() => this.tick(), 250)
     this.watch()
@@ -66,7 +67,7 @@ export class Stage {
   }
 
   working(video) {
-    this.preview = element("img", { alt: t("preview"), hidden: true })
+    this.preview = new Preview(video)
     this.line = element("strong", {})
     this.hint = element("p", {})
     this.bar = element("div", {})
@@ -80,7 +81,7 @@ export class Stage {
     const words = element("div.words", {}, this.line, this.hint)
     this.words = words
     return [
-      film(edge(video), element("div.frame", {}, this.preview, words), null, [
+      film(edge(video), element("div.frame", {}, this.preview.picture, words, this.preview.caption), null, [
         this.stroke,
         element("div.working", {}, this.count, cancel),
       ]),
@@ -207,10 +208,10 @@ export class Stage {
     const began = video.started_at ?? video.created_at
     const passed = api.now() - began
     const queued = video.status === "queued"
-    set(this.line, queued ? place(video.queue_position) : this.preview.hidden ? t("developing") : "")
-    const unseen = this.without ? t("preview.none") : ""
+    set(this.line, queued ? place(video.queue_position) : this.preview.isShown ? "" : t("developing"))
+    const unseen = this.preview.without ? t("preview.none") : ""
     set(this.hint, queued ? t("place.hint") : unseen)
-    this.words.hidden = !queued && !this.preview.hidden
+    this.words.hidden = !queued && this.preview.isShown
     const left = roughly((passed / video.progress) * (100 - video.progress))
     const parts = [
       video.steps && t("step", { step: video.step, steps: video.steps }),
@@ -224,32 +225,14 @@ export class Stage {
     this.stroke.setAttribute("aria-valuetext", this.count.textContent)
   }
 
-  /** Fetch the preview about twice a second, for as long as the page is open. */
+  /** Look for a preview about twice a second, for as long as the page is open. */
   async watch() {
     for (;;) {
-      const { video } = this
-      if (video?.status === "in_progress" && video.progress > 0 && !document.hidden) await this.look(video)
-      await new Promise((done) => setTimeout(done, PREVIEW_MS * (this.without ? 10 : 1)))
+      const { video, preview } = this
+      const isRunning = video?.status === "in_progress" && video.progress > 0 && !document.hidden
+      if (isRunning) await preview.look()
+      await new Promise((done) => setTimeout(done, PREVIEW_MS * (isRunning && preview.without ? 10 : 1)))
     }
-  }
-
-  async look(video) {
-    try {
-      const url = URL.createObjectURL(await api.blob(video.id, "preview"))
-      if (this.id !== video.id || !this.preview?.isConnected) return URL.revokeObjectURL(url)
-      const before = this.preview.src
-      this.preview.src = url
-      this.preview.hidden = false
-      if (before) URL.revokeObjectURL(before)
-      this.refused = 0
-    } catch (error) {
-      if (error.code === "no_preview") this.refused += 1
-    }
-  }
-
-  /** Whether ComfyUI seems to make no previews: it had none five times in a row. */
-  get without() {
-    return this.refused > 4
   }
 
   /** Cancel a job. The button is only marked as disabled, so that it keeps the focus. */

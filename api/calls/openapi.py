@@ -328,10 +328,22 @@ def _call(name: str, answer: str, body: Json | None = None, parameters: list[Jso
 
 
 def _content() -> Json:
-    variant = {"name": "variant", "in": "query", "schema": {"enum": ["video", "thumbnail", "spritesheet", "preview"]}}
+    names = ["video", "thumbnail", "spritesheet", "preview", "so_far"]
+    about = (
+        "of a completed video: video, thumbnail, spritesheet; while the job runs: preview, its newest picture, and "
+        "so_far, the part of the clip that is there as an animated WebP, first in rough colours, then as decoded"
+    )
+    variant = {"name": "variant", "in": "query", "schema": {"enum": names}, "description": about}
     kinds = ("video/mp4", "video/webm", "image/webp", "image/jpeg", "application/octet-stream")
+    headers = {
+        "X-Seconds": {"schema": {"type": "number"}, "description": "so_far: the length of that part of the clip"},
+        "X-Decoded": {"schema": {"type": "boolean"}, "description": "so_far: whether its frames are decoded ones"},
+    }
     answer = {"description": "The file", "content": {kind: {} for kind in kinds}}
-    responses = {"200": answer, "206": answer, "416": {"description": "No such range"}} | _errors()
+    responses = {
+        **{"200": answer | {"headers": headers}, "206": answer, "416": {"description": "No such range"}},
+        **{"304": {"description": "Not changed since the ETag in If-None-Match"}},
+    } | _errors()
     return {"operationId": "content", "parameters": [_ID, variant], "responses": responses}
 
 

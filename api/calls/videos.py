@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,10 +107,10 @@ async def cancel(api: Api, request: web.Request) -> web.Response:
 
 async def content(api: Api, request: web.Request) -> web.StreamResponse:
     row, variant = await _job(api, request), request.query.get("variant", "video")
-    if variant == "preview":
-        return await _preview(api, row)
+    if variant in WHILE_RUNNING:
+        return await WHILE_RUNNING[variant](api, request, row)
     if variant not in VARIANTS:
-        raise bad(f"'variant' must be one of {', '.join(VARIANTS)} and preview.", "variant")
+        raise bad(f"'variant' must be one of {', '.join([*VARIANTS, *WHILE_RUNNING])}.", "variant")
     return await _file(row, variant)
 
 
@@ -129,21 +129,38 @@ async def _file(row: Row, variant: str, headers: dict[str, str] | None = None) -
     return web.FileResponse(path, headers=about | (headers or {}))
 
 
-async def _preview(api: Api, row: Row) -> web.Response:
+async def _preview(api: Api, request: web.Request, row: Row) -> web.Response:
+    """The newest picture of a running job."""
     picture = api.queue.preview(prompt_id(row["id"])) if row["status"] == "in_progress" else None
     if picture is None:
-        raise ApiError(
-            404,
-            "no_preview",
-            "There is no preview now. Start ComfyUI with --preview-method auto to get previews.",
-            "variant",
-        )
+        raise _no_preview()
     encoded = io.BytesIO()
     await asyncio.to_thread(picture.convert("RGB").save, encoded, "JPEG")
     headers = {"Cache-Control": "no-store"}
     return web.Response(body=encoded.getvalue(), content_type="image/jpeg", headers=headers)
 
 
+async def _so_far(api: Api, request: web.Request, row: Row) -> web.Response:
+    """The part of a running job's clip that is there, as an animation; 304 if the client has the newest."""
+    clip = api.queue.so_far(prompt_id(row["id"])) if row["status"] == "in_progress" else None
+    if clip is None:
+        raise _no_preview()
+    headers = {"Cache-Control": "no-cache", "ETag": f'"{clip.version}"'}
+    headers |= {"X-Seconds": f"{clip.seconds:.3f}", "X-Decoded": json.dumps(clip.decoded)}
+    if any(tag.value == str(clip.version) for tag in request.if_none_match or ()):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=await asyncio.to_thread(clip.webp), content_type="image/webp", headers=headers)
+
+
+def _no_preview() -> ApiError:
+    message = "There is no preview now. Start ComfyUI with --preview-method auto to get previews."
+    return ApiError(404, "no_preview", message, "variant")
+
+
+WHILE_RUNNING: dict[str, Callable[[Api, web.Request, Row], Awaitable[web.Response]]] = {
+    "preview": _preview,
+    "so_far": _so_far,
+}
 VARIANTS: dict[str, Callable[[Path], Path]] = {
     "video": lambda video: video,
     "thumbnail": files.thumbnail,

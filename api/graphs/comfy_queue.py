@@ -15,6 +15,7 @@ from aiohttp import web
 from comfy_execution.progress import NodeState, ProgressHandler, get_progress_state
 from server import PromptServer
 
+from ...media.so_far import SoFar, carried
 from ..errors import ApiError
 from .queue import Snapshot, Steps
 
@@ -58,13 +59,14 @@ async def choices(node_type: str, name: str) -> list[str]:
 
 
 class _Preview(ProgressHandler):
-    """Keeps the newest preview of the running graph."""
+    """Keeps the newest preview of the running graph, and the newest clip that one carried."""
 
-    picture = None
+    picture, clip = None, None
 
     def update_handler(self, node_id, value, max_value, state, prompt_id, image=None) -> None:
         if image is not None:
             self.picture = image[1]
+            self.clip = carried(image[1]) or self.clip
 
 
 class ComfyQueue:
@@ -105,9 +107,12 @@ class ComfyQueue:
         return Steps(done, whole, int(now["value"]), int(now["max"]))
 
     def preview(self, prompt_id: str):
-        state = get_progress_state()
-        watcher = state.handlers.get(__name__)
-        return watcher.picture if watcher is not None and state.prompt_id == prompt_id else None
+        watcher = _watcher(prompt_id)
+        return watcher and watcher.picture
+
+    def so_far(self, prompt_id: str) -> SoFar | None:
+        watcher = _watcher(prompt_id)
+        return watcher and watcher.clip
 
     def withdraw(self, prompt_id: str) -> bool:
         queue = PromptServer.instance.prompt_queue
@@ -129,6 +134,12 @@ class ComfyQueue:
 
     async def start(self) -> None:
         """Nothing to begin: ComfyUI's own thread works on its queue."""
+
+
+def _watcher(prompt_id: str) -> _Preview | None:
+    """What keeps the previews of a graph; None if it does not run."""
+    state = get_progress_state()
+    return state.handlers.get(__name__) if state.prompt_id == prompt_id else None
 
 
 def _number(item: tuple) -> float:

@@ -84,6 +84,9 @@ class FarmQueue:
         state = self.farm.states.get(prompt_id)
         return Image.open(io.BytesIO(state.preview)) if state and state.preview else None
 
+    def so_far(self, prompt_id: str) -> None:
+        """None: a worker sends single pictures."""
+
     def withdraw(self, prompt_id: str) -> bool:
         return self.farm.withdraw(prompt_id)
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from PIL import Image
 
+    from ...media.so_far import SoFar
+
 Json = dict[str, Any]
 
 
@@ -64,6 +66,9 @@ class Queue(Protocol):
 
     def preview(self, prompt_id: str) -> Image.Image | None:
         """The newest preview of a running graph; None before the first, or if previews are off."""
+
+    def so_far(self, prompt_id: str) -> SoFar | None:
+        """The part of a running graph's clip that is there; None if there is none, or only single pictures of it."""
 
     def withdraw(self, prompt_id: str) -> bool:
         """Remove a waiting graph, or interrupt a running one. Returns whether it was waiting."""

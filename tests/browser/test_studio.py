@@ -22,6 +22,7 @@ from playwright.sync_api import expect
 from studio_page import Studio, serious
 
 PREVIEWS = ("--preview-method", "auto")
+PYRAMID = "pocket pyramid (built in)"
 PHONE = {"viewport": {"width": 360, "height": 740}}
 
 
@@ -99,6 +100,30 @@ def test_steps_preview_and_cancel(studio, http):
     studio.says("Cancelled")
     assert studio.focused() == "stage-title"
     assert http.get(f"/videos/{identity}").json()["error"]["code"] == "cancelled"
+
+
+def test_the_finished_part_of_a_clip_plays_while_the_rest_is_made(studio, http):
+    studio.page.locator("#model").select_option(PYRAMID)
+    identity = studio.generate(steps=30, seed=5)
+    shown = studio.stage.locator(".so-far")
+    shown.get_by_text(re.compile(r"So far, in rough colours: \d[.\d]* of \d")).wait_for()
+    picture, moves = studio.stage.locator(".frame > img"), False
+    while not moves:
+        assert http.get(f"/videos/{identity}").json()["status"] == "in_progress"
+        address, first = picture.get_attribute("src"), picture.screenshot()
+        moves = picture.screenshot() != first and picture.get_attribute("src") == address
+
+    answer = http.get(f"/videos/{identity}/content", params={"variant": "so_far"})
+    video = http.get(f"/videos/{identity}").json()
+    assert video["status"] == "in_progress" and answer.headers["X-Decoded"] == "false"
+    assert 0 < float(answer.headers["X-Seconds"]) <= float(video["seconds"])
+    animation = Image.open(io.BytesIO(answer.content))
+    assert animation.format == "WEBP" and animation.n_frames > 1
+
+    studio.press("Cancel")
+    studio.says("Cancelled")
+    assert http.get(f"/videos/{identity}").json()["error"]["code"] == "cancelled"
+    assert wire_client.error(http.get(f"/videos/{identity}/content", params={"variant": "so_far"}))[1] == "no_preview"
 
 
 def test_several_jobs_wait_in_line_and_a_reload_finds_them(studio):

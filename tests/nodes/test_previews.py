@@ -20,6 +20,8 @@ from protocol import BinaryEventTypes
 STEPS = 60
 PYRAMID = "diffusers/pyramid/diffusion_transformer_384p"
 SIZE = dict(width=128, height=64, frames=33)
+LONG = dict(width=128, height=128, frames=257)
+"""A clip that takes the pocket model's autoencoder seconds."""
 OTHER_PACK = """
 import latent_preview, server
 
@@ -113,6 +115,15 @@ def test_frames_finished_so_far_by_a_sampler_that_makes_one_after_the_other(prev
     steps, pictures = watched(previewing, graphs.text_to_video(model=PYRAMID, steps=8, **SIZE))
     assert len(pictures) > steps[-1] == 3 * (16 + 4 * 8)
     assert {picture.size for _, _, picture in pictures} == {(512, 256)}
+
+
+def test_decoded_frames_play_on_decode_video_as_they_come(previewing):
+    graph = graphs.text_to_video(seed=32, **LONG)
+    del graph["sample"]
+    graph["decode"]["inputs"]["latent"] = ["empty", 0]
+    _, pictures = watched(previewing, graph, metadata=True)
+    decoded = [picture for _, told, picture in pictures if told["node_id"] == "decode"]
+    assert len(decoded) > 1 and {picture.size for picture in decoded} == {(512, 512)}
 
 
 def test_another_packs_previews_are_not_disturbed(previewing):
