@@ -53,15 +53,10 @@ const projects = new Projects(() => {
   stage.update()
 })
 gallery = new Gallery(select, projects)
-const boards = new Boards({ open: openBoard, projects })
+const boards = new Boards({ open: (board) => bench.restore(board), projects })
 bench.boards = boards
 const compare = new Compare(select)
 const library = new Library({ changed: (listed) => take(listed), use })
-
-function openBoard(board) {
-  bench.open("storyboard")
-  bench.view.take(board)
-}
 
 function tries() {
   return /pocket/i.test(form.model.local) ? TRIES.pocket : TRIES.other
@@ -246,7 +241,7 @@ new Files({
     notify(t("bring.done"))
   },
   opened(id) {
-    openBoard({ id, ...desk.get(`board/${id}`) })
+    bench.restore({ id, ...desk.get(`board/${id}`) })
     notify(t("bring.board"))
   },
 })

@@ -1,4 +1,4 @@
-// Saved storyboards: below the bar of the gallery, with what can be done with each.
+// Saved storyboards, re-cuts and blends: below the bar of the gallery, with what can be done with each.
 
 import { desk, newId } from "./desk.js"
 import { byId, element } from "./element.js"
@@ -6,8 +6,18 @@ import { language, t } from "./language.js"
 import { notify } from "./notices.js"
 import { askName, askWhether } from "./question.js"
 
+const STORYBOARD = "storyboard"
+
+/** What a board holds, without its name and its project. */
+const contentOf = ({ name: _name, project: _project, ...content }) => content
+
+const same = (one, other) =>
+  [...new Set([...Object.keys(one), ...Object.keys(other)])].every(
+    (key) => JSON.stringify(one[key]) === JSON.stringify(other[key]),
+  )
+
 export class Boards {
-  /** `open(board)` puts {name, text, pictures} on the bench. `projects` says which project is open. */
+  /** `open(board)` puts {id, name, kind, ...} on the bench. `projects` says which project is open. */
   constructor({ open, projects }) {
     Object.assign(this, { open, projects, drawn: null })
     desk.addEventListener("change", () => this.draw())
@@ -33,15 +43,14 @@ export class Boards {
         { type: "button", onclick: run, "aria-label": t("of", { what: t(key), name: board.name }) },
         t(key),
       )
-    const graph = element(
-      "a.quiet",
-      { href: `./?atelier_board=${encodeURIComponent(id)}`, target: "_blank", rel: "opener" },
-      t("open.graph"),
-    )
+    const { kind = STORYBOARD } = board
+    const address = { href: `./?atelier_board=${encodeURIComponent(id)}`, target: "_blank", rel: "opener" }
+    const graph = kind === STORYBOARD && element("a.quiet", address, t("open.graph"))
     return element(
       "li.board",
       {},
       element("strong", { dir: "auto" }, board.name),
+      kind !== STORYBOARD && element("span.edge", {}, t(`${kind}.title`)),
       element(
         "div.acts",
         {},
@@ -54,15 +63,29 @@ export class Boards {
     )
   }
 
-  /** Save a board: under the key that it has already, else under a new one with a name that is asked for. */
-  async save({ id, text, pictures }) {
-    const there = id && desk.get(`board/${id}`)
-    const name = there?.name ?? (await askName(t("board.name"), t("kind.storyboard")))
+  /**
+   * Save what is on the bench: over the board that it was opened from, else as a new one, whose name is asked for. If
+   * another page has changed that board meanwhile, this one is saved beside it. `before` and the result are
+   * {id, content}; the result is null if the person cancels.
+   */
+  async save(before, content) {
+    const there = before && desk.get(`board/${before.id}`)
+    const foreign = there && before.content && !same(contentOf(there), before.content)
+    const kind = content.kind ?? STORYBOARD
+    const asking = () => askName(t(kind === STORYBOARD ? "board.save" : `${kind}.save`), t(`kind.${kind}`))
+    const name = !there ? await asking() : foreign ? `${there.name} (2)` : there.name
     if (!name) return null
-    const key = there ? id : newId()
-    desk.change({ [`board/${key}`]: { ...there, name, text, pictures, project: this.projects.id || undefined } })
-    notify(t("board.saved", { name }))
-    return key
+    const id = there && !foreign ? before.id : newId()
+    const project = there?.project ?? (this.projects.id || undefined)
+    desk.change({ [`board/${id}`]: { ...content, name, project } })
+    notify(foreign ? t("desk.copied", { problem: there.name }) : t("board.saved", { name }))
+    return { id, content }
+  }
+
+  /** {id, content} of a saved board, to save over it later. */
+  static opened(id) {
+    const board = desk.get(`board/${id}`)
+    return board && { id, content: contentOf(board) }
   }
 
   async rename(id, board) {
@@ -71,10 +94,10 @@ export class Boards {
   }
 
   /** The board as a JSON file, which the page takes back when it is dropped. */
-  export({ name, text, pictures }) {
-    const content = JSON.stringify({ atelier: "board", name, text, pictures }, null, 2)
+  export(board) {
+    const content = JSON.stringify({ atelier: "board", name: board.name, ...contentOf(board) }, null, 2)
     const url = URL.createObjectURL(new Blob([content], { type: "application/json" }))
-    element("a", { href: url, download: `${name.replace(/[^\p{L}\p{N}]+/gu, "-") || "board"}.json` }).click()
+    element("a", { href: url, download: `${board.name.replace(/[^\p{L}\p{N}]+/gu, "-") || "board"}.json` }).click()
     setTimeout(() => URL.revokeObjectURL(url), 10_000)
   }
 

@@ -17,6 +17,23 @@ function parsed(text) {
   }
 }
 
+const isPiece = (piece) => piece?.gap > 0 || (piece?.from >= 0 && piece.to > piece.from)
+const isPoint = (point) => Array.isArray(point) && point.length === 2 && point.every((at) => at >= 0 && at <= 1)
+const list = (value, isItem) => Array.isArray(value) && value.every(isItem)
+
+/** Whether a value is what a board of each kind holds. */
+const HOLDS = {
+  storyboard: ({ text, pictures = [] }) => typeof text === "string" && list(pictures, (picture) => picture?.id),
+  recut: ({ video, pieces }) => typeof video === "string" && list(pieces, isPiece),
+  blend: ({ video, points }) => typeof video === "string" && list(points, isPoint) && points.length > 1,
+}
+
+/** Whether a value is a board as the studio exports them. */
+function isBoard(value) {
+  if (value?.atelier !== "board" || typeof value.name !== "string") return false
+  return Object.hasOwn(HOLDS, value.kind ?? "storyboard") && HOLDS[value.kind ?? "storyboard"](value)
+}
+
 export class Files {
   /** `took(video)` is called with a clip that is among the videos now; `opened(id)` with the id of a board. */
   constructor({ took, opened }) {
@@ -56,11 +73,11 @@ export class Files {
   /** A board that the studio has exported. */
   async json(file) {
     const value = file.size <= MOST_JSON ? parsed(await file.text()) : null
-    const board = value?.atelier === "board" && typeof value.name === "string" && typeof value.text === "string"
-    if (!board) return notify(t(value?.nodes || value?.workflow ? "bring.graph" : "bring.unknown", { name: file.name }))
+    const kind = value?.nodes || value?.workflow ? "bring.graph" : "bring.unknown"
+    if (!isBoard(value)) return notify(t(kind, { name: file.name }))
     const id = newId()
-    const { name, text, pictures = [] } = value
-    desk.change({ [`board/${id}`]: { name, text, pictures } })
+    const { atelier: _kind, ...board } = value
+    desk.change({ [`board/${id}`]: board })
     this.opened(id)
   }
 }

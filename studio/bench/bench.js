@@ -1,5 +1,6 @@
 // The bench: below the stage, one of the editor's views at a time (storyboard, re-cut, blend).
 
+import * as api from "../api.js"
 import { byId, say } from "../element.js"
 import { t } from "../language.js"
 import { notify, speak } from "../notices.js"
@@ -52,6 +53,22 @@ export class Bench {
     if (!key || !source) return
     this.open(key, source)
     this.view.take(video)
+  }
+
+  /** Put a saved storyboard, re-cut or blend on the bench. Undo brings back what was there. */
+  async restore({ id, name, kind = "storyboard", ...saved }) {
+    const video = await found(saved.video)
+    if (saved.video && !video) return notify(t("bench.saved.gone", { name }))
+    const second = await found(saved.second)
+    if (saved.second && !second) notify(t("bench.saved.second", { name }))
+    this.open(kind, video)
+    await this.view.restored
+    this.view.restore({ ...saved, id, second })
+  }
+
+  /** Save what a view holds, as `saved` (or as a new board); resolves to what was saved, for the next time. */
+  async save(saved, content) {
+    return (await this.boards.save(saved, content)) ?? saved
   }
 
   close() {
@@ -110,4 +127,10 @@ export class Bench {
   say(text) {
     speak(text)
   }
+}
+
+/** A video by its id, also one that is older than the list; null if it has been deleted or none is asked for. */
+async function found(id) {
+  if (!id) return null
+  return videos.get(id) ?? (await api.retrieve(id).catch(() => null))
 }

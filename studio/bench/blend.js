@@ -1,6 +1,7 @@
 // Blend: a video turns into a second one; a curve with points to drag says how.
 
 import * as api from "../api.js"
+import { Boards } from "../boards.js"
 import { element } from "../element.js"
 import { t } from "../language.js"
 import { videos } from "../videos.js"
@@ -8,6 +9,7 @@ import { brief } from "../words.js"
 import { CURVES, Curve } from "./curve.js"
 import { does } from "./button.js"
 import { isGone } from "./gone.js"
+import { keep, kept } from "./kept.js"
 import { Shelf, carried } from "./shelf.js"
 import { Steps } from "./steps.js"
 
@@ -15,20 +17,29 @@ export class Blend {
   /** `bench` sends the request and says what is wrong. */
   constructor(bench) {
     Object.assign(this, { bench, video: null, second: null, swapped: false })
+    this.savedAs = null // {id, content} of the blend that was opened or saved
     this.steps = new Steps(CURVES.linear, (points) => this.curve.draw(points))
     this.build()
   }
 
   get state() {
-    const { video, second, swapped } = this
-    return { video, second, swapped, points: this.steps.now, prompt: this.prompt.value, seconds: this.seconds.value }
+    const { video, second, swapped, savedAs } = this
+    return { ...this.content, video, second, swapped, savedAs }
   }
 
-  set state({ video, second, swapped, points, prompt, seconds }) {
-    Object.assign(this, { video, second, swapped })
+  set state({ video, second, swapped, points, prompt, seconds, savedAs }) {
+    Object.assign(this, { video, second, swapped, savedAs })
     this.steps.reset(points)
     this.prompt.value = prompt
     this.seconds.value = seconds
+  }
+
+  /** What is saved: the videos by their ids, and what a person has set. */
+  get content() {
+    const { video, second, swapped, steps, prompt, seconds } = this
+    const videos = { video: video?.id, second: second?.id }
+    const set = { swapped, points: steps.now, prompt: prompt.value, seconds: Number(seconds.value) }
+    return { kind: "blend", ...videos, ...set }
   }
 
   build() {
@@ -42,19 +53,22 @@ export class Blend {
       step: 0.25,
       value: 1,
       oninput: () => this.update(),
+      onchange: () => this.keep(),
     })
     this.length = element("output", { for: "blend-seconds" })
     this.curve = new Curve((points) => {
       this.steps.add(points)
+      this.keep()
       this.update()
     })
     const named = Object.keys(CURVES).map((name) => does(`blend.${name}`, () => this.preset(CURVES[name])))
     this.undo = does("undo", () => (this.steps.undo(), this.update()), { keys: "Control+Z" })
     this.redo = does("redo", () => (this.steps.redo(), this.update()), { keys: "Control+Y" })
-    this.prompt = element("textarea", { rows: 2, id: "blend-prompt", dir: "auto" })
+    this.prompt = element("textarea", { rows: 2, id: "blend-prompt", dir: "auto", onchange: () => this.keep() })
     this.make = element("button.generate", { type: "button", onclick: () => this.send() }, t("blend.make"))
     this.swap = does("blend.swap", () => {
       this.swapped = !this.swapped
+      this.keep()
       this.update()
     })
     this.element = element(
@@ -74,18 +88,59 @@ export class Blend {
       this.curve.element,
       element("p.note", {}, t("blend.help")),
       element("div.acts", {}, ...named, this.swap, this.undo, this.redo),
-      element("div.acts", {}, this.make),
+      element(
+        "div.acts",
+        {},
+        this.make,
+        does("blend.save", () => this.save()),
+      ),
     )
   }
 
   open(video) {
     if (video && video.id !== this.video?.id) {
       this.video = video
+      Object.assign(this, { savedAs: null, fresh: true })
       if (this.second?.id === video.id) this.second = null
       this.prompt.value = video.prompt ?? ""
+      this.restored = this.remember(video)
     }
     this.curve.draw(this.steps.now)
     this.update()
+  }
+
+  /** Take up what was set for this video before the page was left. */
+  async remember(video) {
+    const before = await kept(`blend/${video.id}`)
+    if (before && this.video === video && this.fresh)
+      this.put({ ...before, second: videos.get(before.second) ?? null })
+  }
+
+  /** Put a saved blend on the bench; `second` is its second video, or null if that has been deleted. */
+  restore({ id, ...saved }) {
+    this.put({ ...saved, savedAs: Boards.opened(id) })
+    this.keep()
+  }
+
+  put({ second, swapped, points, prompt, seconds, savedAs }) {
+    Object.assign(this, { second, swapped: Boolean(swapped && second), savedAs })
+    this.prompt.value = prompt ?? ""
+    this.seconds.value = seconds
+    this.preset(points)
+  }
+
+  async save() {
+    this.savedAs = await this.bench.save(this.savedAs, this.content)
+    this.keep()
+  }
+
+  keep() {
+    this.fresh = false
+    if (this.video) keep(`blend/${this.video.id}`, { ...this.content, savedAs: this.savedAs })
+  }
+
+  leave() {
+    this.keep()
   }
 
   /** The blend that a video was made with. */
@@ -138,6 +193,7 @@ export class Blend {
     this.second = video
     if (this.prompt.value === this.video.prompt && video.prompt !== this.video.prompt)
       this.prompt.value = t("blend.words", { first: this.video.prompt, second: video.prompt })
+    this.keep()
     this.update()
     this.bench.say(t("blend.picked", { name: brief(video.prompt, 60) }))
   }
@@ -145,11 +201,14 @@ export class Blend {
   preset(points) {
     this.steps.add(points)
     this.curve.draw(points)
+    this.keep()
     this.update()
   }
 
   key(event) {
-    if (this.steps.key(event)) this.update()
+    if (!this.steps.key(event)) return
+    this.keep()
+    this.update()
   }
 
   drop(event) {

@@ -1,10 +1,12 @@
 // Re-cut: a clip as pieces, to split, drag, drop, repeat and trim, with gaps that the model fills.
 
 import * as api from "../api.js"
+import { Boards } from "../boards.js"
 import { element, say } from "../element.js"
 import { t } from "../language.js"
 import { does } from "./button.js"
 import { isGone } from "./gone.js"
+import { keep, kept } from "./kept.js"
 import * as cut from "./pieces.js"
 import { Steps } from "./steps.js"
 import { Strip } from "./strip.js"
@@ -15,6 +17,7 @@ export class Recut {
   constructor(bench) {
     this.bench = bench
     this.video = null
+    this.savedAs = null // {id, content} of the re-cut that was opened or saved
     this.steps = new Steps([], () => this.show())
     this.build()
   }
@@ -23,13 +26,18 @@ export class Recut {
     return this.steps.now
   }
 
-  /** What is kept over a change of the language. */
-  get state() {
-    return { video: this.video, pieces: this.pieces, prompt: this.prompt.value }
+  /** The video in one piece. */
+  get whole() {
+    return [{ from: 0, to: framesOf(this.video) }]
   }
 
-  set state({ video, pieces, prompt }) {
-    this.video = video
+  /** What is kept over a change of the language. */
+  get state() {
+    return { video: this.video, pieces: this.pieces, prompt: this.prompt.value, savedAs: this.savedAs }
+  }
+
+  set state({ video, pieces, prompt, savedAs }) {
+    Object.assign(this, { video, savedAs })
     this.steps.reset(pieces)
     this.prompt.value = prompt
   }
@@ -54,6 +62,7 @@ export class Recut {
       id: "recut-prompt",
       dir: "auto",
       "aria-describedby": "recut-gap-note",
+      onchange: () => this.keep(),
     })
     this.gaps = element(
       "div.field",
@@ -71,6 +80,7 @@ export class Recut {
       end: does("recut.end", () => this.trimTo("end"), { keys: "]" }),
       earlier: does("recut.earlier", () => this.shift(-1), { keys: "Alt+←" }),
       later: does("recut.later", () => this.shift(1), { keys: "Alt+→" }),
+      over: does("recut.over", () => this.change(this.whole, 0)),
       undo: does("undo", () => this.steps.undo(), { keys: "Control+Z" }),
       redo: does("redo", () => this.steps.redo(), { keys: "Control+Y" }),
     }
@@ -84,7 +94,12 @@ export class Recut {
       element("div.acts", { role: "toolbar", "aria-label": t("recut.tools") }, ...Object.values(this.buttons)),
       element("p.note", {}, t("recut.help")),
       this.gaps,
-      element("div.acts", {}, this.make),
+      element(
+        "div.acts",
+        {},
+        this.make,
+        does("recut.save", () => this.save()),
+      ),
       this.note,
     )
   }
@@ -92,8 +107,10 @@ export class Recut {
   open(video) {
     if (video && video.id !== this.video?.id) {
       this.video = video
-      this.steps.reset([{ from: 0, to: framesOf(video) }])
+      Object.assign(this, { savedAs: null, fresh: true })
+      this.steps.reset(this.whole)
       this.prompt.value = video.prompt ?? ""
+      this.restored = this.remember(video)
     }
     this.count = framesOf(this.video)
     this.fps = rateOf(this.video)
@@ -109,7 +126,36 @@ export class Recut {
     this.change(cut.written(recut, this.fps), 0)
   }
 
+  /** Take up what was made of this video before the page was left; undo brings back the whole of it. */
+  async remember(video) {
+    const before = await kept(`recut/${video.id}`)
+    if (!before || this.video !== video || !this.fresh) return
+    this.prompt.value = before.prompt
+    this.savedAs = before.savedAs
+    this.change(before.pieces, 0)
+  }
+
+  /** Put a saved re-cut of this video on the bench. */
+  restore({ id, pieces, prompt = "" }) {
+    this.savedAs = Boards.opened(id)
+    this.prompt.value = prompt
+    this.change(pieces, 0)
+  }
+
+  async save() {
+    const { video, pieces, prompt } = this
+    this.savedAs = await this.bench.save(this.savedAs, { kind: "recut", video: video.id, pieces, prompt: prompt.value })
+    this.keep()
+  }
+
+  keep() {
+    const { video, pieces, prompt, savedAs } = this
+    this.fresh = false
+    if (video) keep(`recut/${video.id}`, { pieces, prompt: prompt.value, savedAs })
+  }
+
   leave() {
+    this.keep()
     this.viewer.close()
   }
 
@@ -134,6 +180,7 @@ export class Recut {
     for (const name of ["remove", "repeat", "start", "end", "split"]) this.buttons[name].disabled = none
     this.buttons.earlier.disabled = this.chosen <= 0
     this.buttons.later.disabled = this.chosen >= pieces.length - 1
+    this.buttons.over.disabled = JSON.stringify(pieces) === JSON.stringify(this.whole)
     this.buttons.undo.disabled = !steps.canUndo
     this.buttons.redo.disabled = !steps.canRedo
     this.viewer.lasts(whole)
@@ -156,6 +203,7 @@ export class Recut {
   show() {
     this.range = null
     this.draw()
+    this.keep()
     this.bench.keepFocus()
     this.bench.say(this.note.textContent)
   }
@@ -172,6 +220,7 @@ export class Recut {
     if (pieces.length && cut.at(pieces, this.viewer.cursor) !== this.chosen)
       this.viewer.cursor = cut.spanOf(pieces, this.chosen)[0]
     this.draw()
+    this.keep()
     if (focused) this.strip.focus(this.chosen)
     this.bench.keepFocus()
     this.bench.say(this.note.textContent)

@@ -1,20 +1,23 @@
 // Storyboard: the Storyboard node's time line in the page, with the same text, and pictures and clips for its cards.
 
 import * as api from "../api.js"
+import { Boards } from "../boards.js"
 import { element } from "../element.js"
 import { t } from "../language.js"
 import { added, changed, check, read } from "../storyboard/board.js"
+import { hundredths, momentsOf, nearest } from "../storyboard/moments.js"
 import { makeTimeLine } from "../storyboard/time_line.js"
 import { videos } from "../videos.js"
 import { does } from "./button.js"
 import { isGone } from "./gone.js"
-import { keep, kept } from "./kept.js"
+import { keep, kept, tab, tidy } from "./kept.js"
 import { ACCEPTED, MOST, MOST_BYTES, address, ofFile, ofVideo, renumbered, requested } from "./pictures.js"
 import { Shelf, carried } from "./shelf.js"
 import { Steps } from "./steps.js"
 import { Viewer, framesOf } from "./viewer.js"
 
-const KEPT = "storyboard"
+const [KEPT, OWN] = ["storyboard", `storyboard/${tab}`] // of the last tab, which a new one takes over, and of this one
+const SECONDS = 2 // of a card, if the length of the shot is not known
 
 export class Storyboard {
   /** `bench` sends the request and says what is wrong. */
@@ -23,18 +26,19 @@ export class Storyboard {
     this.steps = new Steps({ text: "", pictures: [] }, (state) => this.show(state))
     this.text = ""
     this.pictures = []
-    this.savedAs = null // the id of the board that was opened or saved
+    this.savedAs = null // {id, content} of the board that was opened or saved
+    this.begun = "" // the text that the page has written from the prompt, as long as nobody has changed it
     this.build()
-    this.restored = this.restore()
+    this.restored = this.remember()
   }
 
   get state() {
-    return { text: this.text, pictures: this.pictures, savedAs: this.savedAs }
+    return { text: this.text, pictures: this.pictures, savedAs: this.savedAs, begun: this.begun }
   }
 
-  set state({ text, pictures, savedAs = null }) {
+  set state({ text, pictures, savedAs = null, begun = "" }) {
     this.restored = null
-    Object.assign(this, { text, pictures, savedAs })
+    Object.assign(this, { text, pictures, savedAs, begun })
     this.steps.reset({ text, pictures })
   }
 
@@ -105,23 +109,52 @@ export class Storyboard {
   }
 
   /** Read what was kept over a reload. */
-  async restore() {
-    const before = await kept(KEPT)
+  async remember() {
+    const before = (await kept(OWN)) ?? (await kept(KEPT))
+    tidy(`${KEPT}/`)
     if (before?.text !== undefined && !this.text) this.state = before
     if (this.element.isConnected) this.show(this.state)
   }
 
   async open() {
     await this.restored
-    if (!this.text) {
-      this.text = `0s: ${(this.bench.form.prompt || t("board.first")).replace(/\s+/g, " ")}`
-      this.steps.reset(this.state)
-    }
+    if (!this.text || this.text === this.begun) this.begin()
     this.show(this.state)
   }
 
-  leave() {
+  /** Write a board from the prompt: a card for each of its lines, spread over the shot; or the prompt, if it is a board. */
+  begin() {
+    const { form } = this.bench
+    const written = form.written.prompt.trim()
+    const lines = written.split(/\s*\n\s*/)
+    const text =
+      written && !read(written).errors.length
+        ? written
+        : this.spread(lines.length > 1 ? lines : [form.prompt || t("board.first")])
+    if (text === this.begun) return
+    const isFirst = !this.text
+    this.text = this.begun = text
+    if (isFirst) this.steps.reset({ text, pictures: this.pictures })
+    else this.done()
+  }
+
+  spread(lines) {
+    const { shot } = this.bench.form
+    const seconds = shot?.seconds ?? lines.length * SECONDS
+    const moments = momentsOf(shot)
+    const times = lines.map((_, index) => (seconds * index) / lines.length)
+    const snapped = times.map((time) => nearest(moments, time))
+    const distinct = new Set(snapped).size === lines.length ? snapped : times
+    return lines.map((words, n) => `${hundredths(distinct[n])}s: ${words.replace(/\s+/g, " ").trim()}`).join("\n")
+  }
+
+  keep() {
     keep(KEPT, this.state)
+    keep(OWN, this.state)
+  }
+
+  leave() {
+    this.keep()
     this.viewer.close()
     this.result.hidden = true
   }
@@ -211,7 +244,7 @@ export class Storyboard {
   /** The end of a change: a step of undo. */
   done() {
     this.steps.add({ text: this.text, pictures: this.pictures })
-    keep(KEPT, this.state)
+    this.keep()
     this.update()
   }
 
@@ -246,15 +279,14 @@ export class Storyboard {
     const pictures = this.pictures.filter(({ id }) => id).map(({ key, name, kind, id }) => ({ key, name, kind, id }))
     const place = (number) => pictures.findIndex(({ key }) => key === this.pictures[number - 1]?.key) + 1
     const text = renumbered(this.text, (number) => place(number) || null)
-    this.savedAs = (await this.bench.boards.save({ id: this.savedAs, text, pictures })) ?? this.savedAs
-    keep(KEPT, this.state)
+    this.savedAs = await this.bench.save(this.savedAs, { text, pictures })
+    this.keep()
     if (pictures.length < this.pictures.length) this.bench.fault(t("board.unsaved"))
   }
 
   /** Put a saved board on the time line; undo brings back the one before. */
-  async take({ id, text, pictures }) {
-    await this.restored
-    Object.assign(this, { text, pictures: pictures ?? [], savedAs: id })
+  restore({ id, text, pictures = [] }) {
+    Object.assign(this, { text, pictures, savedAs: Boards.opened(id) })
     this.done()
   }
 

@@ -170,6 +170,89 @@ def test_pieces_are_split_moved_repeated_filled_and_seen_frame_by_frame(studio, 
     assert (made["status"], made["operation"], made["warnings"]) == ("completed", "fill", []), made
 
 
+def named(studio: Studio, button: str, name: str) -> None:
+    """Save what is on the bench under a name, and wait until it is among the saved boards."""
+    studio.press(button)
+    studio.page.get_by_label("Name", exact=True).fill(name)
+    studio.press("Save")
+    studio.page.locator(".boards").get_by_text(name, exact=True).wait_for()
+
+
+def test_a_recut_and_a_blend_in_work_are_kept_and_saved(studio, http, numbered):
+    press = studio.page.keyboard.press
+    studio.press("Re-cut")
+    studio.page.get_by_label("Frame of the result").fill("8")
+    press("s")
+    press("Delete")
+    studio.page.reload()
+    studio.ready()
+    studio.press("Re-cut")
+    expect(studio.page.locator(".piece .label")).to_have_text(["0–1"])
+    press("Control+z")
+    assert pieces(studio) == ["0–3"]
+    press("Control+y")
+    named(studio, "Save re-cut", "My cut")
+    press("Control+z")
+    studio.press("Blend")
+    studio.page.locator("#bench .shelf button").last.wait_for()
+    other = wire_client.wait(http, http.post("/videos", json=wire_client.FAST | {"prompt": "another one"}).json())
+    studio.page.locator(f"#bench .shelf [data-id='{other['id']}']").click()
+    studio.page.get_by_label("Length of the blend").fill("0.75")
+    studio.press("Sharp")
+    named(studio, "Save blend", "My blend")
+    studio.page.reload()
+    studio.ready()
+    studio.press("Open: My cut")
+    expect(studio.page.locator(".piece .label")).to_have_text(["0–1"])
+    studio.press("Open: My blend")
+    expect(studio.page.locator("#bench .pair")).to_contain_text("another one")
+    assert studio.value("Length of the blend") == "0.75"
+    expect(studio.page.get_by_role("slider", name="Point 4 of 4")).to_be_visible()
+    http.delete(f"/videos/{numbered['id']}")
+    studio.page.reload()
+    studio.ready()
+    studio.press("Open: My cut")
+    studio.page.locator("#notices").get_by_text("has been deleted").wait_for()
+    for name in ("My cut", "My blend"):
+        studio.press(f"Delete: {name}")
+        studio.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+
+
+def test_a_board_that_two_pages_change_becomes_two_boards(browser, url, studio):
+    studio.page.get_by_label("Enter your prompt").fill("one line\nand another")
+    studio.press("Storyboard")
+    expect(studio.page.get_by_label(TEXT)).to_have_value("0s: one line\n1.13s: and another")
+    board(studio, "0s: first words")
+    named(studio, "Save board", "Ours")
+    tab = Studio(studio.page.context.new_page(), url)  # what is in work in two tabs of a browser is kept apart
+    board(tab, "0s: in another tab")
+    tab.page.get_by_label(TEXT).blur()
+    tab.page.close()
+    studio.page.reload()
+    studio.ready()
+    studio.press("Storyboard")
+    expect(studio.page.get_by_label(TEXT)).to_have_value("0s: first words")
+    with studio_page.opened(browser, url) as other:
+        other.press("Open: Ours")
+        other.page.get_by_text("The board as text").click()
+        write(other, "0s: theirs")
+        other.press("Save board")
+        other.page.locator("#notices").get_by_text("Ours is saved").wait_for()
+        other.press("Rename: Ours")
+        other.page.get_by_label("Name", exact=True).fill("Theirs")
+        other.press("Save")
+        # This page learns of it, so the server would take its change.
+        studio.page.locator(".boards").get_by_text("Theirs").wait_for()
+    board(studio, "0s: mine")
+    studio.press("Save board")
+    studio.page.locator("#notices").get_by_text("kept beside it").wait_for()
+    for name, words in (("Theirs", "0s: theirs"), ("Theirs (2)", "0s: mine")):
+        studio.press(f"Open: {name}")
+        expect(studio.page.get_by_label(TEXT)).to_have_value(words)
+        studio.press(f"Delete: {name}")
+        studio.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+
+
 @pytest.mark.slow
 def test_two_videos_are_blended_along_a_curve(studio, http, numbered):
     body = wire_client.FAST | {"prompt": f"a blue star of {numbered['id']}", "num_frames": 25}
@@ -214,8 +297,12 @@ def test_what_goes_wrong_on_the_bench_is_said_and_loses_nothing(studio, http, nu
     fault.get_by_text("is a video that has been deleted").wait_for()
     assert strange.splitlines()[1] in studio.page.get_by_label(TEXT).input_value()
     write(studio, "\n".join(f"{n}s: card {n}" for n in range(200)))
+    studio.page.evaluate(
+        "() => { IDBObjectStore.prototype.put = () => { throw new DOMException('', 'QuotaExceededError') } }"
+    )
     studio.press("Generate storyboard")
     fault.get_by_text("but the shot ends at").wait_for()
+    studio.page.locator("#notices").get_by_text("storage is full").first.wait_for()
 
 
 @pytest.mark.parametrize("scheme,width", [pytest.param("light", 1280, marks=pytest.mark.slow), ("dark", 360)])

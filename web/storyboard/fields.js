@@ -64,6 +64,7 @@ export function makeFields(actions) {
   })
   const words = make("textarea", {
     rows: 2,
+    dir: "auto",
     spellcheck: false,
     "aria-label": "Prompt from this card on",
     on: {

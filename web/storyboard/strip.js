@@ -110,6 +110,7 @@ export function makeStrip(actions) {
 
   function makeBlock(line) {
     const parts = ["time", "image", "words"].map((className) => make("span", { className }))
+    parts[2].dir = "auto"
     return make(
       "div",
       {
