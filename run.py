@@ -41,6 +41,7 @@ USAGE = """usage: python run.py COMMAND [options]
   bench             the benchmarks; --json FILE also writes the figures
   lint              ruff: rules and layout
   shots             the editing nodes' figures, into docs/shots.md (shots --help)
+  studio            Sora's editor done in the studio's page, measured, into docs/studio.md (studio --help)
   media             what happens to the files that people bring, into docs/media.md
   pictures          the pictures of the help pages and templates (pictures --help)
   pocket            train the small models that ship with the pack (pocket --help)
@@ -106,6 +107,10 @@ def run_shots(arguments: list[str]) -> int:
     return _run_in_environment("shots_table.py", arguments)
 
 
+def run_studio(arguments: list[str]) -> int:
+    return _run_in_environment("studio_table.py", arguments, environment.TEST_LOCK)
+
+
 def run_media(arguments: list[str]) -> int:
     return _run_in_environment("media_table.py", arguments)
 
@@ -136,6 +141,7 @@ COMMANDS = {
     "test": run_tests,
     "bench": run_bench,
     "shots": run_shots,
+    "studio": run_studio,
     "media": run_media,
     "pictures": run_pictures,
     "lint": run_lint,

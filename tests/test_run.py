@@ -49,8 +49,8 @@ def test_no_command_and_a_wrong_one():
     result = run("dmo")
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
-        "Error: there is no command 'dmo'. Known: demo, models, serve, worker, convert, test, bench, shots, media, "
-        "pictures, lint, pocket (python run.py --help)."
+        "Error: there is no command 'dmo'. Known: demo, models, serve, worker, convert, test, bench, shots, "
+        "studio, media, pictures, lint, pocket (python run.py --help)."
     ]
 
 
