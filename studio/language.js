@@ -1,6 +1,7 @@
 // The page's words: `t` gives a text by its key in the page's language, from locales/LANGUAGE.json.
 
 import { language as chosen } from "./kept.js"
+import { speakIn as timeLineIn } from "./storyboard/words.js"
 
 /** The languages of the page, each by its own name. */
 export const LANGUAGES = { en: "English", fr: "Français", zh: "中文", ja: "日本語" }
@@ -48,6 +49,7 @@ async function load(code) {
   const answer = await fetch(new URL(`locales/${code}.json`, import.meta.url))
   if (!answer.ok) throw new Error(`locales/${code}.json: ${answer.status}`)
   texts = await answer.json()
+  await timeLineIn(code)
   document.documentElement.lang = code
   numbers = new Intl.NumberFormat(code, { maximumFractionDigits: 2 })
   counts = new Intl.PluralRules(code)

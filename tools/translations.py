@@ -1,4 +1,5 @@
-"""Writes ComfyUI's translation files, locales/LANG/*.json, from tools/phrases/LANG.json: python tools/translations.py
+"""Writes ComfyUI's translation files, locales/LANG/*.json, and the words of the pack's own scripts in web/,
+web/storyboard/words.LANG.json, from tools/phrases/LANG.json: python tools/translations.py
 
 A phrase stands once, under the English text that it translates. So when a node's English text changes, its phrase is
 missing, and the old one is stale: both are listed, and nothing is written. ``{Sample Video}`` in a phrase is that
@@ -23,6 +24,8 @@ PHRASES, LOCALES = comfyui.ROOT / "tools" / "phrases", comfyui.ROOT / "locales"
 PACK = "atelier"
 """The name under which the front end lists this pack's templates: that of its folder."""
 COMMAND = re.compile(r'id: "(Atelier\.\w+)",\s+label: "([^"]+)"')
+WORDS = re.compile(r'\bt\(\s*"((?:[^"\\]|\\.)*)"')
+"""A text that a script shows: the argument of `t` (web/storyboard/words.js)."""
 SYNTAX = re.compile(r"[@{}|]")
 """Characters that the front end's translator (vue-i18n) takes for its own."""
 
@@ -47,6 +50,16 @@ def commands() -> dict[str, str]:
     return {id: label for script in scripts for id, label in COMMAND.findall(script.read_text(encoding="utf-8"))}
 
 
+def page() -> set[str]:
+    """The texts that the pack's scripts show in ComfyUI's front end and in the time line."""
+    scripts = [*(comfyui.ROOT / "web").glob("*.js"), *(comfyui.ROOT / "web" / "storyboard").glob("*.js")]
+    return {text for script in scripts for text in WORDS.findall(script.read_text(encoding="utf-8"))}
+
+
+def page_file(language: str) -> Path:
+    return comfyui.ROOT / "web" / "storyboard" / f"words.{language}.json"
+
+
 def english(nodes: list[Any]) -> dict[str, set[str]]:
     """What a language has to translate, by the sections of its file of phrases."""
     slots = {slot.id for node in nodes for slot in node.inputs}
@@ -57,6 +70,7 @@ def english(nodes: list[Any]) -> dict[str, set[str]]:
         "slots": slots,
         "texts": texts,
         "menu": set(commands().values()),
+        "page": page(),
         "templates": {graph.stem for graph in (comfyui.ROOT / "workflows").glob("*.json")},
     }
 
@@ -120,12 +134,14 @@ def main() -> int:
         pack.load()
         nodes = schemas()
     for language in LANGUAGES:
-        files = translated(read(language, nodes), nodes)
+        phrases = read(language, nodes)
+        files = translated(phrases, nodes)
+        page_file(language).write_text(written(phrases["page"]), encoding="utf-8")
         for name, content in files.items():
             target = LOCALES / language / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(written(content), encoding="utf-8")
-        say(f"Written: locales/{language}: {', '.join(files)}")
+        say(f"Written: locales/{language}: {', '.join(files)}; {page_file(language).name}")
     return 0
 
 

@@ -4,6 +4,7 @@
  */
 
 import { app } from "../../scripts/app.js"
+import { t } from "./storyboard/words.js"
 
 app.registerExtension({
   name: "Atelier.ExpandPrompt",
@@ -17,11 +18,12 @@ app.registerExtension({
       return executed?.call(this, output, ...others)
     }
     const button = node.addWidget("button", "edit the expansion", null, () => {
-      if (last === null) return tell("Nothing has been expanded yet", "Run the graph first.")
+      if (last === null) return tell(t("Nothing has been expanded yet"), t("Run the graph first."))
       written.value = last
       written.callback?.(last)
       app.graph.setDirtyCanvas(true, true)
     })
+    button.label = t("edit the expansion")
     button.serialize = false
   },
 })

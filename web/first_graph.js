@@ -2,6 +2,7 @@
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
+import { t } from "./storyboard/words.js"
 
 const NAME = "text_to_video"
 
@@ -22,11 +23,11 @@ app.registerExtension({
 async function open() {
   const pack = new URL(import.meta.url).pathname.split("/extensions/")[1].split("/")[0]
   const answer = await api.fetchApi(`/workflow_templates/${pack}/${NAME}.json`)
-  if (!answer.ok) throw new Error(`the server answered ${answer.status}`)
+  if (!answer.ok) throw new Error(t("the server answered {status}", { status: answer.status }))
   await app.loadGraphData(await answer.json(), true, true, NAME)
 }
 
 function failed(error) {
-  const detail = `The graph could not be opened: ${error.message}`
+  const detail = t("The graph could not be opened: {problem}", { problem: error.message })
   app.extensionManager.toast.add({ severity: "error", summary: "Atelier", detail, life: 15000 })
 }

@@ -2,6 +2,7 @@
 
 import { authorization } from "../../atelier/key.js"
 import { app } from "../../scripts/app.js"
+import { t } from "./storyboard/words.js"
 
 const ADDRESS = "./atelier/convert"
 const FILES = ".json,.png,.webp,.jpg,.mp4,.webm,.mov,.mkv,.gif"
@@ -45,7 +46,10 @@ async function openChosen(file) {
   const swap =
     answer.offer &&
     (await ask(
-      `${answer.name} runs on ComfyUI's own nodes. Load ${answer.offer} with Load Video Model, and place its pictures with Place Frames?`,
+      t(
+        "{name} runs on ComfyUI's own nodes. Load {model} with Load Video Model, and place its pictures with Place Frames?",
+        { name: answer.name, model: answer.offer },
+      ),
     ))
   await show(swap ? await convert(file, "loaders=1&guides=1") : answer)
 }
@@ -82,7 +86,7 @@ async function offer(file) {
     return false // ComfyUI opens it as it is, and names the missing nodes
   }
   if (!answer.changed) return false
-  const yes = await ask(`${name} was made for ${answer.made_for.join(" and ")}. Open it with Atelier?`)
+  const yes = await ask(t("{name} was made for {packs}. Open it with Atelier?", { name, packs: list(answer.made_for) }))
   if (yes) await show(answer)
   return Boolean(yes)
 }
@@ -99,17 +103,21 @@ async function convert(file, asked = "") {
 async function show({ graph, name, made_for, swapped, lost, remarks }) {
   if ("nodes" in graph) await app.loadGraphData(graph, true, true, name)
   else await app.loadApiJson(graph, name)
-  if (swapped) return tell("info", ["Load Video Model loads the model now.", ...remarks].join("\n"))
-  if (!made_for.length) return tell("info", "The graph has no nodes of a dormant pack. It is open as it was saved.")
+  if (swapped) return tell("info", [t("Load Video Model loads the model now."), ...remarks].join("\n"))
+  if (!made_for.length) return tell("info", t("The graph has no nodes of a dormant pack. It is open as it was saved."))
   const lines = [...lost, ...remarks]
-  const more = lines.length > SHOWN ? [`... and ${lines.length - SHOWN} more, in the note beside the graph`] : []
-  const loss = lost.length ? `${lost.length} settings or nodes are lost:` : "Nothing is lost."
-  tell("info", [`Made for ${made_for.join(" and ")}. ${loss}`, ...lines.slice(0, SHOWN), ...more].join("\n"))
+  const rest = { count: lines.length - SHOWN }
+  const more = rest.count > 0 ? [t("... and {count} more, in the note beside the graph", rest)] : []
+  const loss = lost.length ? t("{count} settings or nodes are lost:", { count: lost.length }) : t("Nothing is lost.")
+  const made = t("Made for {packs}.", { packs: list(made_for) })
+  tell("info", [`${made} ${loss}`, ...lines.slice(0, SHOWN), ...more].join("\n"))
 }
 
 function failed(error) {
-  tell("error", `The old graph could not be opened: ${error.message}`)
+  tell("error", t("The graph could not be opened: {problem}", { problem: error.message }))
 }
+
+const list = (names) => names.join(t(" and "))
 
 function tell(severity, detail) {
   app.extensionManager.toast.add({ severity, summary: "Atelier", detail, life: 20000 })

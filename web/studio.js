@@ -2,6 +2,7 @@
 
 import { authorization } from "../../atelier/key.js"
 import { app } from "../../scripts/app.js"
+import { t } from "./storyboard/words.js"
 
 /** What the studio's links ask for, by the name in the page's address: the graph of it. */
 const ASKED = { atelier_video: ofVideo, atelier_board: ofBoard }
@@ -35,7 +36,7 @@ async function open(make) {
   try {
     await app.handleFile(await make())
   } catch (error) {
-    const detail = `Its graph could not be opened: ${error.message}`
+    const detail = t("The graph could not be opened: {problem}", { problem: error.message })
     app.extensionManager.toast.add({ severity: "error", summary: "Atelier", detail, life: 15000 })
   }
 }
@@ -49,7 +50,7 @@ async function ofVideo(id) {
 /** The template *storyboard* with the text of a board that the studio keeps. */
 async function ofBoard(id) {
   const board = (await (await asked("v1/desk")).json()).items[`board/${id}`]
-  if (!board) throw new Error("The board has been deleted.")
+  if (!board) throw new Error(t("The board has been deleted."))
   const pack = new URL(import.meta.url).pathname.split("/").at(-2)
   const graph = await (await asked(`api/workflow_templates/${pack}/storyboard.json`)).json()
   graph.nodes.find((node) => node.type === "AtelierStoryboard").widgets_values[0] = board.text

@@ -1,6 +1,7 @@
 """ComfyUI in another language: its front end shows this pack's nodes, their tooltips and their help in it.
 
-Only the newest front end: 1.32.9, that of ComfyUI 0.3.75, loads a language over the translations of packs.
+Only the newest front end: 1.32.9, that of ComfyUI 0.3.75, loads a language over the translations of packs. The words of
+this pack's own scripts do not depend on that.
 """
 
 from __future__ import annotations
@@ -58,6 +59,18 @@ def test_a_node_has_its_name_and_those_of_its_inputs(view, request):
             name: given["name"] for name, given in text["inputs"].items()
         }
         assert {given["name"] for given in text.get("outputs", {}).values()} <= set(slots.values())
+    assert view.errors == []
+
+
+@pytest.mark.parametrize("view", [pytest.param(("fr", False), id="fr")], indirect=True)
+def test_the_time_line_and_the_scripts_speak_it(view):
+    view.open_template("storyboard")
+    lane = view.page.locator(".atelier-storyboard .lane")
+    assert lane.get_attribute("aria-label").startswith("Ligne de temps : 2 cartes en ")
+    view.page.get_by_role("button", name="Ajouter une carte après celle-ci").click()
+    assert lane.get_attribute("aria-label").startswith("Ligne de temps : 3 cartes en ")
+    button = "() => LiteGraph.createNode('AtelierExpandPrompt').widgets.at(-1).label"
+    assert view.page.evaluate(button) == "modifier le développement"
     assert view.errors == []
 
 

@@ -20,7 +20,7 @@ from protocol import BinaryEventTypes
 STEPS = 60
 PYRAMID = "diffusers/pyramid/diffusion_transformer_384p"
 SIZE = dict(width=128, height=64, frames=33)
-LONG = dict(width=128, height=128, frames=257)
+LONG = dict(width=128, height=128, frames=129)
 """A clip that takes the pocket model's autoencoder seconds."""
 OTHER_PACK = """
 import latent_preview, server

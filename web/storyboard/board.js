@@ -1,12 +1,16 @@
 /**
  * The text of a storyboard: parsed as models/timeline/storyboard.py parses it, and edited one line at a time.
  *
- * tests/storyboards.json tests both, so that they do not drift apart. This file uses no page and no graph.
+ * tests/storyboards.json tests both, so that they do not drift apart. This file uses no page and no graph. Its messages
+ * are Python's in the page's language; the words of a card's line are English in all of them.
  */
+
+import { t } from "./words.js"
 
 /** Seconds: a card that begins sooner than this after the one before follows a cut. */
 const CLOSE = 1.0
-const EXPECTED = "Write one card a line: '2.5s: words', '2.5s cut: words' or '2.5s [image 1, 0.8]: words'."
+const expected = () =>
+  t("Write one card a line: '2.5s: words', '2.5s cut: words' or '2.5s [image 1, 0.8]: words'.")
 
 const LINE_BREAK = /\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]/
 /** Characters of a board, characters of a line, and cards. */
@@ -29,28 +33,30 @@ const CARD = new RegExp(`^${TIME.source}(?:\\[\\s*images?\\s+${NUMBERS.source}\\
 export function read(text) {
   const cards = [],
     errors = []
-  if (characters(text) > MAX_TEXT) return { cards, errors: [long("The storyboard", characters(text), MAX_TEXT)] }
+  if (characters(text) > MAX_TEXT) return { cards, errors: [long(t("The storyboard"), characters(text), MAX_TEXT)] }
   const lines = text.split(LINE_BREAK).map((line) => line.trim())
   const count = lines.filter(Boolean).length
   if (count > MAX_CARDS) return { cards, errors: [many(count)] }
   lines.forEach((line, place) => {
     if (!line) return
     if (characters(line) > MAX_LINE) {
-      errors.push({ ...long(`Line ${place + 1}`, characters(line), MAX_LINE), line: place + 1 })
+      errors.push({ ...long(t("Line {line}", { line: place + 1 }), characters(line), MAX_LINE), line: place + 1 })
       return
     }
     const match = line.match(CARD)
     if (match) cards.push(card(place + 1, match.groups, errors))
-    else errors.push({ line: place + 1, message: `Line ${place + 1} ('${start(line)}') is not a card. ${EXPECTED}` })
+    else
+      errors.push(
+        wrong(place + 1, t("Line {line} ('{start}') is not a card.", { line: place + 1, start: start(line) }), expected()),
+      )
   })
-  if (!cards.length && !errors.length) errors.push({ line: null, message: `The storyboard is empty. ${EXPECTED}` })
+  if (!cards.length && !errors.length) errors.push(wrong(null, t("The storyboard is empty."), expected()))
   cards.sort((a, b) => a.time - b.time)
   for (const [before, after] of pairs(cards)) if (before.time === after.time) errors.push(together(before, after))
   if (cards.length && !cards[0].words && cards[0].image !== null)
-    errors.push({
-      line: cards[0].line,
-      message: `Line ${cards[0].line}, the first card in time, has no words. ${EXPECTED}`,
-    })
+    errors.push(
+      wrong(cards[0].line, t("Line {line}, the first card in time, has no words.", { line: cards[0].line }), expected()),
+    )
   for (const [before, after] of pairs(cards)) {
     after.words ||= before.words
     after.close = after.time - before.time < CLOSE
@@ -64,18 +70,29 @@ export function check(cards, length, images) {
   const errors = []
   for (const { line, time, image, last } of cards) {
     if (length !== null && time >= length)
-      errors.push({
-        line,
-        message:
-          `Line ${line}: the card is at ${general(time)} s, but the shot ends at ${cents(length)} s. Move the card ` +
-          "or make the shot longer.",
-      })
+      errors.push(
+        wrong(
+          line,
+          t("Line {line}: the card is at {time} s, but the shot ends at {length} s.", {
+            line,
+            time: general(time),
+            length: cents(length),
+          }),
+          t("Move the card or make the shot longer."),
+        ),
+      )
     const end = last || image
     if (image !== null && images !== null && !(1 <= image && image <= end && end <= images))
-      errors.push({
-        line,
-        message: `Line ${line} names ${named({ image, last })}, but ${images} are connected to 'images'.`,
-      })
+      errors.push(
+        wrong(
+          line,
+          t("Line {line} names {pictures}, but {count} are connected to 'images'.", {
+            line,
+            pictures: pictured({ image, last }),
+            count: images,
+          }),
+        ),
+      )
   }
   return errors
 }
@@ -102,9 +119,13 @@ export function short(seconds) {
   return String(Number(seconds.toFixed(2)))
 }
 
-/** "image 2", or for a clip "images 2-17". */
-export function named({ image, last }) {
-  return last ? `images ${image}-${last}` : `image ${image}`
+/** "image 2", or for a clip "images 2-17", in the page's language. */
+export function pictured({ image, last }) {
+  return last ? t("images {image}-{last}", { image, last }) : t("image {image}", { image })
+}
+
+function wrong(line, ...sentences) {
+  return { line, message: sentences.join(" ") }
 }
 
 function card(line, { time, cut, image, last, strength, words }, errors) {
@@ -118,37 +139,32 @@ function card(line, { time, cut, image, last, strength, words }, errors) {
     words: words.trim(),
   }
   if (!written.words && written.image === null)
-    errors.push({ line, message: `Line ${line} has neither words nor an image. ${EXPECTED}` })
+    errors.push(wrong(line, t("Line {line} has neither words nor an image.", { line }), expected()))
   else if (!(written.strength >= 0 && written.strength <= 1))
-    errors.push({ line, message: `Line ${line}: the strength '${strength}' is not a number from 0 to 1.` })
+    errors.push(wrong(line, t("Line {line}: the strength '{strength}' is not a number from 0 to 1.", { line, strength })))
   return { line, ...written, written }
 }
 
 function long(what, count, most) {
-  return {
-    line: null,
-    message: `${what} has ${grouped(count)} characters; up to ${grouped(most)} are read. Shorten it.`,
-  }
+  const numbers = { what, count: grouped(count), most: grouped(most) }
+  return wrong(null, t("{what} has {count} characters; up to {most} are read. Shorten it.", numbers))
 }
 
 function many(count) {
-  return {
-    line: null,
-    message: `The storyboard has ${grouped(count)} cards; up to ${grouped(MAX_CARDS)} are read. Make two shots.`,
-  }
+  const numbers = { count: grouped(count), most: grouped(MAX_CARDS) }
+  return wrong(null, t("The storyboard has {count} cards; up to {most} are read. Make two shots.", numbers))
 }
 
 function together(before, after) {
   const [first, second] = [before.line, after.line].sort((a, b) => a - b)
-  return {
-    line: second,
-    message: `Lines ${first} and ${second} are both at ${general(after.time)} s. Move one of them.`,
-  }
+  const time = general(after.time)
+  return wrong(second, t("Lines {first} and {second} are both at {time} s. Move one of them.", { first, second, time }))
 }
 
 function write({ time, cut = false, image = null, last = null, strength = 1, words }) {
   const share = strength === 1 ? "" : `, ${strength}`
-  const picture = image === null ? "" : ` [${named({ image, last })}${share}]`
+  const numbers = last ? `images ${image}-${last}` : `image ${image}`
+  const picture = image === null ? "" : ` [${numbers}${share}]`
   return `${time}s${cut ? " cut" : ""}${picture}: ${words.replace(/\s+/g, " ").trim()}`.trimEnd()
 }
 

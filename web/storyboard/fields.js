@@ -2,6 +2,7 @@
 
 import { short } from "./board.js"
 import { make, set } from "./elements.js"
+import { t } from "./words.js"
 
 /**
  * `actions`: change(card, parts), add(), remove(card), toggle(card), leave() to put the focus back on the card in the
@@ -21,7 +22,7 @@ export function makeFields(actions) {
     make("button", { type: "button", textContent: text, title, "aria-label": title, on: { click: does } })
 
   const time = number(
-    "Seconds from the start of the shot",
+    t("Seconds from the start of the shot"),
     { min: 0, step: "any", className: "time" },
     {
       change: () => {
@@ -31,7 +32,7 @@ export function makeFields(actions) {
     },
   )
   const image = number(
-    "Number of the image to show here, or a clip's first and last, such as 2-17; empty for none",
+    t("Number of the image to show here, or a clip's first and last, such as 2-17; empty for none"),
     {
       type: "text",
       inputMode: "numeric",
@@ -45,7 +46,7 @@ export function makeFields(actions) {
     },
   )
   const strength = number(
-    "How strictly to keep the image, 0 to 1",
+    t("How strictly to keep the image, 0 to 1"),
     { min: 0, max: 1, step: 0.05 },
     {
       input: () => give({ strength: strength.value === "" ? 1 : Math.min(1, Math.max(0, strength.value)) }),
@@ -58,15 +59,15 @@ export function makeFields(actions) {
     }
   })
   cut.className = "cut"
-  const more = button("+", "Add a card after this one", () => actions.add())
-  const less = button("×", "Remove this card", () => {
+  const more = button("+", t("Add a card after this one"), () => actions.add())
+  const less = button("×", t("Remove this card"), () => {
     if (card) actions.remove(card)
   })
   const words = make("textarea", {
     rows: 2,
     dir: "auto",
     spellcheck: false,
-    "aria-label": "Prompt from this card on",
+    "aria-label": t("Prompt from this card on"),
     on: {
       input: () => give({ words: words.value }),
       change: () => actions.done(),
@@ -84,8 +85,8 @@ export function makeFields(actions) {
     { className: "row" },
     make("label", {}, time, "s"),
     cut,
-    make("label", {}, "image", image),
-    make("label", {}, "strength", strength),
+    make("label", {}, t("image"), image),
+    make("label", {}, t("strength"), strength),
     make("span", { className: "space" }),
     more,
     less,
@@ -95,12 +96,12 @@ export function makeFields(actions) {
   function draw(state) {
     const place = state.cards.findIndex((each) => each.line === state.selected)
     card = state.cards[place] ?? null
-    set(element, { "aria-label": card ? `Card ${place + 1} of ${state.cards.length}` : "No card" })
+    set(element, { "aria-label": card ? t("Card {number} of {count}", { number: place + 1, count: state.cards.length }) : t("No card") })
     for (const field of [time, image, strength, words, cut, less]) field.disabled = !card || state.locked
     more.disabled = state.locked
     if (!card) {
       for (const field of [time, image, strength, words]) field.value = ""
-      set(cut, { textContent: "flow", title: "", "aria-pressed": "false" })
+      set(cut, { textContent: t("flow"), title: "", "aria-pressed": "false" })
       return
     }
     show(time, short(card.time))
@@ -108,19 +109,19 @@ export function makeFields(actions) {
     show(strength, card.image === null ? "" : card.strength)
     strength.disabled ||= card.image === null
     if (words.value.replace(/\s+/g, " ").trim() !== card.written.words) words.value = card.written.words
-    set(words, { placeholder: card.words ? `continues: ${card.words}` : "what the video shows" })
+    set(words, { placeholder: card.words ? t("continues: {words}", { words: card.words }) : t("what the video shows") })
     const first = place === 0
     cut.disabled ||= first || (card.close && !card.written.cut)
     set(cut, {
-      textContent: card.cut && !first ? "cut" : "flow",
+      textContent: card.cut && !first ? t("cut") : t("flow"),
       "aria-pressed": String(Boolean(card.cut && !first)),
       title: first
-        ? "The first card begins the shot"
+        ? t("The first card begins the shot")
         : card.close && !card.written.cut
-          ? "A cut, because the card before is less than a second earlier"
+          ? t("A cut, because the card before is less than a second earlier")
           : card.cut
-            ? "A cut: this card begins a new scene. Click to let it flow"
-            : "Flows: this card continues the one before. Click to cut",
+            ? t("A cut: this card begins a new scene. Click to let it flow")
+            : t("Flows: this card continues the one before. Click to cut"),
     })
     cut.setAttribute("aria-label", cut.title)
   }

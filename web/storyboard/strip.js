@@ -1,8 +1,9 @@
 /** The cards as blocks on a time line, to drag and to move with the keyboard. All changes go through `actions`. */
 
-import { named, short } from "./board.js"
+import { pictured, short } from "./board.js"
 import { make, set } from "./elements.js"
 import { FINE, hundredths, nearest, next } from "./moments.js"
+import { t } from "./words.js"
 
 const LABEL_ROOM = 46,
   TICK_ROOM = 4 // pixels
@@ -42,9 +43,13 @@ export function makeStrip(actions) {
     const whole = drag ? shown.whole : wholeOf(state)
     shown = { ...state, whole }
     set(lane, {
-      "aria-label":
-        `Time line: ${state.cards.length} cards in ${short(state.shot?.seconds ?? whole)} seconds. ` +
-        "Arrow keys move a card and go from card to card, Enter edits, Delete removes.",
+      "aria-label": [
+        t("Time line: {count} cards in {seconds} seconds.", {
+          count: state.cards.length,
+          seconds: short(state.shot?.seconds ?? whole),
+        }),
+        t("Arrow keys move a card and go from card to card, Enter edits, Delete removes."),
+      ].join(" "),
     })
     const lines = new Set(state.cards.map((card) => card.line))
     for (const [line, block] of blocks)
@@ -77,7 +82,8 @@ export function makeStrip(actions) {
     const held = place ? card.time : 0,
       length = Math.max(until - held, 1e-6)
     const wrong = errors.some((error) => error.line === card.line)
-    const how = place ? (card.cut ? "after a cut" : "flows") : "the start"
+    const how = place ? (card.cut ? t("after a cut") : t("flows")) : t("the start")
+    const [seconds, words] = [short(card.time), card.words || t("no words")]
     block.className = ["card", wrong && "wrong", card.cut && place && "cut", selected === card.line && "selected"]
       .filter(Boolean)
       .join(" ")
@@ -90,22 +96,24 @@ export function makeStrip(actions) {
       "--fade": `${fade * 100}%`,
       "--head": `${((card.time - held) / length) * 100}%`,
       tabindex: selected === card.line ? 0 : -1,
-      "aria-label": `Card ${place + 1} of ${cards.length}: ${card.words || "no words"}`,
+      "aria-label": t("Card {number} of {count}: {words}", { number: place + 1, count: cards.length, words }),
       "aria-valuemin": "0",
       "aria-valuemax": short(whole),
       "aria-valuenow": short(card.time),
-      "aria-valuetext": `${short(card.time)} seconds, ${how}${card.image === null ? "" : `, ${named(card)}`}`,
+      "aria-valuetext": [t("{seconds} seconds", { seconds }), how, card.image !== null && pictured(card)]
+        .filter(Boolean)
+        .join(", "),
       "aria-invalid": wrong ? "true" : null,
-      title: `${short(card.time)} s, ${how}: ${card.words}`,
+      title: `${seconds} s, ${how}: ${card.words}`,
     })
-    const [time, image, words] = block.children
-    set(time, { textContent: `${short(card.time)} s` })
+    const [time, image, text] = block.children
+    set(time, { textContent: `${seconds} s` })
     set(image, {
-      textContent: card.image === null ? "" : named(card),
+      textContent: card.image === null ? "" : pictured(card),
       hidden: card.image === null,
       "--strength": card.strength,
     })
-    set(words, { textContent: card.words })
+    set(text, { textContent: card.words })
   }
 
   function makeBlock(line) {

@@ -8,10 +8,10 @@ import { make, set } from "./elements.js"
 import { makeFields } from "./fields.js"
 import { FINE, hundredths, momentsOf, nearest } from "./moments.js"
 import { makeStrip } from "./strip.js"
+import { t } from "./words.js"
 
 /** Height of the whole time line in pixels. */
 export const HEIGHT = 212
-const NEW_WORDS = "what the video shows"
 
 /**
  * `write(text)` sets the board's text, `done()` marks the end of a change (a step of undo), `point(line)` selects a
@@ -64,13 +64,14 @@ export function makeTimeLine({ write, done, point, drop = null }) {
   }
 
   function summary() {
-    if (given.locked) return ["The board's text comes from another node."]
+    if (given.locked) return [t("The board's text comes from another node.")]
     if (state.errors.length) return state.errors.map(problem)
+    const count = state.cards.length
     const cuts = state.cards.filter((card, place) => place && card.cut).length
     const parts = [
-      `${state.cards.length} ${state.cards.length === 1 ? "card" : "cards"}`,
-      `${cuts} ${cuts === 1 ? "cut" : "cuts"}`,
-      given.shot ? `${cents(given.shot.seconds)} s` : "length known when the graph runs",
+      count === 1 ? t("1 card") : t("{count} cards", { count }),
+      cuts === 1 ? t("1 cut") : t("{count} cuts", { count: cuts }),
+      given.shot ? `${cents(given.shot.seconds)} s` : t("length known when the graph runs"),
     ]
     return [parts.join(" · ")]
   }
@@ -84,7 +85,7 @@ export function makeTimeLine({ write, done, point, drop = null }) {
       }
       point(line)
     }
-    return make("button", { type: "button", textContent: text, title: `Show line ${line}`, on: { click: show } })
+    return make("button", { type: "button", textContent: text, title: t("Show line {line}", { line }), on: { click: show } })
   }
 
   /** Keep Delete and Backspace from ComfyUI, which would remove the node: here they remove cards and letters. */
@@ -122,7 +123,7 @@ export function makeTimeLine({ write, done, point, drop = null }) {
     let at = hundredths(time)
     while (state.cards.some((card) => Math.abs(card.time - at) < FINE / 2)) at = hundredths(at + FINE)
     const before = state.cards.filter((card) => card.time < at).at(-1)
-    const board = added(given.text, state.cards, at, before?.words || NEW_WORDS)
+    const board = added(given.text, state.cards, at, before?.words || t("what the video shows"))
     selected = board.line
     put(board.text)
     fields.edit(true)
