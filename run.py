@@ -100,7 +100,7 @@ def run_tests(arguments: list[str]) -> int:
 
 
 def run_bench(arguments: list[str]) -> int:
-    return _run_in_environment("bench.py", arguments)
+    return _run_in_environment("bench.py", arguments, *([environment.FARM_TEST_LOCK] if "sizes" in arguments else []))
 
 
 def run_shots(arguments: list[str]) -> int:

@@ -28,6 +28,7 @@ JOB, CHARACTER = "video_", "char_"
 """Prefixes of the ids of jobs and characters. A folder is named after the id."""
 VIDEO_NAME = "video"
 """The name of a finished video; SaveVideo adds a number to it."""
+THUMBNAIL, SPRITESHEET = "thumbnail.webp", "spritesheet.jpg"
 _NAME = re.compile(rf"({JOB}|{CHARACTER})[0-9a-f]{{32}}")
 _SENT = re.compile(r"[0-9a-f]{32}(\.\w{1,5})?")
 """Names of folders, and of uploads and unfinished files in them."""
@@ -147,12 +148,12 @@ def facts(path: Path) -> probe.Facts:
 
 def thumbnail(video: Path) -> Path:
     """The first frame as WebP, in a file beside the video that is written once."""
-    return _beside(video, "thumbnail.webp", lambda: probe.pictures(video, [0])[0])
+    return _beside(video, THUMBNAIL, lambda: probe.pictures(video, [0])[0])
 
 
 def spritesheet(video: Path) -> Path:
     """Up to 16 evenly spaced frames in rows of 4 as JPEG, in a file beside the video that is written once."""
-    return _beside(video, "spritesheet.jpg", lambda: sheet.of_file(video, *SHEET))
+    return _beside(video, SPRITESHEET, lambda: sheet.of_file(video, *SHEET))
 
 
 def _beside(video: Path, name: str, make: Callable[[], Any]) -> Path:
@@ -200,6 +201,11 @@ def remove(folder: Path) -> bool:
 def folder_of(identity: str) -> Path:
     """The folder of a job or of a character."""
     return character_folder(identity) if identity.startswith(CHARACTER) else job_folder(identity)
+
+
+def jobs_here() -> list[str]:
+    """Ids of all jobs that have a folder on this disk."""
+    return [folder.name for folder in job_folder("").glob(f"{JOB}*") if _NAME.fullmatch(folder.name)]
 
 
 def only_uploads() -> list[Path]:

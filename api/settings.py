@@ -6,6 +6,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -77,6 +78,12 @@ class Settings(BaseModel):
         pattern=r"^postgresql(\+psycopg)?://",
         description="where jobs are stored, as postgresql+psycopg://user:password@host/name; if unset: videos.db",
     )
+    files: str | None = Field(
+        None,
+        pattern=r"^[a-z][a-z0-9+.-]*://.",
+        description="where finished videos are kept, as s3://bucket/prefix; if unset: output/atelier/videos",
+    )
+    files_options: dict[str, Any] = Field(default_factory=dict, description="fsspec's options for `files`")
     farm: FarmSettings | None = Field(None, description="run graphs on the farm's workers, not on this machine")
 
     @field_validator("database")

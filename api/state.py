@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from . import settings
+from . import archive, settings
 from .errors import ApiError
 from .graphs.comfy_queue import ComfyQueue
 from .graphs.queue import Queue
@@ -36,12 +36,14 @@ async def opened() -> Api:
 
 
 async def _open() -> Api:
+    await asyncio.to_thread(archive.current)  # what it lacks is said before a video is made
     store = await asyncio.to_thread(_store)
     processes = Processes(settings.folder() / "videos.lock")
     try:
         queue = await _queue(processes)
         runner = Runner(store, processes, queue)
         await runner.recover()
+        await runner.mover.take_up()
     except BaseException:
         processes.close()
         await asyncio.to_thread(store.close)

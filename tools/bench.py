@@ -33,6 +33,7 @@ BENCHMARKS = {
     "pyramid": "Pyramid Flow over a plain version of it: time per latent frame, memory",
     "api": "the Videos API: create to queued, listing 10,000 jobs",
     "studio": "the studio with 500 videos: a click to the next picture, the page's weight",
+    "sizes": "the Videos API with 100,000 jobs, in SQLite and in PostgreSQL: create to queued, a page",
     "farm": "a farm's order of jobs, simulated: waits at 1,000 and 10,000 clips a day",
     "pocket": "the share of the built-in model's clips that follow their prompt",
 }

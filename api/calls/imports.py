@@ -14,7 +14,7 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 
 from ...media import tags
-from .. import files, settings
+from .. import archive, files, settings
 from ..errors import bad
 from ..jobs import claims, runner, start
 from ..request import body, fields, references
@@ -58,6 +58,8 @@ async def take_in(api: Api, request: web.Request) -> web.Response:
         row = await asyncio.to_thread(_row, identity, video, said, wanted.prompt)
         row |= {"process": api.runner.process, "bytes": await asyncio.to_thread(files.size_of, folder)}
         await api.store.add([row], settings.current())
+        if archive.current() is not None:
+            api.runner.mover.look_after(identity)
     return web.json_response(fields.video(row, DONE))
 
 
@@ -66,8 +68,16 @@ async def _already(api: Api, said: Json, clip: Path) -> Row | None:
     row = await api.store.job(said["id"]) if "id" in said else None
     if row is None or row["status"] != "completed":
         return None
-    file = files.job_folder(row["id"]) / row["file"]
-    return row if file.is_file() and file.stat().st_size == clip.stat().st_size else None
+    return row if await _size(row) == clip.stat().st_size else None
+
+
+async def _size(row: Row) -> int | None:
+    """Bytes of a finished video, wherever it is; None if its file is gone."""
+    file, place = files.job_folder(row["id"]) / row["file"], archive.current()
+    if file.is_file():
+        return file.stat().st_size
+    stored = await asyncio.to_thread(place.about, row["id"], row["file"]) if place else None
+    return stored.size if stored else None
 
 
 def _row(identity: str, video: Path, said: Json, name: str | None) -> Row:

@@ -11,13 +11,14 @@ from typing import Any
 
 from aiohttp import web
 
-from .. import files
+from .. import archive, files
 from ..errors import ApiError, bad, missing
 from ..jobs import claims, start
 from ..jobs.runner import LOOK_EVERY, prompt_id
 from ..request import body, fields
 from ..state import Api
 from ..store import ACTIVE, Row
+from . import archived
 
 POLL_AFTER_MS = "500"
 """Milliseconds that the SDKs' poll helpers wait between two requests."""
@@ -29,7 +30,7 @@ async def create(api: Api, request: web.Request) -> web.Response:
     return await _make(api, request, "generate")
 
 
-async def create_and_wait(api: Api, request: web.Request) -> web.FileResponse:
+async def create_and_wait(api: Api, request: web.Request) -> web.StreamResponse:
     """vLLM-Omni's `/v1/videos/sync`: answer with the finished file. The job is cancelled if the client disconnects."""
     (row,) = await _started(api, request, "generate", most=1)
     while row["status"] in ACTIVE:
@@ -42,7 +43,7 @@ async def create_and_wait(api: Api, request: web.Request) -> web.FileResponse:
     if row["completed_at"]:
         began = row["started_at"] or row["created_at"]  # a job may end before it is first seen at work
         about["X-Inference-Time-S"] = f"{row['completed_at'] - began:.3f}"
-    return await _file(row, "video", about)
+    return await _file(request, row, "video", about)
 
 
 async def edit(api: Api, request: web.Request) -> web.Response:
@@ -111,22 +112,27 @@ async def content(api: Api, request: web.Request) -> web.StreamResponse:
         return await WHILE_RUNNING[variant](api, request, row)
     if variant not in VARIANTS:
         raise bad(f"'variant' must be one of {', '.join([*VARIANTS, *WHILE_RUNNING])}.", "variant")
-    return await _file(row, variant)
+    return await _file(request, row, variant)
 
 
-async def _file(row: Row, variant: str, headers: dict[str, str] | None = None) -> web.FileResponse:
+async def _file(
+    request: web.Request, row: Row, variant: str, headers: dict[str, str] | None = None
+) -> web.StreamResponse:
     """A video's file, or its thumbnail or sprite sheet. Raises ApiError if the video is not completed."""
     if row["status"] == "failed":
         raise ApiError(422, "video_failed", f"The video failed: {row['error']['message']}", "id")
     if row["status"] != "completed":
         raise ApiError(404, "video_not_ready", f"The video is {row['status']}, not completed.", "id")
-    video = files.job_folder(row["id"]) / row["file"]
+    video, place = files.job_folder(row["id"]) / row["file"], archive.current()
+    name = FILES.get(variant, row["file"])
+    kind = {".mp4": "video/mp4", ".webm": "video/webm", ".webp": "image/webp", ".jpg": "image/jpeg"}
+    about = {"Content-Type": kind.get(Path(name).suffix, "application/octet-stream")}
+    about |= {"X-Content-Type-Options": "nosniff"} | (headers or {})
+    if place is not None and not video.is_file():
+        return await archived.answer(request, place, row["id"], name, about)
     if not video.is_file():
         raise missing("file of video", row["id"])
-    path = await asyncio.to_thread(VARIANTS[variant], video)
-    kind = {".mp4": "video/mp4", ".webm": "video/webm", ".webp": "image/webp", ".jpg": "image/jpeg"}
-    about = {"Content-Type": kind.get(path.suffix, "application/octet-stream"), "X-Content-Type-Options": "nosniff"}
-    return web.FileResponse(path, headers=about | (headers or {}))
+    return web.FileResponse(await asyncio.to_thread(VARIANTS[variant], video), headers=about)
 
 
 async def _preview(api: Api, request: web.Request, row: Row) -> web.Response:
@@ -166,6 +172,8 @@ VARIANTS: dict[str, Callable[[Path], Path]] = {
     "thumbnail": files.thumbnail,
     "spritesheet": files.spritesheet,
 }
+FILES = {"thumbnail": files.THUMBNAIL, "spritesheet": files.SPRITESHEET}
+"""The names of the pictures of a video, which lie beside it."""
 
 
 async def _job(api: Api, request: web.Request) -> Row:

@@ -17,12 +17,13 @@ import folder_paths
 
 from ...media import MediaError
 from ...media.probe import Facts
-from .. import files, settings
+from .. import archive, files, settings
 from ..errors import ApiError, disk_full, node_failed, summary
 from ..graphs.queue import Queue, events
 from ..request import fields
 from ..store import ACTIVE, GONE, Row, Store
 from . import credentials
+from .mover import Mover
 from .processes import Processes
 
 Json = dict[str, Any]
@@ -48,6 +49,7 @@ class Runner:
 
     def __init__(self, store: Store, processes: Processes, queue: Queue) -> None:
         self._store, self._processes, self._queue = store, processes, queue
+        self.mover = Mover(store)
         self._progress: dict[str, Json] = {}
         self._handed: dict[str, None] = {}
         """Ids of jobs that are queued or running in this ComfyUI, in order. The values are unused."""
@@ -328,12 +330,17 @@ class Runner:
         await self._store.end(row["id"], row["process"] == self.process, **values)
         self._queue.settle(prompt_id(row["id"]))
         self._let_go(row["id"])
+        if status == "completed" and archive.current() is not None:
+            self.mover.look_after(row["id"])
 
     async def _erase(self, job_id: str) -> None:
         """Remove a job from the history, the disk and the store. `recover` tries again if a file cannot be removed."""
         self._forget(job_id)
         if await asyncio.to_thread(files.remove, files.job_folder(job_id)):
-            await self._store.forget(job_id)
+            if archive.current() is None:
+                await self._store.forget(job_id)
+            else:
+                self.mover.look_after(job_id)
 
     async def _erase_if_deleted(self, job_id: str) -> None:
         """Remove a job that is marked as deleted and has ended."""

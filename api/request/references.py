@@ -7,11 +7,12 @@ import base64
 import binascii
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import files, settings
+from .. import archive, files, settings
 from ..errors import bad, missing, summary
 from ..store import Store
 from . import remote
@@ -90,7 +91,10 @@ async def _copy_of(identity: str, folder: Path, store: Store) -> ReferenceFile:
         raise missing("video or character", identity[:100])
     if row["status"] != "completed":
         raise bad(f"The video '{identity}' is {row['status']}; only a completed one can be used.", "video", "not_ready")
-    video = files.job_folder(identity) / row["file"]
-    if not video.is_file():
+    video, place = files.job_folder(identity) / row["file"], archive.current()
+    with suppress(FileNotFoundError):  # it is in the archive, or goes there now
+        return ReferenceFile(await asyncio.to_thread(files.copied, video, folder), files.VIDEO, identity)
+    into = folder / f"{uuid.uuid4().hex}{video.suffix}"
+    if place is None or await asyncio.to_thread(place.fetch, identity, row["file"], into) is None:
         raise missing("file of video", identity)
-    return ReferenceFile(await asyncio.to_thread(files.copied, video, folder), files.VIDEO, identity)
+    return ReferenceFile(into, files.VIDEO, identity)

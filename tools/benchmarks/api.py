@@ -25,11 +25,11 @@ def api() -> list[Figure]:
     """Milliseconds: create to queued, with the shipped graph; a page of 100 and all pages of 10,000 jobs."""
     with tempfile.TemporaryDirectory(prefix="atelier-bench-api-") as base:
         with running(Path(base), "comfyui") as server, Client(server.url) as client:
-            ours, computed, theirs, core_computed = _create_and_queue(client, server.process.pid)
+            ours, computed, theirs, core_computed = create_and_queue(client, server.process.pid)
         _fill(Path(base) / "user" / "atelier" / "videos.db")
         with running(Path(base), "again") as server, Client(server.url) as client:
             client.get("/v1/videos")
-            pages, paging = _list(client, server.process.pid)
+            pages, paging = list_pages(client, server.process.pid)
             whole = [_timed(_list_all, client)[0] for _ in range(3)]
     core = ", ".join([f"{statistics.median(theirs):.1f} ms", *_processor(core_computed)])
     core = f"ComfyUI's own POST /prompt with the same graph: {core}"
@@ -52,13 +52,13 @@ def _computed(process: int) -> float:
     return int(spent.read_text().split()[0]) / 1e6 if spent.is_file() else 0.0
 
 
-def _list(client: Client, process: int) -> tuple[list[float], list[float]]:
+def list_pages(client: Client, process: int) -> tuple[list[float], list[float]]:
     """Milliseconds for a page of the list, and the CPU time of the server's thread for it."""
     pages = [_measured(process, client.get, f"/v1/videos?limit={PAGE}")[:2] for _ in range(ROUNDS)]
     return [wall for wall, _ in pages], [computed for _, computed in pages]
 
 
-def _create_and_queue(client: Client, process: int) -> list[list[float]]:
+def create_and_queue(client: Client, process: int) -> list[list[float]]:
     """Milliseconds of POST /v1/videos and of the server's thread for it; in alternation, both for POST /prompt with
     the resulting graph."""
     rounds = []
