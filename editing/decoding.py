@@ -10,7 +10,16 @@ import torch
 
 from ..models.bridge.vae import decode_sound, decode_stream, vae_grid
 from ..models.contract.grid import Grid
-from ..models.timeline.latent import CUTS, LOOP, frame_rate_of, length, picture_of, sound_of
+from ..models.timeline.latent import (
+    CUTS,
+    LOOP,
+    PLACED,
+    frame_rate_of,
+    length,
+    picture_of,
+    sound_of,
+    sound_rate_of,
+)
 from ..models.timeline.sound import Stretch, edited
 from .placed_sound import as_long, with_placed
 
@@ -46,20 +55,18 @@ def sound(vae: comfy.sd.VAE, latent: dict) -> dict | None:
     where silence follows. A loop is decoded twice in a row, and the second time is taken, because what a decoder makes
     depends on what came before.
     """
-    latents = sound_of(latent["samples"])
+    latents, placed, skipped = sound_of(latent["samples"]), latent.get(PLACED, ()), 0
     if latents is None:
         return None
-    shown = vae_grid(vae).frames(picture_of(latent).shape[2])
+    frame_rate, shown = frame_rate_of(latent), vae_grid(vae).frames(picture_of(latent).shape[2])
     if LOOP in latent:
-        turn = shown - 1
-        shown, skipped = length(latent, vae_grid(vae)), turn + latent[LOOP] - 1
-        twice, _ = edited([latent], [Stretch(turn, 1), Stretch(turn, 1), Stretch(turn, 1)])
-        waves, rate = decode_sound(vae, twice)
-        waves = waves[..., round(skipped / frame_rate_of(latent) * rate) :]
-    else:
-        waves, rate = with_placed(latent, lambda: decode_sound(vae, latents))
-    count = round(shown / frame_rate_of(latent) * rate)
-    return {"waveform": torch.cat(list(as_long(waves, count)), dim=-1)[None], "sample_rate": rate}
+        turn = Stretch(shown - 1, 1)
+        thrice, skipped = edited([latent], [turn, turn, turn]), turn.frames + latent[LOOP] - 1
+        latents, placed, shown = thrice.latents, thrice.placed, length(latent, vae_grid(vae))
+    waves, rate = with_placed(latents, sound_rate_of(latent), placed, lambda: decode_sound(vae, latents))
+    first, count = round(skipped / frame_rate * rate), round(shown / frame_rate * rate)
+    waves = as_long(waves[..., first:], count)
+    return {"waveform": torch.cat(list(waves), dim=-1)[None], "sample_rate": rate}
 
 
 def scenes_apart(vae: comfy.sd.VAE, samples: torch.Tensor, cuts: Sequence[int]) -> Iterator[torch.Tensor]:

@@ -14,6 +14,8 @@ import torch
 from ..media import read
 from ..media.sound import Repairs, Sound
 from ..models.bridge.vae import encode_sound, encode_stream, sound_grid, two_streams, vae_grid
+from ..models.timeline.latent import PLACED
+from ..models.timeline.sound import PlacedSound
 
 if TYPE_CHECKING:
     import comfy.sd
@@ -63,6 +65,8 @@ def encode_clip(
         waves, samples_per_second = (waves_of(heard), heard.rate) if heard else (torch.zeros(1, 1, 1), SILENT_RATE)
         sound = encode_sound(vae, waves, samples_per_second, sounds.length(count, float(rate)))
         latent |= {"samples": two_streams(samples, sound), "sound_rate": sounds.per_second}
+        if heard:
+            latent[PLACED] = (PlacedSound(waves, samples_per_second, sound, 0, 0.0),)
     return Encoded(latent, asked, size, len(wanted), count, rate)
 
 

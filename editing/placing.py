@@ -96,7 +96,7 @@ def place_sound(
     placed = {**latent, "samples": with_streams(latent["samples"], picture, new)}
     if strength == 1:
         heard = waves[..., : round((count + 1) / rate * samples_per_second)]
-        given = PlacedSound(heard, samples_per_second, content, start)
+        given = PlacedSound(heard, samples_per_second, content, start, start / rate)
         placed[PLACED] = (*latent.get(PLACED, ()), given)
     notes = _notes(waveform, samples_per_second, repairs, late=time + seconds - length)
     return with_mask(placed, mask_of(latent), mask), start / rate, (start + count) / rate, notes

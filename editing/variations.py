@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..models.timeline.keyframes import with_keyframes
-from ..models.timeline.latent import AROUND, KEYFRAMES, each_stream, video_of
+from ..models.timeline.latent import AROUND, KEYFRAMES, PLACED, each_stream, video_of
 
 
 def pick(latents: list[dict], number: int) -> dict:
@@ -18,6 +18,8 @@ def pick(latents: list[dict], number: int) -> dict:
     parts = {key: _one(latent[key], place) for key in ("samples", "noise_mask") if key in latent}
     if AROUND in latent:
         parts[AROUND] = latent[AROUND].of_clip(place)
+    if PLACED in latent:
+        parts[PLACED] = tuple(each.of_clip(place) for each in latent[PLACED])
     if KEYFRAMES not in latent:
         return {**latent, **parts}
     batches = ("latents", "samples", "mask")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..contract.grid import Grid
+
+if TYPE_CHECKING:
+    from .sound import EditedSound
 
 DEFAULT_FPS = 25.0
 """Frames per second of a LATENT that has no "frame_rate"."""
@@ -26,7 +29,7 @@ NOT_FOOTAGE = (
 )
 
 PLACED = "placed_sounds"
-"""LATENT key: the sounds that were placed in a shot to be kept (timeline.sound.PlacedSound), in their order."""
+"""LATENT key: what of a clip's sound is known as waves (timeline.sound.PlacedSound). Later ones lie over others."""
 KEYFRAMES = "keyframes"
 """LATENT key: footage in the shot that some networks read beside it (timeline.keyframes)."""
 
@@ -132,13 +135,16 @@ def with_holes(
     latent: dict,
     samples: torch.Tensor,
     mask: torch.Tensor,
-    sound: tuple[torch.Tensor, torch.Tensor] | tuple[None, None] = (None, None),
+    sound: EditedSound | None = None,
 ) -> dict:
     """A LATENT like `latent` with samples [B, C, T, h, w] and a mask [T]: 1 = generate, 0 = keep.
 
-    sound: the clip's sound [B, C, L, bins] and its mask [B, 1, L, 1], as `timeline.sound.edited` gives them.
+    sound: the clip's, as `timeline.sound.edited` gives it.
     """
     shape = (samples.shape[0], 1, *samples.shape[2:])
-    rest = {key: value for key, value in latent.items() if key not in (LOOP, CUTS, KEYFRAMES)}
-    whole = with_streams(latent["samples"], samples, sound[0])
-    return with_mask({**rest, "samples": whole}, mask.to(samples).view(1, 1, -1, 1, 1).expand(shape).clone(), sound[1])
+    rest = {key: value for key, value in latent.items() if key not in (LOOP, CUTS, KEYFRAMES, PLACED)}
+    if sound is not None and sound.placed:
+        rest[PLACED] = sound.placed
+    heard, its_mask = (None, None) if sound is None else (sound.latents, sound.mask)
+    rest["samples"] = with_streams(latent["samples"], samples, heard)
+    return with_mask(rest, mask.to(samples).view(1, 1, -1, 1, 1).expand(shape).clone(), its_mask)

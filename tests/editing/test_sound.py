@@ -3,10 +3,11 @@
 import pytest
 import torch
 from atelier.editing import changes, pieces, recut
+from atelier.editing.placed_sound import with_placed
 from atelier.editing.variations import pick
 from atelier.models.contract.grid import Grid, SoundGrid
-from atelier.models.timeline.latent import mask_of, sound_mask_of, sound_of, video_of
-from atelier.models.timeline.sound import Stretch, edited
+from atelier.models.timeline.latent import PLACED, mask_of, sound_mask_of, sound_of, video_of
+from atelier.models.timeline.sound import PlacedSound, Stretch, edited
 from comfy.nested_tensor import NestedTensor
 
 GRID, SOUND = Grid(channels=2, temporal=8, spatial=32), SoundGrid(2, 3)
@@ -89,7 +90,8 @@ def test_a_blend_takes_the_sound_of_the_nearer_clip():
 def test_recutting_reorders_the_sound():
     before = clip(9, fps=25.0)
     order = recut.read_cuts("1 - 1.64\ngap 0.32\n0 - 0.68", 65, 25.0, GRID)
-    sound, mask = edited([before], recut.stretches_of(order))
+    made = edited([before], recut.stretches_of(order))
+    sound, mask = made.latents, made.mask
     assert sound.shape[2] == len(order)
     expected = [None if frame is None else 1000 + frame for frame in order]
     now = [None if hole else n for n, hole in zip(sound[0, 0, :, 0].int().tolist(), mask[0, 0, :, 0], strict=True)]
@@ -104,5 +106,55 @@ def test_a_mask_keeps_the_sound_and_a_variation_has_both_streams():
 
 def test_edits_of_silent_clips_have_no_sound():
     silent = {"samples": video_of(clip(3)["samples"]), "frame_rate": 24.0}
-    assert edited([silent], [Stretch(17)]) == (None, None)
+    assert edited([silent], [Stretch(17)]).latents is None
     assert sound_of(changes.extended(silent, 1, True, GRID)["samples"]) is None
+
+
+RATE, FADED = 1000, 10
+"""Samples per second of the waves below, and over how many a given sound passes into a decoded one."""
+
+
+def footage(count: int, first: float = 1.0, fps: float = 24.0) -> dict:
+    """A clip of which the sound is known as waves: the number of each millisecond, negative."""
+    latent = clip(count, first, fps)
+    wave = -(first * 100_000 + torch.arange(round(GRID.frames(count) / fps * RATE), dtype=torch.float32))
+    return {**latent, PLACED: (PlacedSound(wave.view(1, 1, -1), RATE, sound_of(latent["samples"]), 0, 0.0),)}
+
+
+def heard(latent: dict) -> list[int]:
+    """Each millisecond of a clip's sound: its own number in its footage, or 0 where it is decoded."""
+    sound = sound_of(latent["samples"])
+    silence = torch.zeros(len(sound), 2, round(sound.shape[2] / 25 * RATE))
+    waves, rate = with_placed(sound, 25.0, latent.get(PLACED, ()), lambda: (silence, RATE))
+    assert rate == RATE
+    return (-waves[0, 0]).round().int().tolist()
+
+
+def test_an_edited_clip_has_the_waves_of_its_footage():
+    """To the sample, up to where it was cut; a gap and what was changed are decoded."""
+    before, cut = footage(9), round(65 / 24 * RATE)
+    whole = list(range(100_000, 100_000 + cut))
+    longer = changes.extended(before, 3, True, GRID)
+    assert heard(longer)[: cut - FADED] == whole[:-FADED] and not any(heard(longer)[cut:])
+    earlier = heard(changes.extended(before, 3, False, GRID))
+    moved = round(25 / 24 * RATE)  # 24 new frames and the one that is made again
+    assert not any(earlier[:moved]) and earlier[moved + FADED : moved + cut - 42] == whole[42 + FADED :]
+    order = recut.read_cuts("1 - 1.64\ngap 0.32\n0 - 0.68", 65, 25.0, GRID)
+    footed = footage(9, fps=25.0)
+    made = edited([footed], recut.stretches_of(order))
+    samples = NestedTensor([video_of(footed["samples"]), made.latents])
+    pieces_of = heard({"samples": samples, PLACED: made.placed})
+    assert pieces_of[: 640 - FADED] == list(range(101_000, 101_640 - FADED)) and not any(pieces_of[640:960])
+    assert pieces_of[960 + FADED : 1640] == list(range(100_000 + FADED, 100_680))
+    anew = {**before, "samples": NestedTensor([stream + 0.1 for stream in before["samples"].unbind()])}
+    assert not any(heard(anew)) and not any(heard(changes.extended(anew, 3, True, GRID)))
+
+
+def test_the_waves_of_two_clips_meet_without_a_gap():
+    one, other = footage(6, fps=25.0), footage(6, 50.0, fps=25.0)
+    made = edited([one, other], [Stretch(10, 1), Stretch(10, 5, clip=1), Stretch(10, 11)])
+    samples = NestedTensor([video_of(one["samples"]), made.latents])
+    expected = [*range(100_040, 100_440), *range(5_000_200, 5_000_600), *range(100_440, 100_840)]
+    assert heard({"samples": samples, PLACED: made.placed}) == expected
+    (alone,) = pick([{**one, PLACED: (one[PLACED][0],)}], 1)[PLACED]
+    assert alone.waves.shape[0] == 1

@@ -103,7 +103,7 @@ def test_where_a_placed_sound_ends_what_the_model_made_is_heard(made, rate):
     heard = decoding.sound(made.vae, sampled)
     high = max(rate, own_rate)
     assert heard["sample_rate"] == high and heard["waveform"].shape[-1] == round(seconds * high)
-    tone, inside = sounding(seconds, high), slice(round(0.21 * high), round(0.39 * high))
+    tone, inside = sounding(seconds, high), slice(round(0.215 * high), round(0.385 * high))
     moved = round(0.2 * high)
     assert (heard["waveform"][..., inside] - tone[..., inside.start - moved : inside.stop - moved]).abs().max() < 0.02
     after = heard["waveform"][..., round(0.42 * high) :], own[..., round(0.42 * own_rate) :]
