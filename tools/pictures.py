@@ -186,11 +186,11 @@ def graph_pictures(names: list[str]) -> None:
         editor.chromium() as browser,
     ):
         for name in names:
-            with editor.opened(browser, server.url, width=1400, height=1400) as view:
+            # So large that the widest graph has its words: the editor leaves them out where they are small.
+            with editor.opened(browser, server.url, width=2200, height=1400) as view:
                 view.open_template(name)
                 view.page.wait_for_timeout(1000)
                 view.page.keyboard.press("Escape")  # ComfyUI's dialog about the missing files
-                view.page.evaluate("app.canvas.min_font_size_for_lod = 0")  # words, however small the graph is
                 view.fit()
                 view.page.wait_for_timeout(1000)  # until the canvas is drawn at its new scale
                 shown = Image.open(io.BytesIO(view.page.screenshot()))

@@ -77,34 +77,48 @@ def pitches(sound: np.ndarray, *pieces: tuple[float, float]) -> list[tuple[int, 
     return [(round(first / 50) * 50, round(last / 50) * 50) for first, last in seen]
 
 
-def test_the_sound_of_a_clip_is_cut_with_its_frames(http, sounding, tmp_path):
-    """Re-cut, re-cut with a gap, extended and blended: each tone begins and ends within a frame of its picture."""
-    clip, other = stepped(tmp_path / "a.mp4", 400, 700, 1000, 1300), stepped(tmp_path / "b.mp4", 1600, 1900, 2200, 2500)
+@pytest.fixture
+def changed(http, sounding, tmp_path) -> Callable[..., np.ndarray]:
+    """``changed(path, other, **fields)`` asks for an edit of a stepped clip, and gives the sound of what comes back.
+
+    other: the tones of a second clip, if there is one.
+    """
+    clip = stepped(tmp_path / "clip.mp4", 400, 700, 1000, 1300)
     body = {"model": "diffusers/tiny-ltx2", "prompt": "steps", "num_inference_steps": 1, "seed": 1}
 
-    def changed(path: str, second: Path | None = None, **fields) -> np.ndarray:
-        files = {"video": clip.read_bytes()} | ({"blend_video": second.read_bytes()} if second else {})
-        files = {name: (f"{name}.mp4", content, "video/mp4") for name, content in files.items()}
-        video = wait(http, http.post(path, data=body | fields, files=files).json())
+    def make(path: str, other: tuple[int, ...] = (), **fields) -> np.ndarray:
+        files = {"video": clip} | ({"blend_video": stepped(tmp_path / "other.mp4", *other)} if other else {})
+        sent = {name: (f"{name}.mp4", file.read_bytes(), "video/mp4") for name, file in files.items()}
+        video = wait(http, http.post(path, data=body | fields, files=sent).json())
         assert video["status"] == "completed", video
         return heard(http.get(f"/videos/{video['id']}/content").content)
 
+    return make
+
+
+def test_the_sound_of_a_clip_is_cut_with_its_frames(changed):
+    """Re-cut, and with a gap that the model fills: each tone begins and ends within a frame of its picture."""
     cut = changed("/videos/edits", recut="1 - 1.5\n0 - 0.5\n1.5 -")
     assert pitches(cut, (0, 0.5), (0.5, 1), (1, 1.5)) == [(1000, 1000), (400, 400), (1300, 1300)]
     gap = 16 * FRAME  # two latent frames
     filled = changed("/videos/edits", recut=f"0 - 0.5\ngap {gap:.3f}\n1 -")
     later = (0.5 + gap, 1 + gap), (1 + gap, 1.5 + gap)
     assert pitches(filled, (0, 0.5), *later) == [(400, 400), (1000, 1000), (1300, 1300)]
+
+
+@pytest.mark.slow
+def test_extended_blended_and_looped_clips_keep_their_own_sound_in_step(changed):
     longer = changed("/videos/extensions", num_frames=17)
     assert pitches(longer, (0, 0.5), (0.5, 1), (1, 1.5), (1.5, 2))[::3] == [(400, 400), (1300, 1300)]
     assert len(longer) / 24_000 > 2 + 15 * FRAME and np.abs(longer[round(2.1 * 24_000) :]).max() > 1e-3
-    blended = changed("/videos/edits", other, blend=json.dumps({"seconds": round(gap, 3), "curve": "0:0, 1:1"}))
-    turning = changed("/videos/edits", loop="short")  # begins elsewhere; what is not the seam is the clip's own sound
-    kept = [min(abs(pitch(turning, n * FRAME) - hertz) for hertz in (400, 700, 1000, 1300)) < 25 for n in range(40)]
-    assert sum(kept) >= 20
+    blend = json.dumps({"seconds": round(16 * FRAME, 3), "curve": "0:0, 1:1"})
+    blended = changed("/videos/edits", (1600, 1900, 2200, 2500), blend=blend)
     moved = 31 * FRAME  # of the second clip, which begins with its second frame, 16 are in the blend
     assert pitches(blended, (0, 0.5), (0.5, 1)) == [(400, 400), (700, 700)]
     assert pitches(blended, (1 + moved, 1.5 + moved), (1.5 + moved, 2 + moved)) == [(2200, 2200), (2500, 2500)]
+    turning = changed("/videos/edits", loop="short")  # begins elsewhere; what is not the seam is the clip's own sound
+    kept = [min(abs(pitch(turning, n * FRAME) - hertz) for hertz in (400, 700, 1000, 1300)) < 25 for n in range(40)]
+    assert sum(kept) >= 20
 
 
 def test_a_model_with_sound_makes_it_unless_told_not_to(http, sounding):
