@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from ..contract.grid import Grid
-
-if TYPE_CHECKING:
-    from .sound import EditedSound
 
 DEFAULT_FPS = 25.0
 """Frames per second of a LATENT that has no "frame_rate"."""
@@ -129,6 +127,18 @@ def finished(latent: dict) -> torch.Tensor:
             "this node: its output is the whole clip."
         )
     return picture_of(latent)
+
+
+@dataclass(frozen=True, eq=False)
+class EditedSound:
+    """The sound of an edited clip: latents [B, C, L, bins], their mask [B, 1, L, 1], and what of it is known as waves.
+
+    A clip without sound has none of them. placed: see PLACED.
+    """
+
+    latents: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
+    placed: tuple[Any, ...] = ()
 
 
 def with_holes(

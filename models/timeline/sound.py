@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..contract.grid import Grid
-from .latent import PLACED, frame_rate_of, sound_of, sound_rate_of, video_of
+from .latent import PLACED, EditedSound, frame_rate_of, sound_of, sound_rate_of, video_of
 
 SAME = 0.02
 """Latents that differ by less stand for the same sound: what a sampler keeps is rounded, what it makes differs by 1."""
@@ -75,18 +75,6 @@ def frames_before(latent_frame: int, grid: Grid) -> int:
 def place_of(latent_frame: int, latent: dict, grid: Grid) -> int:
     """The sound latent at which a latent frame of the picture begins."""
     return place_at(frames_before(latent_frame, grid), frame_rate_of(latent), sound_rate_of(latent))
-
-
-@dataclass(frozen=True, eq=False)
-class EditedSound:
-    """The sound of an edited clip: latents [B, C, L, bins], their mask [B, 1, L, 1], and what of it is known as waves.
-
-    A clip without sound has none of them.
-    """
-
-    latents: torch.Tensor | None = None
-    mask: torch.Tensor | None = None
-    placed: tuple[PlacedSound, ...] = ()
 
 
 def edited(latents: Sequence[dict], stretches: Sequence[Stretch]) -> EditedSound:

@@ -52,6 +52,18 @@ LTX = {  # Lightricks/LTX-Video 0.9.5
     "spatial_compression_ratio": 32,
     "temporal_compression_ratio": 8,
 }
+LTX2 = {  # Lightricks/LTX-2, 19B. Without decoder_causal, diffusers' decoder does not look ahead, and takes a fifth
+    "block_out_channels": (256, 512, 1024, 2048),
+    "decoder_block_out_channels": (256, 512, 1024),
+    "layers_per_block": (4, 6, 6, 2, 2),
+    "decoder_layers_per_block": (5, 5, 5, 5),
+    "encoder_spatial_padding_mode": "zeros",
+    "decoder_spatial_padding_mode": "reflect",
+    "encoder_causal": True,
+    "decoder_causal": False,
+    "spatial_compression_ratio": 32,
+    "temporal_compression_ratio": 8,
+}
 SECOND_STAGE = (704, 1216), 16
 """Picture and latent frames of LTX Video's large clip, as its authors' script makes it: 121 frames."""
 PICTURES = {
@@ -77,7 +89,7 @@ def autoencoders() -> dict[str, Callable[[], nn.Module]]:
 
     return {
         "LTX Video": lambda: LTXVideoAutoencoder(AutoencoderKLLTXVideo(**LTX)),
-        "LTX-2": lambda: LTX2Autoencoder(AutoencoderKLLTX2Video()),
+        "LTX-2": lambda: LTX2Autoencoder(AutoencoderKLLTX2Video(**LTX2)),
         "CogVideoX": lambda: CogVideoXAutoencoder(AutoencoderKLCogVideoX()),
         "Mochi": lambda: MochiAutoencoder(AutoencoderKLMochi()),
         "Pyramid Flow": lambda: PyramidAutoencoder(CausalVideoVAE(), STATISTICS["miniflux"]),
