@@ -136,6 +136,17 @@ class Farm:
                 self._spawn(_quietly(seat.hand.cancel(job_id)))
         return False
 
+    def has_room(self, group: str) -> bool:
+        """Whether a worker is free, or pieces of this graph are made or wait."""
+        mates = (job.group == group for job in (*self.running.values(), *self.waiting.jobs))
+        return any(seat.state == "idle" for seat in self.seats.values()) or any(mates)
+
+    def drop(self, job: Job) -> None:
+        """Nobody wants this job any more, whatever has become of it."""
+        job.wanted = False
+        self.withdraw(job.id)
+        self.forget(job.id)
+
     def at_work(self) -> frozenset[str]:
         """The jobs that workers make now, those included whose workers have not answered yet after a restart."""
         return frozenset((*self.running, *self._missing))
@@ -405,7 +416,8 @@ class Farm:
         self._end(job, record_of("execution_error", {"node_type": "Farm", "exception_message": message}))
 
     def _end(self, job: Job, record: Json) -> None:
-        self.records[job.id] = record
+        if job.wanted:
+            self.records[job.id] = record
         self.running.pop(job.id, None)
         self.states.pop(job.id, None)
 

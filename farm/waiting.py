@@ -24,6 +24,10 @@ class Job:
     """The files that it reads, as its graph names them: "atelier/videos/x/y.png [output]"."""
     kept: bool = True
     """Whether it is written to disk, for a head that restarts."""
+    group: str = ""
+    """The graph on the head whose piece it is; "" for a graph of its own."""
+    wanted: bool = True
+    """Whether its record is kept when it has ended."""
     worker: str = ""
     """The worker that makes it; "" while it waits."""
     lost: list[str] = field(default_factory=list)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from comfy_api.latest import ComfyExtension, io
 
 from .control import ControlVideo
@@ -25,6 +27,18 @@ from .text import EncodeVideoPrompt
 from .trim import TrimVideo
 from .upscale import LoadVideoUpscaleModel, UpscaleVideoLatent
 from .variations import ContactSheet, PickVariation, VariationSeeds
+
+WORKERS_FOLDER = "ATELIER_FARM_BASE"
+"""A variable in the environment of a worker's ComfyUI (farm/worker.py)."""
+
+
+def _on_a_worker() -> list[type[io.ComfyNode]]:
+    """The node that only a worker of a farm has."""
+    if WORKERS_FOLDER not in os.environ:
+        return []
+    from .farm import SamplePiece
+
+    return [SamplePiece]
 
 
 class Atelier(ComfyExtension):
@@ -65,4 +79,5 @@ class Atelier(ComfyExtension):
             PlaceSound,
             VideoGuidance,
             RecutVideo,
+            *_on_a_worker(),
         ]

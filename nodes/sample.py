@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from comfy_api.latest import io
 
@@ -102,26 +104,41 @@ class SampleVideo(io.ComfyNode):
                     step=0.01,
                     tooltip="1 makes a new video. Below 1, the given latent changes only that much (video to video).",
                 ),
+                io.Boolean.Input(
+                    "on_the_farm",
+                    default=False,
+                    optional=True,
+                    tooltip="Free workers of the farm sample it: scenes behind a Storyboard's cuts, and Variation "
+                    "Seeds, at the same time. The latents are the same. Without a farm it is sampled here.",
+                ),
             ],
             outputs=[io.Latent.Output()],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
         )
 
     @classmethod
-    def execute(
-        cls, model, positive, negative, latent: dict, seed: int, steps: int, guidance: float, denoise: float
+    async def execute(
+        cls,
+        model,
+        positive,
+        negative,
+        latent: dict,
+        seed: int,
+        steps: int,
+        guidance: float,
+        denoise: float,
+        on_the_farm: bool = False,
     ) -> io.NodeOutput:
         sigmas = schedule(model, steps, denoise, latent)
         tight = memory_warning(model, latent["samples"].shape)
         for warning in [*warnings(model, latent, positive, guidance), *([tight] if tight else [])]:
             show(cls, warning)
-        samples = sample(
-            model,
-            latent,
-            with_frame_rate(positive, latent),
-            with_frame_rate(negative, latent),
-            seed=seed,
-            sigmas=sigmas,
-            guidance=guidance,
-        )
-        return io.NodeOutput(samples)
+        given = {
+            **{"latent": latent, "seed": seed, "sigmas": sigmas, "guidance": guidance},
+            **{"positive": with_frame_rate(positive, latent), "negative": with_frame_rate(negative, latent)},
+        }
+        if not on_the_farm:
+            return io.NodeOutput(sample(model, **given))
+        from ..api.graphs import on_workers  # not when ComfyUI starts
+
+        return io.NodeOutput(await on_workers.sample(model, given, cls.hidden, partial(show, cls)))

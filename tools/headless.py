@@ -44,7 +44,9 @@ def main() -> int:
         os.environ.pop("OMP_NUM_THREADS", None)
     try:
         base = prepare_worker(Path(os.environ["ATELIER_FARM_BASE"]), sys.argv[1])
-        with running(base, "comfyui", options=("--preview-method", "auto"), with_us=True) as server:
+        # Files that the head sends for a job lie in folders of `base`, "[temp]" among them.
+        options = ("--preview-method", "auto", "--temp-directory", str(base))
+        with running(base, "comfyui", options=options, with_us=True) as server:
             print(json.dumps({"url": server.url, "pid": server.process.pid}), flush=True)
             return server.process.wait()
     except (Problem, OSError) as problem:

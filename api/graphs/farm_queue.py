@@ -1,6 +1,6 @@
 """The queue of a farm: graphs run on other machines, and their files come back into this machine's folders.
 
-Only this file of the API knows the room `farm`; it is imported if the settings name one.
+Only this file of the API and `on_workers.py` know the room `farm`; they are imported if the settings name one.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import io
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import folder_paths
 from PIL import Image
 
 from ...farm.cluster import Cluster
-from ...farm.jobs import Farm, FarmError, Lost, Seat
+from ...farm.jobs import Farm, FarmError, Lost, Seat, State
+from ...farm.pieces import make
 from ...farm.spool import Spool
 from ...farm.waiting import Job
 from ...media import MediaError
@@ -63,6 +65,10 @@ class FarmQueue:
         read = await asyncio.to_thread(files_of, prompt)
         job = Job(prompt_id, prompt, extra, model_of(prompt), read, kept=not front)
         await self.farm.submit(job, front)
+
+    async def make(self, name: str, prompt: Json, group: str, heard: Callable[[State], None]) -> None:
+        """Have a free worker make a piece of a graph that runs on this machine. See `farm.pieces.make`."""
+        await make(self.farm, Job(name, prompt, {}, model_of(prompt), files_of(prompt), False, group), heard)
 
     def snapshot(self) -> Snapshot:
         return Snapshot(self.farm.at_work(), tuple(job.id for job in self.farm.waiting.jobs))

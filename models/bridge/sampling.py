@@ -16,6 +16,7 @@ from ..contract.family import EULER, Variant
 from ..contract.grid import Shape
 from ..timeline.keyframes import apart, over, with_keyframes
 from ..timeline.latent import KEYFRAMES, frame_rate_of, mask_of, sound_of, sound_rate_of, streams_of, video_of
+from ..timeline.spans import ONLY
 from .job import check_finite
 from .vae import two_streams
 from .video_model import CONTROL, GUIDES, IN_CONTEXT, READS_PADDING, REFERENCE, reads_padding, video_model
@@ -60,8 +61,9 @@ def with_frame_rate(conditioning: list, latent: dict) -> list:
     return with_options(conditioning, rate)
 
 
-def _carried(latent: dict, samples: torch.Tensor, model: comfy.model_patcher.ModelPatcher) -> dict:
-    """The LATENT of the sampled latents of `latent`, which carries its keyframes on if the network read them."""
+def carried(model: comfy.model_patcher.ModelPatcher, latent: dict, samples: Any) -> dict:
+    """The LATENT of what `sampled` returned for `latent`, which carries its keyframes on if the network read them."""
+    latent = with_keyframes(latent, latent.get(KEYFRAMES, ()))
     variant, keyframes = video_model(model).variant, latent.get(KEYFRAMES, ())
     if not keyframes or not variant.known_frames.keyframes or not reaches_behind(model.model_options):
         return {**latent, "samples": samples}
@@ -120,13 +122,31 @@ def sample(
     ComfyUI's progress, preview and interrupt apply. guidance: the scale of classifier-free guidance; 0 stands for the
     guidance that the authors publish, per noise level if theirs varies.
     """
-    variant = video_model(model).variant
-    latent = with_keyframes(latent, latent.get(KEYFRAMES, ()))
+    given = {"seed": seed, "sigmas": sigmas, "guidance": guidance}
+    return carried(model, latent, sampled(model, latent, positive, negative, **given))
+
+
+def sampled(
+    model: comfy.model_patcher.ModelPatcher,
+    latent: dict,
+    positive: list,
+    negative: list,
+    *,
+    seed: int,
+    sigmas: torch.Tensor,
+    guidance: float = 0.0,
+    only: tuple[int, int] | None = None,
+) -> Any:
+    """The samples that `sample` makes. only: the latent frames (begin, end) of whole scenes; the others stay unfinished
+    (`bridge.scenes`)."""
+    variant, latent = video_model(model).variant, with_keyframes(latent, latent.get(KEYFRAMES, ()))
+    if only is not None:
+        positive = with_options(positive, {ONLY: only})
     if not guidance:
         model, guidance = with_published_guidance(model), variant.recipe.guidance
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
-    sampled = comfy.sample.sample_custom(
+    result = comfy.sample.sample_custom(
         model,
         noise,
         guidance,
@@ -142,8 +162,8 @@ def sample(
         seed=seed if variant.sampler == EULER else seed + 1,
     )
     check_finite(
-        torch.cat([stream.flatten() for stream in streams_of(sampled)]),
+        torch.cat([stream.flatten() for stream in streams_of(result)]),
         "Sampling gave values that are not numbers (NaN). Either the model's file is damaged (download it again), or "
         "its dtype overflows here: choose weight_dtype 'bfloat16' or 'float32' in Load Video Model.",
     )
-    return _carried(latent, sampled, model)
+    return result

@@ -2,7 +2,8 @@
 
 An entry is [text, options]. Its option SPAN is (start, end) in seconds; an entry without a span applies to the whole
 clip. The option CUT: True says that the entry's scene does not continue the footage before it. Samplers of this pack
-ask here for each latent frame. Without that, ComfyUI would blend all entries over the whole clip.
+ask here for each latent frame. Without that, ComfyUI would blend all entries over the whole clip. The option ONLY:
+(begin, end) asks for the windows of these latent frames alone, where a clip is sampled on several machines.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-SPAN, CUT = "atelier_span", "atelier_cut"
+SPAN, CUT, ONLY = "atelier_span", "atelier_cut", "atelier_only"
 
 Options = TypeVar("Options", bound=Mapping[str, Any])
 

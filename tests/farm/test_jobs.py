@@ -8,53 +8,12 @@ from pathlib import Path
 
 import pytest
 from atelier.farm import jobs as farm_jobs
-from atelier.farm.jobs import Farm, Lost, NotBegun, Refused, State
+from atelier.farm.jobs import Farm, Lost, NotBegun, Refused
 from atelier.farm.spool import Spool
 from atelier.farm.waiting import AHEAD, Job, Waiting
+from farm_workers import SUCCESS, Machine
 
-SUCCESS = {"outputs": {}, "status": {"status_str": "success", "messages": []}}
 OUT_OF_MEMORY = {"exception_type": "torch.OutOfMemoryError", "exception_message": "CUDA out of memory"}
-
-
-class Machine:
-    """A worker. A job ends at once or when a test says so in `held`; `plan` has other fates of the next ones."""
-
-    def __init__(self, name: str, *plan: Exception | dict, at_once: bool = True) -> None:
-        self.name, self.plan, self.at_once = name, list(plan), at_once
-        self.begun: list[str] = []
-        self.held: dict[str, dict | None] = {}
-        self.collected: list[str] = []
-        self.broken: Exception | None = None
-
-    async def ready(self) -> dict:
-        if self.broken:
-            raise self.broken
-        return {"jobs": list(self.held)}
-
-    async def begin(self, job: Job) -> None:
-        event = self.plan.pop(0) if self.plan else (SUCCESS if self.at_once else None)
-        if isinstance(event, Exception):
-            raise event
-        self.begun.append(job.id)
-        self.held[job.id] = event
-
-    async def look(self, job_id: str, version: int) -> State:
-        await asyncio.sleep(0.001)
-        if job_id not in self.held:
-            raise Lost("it does not have the job")
-        if isinstance(self.held[job_id], Exception):
-            raise self.held[job_id]
-        return State(version + 1, record=self.held[job_id], files={job_id: 1})
-
-    async def collect(self, state: State) -> None:
-        self.collected += state.files
-
-    async def cancel(self, job_id: str) -> None:
-        if self.held.get(job_id, SUCCESS) is None:
-            self.held[job_id] = farm_jobs.record_of("execution_interrupted", {})
-
-    async def forget(self, job_id: str) -> None:
-        self.held.pop(job_id, None)
 
 
 @pytest.fixture

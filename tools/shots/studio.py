@@ -3,6 +3,7 @@
 The clips are freshly rendered by tools/pocket/world.py.
 """
 
+import asyncio
 import itertools
 import random
 from dataclasses import replace
@@ -33,7 +34,8 @@ class Studio:
     def call(self, node: Any, **inputs: Any) -> Any:
         """A node's outputs; the output itself where there is one."""
         node.GET_SCHEMA()
-        outputs = node.execute(**inputs).args
+        outputs = node.execute(**inputs)
+        outputs = (asyncio.run(outputs) if asyncio.iscoroutine(outputs) else outputs).args
         return outputs[0] if len(outputs) == 1 else outputs
 
     def encoded(self, frames: Any) -> dict:

@@ -11,7 +11,7 @@ from ...contract.grid import Grid
 from ...contract.guides import Appended
 from ...timeline.latent import mask_of
 from ...timeline.relay import RELAY
-from ...timeline.spans import SPAN, active_at
+from ...timeline.spans import ONLY, SPAN, active_at
 from ...timeline.windows import Window, prompt_changes, windows
 from ..video_model import APPENDED, CONTROL, VideoModel
 from .calls import SamplerRun, around_run, conditioned_frame_rate
@@ -41,8 +41,10 @@ def with_windows(run: SamplerRun) -> torch.Tensor:
     known = {} if run.mask is None else {"noise_mask": run.mask}
     holes = mask_of({"samples": run.latent, **known}).to(clip)
     plan = _plan(model, entries, rate, holes, finishes=not run.sigmas[-1])
+    numbers = _asked_for(plan, entries)
     sound = WindowedSound.of(run, model, rate)
-    for number, window in enumerate(plan):
+    for turn, number in enumerate(numbers):
+        window = plan[number]
         guider.conds = {name: _conditioning_of(group, model, rate, window) for name, group in conds.items()}
         seed = (run.seed or 0) ^ number << 32  # so that samplers that add noise add a different one in each window
         mask, noise = _part(holes, window), run.noise[:, :, window.begin : window.until]
@@ -50,7 +52,7 @@ def with_windows(run: SamplerRun) -> torch.Tensor:
             noise=torch.cat([extra_noise(noise, window.opening, seed ^ OPENING_SEED), noise], dim=2),
             latent=_part(clip, window),
             mask=mask if mask.lt(1).any() else None,
-            callback=run.callback and _report(run.callback, clip, plan, number, sound),
+            callback=run.callback and _report(run.callback, clip, [plan[each] for each in numbers], turn, sound),
             seed=seed,
             options=run.options if sound is None else sound.options_of(window),
         )
@@ -82,6 +84,15 @@ def _plan(model: VideoModel, entries: Entries, rate: float, holes: torch.Tensor,
     known[_keyframes_of(entries, grid)] = True
     plan = windows(changes, known.tolist(), longest, context)
     return [window for window in plan if holes[:, :, window.start : window.end].any()] or [whole]
+
+
+def _asked_for(plan: list[Window], entries: Entries) -> list[int]:
+    """The numbers of the windows to sample: all, unless the conditioning asks for those of some latent frames ONLY.
+
+    They keep their numbers, because the noise that a sampler adds depends on them.
+    """
+    begin, end = next((entry[ONLY] for entry in entries if ONLY in entry), (0, plan[-1].end))
+    return [number for number, window in enumerate(plan) if window.start < end and window.end > begin]
 
 
 def _keyframes_of(entries: Entries, grid: Grid) -> list[int]:

@@ -10,7 +10,9 @@ import comfy.samplers
 import pytest
 import tiny_ltx2
 import torch
+from atelier.models.bridge import sampling
 from atelier.models.bridge.sampling import empty_shot, sample
+from atelier.models.bridge.scenes import joined, scenes
 from atelier.models.timeline.latent import sound_mask_of, sound_of, video_of, with_mask
 from atelier.models.timeline.spans import CUT, SPAN
 from case_ltx2 import FPS, SIZE, relative
@@ -109,6 +111,18 @@ def test_after_a_cut_nothing_of_the_scene_before_is_seen_or_heard(made):
     one, other = (sampled(made, board(made, (words, WORDS[1]), cut=True), shot(made)) for words in (WORDS[0], "noise"))
     assert relative(one[0][:, :, :5], other[0][:, :, :5]) > 1e-3
     assert torch.equal(one[0][:, :, 5:], other[0][:, :, 5:]) and torch.equal(one[1][:, :, 34:], other[1][:, :, 34:])
+
+
+def test_scenes_sampled_apart_have_the_picture_and_the_sound_of_the_whole_clip(made):
+    latent, positive = shot(made), board(made, cut=True)
+    texts = positive, made.conditioning(tiny_ltx2.NEGATIVE, latent)
+    parts = scenes(made.model, latent, *texts, sigmas(made))
+    assert parts == [(0, 5), (5, 8)]
+    given = {"seed": 4, "sigmas": sigmas(made), "guidance": 3.0}
+    apart = [(only, sampling.sampled(made.model, latent, *texts, only=only, **given)) for only in parts]
+    for one, whole in zip(joined(made.model, *texts, apart).unbind(), sampled(made, positive, latent), strict=True):
+        assert torch.equal(one, whole)
+    assert scenes(made.model, latent, *texts, sigmas(made)[1:]) == [(0, 8)], "its start has the sound of before the cut"
 
 
 def test_known_sound_stays_in_every_window(made):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from atelier.editing import decoding
 from atelier.models.bridge.sampling import empty_latent, with_frame_rate, with_options
+from atelier.models.bridge.scenes import joined, scenes
 from atelier.models.bridge.text_encoder import encode_text
 from atelier.models.bridge.vae import decode
 from atelier.models.contract.grid import Grid
@@ -16,7 +17,7 @@ from atelier.models.loading import load as checkpoint
 from atelier.models.loading.identify import open_model
 from atelier.models.timeline import placing
 from atelier.models.timeline.latent import CUTS
-from atelier.models.timeline.spans import CUT, SPAN
+from atelier.models.timeline.spans import CUT, ONLY, SPAN
 from atelier.models.timeline.windows import Turn, Window, prompt_changes, windows
 from benchmarks.allocated import Allocated
 
@@ -167,6 +168,29 @@ def test_cancelled_half_way_and_begun_again(pocket):
 def test_samplers_that_add_noise_add_other_noise_in_each_window(pocket):
     made = sampled(pocket, cards(pocket, ONE, ONE, cut=True), empty(2 * CARD), sampler="euler_ancestral")
     assert made.isfinite().all() and not torch.allclose(made[:, :, :CARD], made[:, :, CARD:], atol=0.1)
+
+
+@pytest.mark.parametrize("sampler", ["euler", "euler_ancestral"])
+def test_scenes_sampled_apart_are_those_of_the_whole_clip(pocket, sampler):
+    """Three scenes, the first of two cards, with a known frame behind a cut; also where a sampler adds noise."""
+    positive = cards(pocket, ONE, TWO) + cards(pocket, ONE, TWO, THREE, ONE, cut=True)[2:]
+    known = torch.randn(1, 32, 1, 4, 4, generator=torch.manual_seed(1))
+    latent, levels = placing.place(empty(4 * CARD), known, 2 * CARD, 1.0), torch.linspace(1, 0, STEPS + 1)
+    texts = with_frame_rate(positive, latent), with_frame_rate(encode_text(pocket[1], "")[0], latent)
+    parts = scenes(pocket[0], latent, *texts, levels)
+    assert parts == [(0, 2 * CARD), (2 * CARD, 3 * CARD), (3 * CARD, 4 * CARD)]
+    apart, steps = [], []
+    for only in parts:
+        callback = lambda step, denoised, x, of: steps.append((step, of))  # noqa: E731
+        asked = with_options(positive, {ONLY: only})
+        apart.append((only, sampled(pocket, asked, latent, sampler=sampler, callback=callback)))
+    whole = sampled(pocket, positive, latent, sampler=sampler)
+    assert torch.equal(joined(pocket[0], *texts, apart), whole)
+    assert steps == [(0, 4), (1, 4), (2, 4), (3, 4), (0, 2), (1, 2), (0, 2), (1, 2)], "of its own windows alone"
+    assert not torch.equal(apart[0][1], whole)
+    for flowing in (cards(pocket, ONE, TWO), encode_text(pocket[1], ONE)[0]):
+        assert scenes(pocket[0], latent, flowing, texts[1], levels) == [(0, 4 * CARD)]
+    assert scenes(pocket[0], latent, *texts, levels[:-1]) == [(0, 4 * CARD)], "noise is left"
 
 
 def peak(pocket, positive: list, count: int) -> int:
