@@ -85,6 +85,8 @@ def run_convert(arguments: list[str]) -> int:
 
 def run_tests(arguments: list[str]) -> int:
     chosen = [] if "--slow" in arguments else ["-m", "not slow"]
+    if "--slow" in arguments:
+        os.environ.setdefault("ATELIER_FARM_JOBS", "200")  # the long run of the farm's kill test
     locks = [
         environment.RUNTIME_LOCK,
         environment.TEST_LOCK,
@@ -100,7 +102,9 @@ def run_tests(arguments: list[str]) -> int:
 
 
 def run_bench(arguments: list[str]) -> int:
-    return _run_in_environment("bench.py", arguments, *([environment.FARM_TEST_LOCK] if "sizes" in arguments else []))
+    with_ray = "farm" in arguments and "--simulate" not in arguments
+    locks = [environment.FARM_TEST_LOCK] if "sizes" in arguments else []
+    return _run_in_environment("bench.py", arguments, *locks, *([environment.FARM_LOCK] if with_ray else []))
 
 
 def run_shots(arguments: list[str]) -> int:

@@ -1,98 +1,98 @@
-"""Simulates days of a studio through the farm's own order of jobs, with workers that only take time.
+"""Measures what the farm adds to a job, with Ray and real ComfyUIs, and compares its pixels with a direct run's.
 
-Shots come in bursts of four through a ten-hour day with a busy hour before noon and one before the end; seven in ten
-use the first model, the rest one of three others. A clip takes 42 to 78 seconds, another model 30 more.
+One worker and one ComfyUI without a farm make the same short clips, round by round. `--simulate` runs the days of
+`farm_days.py` instead, which need no Ray.
 """
 
-import heapq
-import random
+import contextlib
+import importlib.util
+import os
 import statistics
+import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from pathlib import Path
 
+from client import Client
+from comfy_server import ComfyServer, free_port, running
+from console import Problem
+
+from benchmarks import farm_days
 from benchmarks.figure import Figure
 
-HOURS = (0.6, 1.0, 1.8, 0.5, 0.9, 1.0, 1.0, 1.2, 1.6, 0.4)
-"""How busy each hour of the day is."""
-TAKES, MODELS, SERVICE, LOAD = 4, 4, 60.0, 30.0
-DAYS = 5
-SIZES = {1_000: (3, 4, 5), 10_000: (30,)}
-"""Clips a day -> numbers of workers."""
-MOST_WAIT = {(1_000, 5): 120.0, (10_000, 30): 300.0}
-"""(clips, workers) -> seconds that nine in ten jobs may wait."""
-BACKLOG = 1_000
-"""Jobs that wait while the time of one decision is measured."""
+JOBS, ROUNDS = 8, 5
+SHOT = {"prompt": "a red circle moving left", "num_inference_steps": 4}
+MOST = 0.1
+"""Seconds that the farm may add to a job."""
+PATIENCE = 300.0
 
 
-@dataclass(frozen=True)
-class Day:
-    """What became of a day: the jobs' waits in seconds, how often a model was loaded, seconds of computing."""
-
-    waits: list[float]
-    loads: int
-    spent: float
-
-
-def day(clips: int, workers: int, seed: int) -> Day:
-    """A day of `clips` on `workers`, in the order that the farm gives them."""
-    from atelier.farm.waiting import Job, Waiting
-
-    draw, line, waits, loads = random.Random(seed), Waiting(), [], 0
-    events = [(0.0, number, "free", f"w{number}", "") for number in range(workers)]
-    line.live = {event[3] for event in events}
-    for shot in range(clips // TAKES):
-        at = (draw.choices(range(len(HOURS)), HOURS)[0] + draw.random()) * 3600
-        model = str(0 if draw.random() < 0.7 else draw.randrange(1, MODELS))
-        events += [(at, TAKES * shot + take, "came", f"{shot}-{take}", model) for take in range(TAKES)]
-    heapq.heapify(events)
-    came, loaded, begun = {}, {}, time.perf_counter()
-    while events:
-        now, _, what, name, model = heapq.heappop(events)
-        if what == "came":
-            came[name] = now
-            line.add(Job(name, {}, model=model))
-        else:
-            line.free(name, model)
-        while (pair := line.next()) is not None:
-            job, worker = pair
-            waits.append(now - came.pop(job.id))
-            cold = loaded.get(worker) != job.model
-            loaded[worker] = job.model
-            loads += cold
-            ends = now + SERVICE * draw.uniform(0.7, 1.3) + LOAD * cold
-            heapq.heappush(events, (ends, len(waits), "free", worker, job.model))
-    return Day(waits, loads, time.perf_counter() - begun)
+def farm(simulate: bool) -> list[Figure]:
+    """Seconds that the farm adds to a job, and how many of its clips differ from a direct run's."""
+    if simulate:
+        return farm_days.days()
+    if importlib.util.find_spec("ray") is None:
+        raise Problem("it needs Ray: python run.py bench farm installs it; --simulate does without")
+    with tempfile.TemporaryDirectory(prefix="atelier-bench-farm-") as folder, _both(Path(folder)) as (direct, through):
+        with Client(direct.url) as here, Client(through.url) as there:
+            spent, other = {"direct": [], "farm": []}, 0
+            for number in range(ROUNDS + 1):
+                seconds, clips = _round(here, direct.base, number * JOBS)
+                added, same = _round(there, through.base, number * JOBS)
+                other += sum(a != b for a, b in zip(clips, same, strict=True))
+                if number:  # the first one loads the model
+                    spent["direct"].append(seconds / JOBS)
+                    spent["farm"].append(added / JOBS)
+    more = tuple(a - b for a, b in zip(spent["farm"], spent["direct"], strict=True))
+    note = ", ".join(f"{name} {statistics.median(times):.2f} s a job" for name, times in spent.items())
+    return [
+        Figure("farm, overhead", more, MOST, " s", note=f"{note}; {JOBS} queued at once"),
+        Figure("farm, other pixels", (other,), 0, "", note=f"clips of {(ROUNDS + 1) * JOBS}"),
+    ]
 
 
-def farm() -> list[Figure]:
-    """Waits by number of workers, at 1,000 and at 10,000 clips a day, and milliseconds for one decision."""
-    figures = []
-    for clips, sizes in SIZES.items():
-        for workers in sizes:
-            days = [day(clips, workers, seed) for seed in range(DAYS)]
-            waits = [sorted(each.waits) for each in days]
-            most = tuple(each[int(0.9 * len(each))] for each in waits)
-            half = statistics.median(each[len(each) // 2] for each in waits)
-            loads = statistics.mean(each.loads for each in days)
-            spent = sum(each.spent for each in days) / (DAYS * clips) * 1000
-            note = f"half wait up to {half:.0f} s; {loads:.0f} loads; {spent:.2f} ms a job"
-            name = f"farm, {clips} on {workers}"
-            figures.append(Figure(name, most, MOST_WAIT.get((clips, workers)), " s", note=f"nine in ten; {note}"))
-    return [*figures, Figure("farm, decision", tuple(_decisions()), 20, " ms", note=f"{BACKLOG} jobs wait")]
+@contextlib.contextmanager
+def _both(base: Path) -> Iterator[tuple[ComfyServer, ComfyServer]]:
+    """A ComfyUI by itself, and the head of a farm of one worker."""
+    import ray_node
+    import worker
+
+    port, token = free_port(), ray_node.token_file(base / "head")
+    address = f"127.0.0.1:{port}"
+    with contextlib.ExitStack() as stack:
+        direct = stack.enter_context(running(base / "direct", "comfyui"))
+        stack.enter_context(ray_node.head(token, base / "head.log", "127.0.0.1", port))
+        stack.enter_context(worker.lent(base / "machine", address, token, None, 1))
+        before = dict(os.environ)
+        os.environ |= ray_node.environment(token) | {"ATELIER_FARM": address}
+        try:
+            through = stack.enter_context(running(base / "head", "comfyui"))
+        finally:
+            os.environ.clear()
+            os.environ |= before
+        yield direct, through
 
 
-def _decisions() -> list[float]:
-    """Milliseconds to find the next job for a worker while many wait, in a farm of 2,100."""
-    from atelier.farm.waiting import Job, Waiting
+def _round(client: Client, base: Path, seed: int) -> tuple[float, list[bytes]]:
+    """Queue clips and wait for them -> seconds, and their decoded frames."""
+    begun = time.perf_counter()
+    names = [client.post("/v1/videos", SHOT | {"seed": seed + number})["id"] for number in range(JOBS)]
+    waiting = set(names)
+    while waiting and time.perf_counter() - begun < PATIENCE:
+        time.sleep(0.02)
+        states = {video["id"]: video for video in client.get(f"/v1/videos?limit={JOBS}")["data"]}
+        failed = [video["error"] for video in states.values() if video["status"] == "failed"]
+        if failed:
+            raise Problem(f"a clip failed: {failed[0]}")
+        waiting -= {name for name, video in states.items() if video["status"] == "completed"}
+    if waiting:
+        raise Problem(f"{len(waiting)} clips were not made in {PATIENCE:.0f} s")
+    spent = time.perf_counter() - begun
+    return spent, [_pixels(next((base / "output" / "atelier" / "videos" / name).glob("*.mp4"))) for name in names]
 
-    line = Waiting()
-    line.live = {f"w{number}" for number in range(2_100)}
-    for number in range(BACKLOG):
-        line.add(Job(str(number), {}, model=str(number % MODELS)))
-    spent = []
-    for number in range(200):
-        begun = time.perf_counter()
-        line.free(f"w{number}", str(number % MODELS))
-        assert line.next() is not None
-        spent.append((time.perf_counter() - begun) * 1000)
-    return spent
+
+def _pixels(file: Path) -> bytes:
+    import av
+
+    with av.open(str(file)) as container:
+        return b"".join(frame.to_ndarray(format="rgb24").tobytes() for frame in container.decode(video=0))
