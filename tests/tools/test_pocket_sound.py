@@ -127,6 +127,7 @@ def test_the_pack_loads_the_folder(exported):
     variant = opened.variant
     assert (variant.grid.channels, variant.grid.temporal, variant.grid.spatial) == (32, 4, 16)
     assert (variant.text.tokens, variant.frame_rates, variant.recipe.fps) == (text.TOKENS, ((8.0, 8.0),), 8)
+    assert variant.notes == ("Apache-2.0",), "the published models' licence is not this one's"
     model = load(exported[1])
     scenes = draw_scenes(2, random.Random(0))
     latents = model.encode_sound(scenes, 17)

@@ -100,7 +100,7 @@ def recognise(checkpoint: Checkpoint) -> Variant | None:
         guidance=None if distilled else GUIDANCE[number],
         scheduler={"shift": math.exp(MU), "sigmas": DISTILLED_SIGMAS if distilled else ()},
         second_pass=SecondPass(DISTILLED_SIGMAS[-3:], adain=0.0),
-        notes=(LICENCE,),
+        notes=(str(checkpoint.recipe.get("licence", LICENCE)),),
         autoencoders=(number,),
         sound=SOUND,
         frame_rates=FRAME_RATES,

@@ -30,6 +30,7 @@ RECIPE = {
     "negative_prompt": "",
     "text": {"tokens": text.TOKENS},
     "frame_rates": [[8, 8]],
+    "licence": "Apache-2.0",
 }
 SCHEDULE = {  # LTX-2's
     "use_dynamic_shifting": True,
