@@ -23,7 +23,7 @@ RED_CLIP, BLUE_CLIP = "Red", "Blue"
 FPS, STEP, FRAMES = 8, 4, 25
 """Frames a second, frames that the model makes at a time, and frames of the two videos (3 seconds)."""
 ONE_CLIP = 1.8
-"""Largest step at a join over the median step: what each clip of docs/shots.md reaches, as 25 dB for a last picture."""
+"""Largest step at a join over the median step, for one clip; the median of many in docs/shots.md has 1.5."""
 PROMPT, DURATION = "Enter your prompt", "Duration"
 
 
