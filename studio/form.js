@@ -122,11 +122,12 @@ export class Form {
     this.models = listed.map((one) => new Model(one))
     const option = (model) =>
       element("option", { value: model.id }, model.isAlias ? `${model.id} = ${model.local}` : model.id)
-    const group = (key, aliases) => {
-      const models = this.models.filter((model) => model.isAlias === aliases)
+    const kind = (model) => (model.isAlias ? "models.aliases" : model.isBuiltIn ? "models.small" : "models")
+    const group = (key) => {
+      const models = this.models.filter((model) => kind(model) === key)
       return models.length ? element("optgroup", { label: t(key), "data-t-label": key }, ...models.map(option)) : ""
     }
-    byId("model").replaceChildren(group("models", false), group("models.aliases", true))
+    byId("model").replaceChildren(...["models", "models.small", "models.aliases"].map(group))
     if (this.models.some((model) => model.id === chosen)) byId("model").value = chosen
     this.fitted = null
     this.restore({ ...draft.get(), ...this.written }) // keep what was written while the server was asked
@@ -139,7 +140,7 @@ export class Form {
 
   /** Whether only the small models that ship with Atelier are here. */
   get hasNoRealModel() {
-    return this.models.length > 0 && this.models.every((model) => /\(built in\)$/.test(model.local))
+    return this.models.length > 0 && this.models.every((model) => model.isBuiltIn)
   }
 
   /** Write the form's texts in the page's language again. What was written stays. */

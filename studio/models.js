@@ -17,6 +17,7 @@ export class Model {
     this.id = listed.id
     this.local = listed.local_model ?? listed.id
     this.isAlias = this.id !== this.local
+    this.isBuiltIn = /\(built in\)$/.test(this.local) // a small one that ships with Atelier
     this.name = listed.name ?? this.local
     this.problem = listed.problem ?? ""
     this.defaults = listed.defaults ?? {}
