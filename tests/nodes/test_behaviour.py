@@ -48,6 +48,7 @@ def test_a_pyramid_of_resolutions_frame_by_frame_shows_what_is_asked_for(server)
 def test_mochis_schedule_and_autoencoder_show_what_is_asked_for(server):
     clips = shown(server, "pocket mochi (built in)")
     assert [seen["color"] for seen, _ in clips] == [color for _, color in clips], clips
+    assert [seen["shape"] for seen, _ in clips] == ["circle", "square"], clips
     assert clips[0][0]["motion"] == "left" and clips[0][0]["background"] == "white", clips[0]
 
 
