@@ -17,11 +17,13 @@ import comfyui
 import pack
 from console import Problem, guard, say
 from shots.measures import TOOLS
-from shots.studio import FPS, LENGTH, Studio, prompt_of, source
+from shots.studio import FPS, Studio, prompt_of, source
 
 PAGES, TEMPLATES = comfyui.ROOT / "web" / "docs", comfyui.ROOT / "workflows"
 SHOWN, WIDTH = 9, 72
 """Frames in a row of a help page's picture, and width of a frame in pixels."""
+EXTENDED = 25
+"""Frames of the longest clip in a help page's picture."""
 SIDE, GAP = 128, 4
 """Side of a frame in a template's picture (three rows of three frames) and the gap between frames, in pixels."""
 DIMMED = 0.25
@@ -48,7 +50,7 @@ SHOW_BOARD = """([board, frames]) => {
 
 def place_frames(studio: Studio) -> list[Any]:
     """An image, and a clip that begins with it."""
-    scene, frames = source(0)
+    scene, frames = source(0, studio.length)
     inputs = dict(vae=studio.vae, latent=_empty(studio), images=frames[:1], position="first", time=0.0, strength=1.0)
     placed = studio.call(studio.nodes.PlaceFrames, **inputs)
     return [frames[:1], studio.decoded(studio.sampled(placed, prompt_of(scene), 0))]
@@ -56,12 +58,12 @@ def place_frames(studio: Studio) -> list[Any]:
 
 def join_shot(studio: Studio) -> list[Any]:
     """A clip, the piece that was sampled, and the whole clip."""
-    scene, frames = source(0)
+    scene, frames = source(0, studio.length)
     clip = studio.encoded(frames)
     inputs = dict(latent=clip, direction="forward", seconds=1.0, overlap=1.0)
     piece = studio.sampled(studio.call(studio.nodes.ExtendShot, vae=studio.vae, **inputs), prompt_of(scene), 0)
     whole = studio.decoded(studio.call(studio.nodes.JoinShot, latent=piece))
-    return [_at(studio.decoded(clip), 0), _at(studio.decoded(piece), LENGTH - FPS - 1), _at(whole, 0)]
+    return [_at(studio.decoded(clip), 0), _at(studio.decoded(piece), studio.length - FPS - 1), _at(whole, 0)]
 
 
 def storyboard(studio: Studio) -> list[Any]:
@@ -102,7 +104,7 @@ def _at(clip: Any, start: int) -> Any:
     """The clip moved to frame `start` of a row, so that each column is one moment."""
     import torch
 
-    blank = torch.full((LENGTH + FPS, *clip.shape[1:]), 32 / 255)
+    blank = torch.full((EXTENDED, *clip.shape[1:]), 32 / 255)
     blank[start : start + len(clip)] = clip
     return blank
 

@@ -12,9 +12,7 @@ from typing import Any
 
 from shots.studio import (
     FPS,
-    LENGTH,
     SIDEWAYS,
-    STEP,
     Studio,
     kept,
     other,
@@ -25,14 +23,12 @@ from shots.studio import (
     velocity,
 )
 
-LONGER = LENGTH + FPS
-"""Frames of clips of which more is needed."""
 GROWN = 6
 """Pixels by which a mask is larger than the shape it is drawn around."""
 BOARD_SEED = 70_800_000
 """Boards from here on belong to this table; neither training nor scoring uses them."""
-FIRST_CARD, CARD = 13, 12
-"""Frames of a board's first card and of each that follows: whole latent frames."""
+CARD = 1.5
+"""Seconds of a board's card, about: whole latent frames. The first card has one frame more."""
 NAMED = {"motion": "motion", "color": "colour"}
 
 
@@ -45,14 +41,15 @@ class Made:
 
 
 def extend(studio: Studio, number: int, direction: str) -> Made:
-    scene, whole = source(number, frames=LONGER)
+    length, made = studio.length, studio.whole(1.0)
+    scene, whole = source(number, length + made)
     forward = direction == "forward"
-    clip = studio.encoded(whole[:LENGTH] if forward else whole[-LENGTH:])
+    clip = studio.encoded(whole[:length] if forward else whole[-length:])
     before = studio.decoded(clip)
     inputs = dict(latent=clip, direction=direction, seconds=1.0, overlap=1.0)
     after = studio.filled(studio.nodes.ExtendShot, prompt_of(scene), number, **inputs)
-    join = LENGTH if forward else FPS + 1  # the first frame after the join; backward, the clip's first is made anew
-    old, new = (after[:LENGTH], after[LENGTH - 1 :]) if forward else (after[join:], after[: join + 1])
+    join = length if forward else made + 1  # the first frame after the join; backward, the clip's first is made anew
+    old, new = (after[:length], after[length - 1 :]) if forward else (after[join:], after[: join + 1])
     was, now = velocity(before, scene.motion), velocity(new, scene.motion)
     steps = steps_of(after)
     figures = {
@@ -67,15 +64,15 @@ def loop(studio: Studio, number: int, seam: str) -> Made:
     import torch
     from atelier.editing.changes import SEAMS
 
-    made, moved = round(SEAMS[seam] * FPS), STEP  # frames; half of what is kept comes behind the seam
-    scene, frames = source(number, (*SIDEWAYS, "grow"), made + 2 * moved + 1)
+    made, moved = studio.whole(SEAMS[seam]), studio.step  # frames; half of what is kept comes behind the seam
+    scene, frames = source(number, made + 2 * moved + 1, (*SIDEWAYS, "grow"))
     clip = studio.encoded(frames)
     before = studio.decoded(clip)
     seams = dict(latent=clip, seam=seam, overlap=1.0)
     after = studio.filled(studio.nodes.LoopShot, prompt_of(scene, "motion"), number, **seams)
     steps = steps_of(torch.cat([after, after[:1]]))
     median = statistics.median(steps)
-    begin = moved + 1 + STEP // 2  # the frame of the clip that the loop begins with
+    begin = moved + 1 + studio.step // 2  # the frame of the clip that the loop begins with
     seam_at = 2 * moved + 1 - begin
     figures = {
         "step from last to first / median step": steps[-1] / median,
@@ -91,16 +88,16 @@ def loop(studio: Studio, number: int, seam: str) -> Made:
 def blend(studio: Studio, number: int, curve: str) -> Made:
     import torch
 
-    scene, frames = source(number)
+    length, span = studio.length, studio.whole(1.5)
+    scene, frames = source(number, length)
     another = replace(scene, color=other(number, "color", scene.color), shape=other(number, "shape", scene.shape))
-    first, second = studio.encoded(frames), studio.encoded(rendered(another, number))
+    first, second = studio.encoded(frames), studio.encoded(rendered(another, number, length))
     one, two = studio.decoded(first), studio.decoded(second)
     inputs = dict(first=first, second=second, seconds=1.5, curve=curve, points="0:0, 1:1", overlap=1.0)
     made = studio.filled(studio.nodes.BlendShots, prompt_of(another), number, **inputs)
-    span = round(1.5 * FPS)
-    rest = LENGTH - span  # frames of each clip outside the span
+    rest = length - span  # frames of each clip outside the span
     influence = []
-    for place in range(rest, LENGTH):
+    for place in range(rest, length):
         to_one, to_two = (made[place] - one[place]).abs().mean(), (made[place] - two[place - rest + 1]).abs().mean()
         influence.append(float(to_one / (to_one + to_two)))
     falls = [max(0.0, a - b) for a, b in zip(influence, influence[1:], strict=False)]
@@ -109,10 +106,10 @@ def blend(studio: Studio, number: int, curve: str) -> Made:
     steps = steps_of(made)
     figures = {
         "kept of the first": kept(made[:rest], one[:rest]),
-        "kept of the second": kept(made[LENGTH:], two[span + 1 :]),
+        "kept of the second": kept(made[length:], two[span + 1 :]),
         "largest fall of the second's influence": max(falls),
         "largest step / median step": max(steps) / statistics.median(steps),
-        "likeness of the span to a cross-fade (dB)": kept(made[rest:LENGTH], fade),
+        "likeness of the span to a cross-fade (dB)": kept(made[rest:length], fade),
     }
     return Made(figures, (one, two, made))
 
@@ -120,7 +117,9 @@ def blend(studio: Studio, number: int, curve: str) -> Made:
 def remix(studio: Studio, number: int) -> Made:
     from pocket.score import analyse
 
-    scene, frames = source(number)
+    if studio.model.model.family.sample is not None:
+        return Made({}, ())  # its own sampler begins with noise alone; Remix Shot says so
+    scene, frames = source(number, studio.length)
     clip, wanted = studio.encoded(frames), replace(scene, color=other(number, "color", scene.color))
     before = studio.decoded(clip)
     distances, made = [], []
@@ -144,32 +143,34 @@ def remix(studio: Studio, number: int) -> Made:
 
 
 def keyframes(studio: Studio, number: int) -> Made:
-    scene, frames = source(number)
+    scene, frames = source(number, studio.length)
     empty = {"samples": studio.encoded(frames)["samples"] * 0, "frame_rate": float(FPS)}
-    at = (0, LENGTH // 2, LENGTH - 1)
-    inputs = dict(images=frames[list(at)], times="first, 50%, last", strengths="1")
+    # The middle image is the last frame of its latent frame, all of which the LTX pocket keeps.
+    at = (0, (studio.length - 1) // 2 // studio.step * studio.step, studio.length - 1)
+    inputs = dict(images=frames[list(at)], times=f"first, {at[1] / FPS}, last", strengths="1")
     shot = studio.call(studio.nodes.PlaceKeyframes, vae=studio.vae, latent=empty, **inputs)
     made = studio.decoded(studio.sampled(shot, prompt_of(scene), number))
-    ceiling = [studio.decoded(studio.encoded(frames[[place] * (1 + STEP * bool(place))])) for place in at]
+    ceiling = [studio.decoded(studio.encoded(frames[[place] * (1 + studio.step * bool(place))])) for place in at]
     there = [kept(made[place], alone[-1]) for place, alone in zip(at, ceiling, strict=True)]
     figures = {f"kept, {name} image": value for name, value in zip(("first", "middle", "last"), there, strict=True)}
     steps = steps_of(made)
-    # The image is the last frame of its latent frame, all of which the pocket model keeps.
-    sides = steps[at[1] - STEP], steps[at[1]]
+    sides = steps[at[1] - studio.step], steps[at[1]]
     figures["largest step into and out of the middle image / median step"] = max(sides) / statistics.median(steps)
     return Made(figures, (frames, made))
 
 
 def recut(studio: Studio, number: int) -> Made:
-    scene, frames = source(number)
+    scene, frames = source(number, studio.length)
     clip = studio.encoded(frames)
     before = studio.decoded(clip)
-    inputs = dict(latent=clip, cuts="0 - 0.625\ngap 0.5\n1.125 -", overlap=1.0)
+    gap, end = 1 + studio.step, 1 + 2 * studio.step  # the first frame of the gap, and the first after it
+    cuts = f"0 - {gap / FPS}\ngap {studio.step / FPS}\n{end / FPS} -"
+    inputs = dict(latent=clip, cuts=cuts, overlap=1.0)
     made = studio.filled(studio.nodes.RecutShot, prompt_of(scene), number, **inputs)
-    steps = steps_of(made)
+    steps, rest = steps_of(made), [*range(gap), *range(end, studio.length)]
     figures = {
-        "largest step in and around the gap / median step": max(steps[4:9]) / statistics.median(steps),
-        "kept": kept(made[[*range(5), *range(9, LENGTH)]], before[[*range(5), *range(9, LENGTH)]]),
+        "largest step in and around the gap / median step": max(steps[gap - 1 : end]) / statistics.median(steps),
+        "kept": kept(made[rest], before[rest]),
     }
     return Made(figures, (before, made))
 
@@ -178,7 +179,7 @@ def inpaint(studio: Studio, number: int) -> Made:
     import torch
     from pocket.score import analyse
 
-    scene, frames = source(number)
+    scene, frames = source(number, studio.length)
     clip, wanted = studio.encoded(frames), replace(scene, color=other(number, "color", scene.color))
     before = studio.decoded(clip)
     seen = (frames - frames[:, :1, :1]).abs().amax(-1).gt(0.1).float()  # where the shape is, frame by frame
@@ -186,7 +187,7 @@ def inpaint(studio: Studio, number: int) -> Made:
     shot = studio.call(studio.nodes.InpaintShot, vae=studio.vae, latent=clip, mask=mask, strength=1.0)
     made = studio.decoded(studio.sampled(shot, prompt_of(wanted), number))
     away = torch.nn.functional.interpolate(shot["noise_mask"][0], size=(64, 64), mode="nearest")[0]
-    away = torch.cat([away[:1], away[1:].repeat_interleave(STEP, dim=0)]).eq(0)
+    away = torch.cat([away[:1], away[1:].repeat_interleave(studio.step, dim=0)]).eq(0)
     figures = {
         "the new colour is there (share)": float(analyse(made)["color"] == wanted.color),
         "kept outside the mask": kept(made[away], before[away]),
@@ -195,7 +196,7 @@ def inpaint(studio: Studio, number: int) -> Made:
 
 
 def variations(studio: Studio, number: int) -> Made:
-    scene, _ = source(number)
+    scene, _ = source(number, studio.length)
     sizes = dict(width=0, height=0, seconds=0.0, frames=0, fps=0.0, batch_size=1)
     empty = studio.call(studio.nodes.EmptyVideoLatent, model=studio.model, **sizes)
     seeds = studio.call(studio.nodes.VariationSeeds, seed=number, count=4)
@@ -228,9 +229,10 @@ def board(studio: Studio, number: int, count: int, cut: bool) -> Made:
     from pocket.score import analyse
 
     name, scenes = turning(number, count)
-    starts = [0, *range(FIRST_CARD, FIRST_CARD + (count - 1) * CARD, CARD)]
+    card = studio.whole(CARD)
+    starts = [0, *range(card + 1, count * card, card)]
     cards = [f"{at / FPS}s{' cut' if cut else ''}: {prompt_of(one)}" for at, one in zip(starts, scenes, strict=True)]
-    sizes = dict(width=0, height=0, seconds=0.0, frames=starts[-1] + CARD, fps=float(FPS), batch_size=1)
+    sizes = dict(width=0, height=0, seconds=0.0, frames=starts[-1] + card, fps=float(FPS), batch_size=1)
     empty = studio.call(studio.nodes.EmptyVideoLatent, model=studio.model, **sizes)
     texts = dict(board="\n".join(cards), negative_prompt="", style="none")
     positive, negative, shot = studio.call(
@@ -240,7 +242,7 @@ def board(studio: Studio, number: int, count: int, cut: bool) -> Made:
     made = studio.decoded(
         studio.call(studio.nodes.SampleVideo, **given, seed=number, steps=0, guidance=0.0, denoise=1.0)
     )
-    parts = [made[at + (0 if cut or not at else STEP) : end] for at, end in pairwise([*starts, len(made)])]
+    parts = [made[at + (0 if cut or not at else studio.step) : end] for at, end in pairwise([*starts, len(made)])]
     right = [float(analyse(part)[name] == getattr(one, name)) for part, one in zip(parts, scenes, strict=True)]
     steps = steps_of(made)
     turns = [steps[at - 1] / statistics.median(steps) for at in starts[1:]]

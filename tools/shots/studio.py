@@ -11,21 +11,34 @@ from typing import Any
 
 SEED = 70_500_000
 """Clips from here on belong to this table; neither training nor scoring uses them."""
-FPS, STEP, LENGTH = 8, 4, 17
-"""Frames a second, frames in a latent frame, and frames of a source clip."""
+FPS = 8
+"""Frames a second of all clips."""
+MODELS = {
+    "ltx": ("pocket (built in)", 4, 17),
+    "mochi": ("pocket mochi (built in)", 6, 19),
+    "pyramid": ("pocket pyramid (built in)", 8, 25),
+}
+"""Architecture -> the model's name in the list, frames in a latent frame, and frames of a source clip.
+
+A source clip has as many frames as the model makes at once, but three latent frames after the first at least.
+"""
 SIDEWAYS = ("left", "right", "up", "down")
 
 
 class Studio:
-    """The built-in model, and the pack's nodes called as ComfyUI would call them."""
+    """A built-in model, and the pack's nodes called as ComfyUI would call them.
 
-    def __init__(self) -> None:
+    `step` is the number of frames in a latent frame, `length` that of a source clip.
+    """
+
+    def __init__(self, architecture: str = "ltx") -> None:
         from atelier import nodes
 
         self.nodes = nodes
+        name, self.step, self.length = MODELS[architecture]
         self.model, self.clip, self.vae = self.call(
             nodes.LoadVideoModel,
-            model="pocket (built in)",
+            model=name,
             weight_dtype="float32",
             text_encoder="automatic",
             vae="automatic",
@@ -37,6 +50,10 @@ class Studio:
         outputs = node.execute(**inputs)
         outputs = (asyncio.run(outputs) if asyncio.iscoroutine(outputs) else outputs).args
         return outputs[0] if len(outputs) == 1 else outputs
+
+    def whole(self, seconds: float) -> int:
+        """Frames of the whole latent frames that the editing nodes make of a time."""
+        return max(1, round(seconds * FPS / self.step)) * self.step
 
     def encoded(self, frames: Any) -> dict:
         """A finished clip from frames [F, H, W, 3]."""
@@ -69,7 +86,7 @@ def prompt_of(scene: Any, *left_out: str) -> str:
     return f"a {' '.join(told)} on a {scene.background} background"
 
 
-def source(number: int, motions: tuple[str, ...] = SIDEWAYS, frames: int = LENGTH) -> tuple[Any, Any]:
+def source(number: int, frames: int, motions: tuple[str, ...] = SIDEWAYS) -> tuple[Any, Any]:
     """A scene, and its frames [F, H, W, 3] in 0..1."""
     from pocket.world import draw_scenes
 
@@ -77,7 +94,7 @@ def source(number: int, motions: tuple[str, ...] = SIDEWAYS, frames: int = LENGT
     return scene, rendered(scene, number, frames)
 
 
-def rendered(scene: Any, number: int, frames: int = LENGTH) -> Any:
+def rendered(scene: Any, number: int, frames: int) -> Any:
     """Frames [F, H, W, 3] in 0..1 of a scene, with the shape wholly in the picture from first to last."""
     from pocket.world import render
 
