@@ -587,4 +587,4 @@ def test_the_page_in_four_languages(browser, url, http, made):
         page.locator("#generate").click()
         assert studio.fault("seed") == "Une graine est un nombre entier, 0 ou plus."
         page.locator("#storyboard-open").click()
-        assert page.locator("#bench .lane").get_attribute("aria-label").startswith("Ligne de temps : ")
+        expect(page.locator("#bench .lane")).to_have_attribute("aria-label", re.compile("Ligne de temps : "))
