@@ -86,7 +86,7 @@ def on_farm(tmp_path, monkeypatch, pocket):
         return asyncio.run(ran(given, workers, then))
 
     async def ran(given: dict, workers, then):
-        queue, notices = FarmQueue(Farm(Spool(tmp_path / "jobs")), None), []
+        queue, notices = FarmQueue(Farm(Spool(tmp_path / "jobs")), None, ""), []
         server = SimpleNamespace(loop=asyncio.get_running_loop())
         monkeypatch.setattr(on_workers.PromptServer, "instance", server, raising=False)
         monkeypatch.setattr(on_workers, "_farm", lambda: asyncio.sleep(0, queue))
