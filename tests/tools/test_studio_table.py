@@ -13,20 +13,20 @@ from studio_rows.tasks import TASKS
 
 
 def test_a_shape_that_moves_is_as_far_apart_as_it_moved():
-    _, frames = studio.source(0)
+    _, frames = studio.source(0, 17)
     assert films.apart(frames, frames) == 0
     assert films.apart(frames, frames.roll(3, dims=1)) == pytest.approx(3, abs=0.2)
 
 
 def test_frames_come_back_from_a_file(tmp_path):
-    _, frames = studio.source(1)
+    _, frames = studio.source(1, 17)
     back = films.frames_of(films.write_clip(tmp_path / "a.mp4", frames, 8))
     assert kept("", back, frames).met
     assert not kept("", back[1:], frames).met  # of another length
 
 
 def test_a_loop_without_a_seam_is_missed():
-    _, frames = studio.source(2, frames=25)
+    _, frames = studio.source(2, 25)
     there_and_back = [*range(25), *range(23, 0, -1)]
     assert seam_figures("a", frames[there_and_back], frames)[0].met
     assert not seam_figures("a", frames, frames)[0].met
@@ -44,7 +44,7 @@ def test_the_document_has_rows_actions_and_misses():
 def test_an_interrupted_run_goes_on(tmp_path):
     results = studio_table.Results(tmp_path)
     done = studio_table.Done(ROWS[0].name, ["press *Loop*"], [figure("seam", 2.0, 1.5, " s")])
-    results.keep(done, {"Loop": [studio.source(0)[1]]})
+    results.keep(done, {"Loop": [studio.source(0, 17)[1]]})
     results.keep(replace(done, name=ROWS[1].name, problem="no button"), {})
     assert results.of(ROWS[0]) == done and (tmp_path / "loop.png").is_file()
     assert results.of(ROWS[1]) is None
