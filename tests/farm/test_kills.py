@@ -66,7 +66,8 @@ def test_no_video_is_lost_and_none_is_made_twice(machines, monkeypatch):
         assert [video["error"] for video in videos if video["status"] != "completed"] == []
         folder = server.base / "output" / "atelier" / "videos"
         assert all(len(list((folder / name).glob("*.mp4"))) == 1 for name in ids)
-        begun = [video["started_at"] for video in videos]
+        listed = http.get("/videos", params={"order": "asc", "limit": 100}).json()["data"]  # in the order of the queue
+        begun = [video["started_at"] for video in listed]
         assert sum(a > b + 60 for a, b in zip(begun, begun[1:], strict=False)) == 0, "in the order of the queue"
 
 
