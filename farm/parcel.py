@@ -83,5 +83,8 @@ def _restored(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
         return dict(each(value["dict"]))
     if "record" in value:
         module, name = value["record"]
-        return getattr(importlib.import_module(f"{PACK}.{module}"), name)(**dict(each(value["fields"])))
+        kind = getattr(importlib.import_module(f"{PACK}.{module}"), name, None)
+        if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):  # the file may only say what to hold
+            raise ValueError(f"{module}.{name} is no record of this pack.")
+        return kind(**dict(each(value["fields"])))
     return each(value["list"]) if "list" in value else tuple(each(value["tuple"]))

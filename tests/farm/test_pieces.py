@@ -6,6 +6,7 @@ Workers of this process run the real Sample Piece. No Ray.
 from __future__ import annotations
 
 import asyncio
+import json
 from types import SimpleNamespace
 
 import comfy.model_management as memory
@@ -29,6 +30,7 @@ from atelier.nodes.farm import SamplePiece
 from comfy.nested_tensor import NestedTensor
 from comfy_execution.utils import CurrentNodeContext
 from farm_workers import SUCCESS, Machine
+from safetensors.torch import save_file
 
 FPS, LENGTH, CUT_AT = 8.0, 6, 3
 """Frames a second; latent frames of the clip; the one behind its cut."""
@@ -129,6 +131,14 @@ def test_values_come_back_as_they_were(tmp_path):
     assert (guide.frame, guide.strength, guide.held) == (8, 0.5, False) and torch.equal(guide.latents, tensor)
     with pytest.raises(parcel.Unsendable, match="holds a SimpleNamespace"):
         parcel.write(tmp_path / "y.safetensors", {"control": [SimpleNamespace()]})
+
+
+@pytest.mark.parametrize("record", [["farm.parcel", "write"], ["farm.parcel", "Path"], ["farm.parcel", "nothing"]])
+def test_a_file_names_nothing_but_the_packs_records(tmp_path, record):
+    described = {"record": record, "fields": []}
+    save_file({}, tmp_path / "bad.safetensors", metadata={parcel.VALUES: json.dumps(described)})
+    with pytest.raises(ValueError, match="no record of this pack"):
+        parcel.read(tmp_path / "bad.safetensors")
 
 
 def test_the_nodes_before_the_model_are_sent_and_no_others():
