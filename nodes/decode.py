@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import torch
 from comfy_api.latest import io
@@ -95,7 +96,9 @@ class DecodeVideo(io.ComfyNode):
                 "it, or connect 'audio'."
             )
         rate = rate_of(fps or frame_rate_of(latent))
-        with following(float(rate)) as followed:
+        # Front ends show a node's last preview in place of its video, so a node that will show its video plays nothing.
+        plays_it = not video_used and not images_used
+        with nullcontext(iter) if plays_it else following(float(rate)) as followed:
             chunks, kept = followed(decoding.frames(vae, latent)), []
             if images_used and not video_used:
                 return io.NodeOutput(None, torch.cat(list(chunks)), heard)

@@ -22,6 +22,12 @@ SET_STEPS = """steps => {
     node.widgets.find(widget => widget.name === 'steps').value = steps
 }"""
 STEPS = 100
+LONG_AND_LAST = """() => {
+    app.graph.remove(app.graph._nodes.find(node => node.type === 'SaveVideo'))
+    const values = {steps: 2, seconds: 0, frames: 129, width: 96, height: 96}
+    for (const widget of app.graph._nodes.flatMap(node => node.widgets ?? []))
+        if (widget.name in values) widget.value = values[widget.name]
+}"""
 
 
 @pytest.mark.parametrize("view", ["pinned", "newest", "newest, Nodes 2.0"], indirect=True)
@@ -34,4 +40,16 @@ def test_the_clip_plays_on_the_node(view):
     seen = view.page.evaluate("() => ({...seen, pictures: seen.pictures.size})")
     assert seen["steps"] >= STEPS and seen["between"] > 0  # ComfyUI alone sends a picture with each step, none between
     assert seen["pictures"] > 5
+    assert view.errors == []
+
+
+@pytest.mark.parametrize("view", ["pinned"], indirect=True)
+@pytest.mark.comfyui("--preview-method", "auto")
+def test_a_finished_clip_plays_on_decode_video_with_previews_on(view):
+    """Without a node behind it, Decode Video shows its video. A preview on it would stay in the video's place."""
+    view.open_template("text_to_video")
+    view.page.evaluate(LONG_AND_LAST)
+    assert view.run()["kind"] == "execution_success"
+    (video,) = view.play()
+    assert video["width"] == 96 and video["error"] is None
     assert view.errors == []

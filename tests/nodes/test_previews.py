@@ -124,6 +124,9 @@ def test_decoded_frames_play_on_decode_video_as_they_come(previewing):
     _, pictures = watched(previewing, graph, metadata=True)
     decoded = [picture for _, told, picture in pictures if told["node_id"] == "decode"]
     assert len(decoded) > 1 and {picture.size for picture in decoded} == {(512, 512)}
+    del graph["save"]
+    graph["empty"]["inputs"]["batch_size"] = 2  # or ComfyUI would have the result
+    assert watched(previewing, graph, metadata=True)[1] == []  # it will show its video, which a preview would replace
 
 
 def test_another_packs_previews_are_not_disturbed(previewing):
