@@ -30,6 +30,9 @@ def offer(entry: Published, here: Here) -> Json:
 
 def details(entry: Published, here: Here) -> Json:
     """What the catalogue knows of a model, what is missing of it here, and its last download."""
+    fetched = _download(entry)
+    if fetched and fetched["state"] == "done" and here.missing(entry):
+        here = Here()  # the last file came after that look at the folders
     missing = here.missing(entry)
     return {
         "published": {
@@ -43,7 +46,7 @@ def details(entry: Published, here: Here) -> Json:
             "memory": memory(entry.memory),
             "missing": [{"id": part.id, "name": part.name, "bytes": part.bytes} for part in missing],
         },
-        "download": _download(entry),
+        "download": fetched,
     }
 
 

@@ -118,8 +118,9 @@ export class Form {
 
   /** Offer the models that the server lists. */
   offer(listed) {
-    const chosen = byId("model").value || draft.get().model
     this.models = listed.map((one) => new Model(one))
+    const best = this.models.find((model) => model.id === "sora-2")?.local // the server's choice of what is here
+    const chosen = byId("model").value || draft.get().model || best
     const option = (model) =>
       element("option", { value: model.id }, model.isAlias ? `${model.id} = ${model.local}` : model.id)
     const kind = (model) => (model.isAlias ? "models.aliases" : model.isBuiltIn ? "models.small" : "models")

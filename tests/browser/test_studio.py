@@ -104,7 +104,7 @@ def test_steps_preview_and_cancel(studio, http):
 
 def test_the_finished_part_of_a_clip_plays_while_the_rest_is_made(studio, http):
     studio.page.locator("#model").select_option(PYRAMID)
-    identity = studio.generate(steps=30, seed=5)
+    identity = studio.generate(steps=300, seed=5)  # it is cancelled below
     shown = studio.stage.locator(".so-far")
     shown.get_by_text(re.compile(r"So far, in rough colours: \d[.\d]* of \d")).wait_for()
     picture, moves = studio.stage.locator(".frame > img"), False
@@ -470,7 +470,7 @@ def test_variations_in_step_and_two_versions_under_a_wipe(studio, http):
     first = studio.generate("a big yellow star falling", seed=21)
     studio.plays()
     beside = page.get_by_role("button", name="Side by side")
-    expect(beside).to_be_enabled()
+    expect(beside).to_be_enabled(timeout=60_000)  # when the second one is made, too
     beside.click()
     page.wait_for_function("() => document.querySelector('#compare video')?.currentTime > 0.2")
     seen = page.evaluate(IN_STEP)
