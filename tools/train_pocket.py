@@ -72,7 +72,7 @@ ARCHITECTURES = {
             "vae": Stage("picture", "vae", 0.0),
             "audio_vae": Stage("audio", "audio_vae", 7.0),
             "vocoder": Stage("vocoder", "vocoder", 6.0),
-            "connectors": Stage("text", "connectors", 0.0),
+            "connectors": Stage("text", "connectors", 5.0),
             "transformer": Stage("transformer", "transformer", 44.0),
         },
     ),

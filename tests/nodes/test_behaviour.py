@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import graphs
 import pytest
+import torch
 from atelier.api.graphs import saved_graph
+from pocket.ltx2.sound import color_of
 from pocket.score import analyse
 
 PROMPTS = {
@@ -50,6 +52,19 @@ def test_mochis_schedule_and_autoencoder_show_what_is_asked_for(server):
     assert [seen["color"] for seen, _ in clips] == [color for _, color in clips], clips
     assert [seen["shape"] for seen, _ in clips] == ["circle", "square"], clips
     assert clips[0][0]["motion"] == "left" and clips[0][0]["background"] == "white", clips[0]
+
+
+def test_the_pocket_with_sound_shows_and_sounds_what_is_asked_for(server):
+    """LTX-2, from a prompt to an MP4: the pitch in it is the colour's, and it lasts as long as the picture."""
+    for color in ("red", "blue"):
+        prompt = f"a large {color} square moving right on a black background"
+        graph = graphs.text_to_video(model="pocket sound (built in)", prompt=prompt, steps=0, seed=1)
+        outputs = server.client.run(graph)
+        seen = analyse(graphs.frames(server.client, outputs))
+        assert (seen["color"], seen["motion"], seen["background"]) == (color, "right", "black"), seen
+        seconds, heard, wave = graphs.sound(server.client, outputs)
+        assert abs(seconds - heard) < 1 / 8
+        assert color_of(torch.from_numpy(wave), round(wave.shape[1] / heard)) == color
 
 
 def shown(server, model: str) -> list[tuple[dict, str]]:

@@ -148,8 +148,9 @@ def load_vae(family: Family, work: Path):
 
 def test_the_card_says_what_was_measured_and_the_text_encoder_is_stored_once():
     models = shared_text.POCKET.parent
-    released = json.loads((models / "pocket_mochi" / "scores.json").read_text())
-    assert table(released) in (models / "pocket_mochi" / "README.md").read_text()
+    for folder in ("pocket_mochi", "pocket_sound"):
+        released = json.loads((models / folder / "scores.json").read_text())
+        assert table(released) in (models / folder / "README.md").read_text()
     for folder, number in (("pocket_mochi", ""), ("pocket_pyramid", "_2")):
         for name in ("text_encoder", "tokenizer"):
             for path in (shared_text.POCKET / name).iterdir():

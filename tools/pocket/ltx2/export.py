@@ -25,7 +25,7 @@ RECIPE = {
     "height": 64,
     "frames": 17,
     "fps": 8,
-    "steps": 30,
+    "steps": 24,
     "guidance": 3.0,
     "negative_prompt": "",
     "text": {"tokens": text.TOKENS},

@@ -1,36 +1,40 @@
-"""The pocket's text for LTX-2: a small Gemma 3, the projection of its layers, and a connector for each stream, solved.
+"""The pocket's text for LTX-2: a small Gemma 3, the projection of its layers, and a connector for each stream.
 
-In this world's captions the words decide, not their order. What the pocket model's T5 tells of a caption, the mean of
-its tokens, is a sum over the words but for 5 % of its variance. A regression gives each word's embedding. A connector
-whose attention looks everywhere alike adds them up, and writes the sum to every place. Nothing is trained, and the
-network's picture stream can be the pocket model's.
+Embeddings and connectors are distilled from the pocket model's T5, so the network's picture stream can be the pocket
+model's. The picture's connector gives T5's token at each word's place, the sound's gives the tokens' mean everywhere.
+Gemma's only layer is not read: the connectors mix the words.
 """
 
+import copy
 import random
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from diffusers.pipelines.ltx2 import LTX2TextConnectors
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration, Gemma3TextConfig, PreTrainedTokenizerFast
 
 from pocket import shared_text
 from pocket import text_encoder as t5
 from pocket.captions import free_caption, said_attributes
+from pocket.optim import Muon
 from pocket.text_encoder import WIDTH
 from pocket.tokenizer import MARK, vocabulary
 from pocket.tokenizer import save as save_tokenizer
+from pocket.training import Run, average, learning_rate, warm_start
 from pocket.world import draw_scenes
 
 TOKENS = 32  # that the network reads, registers included
 LAYERS = 2  # of Gemma's that the projection reads: the embedding, and the one after it, to which it pays no heed
 PAD, END, BEGIN, UNKNOWN = range(4)  # as in Gemma's vocabulary
-ORDERED = {"from left to right": "rightwards", "from right to left": "leftwards"}  # the words alone would be the same
-CAPTIONS, SEED = 3000, 3
-FIXED = 5  # numbers of an embedding that make all embeddings alike, see `embeddings`
-BOUND, RADIUS = 4.0, 12.0  # of an embedding's largest number, and its length
-LOUD = 100.0  # how much stronger the sum is than what a place held before
+ORDERED = {"from left to right": "rightwards", "from right to left": "leftwards"}  # so that no order needs learning
+CAPTIONS, SEED, BATCH = 8000, 3, 64
+NOTHING = 0.1  # share of a batch without text, as for guidance
+FIXED = 3  # numbers of an embedding that make all embeddings alike, see `embeddings`
+OWN = 46  # of the others, those that start from what is a word's own; the rest start from what it adds
+BOUND, LARGEST = 4.0, 3.5  # of an embedding's fixed numbers, and of the others
 ROPES = {
     "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
     "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
@@ -85,24 +89,19 @@ def connectors() -> LTX2TextConnectors:
     )
 
 
-# ------------------------------------------------------------------------------------------------ solving
+# ------------------------------------------------------------------------------------------------ targets
 
 
-@torch.no_grad()
-def wanted(captions: list[str], chunk: int = 100) -> Tensor:
-    """What the pocket model's T5 tells of captions, [N, 96]: the mean of its tokens, without its last layer's scale."""
-    encoder, words = shared_text.load()
-    means = []
-    for start in range(0, len(captions), chunk):
-        hidden, mask = t5.embed(encoder, words, captions[start : start + chunk])
-        told = normed(hidden / encoder.encoder.final_layer_norm.weight) * mask[..., None]
-        means.append(told.sum(1) / mask.sum(1, keepdim=True))
-    return torch.cat(means)
+class Targets(NamedTuple):
+    """Captions as Gemma's token ids, and what the connectors are to give for them: T5's text before its last scale.
 
+    ids [N, 32], PAD behind the words; picture [N, 32, 96], with T5's last token at the places without a word; sound
+    [N, 96], the mean of T5's tokens.
+    """
 
-def normed(x: Tensor) -> Tensor:
-    """With a mean square of 1, as T5's and the connectors' last norm leave it."""
-    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
+    ids: Tensor
+    picture: Tensor
+    sound: Tensor
 
 
 def draw_captions(count: int, rng: random.Random) -> list[str]:
@@ -110,58 +109,154 @@ def draw_captions(count: int, rng: random.Random) -> list[str]:
     return [free_caption(scene, said_attributes(rng), rng) for scene in draw_scenes(count, rng)]
 
 
-def regression(captions: list[str], words: PreTrainedTokenizerFast) -> Tensor:
-    """What each word adds to a caption's text, [vocabulary, 96]; the token at the beginning gives that of no words."""
-    told = wanted(["", *captions])
-    counts = torch.zeros(len(captions), len(words))
-    for row, ids in zip(counts, words(captions).input_ids, strict=True):
-        row.scatter_add_(0, torch.tensor(ids), torch.ones(len(ids)))
-    counts[:, BEGIN] = 0
-    square = counts.T @ counts + 0.1 * torch.eye(len(words))
-    added = torch.linalg.solve(square, counts.T @ (told[1:] - told[0]))
-    added[BEGIN] = told[0]
-    return added
+@torch.no_grad()
+def targets_of(captions: list[str], words: PreTrainedTokenizerFast, chunk: int = 100) -> Targets:
+    """What the pocket model's T5 tells of captions. T5 ends a text with a token, Gemma begins it with one."""
+    encoder, t5_words = shared_text.load()
+    texts = [words.backend_tokenizer.normalizer.normalize_str(caption) for caption in captions]
+    picture, sound = [], []
+    for start in range(0, len(texts), chunk):
+        hidden, mask = t5.embed(encoder, t5_words, texts[start : start + chunk])
+        hidden = normed(hidden / encoder.encoder.final_layer_norm.weight)
+        sound.append((hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True))
+        for row, count in zip(hidden, mask.sum(1).tolist(), strict=True):
+            places = row[count - 1].repeat(TOKENS, 1)
+            places[1:count] = row[: count - 1][: TOKENS - 1]
+            picture.append(places)
+    return Targets(numbers(words, captions)[0], torch.stack(picture), normed(torch.cat(sound)))
+
+
+def numbers(words: PreTrainedTokenizerFast, captions: list[str]) -> tuple[Tensor, Tensor]:
+    """Captions -> token ids [B, 32] and mask [B, 32]."""
+    rows = words([text.strip() for text in captions], max_length=TOKENS, truncation=True).input_ids
+    ids = torch.tensor([row + [PAD] * (TOKENS - len(row)) for row in rows])
+    return ids, (ids != PAD).long()
+
+
+def normed(x: Tensor) -> Tensor:
+    """With a mean square of 1, as T5's and the connectors' last norm leave it."""
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
+
+
+# ------------------------------------------------------------------------------------------------ training
 
 
 def embeddings(contents: Tensor) -> Tensor:
-    """Contents [N, 91] -> embeddings [N, 96] of length RADIUS, whose numbers sum up to 0 and lie in -BOUND..BOUND.
+    """Contents [N, 93] -> embeddings [N, 96] in -BOUND..BOUND: both bounds, a zero, and the contents.
 
-    So LTX-2's norm of a layer, over all of a prompt's tokens, and the connector's norm of a token are the same factor
-    for every prompt and token, and what follows is linear.
+    LTX-2 subtracts a layer's mean over all of a prompt's tokens and divides by their range. The bounds make the range
+    the same for every prompt; of the zero only the mean is left, which `projection` takes out of the others.
     """
-    bounds = torch.tensor([BOUND, -BOUND]).expand(len(contents), 2)
-    balance = -contents.sum(1, keepdim=True)
-    rest = RADIUS**2 - 2 * BOUND**2 - balance.square() - contents.square().sum(1, keepdim=True)
-    if rest.min() < 0 or max(balance.abs().max(), contents.abs().max()) > BOUND:
-        raise ValueError("a word's content is too large for an embedding")
-    fill = (rest / 2).sqrt()
-    return torch.cat([bounds, balance, fill, -fill, contents], 1)
+    fixed = torch.tensor([BOUND, -BOUND, 0.0]).expand(len(contents), FIXED)
+    return torch.cat([fixed, contents], 1)
 
 
-@torch.no_grad()
-def solve() -> tuple[Gemma3ForConditionalGeneration, LTX2TextConnectors]:
-    """Gemma, whose embeddings are solved for, and the connectors that add them up."""
-    torch.manual_seed(SEED)
-    encoder, parts, words = gemma(), connectors(), tokenizer()
-    added = regression(draw_captions(CAPTIONS, random.Random(SEED)), words)
-    u, s, v = torch.linalg.svd(added, full_matrices=False)
-    contents = (u * s)[:, : WIDTH - FIXED]
-    scale = 1.5 / contents.norm(dim=1).max()
-    encoder.get_input_embeddings().weight.copy_(embeddings(contents * scale) / WIDTH**0.5)
-    parts.text_proj_in.weight.zero_()
-    parts.text_proj_in.weight[:, ::LAYERS] = torch.eye(WIDTH) * 2 * BOUND / 8  # undoes the norm of the first layer
-    back = torch.zeros(WIDTH, WIDTH)  # from numbers of an embedding to the text
-    back[:, FIXED:] = v[: WIDTH - FIXED].T / scale
-    for connector in (parts.video_connector, parts.audio_connector):
-        connector.learnable_registers.copy_(embeddings(torch.zeros(TOKENS, WIDTH - FIXED)))
-        block = connector.transformer_blocks[0]
-        for parameter in block.parameters():
-            parameter.zero_()
-        for norm in (block.attn1.norm_q, block.attn1.norm_k):
-            norm.weight.fill_(1)
-        block.attn1.to_v.weight.copy_(torch.eye(WIDTH))
-        block.attn1.to_out[0].weight.copy_(back * TOKENS * RADIUS / WIDTH**0.5 * LOUD)
-    return encoder.eval(), parts.eval()
+def projection() -> Tensor:
+    """The weight [96, 96] that undoes the norm of the first layer."""
+    weight = torch.zeros(WIDTH, WIDTH)
+    weight[: WIDTH - FIXED, FIXED:] = torch.eye(WIDTH - FIXED)
+    weight[: WIDTH - FIXED, FIXED - 1] = -1
+    return weight * 2 * BOUND / 8
+
+
+def first_contents(targets: Targets, size: int) -> Tensor:
+    """Contents [vocabulary, 93] to begin with, by regression: a word's own part, and what it adds to the mean."""
+    there = targets.ids != PAD
+    own = torch.zeros(size, WIDTH).index_add_(0, targets.ids[there], (targets.picture - targets.sound[:, None])[there])
+    own /= torch.bincount(targets.ids[there], minlength=size).clamp(min=1)[:, None]
+    counts = torch.zeros(len(targets.ids), size).scatter_add_(1, targets.ids, there.float())
+    square = counts.T @ counts + 0.1 * torch.eye(size)
+    added = torch.linalg.solve(square, counts.T @ targets.sound)
+    parts = []
+    for part, many in ((own, OWN), (added, WIDTH - FIXED - OWN)):
+        u, s, _ = torch.linalg.svd(part, full_matrices=False)
+        kept = (u * s)[:, :many]
+        parts.append(0.4 * kept / kept[targets.ids[there].unique()].square().mean().sqrt())
+    return torch.cat(parts, 1).clamp(-LARGEST, LARGEST)
+
+
+def released_contents(release: Path) -> Tensor:
+    """The contents of the embeddings beside a released folder of connectors."""
+    encoder = Gemma3ForConditionalGeneration.from_pretrained(release.parent / "text_encoder", dtype=torch.float32)
+    return encoder.get_input_embeddings().weight.detach()[:, FIXED:] * WIDTH**0.5
+
+
+class Student(nn.Module):
+    """Gemma's embeddings and the connectors, without Gemma's layer."""
+
+    def __init__(self, contents: Tensor) -> None:
+        super().__init__()
+        self.contents, self.parts = nn.Parameter(contents.clone()), connectors()
+        with torch.no_grad():
+            self.parts.text_proj_in.weight.zero_()
+            self.parts.text_proj_in.weight[:, ::LAYERS] = projection()
+            for connector in (self.parts.video_connector, self.parts.audio_connector):
+                connector.learnable_registers.zero_()
+                connector.learnable_registers[:, : WIDTH - FIXED] = contents[BEGIN]
+        self.parts.text_proj_in.requires_grad_(False)
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Token ids [B, 32] -> the text of both connectors, each [B, 32, 96]."""
+        embedded = embeddings(self.contents)[ids]
+        layers = torch.stack([embedded, torch.zeros_like(embedded)], -1)
+        return self.parts(layers, (ids != PAD).long(), padding_side="right")[:2]
+
+    def gemma(self) -> Gemma3ForConditionalGeneration:
+        """A Gemma with these embeddings."""
+        torch.manual_seed(SEED)
+        encoder = gemma()
+        with torch.no_grad():
+            encoder.get_input_embeddings().weight.copy_(embeddings(self.contents) / WIDTH**0.5)
+        return encoder.eval()
+
+
+def loss_of(student: Student, targets: Targets, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """The squared errors of the picture's and the sound's text; in the picture's, words count twice."""
+    ids = targets.ids[chosen]
+    picture, sound = student(ids)
+    errors = (picture - targets.picture[chosen]).square().mean(-1)
+    there = (ids != PAD).float()
+    words = (errors * there).sum() / there.sum()
+    return errors.mean() + words, (sound - targets.sound[chosen][:, None]).square().mean()
+
+
+def cached_targets(work: Path, words: PreTrainedTokenizerFast) -> Targets:
+    """The targets in `work`, written there on first use; the first one is that of no words."""
+    file = work / "text_targets.pt"
+    if not file.exists():
+        targets = targets_of(["", *draw_captions(CAPTIONS, random.Random(SEED))], words)
+        torch.save([part.half() if part.is_floating_point() else part for part in targets], file)
+    ids, *told = torch.load(file)
+    return Targets(ids, *(part.float() for part in told))
+
+
+def train(work: Path, minutes: float, release: Path | None = None) -> None:
+    """Trains embeddings and connectors, and saves them in `work`: text_encoder, connectors and tokenizer."""
+    work.mkdir(parents=True, exist_ok=True)
+    words = tokenizer()
+    targets = cached_targets(work, words)
+    student = Student(released_contents(release) if release else first_contents(targets, len(words)))
+    factor = warm_start(student.parts, release)
+    mean = copy.deepcopy(student).requires_grad_(False)
+    trained = [parameter for parameter in student.parameters() if parameter.requires_grad]
+    registers = [student.parts.video_connector.learnable_registers, student.parts.audio_connector.learnable_registers]
+    optimiser = Muon(trained, lr=0.01, adam_lr=3e-3, weight_decay=0.01, adam_only=[student.contents, *registers])
+    run = Run(work, "connectors", minutes, student=student, mean=mean, optimiser=optimiser)
+    for step in run:
+        optimiser.scale_lr(factor * learning_rate(run.fraction, step))
+        chosen = torch.randint(len(targets.ids), (BATCH,))
+        chosen[: round(NOTHING * BATCH)] = 0
+        picture, sound = loss_of(student, targets, chosen)
+        optimiser.zero_grad()
+        (picture + sound).backward()
+        optimiser.step()
+        with torch.no_grad():
+            student.contents.clamp_(-LARGEST, LARGEST)
+        average(mean, student, step, 0.98)
+        run.record(picture=picture.item(), sound=sound.item())
+    mean.gemma().save_pretrained(work / "text_encoder")
+    mean.parts.save_pretrained(work / "connectors")
+    save_tokenizer(words, work / "tokenizer")
 
 
 # ------------------------------------------------------------------------------------------------ use
@@ -175,16 +270,6 @@ def embed(
     captions: list[str],
 ) -> tuple[Tensor, Tensor]:
     """Captions -> the text of both connectors, each [B, 32, 96]."""
-    rows = words([text.strip() for text in captions], max_length=TOKENS, truncation=True).input_ids
-    ids = torch.tensor([row + [PAD] * (TOKENS - len(row)) for row in rows])
-    mask = (ids != PAD).long()
+    ids, mask = numbers(words, captions)
     layers = encoder.model.language_model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
     return parts(torch.stack(layers, -1), mask, padding_side="right")[:2]
-
-
-def train(work: Path, minutes: float, release: Path | None = None) -> None:
-    """Solves for the text's parts, in a minute, and saves them in `work`."""
-    encoder, parts = solve()
-    encoder.save_pretrained(work / "text_encoder")
-    parts.save_pretrained(work / "connectors")
-    save_tokenizer(tokenizer(), work / "tokenizer")
