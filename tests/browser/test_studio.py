@@ -19,6 +19,7 @@ import wire_client
 from comfy_server import free_port, running
 from PIL import Image
 from playwright.sync_api import expect
+from pocket.ltx2.sound import PITCHES
 from studio_page import Studio, serious
 
 PREVIEWS = ("--preview-method", "auto")
@@ -507,9 +508,20 @@ HEARD = """async () => {
     if (!sound) return null
     const samples = sound.getChannelData(0)
     const power = samples.reduce((sum, one) => sum + one * one, 0) / samples.length
-    return { seconds: sound.duration, level: Math.sqrt(power) }
+    const strength = (hertz) => {
+        let [real, imaginary] = [0, 0]
+        samples.forEach((one, at) => {
+            real += one * Math.cos((2 * Math.PI * hertz * at) / sound.sampleRate)
+            imaginary += one * Math.sin((2 * Math.PI * hertz * at) / sound.sampleRate)
+        })
+        return Math.hypot(real, imaginary)
+    }
+    const tones = Array.from({ length: 28 }, (_, at) => 100 + 50 * at) // Hz
+    const pitch = tones.reduce((best, one) => (strength(one) > strength(best) ? one : best))
+    return { seconds: sound.duration, level: Math.sqrt(power), pitch }
 }"""
-"""The sound of the video on the stage as the browser decodes it: its length, and its level (RMS, 1 = full scale)."""
+"""The sound of the video on the stage as the browser decodes it: its length, its level (RMS, 1 = full scale), and which
+multiple of 50 Hz is the strongest."""
 
 
 @pytest.mark.slow
@@ -548,6 +560,16 @@ def test_a_model_with_sound_is_heard_and_can_be_silent(request, browser, comfyui
         assert page.evaluate(HEARD)["level"] > 1e-4
         page.locator("#model").select_option("pocket (built in)")
         assert not switch.is_visible()
+
+
+@pytest.mark.slow
+def test_the_pocket_with_sound_is_heard_in_its_colours(studio):
+    studio.page.locator("#model").select_option("pocket sound (built in)")
+    for color in ("green", "blue"):
+        studio.generate(f"a large {color} circle moving left on a white background", steps=24, seed=1)
+        studio.plays()
+        sound = studio.page.evaluate(HEARD)
+        assert sound["pitch"] == PITCHES[color] and sound["level"] > 0.02, sound
 
 
 KEYS_SHOWN = r"""() => [...document.querySelectorAll('body *')].flatMap((seen) =>
