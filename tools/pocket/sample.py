@@ -15,6 +15,7 @@ from diffusers import LTXPipeline
 from torch import Tensor
 
 from pocket.autoencoder import decode, encode
+from pocket.renoised import guided
 from pocket.text_encoder import embed
 from pocket.transformer import pack, unpack, velocity
 
@@ -108,7 +109,5 @@ def sample_latents(
     for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):
         levels = (sigma * unknown).expand(2 * len(prompts), -1)
         both = velocity(pipeline.transformer, pipeline.vae, torch.cat([x, x]), levels, text, shape, fps)
-        without, conditional = both.chunk(2)
-        guided = without + guidance * (conditional - without)
-        x = x + (following - sigma) * guided * unknown[:, None]
+        x = x + (following - sigma) * guided(both, guidance) * unknown[:, None]
     return unpack(x, shape)
