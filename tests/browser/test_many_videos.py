@@ -52,12 +52,15 @@ def test_a_long_history_is_drawn_from_the_top_and_nothing_is_missing(browser, se
         names = page.evaluate(NAMES)
         assert names[:100] == [video["prompt"] for video in listed] and len(set(names)) == COUNT
 
+        page.evaluate(
+            "() => document.querySelector('#tree').scrollIntoView()"
+        )  # or all that passes as the list grows is fetched
         assert 0 < page.evaluate(AT_ONCE) < COUNT / 2
         expect(page.locator("#history .node")).to_have_count(COUNT)
         tree = dict(page.evaluate(TREE))
         assert tree == {one: ids[i // 3] if i and i % 4 else None for i, one in enumerate(ids)}
         page.wait_for_function(f"() => ({SHOWN})() > 0")
-        assert page.evaluate(SHOWN) < COUNT  # those far below are not fetched
+        assert page.evaluate(SHOWN) < COUNT / 2
         last = page.locator("#history .node").last
         last.scroll_into_view_if_needed()
         page.wait_for_function("node => node.querySelector('img').naturalWidth", arg=last.element_handle())
