@@ -51,11 +51,12 @@ PAGES = (
     ("GET", "/atelier/shot", ".calls.shot_length", "answer"),
     ("GET", "/atelier/convert", ".calls.old_graph", "classes"),
     ("POST", "/atelier/convert", ".calls.old_graph", "convert"),
+    ("GET", "/atelier/running/{id}/so_far", ".calls.so_far", "of_worker"),
     ("GET", "/atelier", ".calls.studio", "show"),
     ("GET", "/atelier/{file:.*}", ".calls.studio", "show"),
 )
-"""Method, path, module and function of what is not a call of the API: the studio's page, and the node editor's queries
-for the length of a shot and for the conversion of old graphs."""
+"""Method, path, module and function of what is not a call of the API: the studio's page, the node editor's queries
+for the length of a shot and for the conversion of old graphs, and what a farm's head asks a worker's ComfyUI."""
 
 
 def register() -> None:

@@ -244,6 +244,9 @@ class RemoteHand:
                     raise Lost("a file of the job came damaged")
                 await asyncio.to_thread(file.write, content)
 
+    async def so_far(self, job_id: str, seen: set[int]) -> Json | None:
+        return await self.call("so_far", job_id, sorted(seen))
+
     async def cancel(self, job_id: str) -> None:
         await self.call("cancel", job_id)
 

@@ -80,6 +80,9 @@ class Hand(Protocol):
         """Bring a job's files into this machine's folders, whole and checked. Raises Lost if one is unusable, OSError
         if this machine cannot keep them."""
 
+    async def so_far(self, job_id: str, seen: set[int]) -> Json | None:
+        """The part of a running job's clip that is there, as the fields of `media.so_far.Animation`."""
+
     async def cancel(self, job_id: str) -> None: ...
 
     async def forget(self, job_id: str) -> None: ...
@@ -150,6 +153,19 @@ class Farm:
     def at_work(self) -> frozenset[str]:
         """The jobs that workers make now, those included whose workers have not answered yet after a restart."""
         return frozenset((*self.running, *self._missing))
+
+    async def so_far(self, job_id: str, seen: set[int]) -> Json | None:
+        """The part of a job's clip that its worker has; None if there is none. See `Hand.so_far`."""
+        job = self.running.get(job_id)
+        seat = self.seats.get(job.worker) if job else None
+        with contextlib.suppress(Lost):  # which its `look` will meet, too
+            return await seat.hand.so_far(job_id, seen) if seat else None
+
+    def losses(self, job_id: str) -> tuple[str, ...]:
+        """Why each attempt at a job that runs or waits was lost."""
+        job = self.running.get(job_id) or self._missing.get(job_id)
+        job = job or next((each for each in self.waiting.jobs if each.id == job_id), None)
+        return tuple(job.lost) if job else ()
 
     def forget(self, job_id: str) -> None:
         self.records.pop(job_id, None)

@@ -30,6 +30,8 @@ QUIET = 2.0
 """Seconds without a message from ComfyUI after which its history is asked."""
 NEWS = 1.0
 """Seconds that `look` waits for news."""
+SHOWN = 10.0
+"""Seconds for ComfyUI to encode what it has of a clip."""
 TOGETHER = 0.05
 """Seconds in which news is collected before it is told."""
 DROPPED = {"outputs": {}, "status": {"status_str": "error", "messages": [["execution_interrupted", {}]]}}
@@ -80,7 +82,7 @@ class Held:
 
 
 class Worker:
-    """The actor. The head calls its methods; all but `ready` answer at once or within NEWS seconds."""
+    """The actor. The head calls its methods; all but `ready` answer at once, or within NEWS or SHOWN seconds."""
 
     def __init__(self, name: str) -> None:
         self._index = name.rpartition("-")[2]
@@ -289,6 +291,27 @@ class Worker:
 
         content = await asyncio.to_thread(read)
         return content, hashlib.sha256(content).hexdigest()
+
+    async def so_far(self, job_id: str, seen: list[int]) -> Json | None:
+        """The part of a running job's clip that is there: version, seconds, decoded, content. None if there is none.
+
+        seen: the versions that the head's client has. They come without content.
+        """
+        import aiohttp
+
+        held = self._jobs.get(job_id)
+        if held is None or held.ended:
+            return None
+        address = f"{self._url}/atelier/running/{job_id}/so_far"
+        tags = {"If-None-Match": ", ".join(f'"{version}"' for version in seen)} if seen else {}
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            limit = aiohttp.ClientTimeout(total=SHOWN)
+            async with aiohttp.ClientSession(timeout=limit) as session, session.get(address, headers=tags) as answer:
+                if answer.status in (200, 304):
+                    about = {name: json.loads(answer.headers[f"X-{name.title()}"]) for name in ("seconds", "decoded")}
+                    content = await answer.read() if answer.status == 200 else None
+                    return {"version": int(answer.headers["ETag"].strip('"')), **about, "content": content}
+        return None
 
     async def cancel(self, job_id: str) -> None:
         """Interrupt a job. It ends with a record, as on one machine."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,8 @@ MOST_FRAMES = 160
 QUALITY = 60
 CARRIED = "atelier_so_far"
 """Key in a picture's `info`: ComfyUI hands previews on as Pillow images."""
-_versions = itertools.count(1)
+_versions = itertools.count(time.time_ns())
+"""A farm's head shows clips of other processes, whose numbers must be others, too."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,16 @@ class SoFar:
             content, "WEBP", save_all=True, append_images=others, duration=duration, loop=0, quality=QUALITY, method=0
         )
         return content.getvalue()
+
+
+@dataclass(frozen=True)
+class Animation:
+    """A `SoFar` as a file. content: an animated WebP, or None for a client that has this version."""
+
+    version: int
+    seconds: float
+    decoded: bool
+    content: bytes | None
 
 
 def carried(picture: Image) -> SoFar | None:

@@ -18,7 +18,7 @@ from ..jobs.runner import LOOK_EVERY, prompt_id
 from ..request import body, fields
 from ..state import Api
 from ..store import ACTIVE, Row
-from . import archived
+from . import archived, so_far
 
 POLL_AFTER_MS = "500"
 """Milliseconds that the SDKs' poll helpers wait between two requests."""
@@ -139,7 +139,7 @@ async def _preview(api: Api, request: web.Request, row: Row) -> web.Response:
     """The newest picture of a running job."""
     picture = api.queue.preview(prompt_id(row["id"])) if row["status"] == "in_progress" else None
     if picture is None:
-        raise _no_preview()
+        raise so_far.no_preview()
     encoded = io.BytesIO()
     await asyncio.to_thread(picture.convert("RGB").save, encoded, "JPEG")
     headers = {"Cache-Control": "no-store"}
@@ -148,19 +148,9 @@ async def _preview(api: Api, request: web.Request, row: Row) -> web.Response:
 
 async def _so_far(api: Api, request: web.Request, row: Row) -> web.Response:
     """The part of a running job's clip that is there, as an animation; 304 if the client has the newest."""
-    clip = api.queue.so_far(prompt_id(row["id"])) if row["status"] == "in_progress" else None
-    if clip is None:
-        raise _no_preview()
-    headers = {"Cache-Control": "no-cache", "ETag": f'"{clip.version}"'}
-    headers |= {"X-Seconds": f"{clip.seconds:.3f}", "X-Decoded": json.dumps(clip.decoded)}
-    if any(tag.value == str(clip.version) for tag in request.if_none_match or ()):
-        return web.Response(status=304, headers=headers)
-    return web.Response(body=await asyncio.to_thread(clip.webp), content_type="image/webp", headers=headers)
-
-
-def _no_preview() -> ApiError:
-    message = "There is no preview now. Start ComfyUI with --preview-method auto to get previews."
-    return ApiError(404, "no_preview", message, "variant")
+    if row["status"] != "in_progress":
+        raise so_far.no_preview()
+    return await so_far.answer(api.queue, prompt_id(row["id"]), request)
 
 
 WHILE_RUNNING: dict[str, Callable[[Api, web.Request, Row], Awaitable[web.Response]]] = {

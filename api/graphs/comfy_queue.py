@@ -6,6 +6,7 @@ form of a queue item may change with its version.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -15,7 +16,7 @@ from aiohttp import web
 from comfy_execution.progress import NodeState, ProgressHandler, get_progress_state
 from server import PromptServer
 
-from ...media.so_far import SoFar, carried
+from ...media.so_far import Animation, carried
 from ..errors import ApiError
 from .queue import Snapshot, Steps
 
@@ -110,9 +111,13 @@ class ComfyQueue:
         watcher = _watcher(prompt_id)
         return watcher and watcher.picture
 
-    def so_far(self, prompt_id: str) -> SoFar | None:
+    async def so_far(self, prompt_id: str, seen: set[int]) -> Animation | None:
         watcher = _watcher(prompt_id)
-        return watcher and watcher.clip
+        clip = watcher and watcher.clip
+        if clip is None:
+            return None
+        content = None if clip.version in seen else await asyncio.to_thread(clip.webp)
+        return Animation(clip.version, clip.seconds, clip.decoded, content)
 
     def withdraw(self, prompt_id: str) -> bool:
         queue = PromptServer.instance.prompt_queue
@@ -125,6 +130,9 @@ class ComfyQueue:
                 if any(item[1] == prompt_id for item in queue.currently_running.values()):
                     nodes.interrupt_processing()
         return False
+
+    def losses(self, prompt_id: str) -> tuple[str, ...]:
+        return ()  # ComfyUI begins nothing twice
 
     async def recover(self, prompt_id: str) -> bool:
         return False  # ComfyUI's queue dies with its process

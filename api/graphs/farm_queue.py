@@ -21,6 +21,7 @@ from ...farm.pieces import make
 from ...farm.spool import Spool
 from ...farm.waiting import Job
 from ...media import MediaError
+from ...media.so_far import Animation
 from .. import files, settings
 from ..errors import ApiError, summary, without_paths
 from . import comfy_queue
@@ -90,11 +91,15 @@ class FarmQueue:
         state = self.farm.states.get(prompt_id)
         return Image.open(io.BytesIO(state.preview)) if state and state.preview else None
 
-    def so_far(self, prompt_id: str) -> None:
-        """None: a worker sends single pictures."""
+    async def so_far(self, prompt_id: str, seen: set[int]) -> Animation | None:
+        found = await self.farm.so_far(prompt_id, seen)
+        return Animation(**found) if found else None
 
     def withdraw(self, prompt_id: str) -> bool:
         return self.farm.withdraw(prompt_id)
+
+    def losses(self, prompt_id: str) -> tuple[str, ...]:
+        return self.farm.losses(prompt_id)
 
     async def recover(self, prompt_id: str) -> bool:
         return self.farm.recover(prompt_id)

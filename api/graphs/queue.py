@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ...media.so_far import SoFar
+    from ...media.so_far import Animation
 
 Json = dict[str, Any]
 
@@ -67,11 +67,17 @@ class Queue(Protocol):
     def preview(self, prompt_id: str) -> Image.Image | None:
         """The newest preview of a running graph; None before the first, or if previews are off."""
 
-    def so_far(self, prompt_id: str) -> SoFar | None:
-        """The part of a running graph's clip that is there; None if there is none, or only single pictures of it."""
+    async def so_far(self, prompt_id: str, seen: set[int]) -> Animation | None:
+        """The part of a running graph's clip that is there; None if there is none, or only single pictures of it.
+
+        seen: the versions that the client has. They come without content.
+        """
 
     def withdraw(self, prompt_id: str) -> bool:
         """Remove a waiting graph, or interrupt a running one. Returns whether it was waiting."""
+
+    def losses(self, prompt_id: str) -> tuple[str, ...]:
+        """Why each earlier attempt at a graph was lost, in words; it was begun again, or waits again."""
 
     async def recover(self, prompt_id: str) -> bool:
         """Take over a graph of a head that has died. Returns False if this queue does not know it."""

@@ -174,6 +174,8 @@ class Runner:
         if not _videos_in(files.job_folder(row["id"])) and await self._queue.recover(identity):
             await self._store.change(row["id"], process=self.process)
             self._handed[row["id"]] = None
+            if row["status"] == "in_progress":
+                self._progress[row["id"]] = NOT_BEGUN
             self.watch()
         else:
             await self._end_without_comfyui(row, GONE, "ComfyUI stopped before this video was made.")
@@ -213,6 +215,8 @@ class Runner:
             identity = prompt_id(job_id)
             if identity not in waiting:
                 await self._follow(job_id, identity in now.running)
+            elif job_id in self._progress:
+                await self._wait_again(job_id)
 
     async def _follow(self, job_id: str, runs: bool) -> None:
         """Record a job's progress or its end. Unusable outputs fail this job alone."""
@@ -259,7 +263,23 @@ class Runner:
             await self._fail(row, "cancelled", "The job was cancelled before it began.")
             await self._erase_if_deleted(row["id"])
 
+    async def _wait_again(self, job_id: str) -> None:
+        """Record that a job that had begun waits again: the farm has lost its worker."""
+        if row := await self._store.row(job_id):
+            await self._tell_losses(row)
+            await self._store.wait_again(job_id)
+        self._progress.pop(job_id, None)
+
+    async def _tell_losses(self, row: Row) -> None:
+        """Warn of each lost attempt at a job, once. After one, its progress begins at 0 again."""
+        losses = enumerate(self._queue.losses(prompt_id(row["id"])), start=1)
+        texts = [f"Attempt {number} was lost, and the video is begun again. {reason}" for number, reason in losses]
+        if new := [text for text in texts if text not in row["warnings"]]:
+            await self._store.change(row["id"], warnings=[*row["warnings"], *new])
+            self._progress.pop(row["id"], None)
+
     async def _note_progress(self, row: Row) -> None:
+        await self._tell_losses(row)
         if row["status"] != "in_progress":
             await self._store.begin(row["id"])
         identity = prompt_id(row["id"])

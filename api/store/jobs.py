@@ -62,6 +62,12 @@ class Jobs(Transactions):
             connection.execute(sql.update(jobs).where(jobs.c.id == job_id).values(**now))
 
     @writing
+    def wait_again(self, connection: sql.Connection, job_id: str) -> None:
+        """Record that a job that had begun is in the queue again."""
+        begun = sql.and_(jobs.c.id == job_id, jobs.c.status == "in_progress")
+        connection.execute(sql.update(jobs).where(begun).values(status="queued", started_at=None))
+
+    @writing
     def end(self, connection: sql.Connection, job_id: str, owner: bool, **values: Any) -> bool:
         """Record the end of a job, unless it has one. Returns whether it was recorded.
 

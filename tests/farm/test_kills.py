@@ -80,6 +80,10 @@ def test_the_head_as_clients_see_it(machines, monkeypatch):
         first, second, third = (http.post("/videos", json=long | {"seed": n}).json() for n in range(3))
         until(lambda: http.get(f"/videos/{first['id']}").json()["step"])
         until(lambda: http.get(f"/videos/{first['id']}/content?variant=preview").status_code == 200)
+        until(lambda: http.get(f"/videos/{first['id']}/content?variant=so_far").status_code == 200)
+        so_far = http.get(f"/videos/{first['id']}/content?variant=so_far")
+        assert so_far.headers["X-Decoded"] == "false" and float(so_far.headers["X-Seconds"]) > 1
+        assert so_far.headers["Content-Type"] == "image/webp" and so_far.content[8:12] == b"WEBP"
         assert http.get(f"/videos/{third['id']}").json()["queue_position"] == 1
         assert {each["job"] for each in workers(http)} == {first["id"], second["id"]}
         begun = time.monotonic()

@@ -12,6 +12,7 @@ import aiohttp
 import graphs
 import pytest
 import tiny_pyramid
+from atelier.farm.worker import Held, Worker
 from client import Client, JobInterrupted
 from comfy_server import running
 from PIL import Image
@@ -127,6 +128,34 @@ def test_decoded_frames_play_on_decode_video_as_they_come(previewing):
     del graph["save"]
     graph["empty"]["inputs"]["batch_size"] = 2  # or ComfyUI would have the result
     assert watched(previewing, graph, metadata=True)[1] == []  # it will show its video, which a preview would replace
+
+
+def test_a_farms_worker_hands_on_what_is_there_of_a_clip(previewing, tmp_path, monkeypatch):
+    """The actor's own call, without Ray. What the head's client has comes without content."""
+    monkeypatch.setenv("ATELIER_FARM_BASE", str(tmp_path))
+    worker = Worker("n-0")
+    worker._url = previewing.url
+    job = previewing.queue(graphs.text_to_video(steps=400, seed=35, **LONG))
+    worker._jobs[job] = Held()
+
+    async def first_and_the_same_again() -> None:
+        clip = None
+        while clip is None:
+            clip = await worker.so_far(job, [])
+        while (again := await worker.so_far(job, [1, clip["version"]]))["version"] != clip["version"]:
+            assert again["content"]
+            clip = again
+        assert again == clip | {"content": None}
+        assert clip["seconds"] > 5 and clip["decoded"] is False
+        animation = Image.open(io.BytesIO(clip["content"]))
+        assert animation.format == "WEBP" and animation.n_frames > 1
+        assert await worker.so_far("another", []) is None
+
+    asyncio.run(asyncio.wait_for(first_and_the_same_again(), 120))
+    previewing.interrupt()
+    with pytest.raises(JobInterrupted):
+        previewing.wait(job)
+    assert asyncio.run(worker.so_far(job, [])) is None
 
 
 def test_another_packs_previews_are_not_disturbed(previewing):

@@ -20,6 +20,7 @@ class Machine:
         self.held: dict[str, dict | None] = {}
         self.collected: list[str] = []
         self.broken: Exception | None = None
+        self.steps = (0, 0, 0, 0)
 
     async def ready(self) -> dict:
         if self.broken:
@@ -39,10 +40,15 @@ class Machine:
             raise Lost("it does not have the job")
         if isinstance(self.held[job_id], Exception):
             raise self.held[job_id]
-        return State(version + 1, record=self.held[job_id], files={job_id: 1})
+        return State(version + 1, self.steps, record=self.held[job_id], files={job_id: 1})
 
     async def collect(self, state: State) -> None:
         self.collected += state.files
+
+    async def so_far(self, job_id: str, seen: set[int]) -> dict | None:
+        if job_id not in self.held:
+            raise Lost("it does not have the job")
+        return {"version": 7, "seconds": 1.5, "decoded": False, "content": None if 7 in seen else b"webp"}
 
     async def cancel(self, job_id: str) -> None:
         if self.held.get(job_id, SUCCESS) is None:
