@@ -155,6 +155,7 @@ def test_a_farms_worker_hands_on_what_is_there_of_a_clip(previewing, tmp_path, m
     previewing.interrupt()
     with pytest.raises(JobInterrupted):
         previewing.wait(job)
+    worker._jobs[job].ended = True
     assert asyncio.run(worker.so_far(job, [])) is None
 
 
