@@ -17,8 +17,11 @@ class Database(Protocol):
     def engine(self, patience: float) -> sql.Engine:
         """Connections to it, which wait up to `patience` seconds to be made. Raises ApiError, OSError."""
 
-    def begin_writing(self, connection: sql.Connection, seconds: float) -> None:
-        """Begin a transaction that no other writer of this store runs beside, within `seconds`."""
+    def begin_writing(self, connection: sql.Connection, seconds: float, lasting: bool) -> None:
+        """Begin a transaction that no other writer of this store runs beside, within `seconds`.
+
+        lasting: whether its end waits until the disk has it; else a crash may lose it, whole.
+        """
 
     def version(self, connection: sql.Connection) -> int:
         """The version of the tables, 0 if there are none."""

@@ -19,8 +19,9 @@ class Desk(Transactions):
     def desk(self, connection: sql.Connection, after: int) -> tuple[int, Row]:
         """(the newest revision, the items that have changed since revision `after` by key, None if removed)."""
         query = sql.select(desk).where(desk.c.revision > after).order_by(desk.c.revision)
+        newest = _revision(connection)  # first: what is written in between comes twice then, and not never
         rows = every(connection, query if after else query.where(desk.c.value.is_not(None)))
-        return _revision(connection), {row["key"]: row["value"] for row in rows}
+        return newest, {row["key"]: row["value"] for row in rows}
 
     @writing
     def change_desk(self, connection: sql.Connection, items: Row, base: int | None) -> tuple[int, Row]:

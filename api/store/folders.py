@@ -7,13 +7,13 @@ import sqlalchemy as sql
 from ..settings import Settings
 from .limits import bytes_kept, refuse_too_many, refuse_too_much
 from .tables import IS_ACTIVE, characters, claims, jobs
-from .transactions import Transactions, reading, writing
+from .transactions import Transactions, noting, reading, writing
 
 
 class Folders(Transactions):
     """Claims, and what is known of folders."""
 
-    @writing
+    @noting
     def claim(
         self, connection: sql.Connection, folder: str, process: str, size: int, limits: Settings, new_jobs: int
     ) -> None:

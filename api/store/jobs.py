@@ -11,7 +11,7 @@ import sqlalchemy as sql
 from ..settings import Settings
 from .limits import refuse_too_many, refuse_too_much
 from .tables import ACTIVE, IS_ACTIVE, Row, claims, every, insert, jobs, one, places
-from .transactions import Transactions, reading, writing
+from .transactions import Transactions, noting, reading, writing
 
 GONE = "server_restarted"
 """Error code of a job whose ComfyUI died. That ComfyUI may overwrite this end if it turns out to be alive."""
@@ -54,14 +54,14 @@ class Jobs(Transactions):
     def change(self, connection: sql.Connection, job_id: str, **values: Any) -> None:
         connection.execute(sql.update(jobs).where(jobs.c.id == job_id).values(**values))
 
-    @writing
+    @noting
     def begin(self, connection: sql.Connection, job_id: str) -> None:
         """Record that ComfyUI has started a job."""
         if _is_open(connection, job_id, True):
             now = {"status": "in_progress", "started_at": time.time(), "completed_at": None, "error": None}
             connection.execute(sql.update(jobs).where(jobs.c.id == job_id).values(**now))
 
-    @writing
+    @noting
     def wait_again(self, connection: sql.Connection, job_id: str) -> None:
         """Record that a job that had begun is in the queue again."""
         begun = sql.and_(jobs.c.id == job_id, jobs.c.status == "in_progress")

@@ -6,8 +6,10 @@ them are alive. A ComfyUI with another folder is refused, because it has other f
 
 from __future__ import annotations
 
+import functools
 import logging
 import secrets
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ transaction that writes."""
 ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 15_000}
 """Seconds (the last: milliseconds) after which a silent connection is given up, at both ends: a head that has lost its
 network must not keep the next one out for two hours."""
+RESTED = 1.0
+"""Seconds without use after which a connection is tried first. Before each use, that would cost a millisecond."""
 _UNREACHABLE = (503, "store_unreachable", "it cannot be reached. Nothing is lost; try again")
 _BY_STATE = {
     "55P03": (503, "store_locked", "another program locks it: try again"),
@@ -62,11 +66,13 @@ class PostgreSQL:
         options = {key: value for key, value in options.items() if key not in self._url.query}
         options["options"] = f"{self._url.query.get('options', '')} {at_the_server}"
         try:
-            engine = sql.create_engine(self._url, connect_args=options, pool_pre_ping=True, pool_timeout=patience)
+            engine = sql.create_engine(self._url, connect_args=options, pool_timeout=patience)
         except ImportError:
             message = "'database' in api.json needs a driver: pip install 'psycopg[binary]', then restart ComfyUI."
             raise ApiError(503, "store_unavailable", message) from None
         sql.event.listen(engine, "connect", self._claim)
+        sql.event.listen(engine, "checkin", _rests)
+        sql.event.listen(engine, "checkout", functools.partial(_ping, engine.dialect))
         return engine
 
     def _claim(self, connection: Any, _: object) -> None:
@@ -85,9 +91,12 @@ class PostgreSQL:
             message = f"Another ComfyUI, with another folder, uses {self.name}. Stop one, or give each its own."
             raise ApiError(503, "store_in_use", message)
 
-    def begin_writing(self, connection: sql.Connection, seconds: float) -> None:
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(1, int(seconds * 1000))}")  # 0 means for ever
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER}, 0)")
+    def begin_writing(self, connection: sql.Connection, seconds: float, lasting: bool) -> None:
+        options = {"lock_timeout": max(1, int(seconds * 1000))}  # 0 means for ever
+        options |= {} if lasting else {"synchronous_commit": "off"}
+        local = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in options.items())
+        # Together, from left to right: each way to the server and back takes a millisecond where both are busy.
+        connection.exec_driver_sql(f"SELECT {local}, pg_advisory_xact_lock({WRITER}, 0)")
 
     def version(self, connection: sql.Connection) -> int:
         if connection.exec_driver_sql("SELECT to_regclass('atelier_version')").scalar() is None:
@@ -110,3 +119,16 @@ class PostgreSQL:
             self._reported = text
             logging.warning("Atelier: %s: %s", self.name, text.strip())
         return ApiError(status, code, f"{self.name[0].upper()}{self.name[1:]}: {message}.")
+
+
+def _rests(connection: Any, record: Any) -> None:
+    record.info["rests"] = time.monotonic()
+
+
+def _ping(dialect: sql.Dialect, connection: Any, record: Any, _: object) -> None:
+    """Have the pool make a new connection in the place of one that was broken off while it rested."""
+    if time.monotonic() - record.info.get("rests", float("inf")) > RESTED:
+        try:
+            dialect.do_ping(connection)
+        except dialect.dbapi.Error:
+            raise sql.exc.DisconnectionError from None

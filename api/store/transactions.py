@@ -34,15 +34,20 @@ def reading(call: Callable) -> Callable:
     return method
 
 
-def writing(call: Callable) -> Callable:
+def writing(call: Callable, lasting: bool = True) -> Callable:
     """Decorator: run a method with a connection as one transaction in the writing thread, and await it."""
 
     @functools.wraps(call)
     async def method(self: Transactions, *args: Any, **kwargs: Any) -> Any:
-        run = functools.partial(self._write, call, time.monotonic() + PATIENCE, *args, **kwargs)
+        run = functools.partial(self._write, call, time.monotonic() + PATIENCE, *args, lasting=lasting, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._writer, run)
 
     return method
+
+
+noting = functools.partial(writing, lasting=False)
+"""Decorator: as `writing`, for what is found out again if the database's machine dies within a second. It need not wait
+until its disk has it, which takes several milliseconds."""
 
 
 class Transactions:
@@ -73,11 +78,11 @@ class Transactions:
         except sql.exc.DBAPIError as error:
             raise self.database.problem(error) or error from error
 
-    def _write(self, call: Callable, until: float, *args: Any, **kwargs: Any) -> Any:
+    def _write(self, call: Callable, until: float, *args: Any, lasting: bool = True, **kwargs: Any) -> Any:
         """until: the caller's deadline (time.monotonic). Time spent waiting for the writing thread counts too."""
         try:
             with self._engine.connect() as connection:
-                self.database.begin_writing(connection, max(0.0, until - time.monotonic()))
+                self.database.begin_writing(connection, max(0.0, until - time.monotonic()), lasting)
                 result = call(self, connection, *args, **kwargs)
                 connection.commit()
                 return result

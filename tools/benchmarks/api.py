@@ -31,17 +31,17 @@ def api() -> list[Figure]:
             client.get("/v1/videos")
             pages, paging = list_pages(client, server.process.pid)
             whole = [_timed(_list_all, client)[0] for _ in range(3)]
-    core = ", ".join([f"{statistics.median(theirs):.1f} ms", *_processor(core_computed)])
+    core = ", ".join([f"{statistics.median(theirs):.1f} ms", *processor(core_computed)])
     core = f"ComfyUI's own POST /prompt with the same graph: {core}"
     return [
-        Figure("api, create", tuple(ours), 20, " ms", note="; ".join([*_processor(computed), core])),
+        Figure("api, create", tuple(ours), 20, " ms", note="; ".join([*processor(computed), core])),
         Figure("api, create, more", tuple(a - b for a, b in zip(ours, theirs, strict=True)), 20, " ms", note=PAIRED),
-        Figure("api, list", tuple(pages), 50, " ms", note="; ".join([*_processor(paging), f"{PAGE} of {JOBS} jobs"])),
+        Figure("api, list", tuple(pages), 50, " ms", note="; ".join([*processor(paging), f"{PAGE} of {JOBS} jobs"])),
         Figure("api, list all", tuple(whole), None, " ms", note=f"{JOBS} jobs in pages of {PAGE}"),
     ]
 
 
-def _processor(milliseconds: list[float]) -> list[str]:
+def processor(milliseconds: list[float]) -> list[str]:
     """A note on the CPU time of the server's own thread, which other programs do not lengthen."""
     return [f"computing {statistics.median(milliseconds):.1f} ms"] if any(milliseconds) else []
 
