@@ -17,7 +17,7 @@ class Database(Protocol):
     def engine(self, patience: float) -> sql.Engine:
         """Connections to it, which wait up to `patience` seconds to be made. Raises ApiError, OSError."""
 
-    def begin_writing(self, connection: sql.Connection, seconds: float, lasting: bool) -> None:
+    def begin_writing(self, connection: sql.Connection, seconds: float, lasting: bool = True) -> None:
         """Begin a transaction that no other writer of this store runs beside, within `seconds`.
 
         lasting: whether its end waits until the disk has it; else a crash may lose it, whole.

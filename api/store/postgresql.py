@@ -91,7 +91,7 @@ class PostgreSQL:
             message = f"Another ComfyUI, with another folder, uses {self.name}. Stop one, or give each its own."
             raise ApiError(503, "store_in_use", message)
 
-    def begin_writing(self, connection: sql.Connection, seconds: float, lasting: bool) -> None:
+    def begin_writing(self, connection: sql.Connection, seconds: float, lasting: bool = True) -> None:
         options = {"lock_timeout": max(1, int(seconds * 1000))}  # 0 means for ever
         options |= {} if lasting else {"synchronous_commit": "off"}
         local = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in options.items())
