@@ -108,6 +108,10 @@ export const bring = (file) => post("videos/imports", { prompt: file.name }, { v
 export const blob = async (id, variant) =>
   (await send(`${at(id)}/content?variant=${variant}`, { cache: "default" })).blob()
 
+/** A picture or clip that was sent for a video's storyboard, as a Blob. */
+export const boardImage = async (id, number) =>
+  (await send(`${at(id)}/content?variant=storyboard_image&number=${number}`)).blob()
+
 /** The part of a running job's clip that is there: {picture, seconds, decoded, version}. */
 export async function soFar(id) {
   const answer = await send(`${at(id)}/content?variant=so_far`, { cache: "no-cache" })

@@ -28,11 +28,13 @@ const TRIES = {
   ],
 }
 const UNDO_MS = 6000
+/** Operations whose videos are made from no other one. */
+const ALONE = ["generate", "storyboard", "import"]
 
 let gallery = null
 const stage = new Stage({
   controls: (video) => projects.controls(video),
-  reuse: (video) => (form.reuse(video), bench.reuse(video)),
+  reuse,
   turn: (task, video) => form.turn(task, video),
   bench: (view, video) => bench.open(view, video),
   remove,
@@ -66,6 +68,15 @@ function tries() {
 function can(video, task) {
   const model = form.models.find((one) => one.id === video.model)
   return model ? model.can(task) : { supported: true }
+}
+
+/** Fill the form, and the bench if it was made there, with what a video was made of; sources may be older than the list. */
+async function reuse(video) {
+  const source = video.remixed_from_video_id
+  await videos.include([source, video.blend?.video].filter(Boolean))
+  form.reuse(video)
+  if (!ALONE.includes(video.operation) && !videos.get(source)) notify(t("reuse.gone"))
+  bench.reuse(video)
 }
 
 /** Put a video on the stage, and its id into the page's address, so that a reload shows it again. */

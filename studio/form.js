@@ -7,7 +7,7 @@ import { Expansion } from "./expansion.js"
 import { draft } from "./kept.js"
 import { t, worded } from "./language.js"
 import { ASPECTS, Model, RESOLUTIONS, nearest } from "./models.js"
-import { notify, speak } from "./notices.js"
+import { notify } from "./notices.js"
 import { faults, send } from "./request.js"
 import { Upload } from "./upload.js"
 import { videos } from "./videos.js"
@@ -300,6 +300,7 @@ export class Form {
 
   /** Fill the form with a video's settings, and with the video it was made from, if that still exists. */
   reuse(video) {
+    const before = this.state
     const source = TASKS[video.operation] && videos.get(video.remixed_from_video_id)
     this.turn(source ? video.operation : "generate", source)
     if (this.models.some((model) => model.id === video.model)) byId("model").value = video.model
@@ -335,7 +336,20 @@ export class Form {
       quality,
     })
     byId("advanced").open = true
-    speak(t("reused"))
+    notify(t("reused"), { action: { label: t("undo"), run: () => (this.state = before) } })
+  }
+
+  /** Everything that the form holds but for the chosen files. */
+  get state() {
+    const { task, source, values } = this
+    return { task, source, values: { ...values, aspect: this.aspectChosen ? values.aspect : null } }
+  }
+
+  set state({ task, source, values }) {
+    const from = source && videos.get(source.id)
+    this.turn(from ? task : "generate", from ?? null)
+    this.choose(values.model)
+    this.restore(values)
   }
 
   seed(seed) {
@@ -358,7 +372,7 @@ export class Form {
 
   remember() {
     if (!this.models.length) return
-    draft.set({ ...this.values, aspect: this.aspectChosen ? this.aspect.value : null })
+    draft.set(this.state.values)
   }
 
   restore(values) {

@@ -14,6 +14,7 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 
 from ...media import tags
+from ...models.timeline import storyboard
 from .. import archive, files, settings
 from ..errors import bad
 from ..jobs import claims, runner, start
@@ -25,7 +26,10 @@ Json = dict[str, Any]
 
 OPERATION = "import"
 """The operation of a clip without settings of ours."""
-TEXTS = {"prompt": 32_000, "local_model": 300, "operation": 40, "style": 300, "negative_prompt": 32_000, "id": 80}
+TEXTS = {
+    **{"prompt": 32_000, "local_model": 300, "operation": 40, "style": 300, "negative_prompt": 32_000, "id": 80},
+    "storyboard": storyboard.MAX_TEXT,
+}
 """Texts that are taken from a clip's tags, and the most letters of each."""
 DONE = {"progress": 100, "queue_position": None, "step": None, "steps": None}
 """The state of a finished job, as the runner says it."""
@@ -85,7 +89,7 @@ def _row(identity: str, video: Path, said: Json, name: str | None) -> Row:
     facts = files.facts(video)
     now, days = time.time(), settings.current().expire_days
     measured = runner.measured({"seconds": fields.AUTO}, facts)
-    shown = {key: said.get(key) for key in ("local_model", "style", "negative_prompt", *NUMBERS)}
+    shown = {key: said.get(key) for key in ("local_model", "style", "negative_prompt", "storyboard", *NUMBERS)}
     return {
         "id": identity,
         "operation": operation if re.fullmatch(r"[a-z]+", operation := said.get("operation", "")) else OPERATION,

@@ -64,6 +64,12 @@ _VIDEO["properties"] |= {
     "frame_interpolation_exp": {**_WHOLE, "description": "how many times the frame rate was doubled"},
     "recut": {**_TEXT, "description": "the pieces and gaps of a re-cut, as lines"},
     "blend": _record(video=_MAYBE_TEXT, seconds={"type": "number"}, curve={"type": ["string", "array"]}),
+    "storyboard_images": {
+        "type": "array",
+        "items": {"anyOf": [_record(id=_TEXT), _record(file=_TEXT, kind={"enum": ["image", "video"]})]},
+        "description": "what the storyboard's [image 1], [image 2], ... are: videos, and files that were sent with the "
+        "request, for which the content has the variant storyboard_image",
+    },
 }
 _FILES = ("input_reference", "last_frame", "control_reference", "storyboard_images", "audio_reference")
 """The files of a new video."""
@@ -328,13 +334,18 @@ def _call(name: str, answer: str, body: Json | None = None, parameters: list[Jso
 
 
 def _content() -> Json:
-    names = ["video", "thumbnail", "spritesheet", "preview", "so_far"]
+    names = ["video", "thumbnail", "spritesheet", "preview", "so_far", "storyboard_image"]
     about = (
         "of a completed video: video, thumbnail, spritesheet; while the job runs: preview, its newest picture, and "
-        "so_far, the part of the clip that is there as an animated WebP, first in rough colours, then as decoded"
+        "so_far, the part of the clip that is there as an animated WebP, first in rough colours, then as decoded; at "
+        "any time: storyboard_image, a picture or clip that was sent for the storyboard"
     )
     variant = {"name": "variant", "in": "query", "schema": {"enum": names}, "description": about}
-    kinds = ("video/mp4", "video/webm", "image/webp", "image/jpeg", "application/octet-stream")
+    number = {
+        **{"name": "number", "in": "query", "schema": {"type": "integer", "minimum": 1}},
+        "description": "which storyboard_image",
+    }
+    kinds = ("video/mp4", "video/webm", "image/png", "image/webp", "image/jpeg", "application/octet-stream")
     headers = {
         "X-Seconds": {"schema": {"type": "number"}, "description": "so_far: the length of that part of the clip"},
         "X-Decoded": {"schema": {"type": "boolean"}, "description": "so_far: whether its frames are decoded ones"},
@@ -344,7 +355,7 @@ def _content() -> Json:
         **{"200": answer | {"headers": headers}, "206": answer, "416": {"description": "No such range"}},
         **{"304": {"description": "Not changed since the ETag in If-None-Match"}},
     } | _errors()
-    return {"operationId": "content", "parameters": [_ID, variant], "responses": responses}
+    return {"operationId": "content", "parameters": [_ID, variant, number], "responses": responses}
 
 
 def _finished(body: Json) -> Json:

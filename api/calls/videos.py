@@ -13,7 +13,7 @@ from aiohttp import web
 
 from .. import archive, files
 from ..errors import ApiError, bad, missing
-from ..jobs import claims, start
+from ..jobs import board, claims, start
 from ..jobs.runner import LOOK_EVERY, prompt_id
 from ..request import body, fields
 from ..state import Api
@@ -110,8 +110,10 @@ async def content(api: Api, request: web.Request) -> web.StreamResponse:
     row, variant = await _job(api, request), request.query.get("variant", "video")
     if variant in WHILE_RUNNING:
         return await WHILE_RUNNING[variant](api, request, row)
+    if variant == IMAGE:
+        return await _storyboard_image(request, row)
     if variant not in VARIANTS:
-        raise bad(f"'variant' must be one of {', '.join([*VARIANTS, *WHILE_RUNNING])}.", "variant")
+        raise bad(f"'variant' must be one of {', '.join([*VARIANTS, *WHILE_RUNNING, IMAGE])}.", "variant")
     return await _file(request, row, variant)
 
 
@@ -123,16 +125,36 @@ async def _file(
         raise ApiError(422, "video_failed", f"The video failed: {row['error']['message']}", "id")
     if row["status"] != "completed":
         raise ApiError(404, "video_not_ready", f"The video is {row['status']}, not completed.", "id")
-    video, place = files.job_folder(row["id"]) / row["file"], archive.current()
-    name = FILES.get(variant, row["file"])
-    kind = {".mp4": "video/mp4", ".webm": "video/webm", ".webp": "image/webp", ".jpg": "image/jpeg"}
-    about = {"Content-Type": kind.get(Path(name).suffix, "application/octet-stream")}
+    made = lambda: VARIANTS[variant](files.job_folder(row["id"]) / row["file"])  # noqa: E731
+    return await _sent(request, row["id"], row["file"], FILES.get(variant, row["file"]), made, headers)
+
+
+async def _storyboard_image(request: web.Request, row: Row) -> web.StreamResponse:
+    """A picture or clip that was sent for the storyboard's cards. Raises ApiError 404."""
+    images, number = row["settings"].get(board.NAME, ()), fields.parsed(fields.Numbered, dict(request.query)).number
+    name = images[number - 1].get("file") if number <= len(images) else None
+    if name is None:
+        raise ApiError(404, "not_found", f"No file was sent for image {number} of the storyboard.", "number")
+    return await _sent(request, row["id"], name, name, lambda: files.job_folder(row["id"]) / name)
+
+
+async def _sent(
+    request: web.Request,
+    identity: str,
+    kept: str,
+    name: str,
+    made: Callable[[], Path],
+    headers: dict[str, str] | None = None,
+) -> web.StreamResponse:
+    """The file `name` of a job: as `made` has it from this disk if the file `kept` is here, else from the archive."""
+    about = {"Content-Type": KINDS.get(Path(name).suffix, "application/octet-stream")}
     about |= {"X-Content-Type-Options": "nosniff"} | (headers or {})
-    if place is not None and not video.is_file():
-        return await archived.answer(request, place, row["id"], name, about)
-    if not video.is_file():
-        raise missing("file of video", row["id"])
-    return web.FileResponse(await asyncio.to_thread(VARIANTS[variant], video), headers=about)
+    here, place = (files.job_folder(identity) / kept).is_file(), archive.current()
+    if place is not None and not here:
+        return await archived.answer(request, place, identity, name, about)
+    if not here:
+        raise missing("file of video", identity)
+    return web.FileResponse(await asyncio.to_thread(made), headers=about)
 
 
 async def _preview(api: Api, request: web.Request, row: Row) -> web.Response:
@@ -161,6 +183,11 @@ VARIANTS: dict[str, Callable[[Path], Path]] = {
     "video": lambda video: video,
     "thumbnail": files.thumbnail,
     "spritesheet": files.spritesheet,
+}
+IMAGE = "storyboard_image"
+KINDS = {
+    **{".mp4": "video/mp4", ".webm": "video/webm"},
+    **{".webp": "image/webp", ".jpg": "image/jpeg", ".png": "image/png"},
 }
 FILES = {"thumbnail": files.THUMBNAIL, "spritesheet": files.SPRITESHEET}
 """The names of the pictures of a video, which lie beside it."""

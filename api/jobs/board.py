@@ -52,6 +52,11 @@ def numbered(board: str, count: int) -> list[storyboard.Card]:
     return cards
 
 
+def recorded(card: ReferenceFile) -> dict[str, str]:
+    """A picture or clip in its job's record: the video that it is, or its file in the job's folder."""
+    return {"id": card.source} if card.source else {"file": card.path.name, "kind": card.kind}
+
+
 def unused(board: str, count: int) -> list[str]:
     """Warnings about pictures that no card names."""
     named: set[int] = set()

@@ -83,13 +83,17 @@ class Media:
     blend_video: ReferenceFile | None = None
     storyboard_images: ReferenceFile | None = None
     cards: tuple[ReferenceFile, ...] = ()
-    """The pictures and clips that become storyboard_images."""
+    """The pictures and clips that become storyboard_images. They stay, but for copies of other videos."""
     character: Json | None = None
 
     def in_folder(self, folder: Path) -> Media:
         """Copies of all files, for another job."""
-        references = {name: getattr(self, name) for name in FILES}
-        return replace(self, **{n: r and replace(r, path=files.copied(r.path, folder)) for n, r in references.items()})
+
+        def copy(reference: ReferenceFile | None) -> ReferenceFile | None:
+            return reference and replace(reference, path=files.copied(reference.path, folder))
+
+        cards = tuple(card if card.source else copy(card) for card in self.cards)
+        return replace(self, cards=cards, **{name: copy(getattr(self, name)) for name in FILES})
 
     def values(self) -> Json:
         """The values of the marks in FILES."""
@@ -135,6 +139,7 @@ async def _queue_jobs(
         row = _row(job_id, operation, shot, local, media, values, warnings)
         row |= {"process": runner.process, "bytes": await asyncio.to_thread(files.size_of, files.job_folder(job_id))}
         row["settings"]["storyboard"] = asked  # with the request's numbers of images, not the assembled clip's
+        row["settings"] |= {board.NAME: [board.recorded(card) for card in own.cards]} if own.cards else {}
         row["settings"] |= _cut(operation, shot, media, values)
         row["settings"] |= {"variations": ids} if len(ids) > 1 else {}
         row["settings"] |= {"characters": [media.character]} if media.character and "image" in graph.fields() else {}
@@ -265,8 +270,9 @@ async def _with_cards(media: Media, values: Json, known: Json, folder: Path) -> 
     clip, text = await asyncio.to_thread(board.assembled, cards, media.cards, size, rate, length, folder)
     values["storyboard"] = text
     for picture in media.cards:
-        picture.path.unlink(missing_ok=True)
-    return replace(media, storyboard_images=clip, cards=())
+        if picture.source:
+            picture.path.unlink(missing_ok=True)
+    return replace(media, storyboard_images=clip)
 
 
 async def _character(value: str | Json, body: Body, folder: Path, store: Store) -> tuple[ReferenceFile, Json]:

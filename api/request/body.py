@@ -209,7 +209,10 @@ async def _save(part: BodyPartReader, folder: Path, body: Body, most: int) -> in
 
 
 def nested(pairs: list[tuple[str, str]]) -> Fields:
-    """Nested fields from the SDKs' bracketed names: a[b]=1, a[b][]=1, loras[][name]=x. Raises ValueError."""
+    """Nested fields from the SDKs' bracketed names: a[b]=1, a[b][]=1, loras[][name]=x. Raises ValueError.
+
+    Lines of a text end with \\n, as in JSON: browsers end those of a form with \\r\\n.
+    """
     fields: Fields = {}
     for name, value in pairs:
         if len(name) > MAX_NAME:
@@ -218,7 +221,7 @@ def nested(pairs: list[tuple[str, str]]) -> Fields:
         steps = [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])] if match else [name]
         if len(steps) > MAX_DEPTH:
             raise ValueError(f"the field '{name[:80]}' is nested too deeply")
-        _put(fields, steps, value)
+        _put(fields, steps, value.replace("\r\n", "\n"))
     return fields
 
 

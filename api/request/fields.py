@@ -313,6 +313,12 @@ class Page(BaseModel):
     order: str = Field("desc", pattern="^(asc|desc)$")
 
 
+class Numbered(BaseModel):
+    """The query of GET /v1/videos/{id}/content for one of several files."""
+
+    number: int = Field(1, ge=1, le=MAX_IMAGES)
+
+
 def parsed(kind: type[BaseModel], fields: Json) -> Any:
     """Validate `fields` as `kind`. Raises ApiError for the first invalid field."""
     try:

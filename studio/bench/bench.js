@@ -46,13 +46,16 @@ export class Bench {
     this.place.scrollIntoView({ block: "start" })
   }
 
-  /** Open the pieces or the blend that a video was made of, if its source still exists. */
-  reuse(video) {
-    const source = videos.get(video.remixed_from_video_id)
-    const key = video.recut ? "recut" : video.blend ? "blend" : null
-    if (!key || !source) return
+  /** Open the board, the pieces or the blend that a video was made of; undo brings back what was there. */
+  async reuse(video) {
+    const key = ["recut", "blend", "storyboard"].find((each) => video[each])
+    if (!key) return
+    const source = videos.get(video.remixed_from_video_id) ?? null
+    if (!source && key !== "storyboard") return
+    if (key === "blend" && !videos.get(video.blend.video)) notify(t("reuse.second"))
     this.open(key, source)
-    this.view.take(video)
+    await this.view.restored
+    await this.view.take(video)
   }
 
   /** Put a saved storyboard, re-cut or blend on the bench. Undo brings back what was there. */

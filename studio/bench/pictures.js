@@ -1,7 +1,9 @@
 // The pictures and clips of a board: [{key, name, kind, id?, file?}], of which the first is [image 1].
 
 import * as api from "../api.js"
+import { t } from "../language.js"
 import { changed, read } from "../storyboard/board.js"
+import { videos } from "../videos.js"
 
 const KINDS = { "image/png": "image", "image/jpeg": "image", "image/webp": "image" }
 const CLIPS = { "video/mp4": "video", "video/webm": "video", "video/quicktime": "video", "video/x-matroska": "video" }
@@ -21,6 +23,17 @@ export async function ofFile(file) {
 }
 
 export const ofVideo = (video) => ({ key: video.id, name: video.prompt, kind: "video", id: video.id })
+
+/** The pictures and clips that a video's board was sent with, in the order of their numbers; null for those that are gone. */
+export function ofBoard({ id, storyboard_images = [] }) {
+  const picture = async ({ id: video, kind }, index) => {
+    const name = videos.get(video)?.prompt ?? t("board.image", { number: index + 1 })
+    if (video) return ofVideo({ id: video, prompt: name })
+    const content = await api.boardImage(id, index + 1).catch(() => null)
+    return content && { key: `${id}/${index}`, name, kind, file: new File([content], name, content) }
+  }
+  return Promise.all(storyboard_images.map(picture))
+}
 
 async function opens(file) {
   try {

@@ -11,7 +11,7 @@ import { videos } from "../videos.js"
 import { does } from "./button.js"
 import { isGone } from "./gone.js"
 import { keep, kept, tab, tidy } from "./kept.js"
-import { ACCEPTED, MOST, MOST_BYTES, address, ofFile, ofVideo, renumbered, requested } from "./pictures.js"
+import { ACCEPTED, MOST, MOST_BYTES, address, ofBoard, ofFile, ofVideo, renumbered, requested } from "./pictures.js"
 import { Shelf, carried } from "./shelf.js"
 import { Steps } from "./steps.js"
 import { Viewer, framesOf } from "./viewer.js"
@@ -288,6 +288,17 @@ export class Storyboard {
   restore({ id, text, pictures = [] }) {
     Object.assign(this, { text, pictures, savedAs: Boards.opened(id) })
     this.done()
+  }
+
+  /** The board that a video was made of, and that video as the result, as the next step of undo. */
+  async take(video) {
+    const found = await ofBoard(video)
+    const pictures = found.filter(Boolean)
+    const text = renumbered(video.storyboard, (number) => pictures.indexOf(found[number - 1]) + 1 || null)
+    Object.assign(this, { text, pictures, savedAs: null, made: video.id })
+    this.done()
+    const isLost = ({ image, last }) => image && !found[(last ?? image) - 1]
+    if (read(video.storyboard).cards.some(isLost)) this.bench.fault(t("board.lost"))
   }
 
   /** The text with a card at the first free time from `time` on, that shows image `number`. */

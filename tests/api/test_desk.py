@@ -45,7 +45,8 @@ def test_what_is_no_item_is_named(http):
 
 
 def test_a_clip_comes_back_with_its_settings_and_only_once(http, tmp_path):
-    body = FAST | {"seed": 77, "negative_prompt": "noise", "prompt": "a red circle moving left"}
+    prompt = "a red circle moving left"
+    body = FAST | {"seed": 77, "negative_prompt": "noise", "prompt": prompt, "storyboard": f"0s: {prompt}"}
     video = wait(http, http.post("/videos", json=body).json())
     content = http.get(f"/videos/{video['id']}/content").content
     again = http.post("/videos/imports", files={"video": ("clip.mp4", content)}).json()
@@ -62,6 +63,7 @@ def test_a_clip_comes_back_with_its_settings_and_only_once(http, tmp_path):
         "local_model",
         "size",
         "duration",
+        "storyboard",
     ):
         assert back[name] == video[name], name
     assert http.get(f"/videos/{back['id']}/content").content == content

@@ -32,7 +32,7 @@ def test_a_video_has_every_key(http, finished):
         {"data": FAST | {"input_reference[image_url]": data_url(png())}},
         {"data": {"prompt": "x", "extra_params": '{"steps": "2", "seed": 3.0}'}, "files": {"input_reference": png()}},
         {
-            "data": {"prompt": "x", "extra_params[steps]": "2", "seed": "3"},
+            "data": {"prompt": "x\r\ny", "extra_params[steps]": "2", "seed": "3"},
             "files": {"image_reference": ("../x", png())},
         },
     ],
@@ -41,6 +41,7 @@ def test_a_video_has_every_key(http, finished):
 def test_forms_of_a_body(http, sent):
     video = http.post("/videos", **sent).json()
     assert (video["seed"], video["num_inference_steps"], video["warnings"]) == (3, 2, [])
+    assert video["prompt"] in ("x", "x\ny", FAST["prompt"])
     assert wait(http, video)["status"] == "completed"
 
 

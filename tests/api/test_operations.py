@@ -124,8 +124,21 @@ def test_a_storyboard_shows_its_images(http, tmp_path):
     seen = pictures.mean(axis=(1, 2))
     assert seen[9].argmax() == 2 and seen[9][2] > 150  # blue at its card
     assert all(colour.argmax() == 1 and colour[1] > 120 for colour in seen[18:23]), seen[16:]  # the clip plays on
-    plain = http.post("/videos", json=FAST | {"storyboard": "0s: x", "storyboard_images": [data_url(png())]}).json()
-    assert plain["warnings"] == ["No card names image 1 of 'storyboard_images'."]
+    assert [image["kind"] for image in video["storyboard_images"]] == ["image", "video"]
+    assert sent_images(http, video["id"]) == [png("blue"), green.read_bytes()]
+    board = {"storyboard": "0s [image 2]: x", "storyboard_images": [data_url(png()), {"id": video["id"]}], "n": 2}
+    answer = http.post("/videos", json=FAST | board).json()
+    assert answer["warnings"] == ["No card names image 1 of 'storyboard_images'."]
+    for other in answer["variations"]:
+        assert http.get(f"/videos/{other}").json()["storyboard_images"][1] == {"id": video["id"]}
+        assert sent_images(http, other) == [png(), "No file was sent for image 2 of the storyboard."]
+
+
+def sent_images(http, identity: str) -> list[bytes | str]:
+    """What the content of a video has as the two images of its storyboard: the file, or why there is none."""
+    address = f"/videos/{identity}/content"
+    answers = [http.get(address, params={"variant": "storyboard_image", "number": n}) for n in (1, 2)]
+    return [each.content if each.status_code == 200 else each.json()["error"]["message"] for each in answers]
 
 
 def test_a_recut_puts_the_clip_s_own_frames_in_a_new_order(http, numbered):

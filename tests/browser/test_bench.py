@@ -116,6 +116,27 @@ def test_a_board_with_pictures_is_dragged_written_cut_undone_and_made(studio, ht
     studio.page.locator(".shelf.own img").nth(1).wait_for()
     assert "1.01s cut [image 1]" in studio.page.get_by_label(TEXT).input_value()
 
+    board(studio, "0s: other words")
+    studio.page.get_by_label(TEXT).blur()
+    studio.page.get_by_label("Enter your prompt").fill("other words, too")
+    studio.advanced(num_inference_steps="", seed="")
+    studio.press("Reuse settings")
+    expect(studio.page.get_by_label(TEXT)).to_have_value(made["storyboard"])
+    expect(studio.page.locator(".shelf.own img")).to_have_count(2)
+    assert (studio.value("Enter your prompt"), studio.value("Seed")) == ("a red circle moving right", "3")
+    again, _ = asked(studio, "Generate storyboard")
+    again = wire_client.wait(http, again)
+    assert {name: again[name] for name in ("status", "storyboard", "num_frames")} == {
+        name: made[name] for name in ("status", "storyboard", "num_frames")
+    }
+    first, second = (http.get(f"/videos/{each['id']}/content?variant=thumbnail").content for each in (made, again))
+    assert first == second
+    studio.page.locator("#bench-title").focus()
+    press("Control+z")
+    expect(studio.page.get_by_label(TEXT)).to_have_value("0s: other words")
+    studio.page.locator("#notices").get_by_role("button", name="Undo").last.click()
+    assert (studio.value("Enter your prompt"), studio.value("Seed")) == ("other words, too", "")
+
 
 def test_the_middle_second_is_cut_out_in_five_actions(studio, http, numbered):
     studio.press("Re-cut")
@@ -271,6 +292,19 @@ def test_two_videos_are_blended_along_a_curve(studio, http, numbered):
     made = wire_client.wait(http, made)
     assert (made["status"], made["operation"]) == ("completed", "blend"), made
     assert made["num_frames"] == FRAMES + 25 - 8 - 1
+    studio.press("Linear")
+    studio.open(f"#{made['id']}")
+    studio.press("Reuse settings")
+    expect(studio.page.locator("#bench .pair")).to_contain_text(other["prompt"])
+    expect(studio.page.get_by_role("slider", name="Point 2 of 3")).to_be_visible()
+    http.delete(f"/videos/{other['id']}")
+    studio.open(f"#{made['id']}")
+    studio.press("Reuse settings")
+    studio.page.locator("#notices").get_by_text("Choose another one").wait_for()
+    http.delete(f"/videos/{numbered['id']}")
+    studio.open(f"#{made['id']}")
+    studio.press("Reuse settings")
+    studio.page.locator("#notices").get_by_text("only its settings are here").wait_for()
 
 
 def test_what_goes_wrong_on_the_bench_is_said_and_loses_nothing(studio, http, numbered):
