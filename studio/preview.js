@@ -3,6 +3,7 @@
 import * as api from "./api.js"
 import { element } from "./element.js"
 import { t } from "./language.js"
+import { videos } from "./videos.js"
 
 const SHORTEST_MS = 1000 // that a part of the clip is shown
 const TRIES = 4 // after which there seem to be no previews
@@ -12,6 +13,7 @@ export class Preview {
   #refused = 0
   #due = 0
   #version = null
+  #steps = null // of the node that made the part on the screen
 
   constructor(video) {
     this.video = video
@@ -28,11 +30,12 @@ export class Preview {
     return this.#refused > TRIES
   }
 
-  /** Fetch what is newest. A part of the clip is played to its end first. */
+  /** Fetch what is newest. A part of the clip is played to its end first, unless the next node is at work: it decodes. */
   async look() {
-    if (performance.now() < this.#due) return
+    const { steps } = videos.get(this.video.id) ?? this.video
+    if (performance.now() < this.#due && steps === this.#steps) return
     try {
-      if (STILL.matches || !(await this.#play())) this.#show(await api.blob(this.video.id, "preview"))
+      if (STILL.matches || !(await this.#play(steps))) this.#show(await api.blob(this.video.id, "preview"))
       this.#refused = 0
     } catch (error) {
       if (error.code === "no_preview") this.#refused += 1
@@ -40,13 +43,14 @@ export class Preview {
   }
 
   /** Play the part of the clip that is there; resolves to false if there is none. */
-  async #play() {
+  async #play(steps) {
     const clip = await api.soFar(this.video.id).catch((error) => {
       if (error.code !== "no_preview") throw error
     })
     if (!clip) return false
     if (clip.version === this.#version) return true
     this.#version = clip.version
+    this.#steps = steps
     this.#due = performance.now() + Math.max(SHORTEST_MS, 1000 * clip.seconds)
     this.#show(clip.picture)
     const whole = Number(this.video.duration ?? this.video.seconds) || clip.seconds
