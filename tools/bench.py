@@ -33,11 +33,11 @@ BENCHMARKS = {
     "pyramid": "Pyramid Flow over a plain version of it: time per latent frame, memory",
     "api": "the Videos API: create to queued, listing 10,000 jobs",
     "studio": "the studio with 500 videos: a click to the next picture, the page's weight",
-    "sizes": "the Videos API with 100,000 jobs, in SQLite and in PostgreSQL: create to queued, a page",
-    "farm": "what the farm adds to a job, with Ray; --simulate: waits at 1,000 and 10,000 clips a day, and 10^6",
+    "farm": "waits on a farm, by simulated days; named without --simulate: what a farm adds to a job, 3 minutes",
     "pocket": "the share of the built-in model's clips that follow their prompt",
 }
 ON_REQUEST = {
+    "sizes": "the Videos API with 100,000 jobs, in SQLite and in PostgreSQL: create to queued, a page; 3 minutes",
     "speed": "Speed Up Video: block evaluations and time saved, what it costs the built-in models' score; 15 minutes",
     "gpu": "one graphics card: steps at real size beside diffusers and core, formats, attention, compiling, decoding",
 }
@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
         description=f"Measures Atelier and reports which targets are met:\n\n{listed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    left_out = " and ".join(ON_REQUEST)
+    left_out = ", ".join(ON_REQUEST)
     options.add_argument("names", nargs="*", metavar="NAME", help=f"which benchmarks (default: all but {left_out})")
     options.add_argument("--model", metavar="WORD", help="speed, gpu: only models whose name contains this, as mochi")
     options.add_argument("--prompts", type=int, default=100, metavar="N", help="speed: how many prompts (default: 100)")

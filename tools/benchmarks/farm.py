@@ -15,7 +15,7 @@ from pathlib import Path
 
 from client import Client
 from comfy_server import ComfyServer, free_port, running
-from console import Problem
+from console import Problem, say
 
 from benchmarks import farm_days
 from benchmarks.figure import Figure
@@ -40,6 +40,7 @@ def farm(simulate: bool) -> list[Figure]:
                 seconds, clips = _round(here, direct.base, number * JOBS)
                 added, same = _round(there, through.base, number * JOBS)
                 other += sum(a != b for a, b in zip(clips, same, strict=True))
+                say(f"farm: round {number} of {ROUNDS}: {seconds:.1f} s directly, {added:.1f} s through the farm")
                 if number:  # the first one loads the model
                     spent["direct"].append(seconds / JOBS)
                     spent["farm"].append(added / JOBS)
