@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,3 +60,7 @@ def machines(request, tmp_path_factory) -> Iterator[Machines]:
     disk = small_disk(base / "machine", size) if size else contextlib.nullcontext()
     with disk, Machines(base, request.module.MACHINES) as made:
         yield made
+    end = time.monotonic() + 20
+    while left := [each for each in psutil.process_iter(["cmdline"]) if str(base) in str(each.info["cmdline"])]:
+        assert time.monotonic() < end, f"no ComfyUI outlives its worker: {[each.info['cmdline'] for each in left]}"
+        time.sleep(0.2)

@@ -18,11 +18,15 @@ from typing import TYPE_CHECKING
 
 import comfyui
 import psutil
+import pytest
+import ray_node
+import worker
 from atelier.farm.cluster import Cluster
 from atelier.farm.jobs import Farm
 from atelier.farm.spool import Spool
 from atelier.farm.waiting import Job
 from client import Client
+from console import Problem
 from saved_graph import node_types, set_widget, to_api
 
 if TYPE_CHECKING:
@@ -123,6 +127,14 @@ async def killed_cancelled_refused(machines: Machines) -> None:
         await until(lambda: all(job.id in farm.records for job in going))
         assert [outcome(farm, job) for job in going] == ["success"] * 2 and len(made(going[1])) == 1
         assert [seat.made for seat in farm.seats.values()] == [2] and not any(job.lost for job in farm.running.values())
+
+
+def test_a_machine_with_another_token_does_not_join(machines, tmp_path):
+    token = ray_node.token_file(tmp_path)
+    ray_node.make_token(token)
+    with pytest.raises(Problem, match="the head refused the token. Copy the head's token file"):
+        with worker.lent(tmp_path / "machine", machines.address, token, None, 1):
+            pass
 
 
 def steps(farm: Farm, job: Job) -> int:

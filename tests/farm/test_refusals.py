@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import socket
 import stat
+import sys
 import threading
 from pathlib import Path
 
@@ -121,6 +123,32 @@ def test_a_worker_of_another_pack_starts_no_comfyui(tmp_path, monkeypatch):
     assert answer["host"] and made._process is None
     answer = asyncio.run(made.ready("another head", "0.0 (other)"))
     assert answer["lost"] == "another head uses this worker: a farm has one head, and a store one farm"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="workers need Linux")
+def test_a_worker_without_the_pack(tmp_path, monkeypatch):
+    """A real ComfyUI, in which the pack does not load."""
+    broken = tmp_path / "custom_nodes" / "atelier"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('no diffusers here')\n")
+    (tmp_path / "farm-0").mkdir()
+    command = json.dumps([sys.executable, str(comfyui.ROOT / "tools" / "headless.py")])
+    for name, value in (("COMMAND", command), ("ROOT", comfyui.ROOT), ("BASE", tmp_path / "farm-0")):
+        monkeypatch.setenv(f"ATELIER_FARM_{name}", str(value))
+
+    async def asked() -> dict:
+        made = Worker("n-0")
+        (tmp_path / "models").mkdir()
+        try:
+            return await made.ready("head", pack_version(comfyui.ROOT))
+        finally:
+            await made.end()
+
+    answer = asyncio.run(asked())
+    log = tmp_path / "farm-0" / "worker-0" / "comfyui.log"
+    assert answer["lost"] == f"its ComfyUI has no Atelier nodes: see {log}"
+    assert "no diffusers here" in log.read_text()
 
 
 def test_a_worker_names_no_file_outside_its_folders(tmp_path, monkeypatch):

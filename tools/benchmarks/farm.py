@@ -1,7 +1,7 @@
-"""Measures what the farm adds to a job, with Ray and real ComfyUIs, and compares its pixels with a direct run's.
+"""Measures what the farm adds to a job and how fast it cancels one, and compares its pixels with a direct run's.
 
-One worker and one ComfyUI without a farm make the same short clips, round by round. `--simulate` runs the days of
-`farm_days.py` instead, which need no Ray.
+It has Ray and real ComfyUIs: one worker, and one ComfyUI without a farm, make the same short clips, round by round.
+`--simulate` runs the days of `farm_days.py` instead, which need no Ray.
 """
 
 import contextlib
@@ -24,11 +24,12 @@ JOBS, ROUNDS = 8, 5
 SHOT = {"prompt": "a red circle moving left", "num_inference_steps": 4}
 MOST = 0.1
 """Seconds that the farm may add to a job."""
+MOST_CANCEL = 1.0
 PATIENCE = 300.0
 
 
 def farm(simulate: bool) -> list[Figure]:
-    """Seconds that the farm adds to a job, and how many of its clips differ from a direct run's."""
+    """Seconds that the farm adds to a job, how many of its clips differ from a direct run's, and seconds to cancel."""
     if simulate:
         return farm_days.days()
     if importlib.util.find_spec("ray") is None:
@@ -44,11 +45,13 @@ def farm(simulate: bool) -> list[Figure]:
                 if number:  # the first one loads the model
                     spent["direct"].append(seconds / JOBS)
                     spent["farm"].append(added / JOBS)
+            cancelled = tuple(_cancel(there, seed) for seed in range(ROUNDS))
     more = tuple(a - b for a, b in zip(spent["farm"], spent["direct"], strict=True))
     note = ", ".join(f"{name} {statistics.median(times):.2f} s a job" for name, times in spent.items())
     return [
         Figure("farm, overhead", more, MOST, " s", note=f"{note}; {JOBS} queued at once"),
         Figure("farm, other pixels", (other,), 0, "", note=f"clips of {(ROUNDS + 1) * JOBS}"),
+        Figure("farm, cancel", cancelled, MOST_CANCEL, " s", note="a running job, until its worker has stopped"),
     ]
 
 
@@ -90,6 +93,21 @@ def _round(client: Client, base: Path, seed: int) -> tuple[float, list[bytes]]:
         raise Problem(f"{len(waiting)} clips were not made in {PATIENCE:.0f} s")
     spent = time.perf_counter() - begun
     return spent, [_pixels(next((base / "output" / "atelier" / "videos" / name).glob("*.mp4"))) for name in names]
+
+
+def _cancel(client: Client, seed: int) -> float:
+    """Seconds from the request to cancel a running job until it has ended."""
+    video = client.post("/v1/videos", SHOT | {"num_inference_steps": 2000, "seed": seed})
+    address, limit = f"/v1/videos/{video['id']}", time.perf_counter() + PATIENCE
+    while not client.get(address)["step"]:
+        if time.perf_counter() > limit:
+            raise Problem(f"a clip did not begin in {PATIENCE:.0f} s")
+        time.sleep(0.02)
+    begun = time.perf_counter()
+    client.post(f"{address}/cancel", {})
+    while client.get(address)["status"] != "failed" and time.perf_counter() < limit:
+        time.sleep(0.02)
+    return time.perf_counter() - begun
 
 
 def _pixels(file: Path) -> bytes:
