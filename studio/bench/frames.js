@@ -147,7 +147,7 @@ export class Frames {
 
   async #keep(number, source) {
     const [resizeWidth, resizeHeight] = this.#scaled()
-    const picture = await createImageBitmap(source, { resizeWidth, resizeHeight, resizeQuality: "low" })
+    const picture = await createImageBitmap(source, { resizeWidth, resizeHeight, resizeQuality: "medium" })
     if (this.#closed || this.#kept.has(number)) return picture.close()
     if (this.#isFull) this.#drop(number)
     this.#kept.set(number, picture)

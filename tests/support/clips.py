@@ -87,6 +87,22 @@ def make(
     return path
 
 
+def repeated(path: Path, second: Path, times: int) -> Path:
+    """A clip that plays another one again and again. Nothing is encoded: it has the other one's packets."""
+    with av.open(str(second)) as source, av.open(str(path), "w") as output:
+        stream = output.add_stream_from_template(source.streams.video[0])
+        packets = [(each.pts, each.dts, each.is_keyframe, bytes(each)) for each in source.demux() if each.size]
+        base = source.streams.video[0].time_base
+        length = round(source.streams.video[0].duration)
+        for turn in range(times):
+            for pts, dts, is_keyframe, content in packets:
+                packet = av.Packet(content)
+                packet.stream, packet.time_base, packet.is_keyframe = stream, base, is_keyframe
+                packet.pts, packet.dts = pts + turn * length, dts + turn * length
+                output.mux(packet)
+    return path
+
+
 def sound_only(path: Path) -> Path:
     """A file with a second of sound and no picture."""
     with av.open(str(path), "w") as output:

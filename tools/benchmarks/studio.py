@@ -1,4 +1,5 @@
-"""Measures the studio with 500 videos in a real browser: how soon the page answers to a click, and its weight.
+"""Measures the studio in a real browser: with 500 videos how soon the page answers to a click, and its weight; and how
+many pictures a second pass when a person drags the slider over a clip.
 
 "interaction" is what the browser itself reports (Event Timing): from the click until the page is painted again.
 """
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 import editor
 from client import Client
 from comfy_server import running
+from studio_rows.films import write_clip
 
 from benchmarks.figure import Figure
 
@@ -41,6 +43,29 @@ SLOWEST = """async () => {
     slowest = 0
     return found
 }"""
+CLIP = {"width": 704, "height": 480, "frames": 121, "rate": 24}
+SWEEP_SECONDS, LEAST_PICTURES = 3, 30
+DRAWN = """() => {
+    window.drawn = []
+    const draw = CanvasRenderingContext2D.prototype.drawImage
+    CanvasRenderingContext2D.prototype.drawImage = function (picture, ...place) {
+        if (this.canvas.matches('.viewer .screen') && drawn.at(-1) !== picture) drawn.push(picture)
+        return draw.call(this, picture, ...place)
+    }
+}"""
+SWEEP = """async ([seconds, speed]) => {
+    const slider = document.querySelector('.viewing input[type=range]'), last = Number(slider.max)
+    const began = performance.now(), passed = () => (performance.now() - began) / 1000
+    drawn.length = 0
+    while (passed() < seconds) {
+        await new Promise(requestAnimationFrame)
+        const place = Math.floor(passed() * speed) % (2 * last)
+        slider.value = place > last ? 2 * last - place : place
+        slider.dispatchEvent(new Event('input', {bubbles: true}))
+    }
+    return drawn.length / seconds
+}"""
+"""The slider goes to the end and back at twice the clip's speed; counted are the pictures that replace another one."""
 STEPS = {
     "history": "#tree",
     "history, a video": "#history > li:nth-child(3) > .node",
@@ -63,8 +88,9 @@ def studio() -> list[Figure]:
             with opened(browser, server.url) as (page, _):
                 list_all(page)
                 rounds = [interactions(page) for _ in range(ROUNDS)]
+            scrubbed = _scrubbing(browser, server.url, Path(base))
     clicks = [Figure(f"studio, {name}", tuple(each[name] for each in rounds), LONGEST_MS, " ms") for name in STEPS]
-    return clicks + sizes
+    return clicks + sizes + scrubbed
 
 
 def _sizes(browser: "Browser", url: str, language: str) -> list[Figure]:
@@ -77,6 +103,32 @@ def _sizes(browser: "Browser", url: str, language: str) -> list[Figure]:
             figures.append(Figure(f"studio, {language}, {name}", (sum(weight.values()),), target, " KB", note=note))
             list_all(page)
     return figures
+
+
+def _scrubbing(browser: "Browser", url: str, base: Path) -> list[Figure]:
+    """Pictures a second of a dragged slider: from the moment that a clip is opened, and when all are here."""
+    import torch
+
+    count, height, width = CLIP["frames"], CLIP["height"], CLIP["width"]
+    moving = (torch.arange(width)[None, None, :] - 4 * torch.arange(count)[:, None, None]) % width / width
+    clip = write_clip(base / "moving.mp4", moving[..., None].expand(-1, height, -1, 3), CLIP["rate"])
+    shown, loading, loaded = "() => document.querySelector('#stage').innerText.includes('704')", [], []
+    with opened(browser, url) as (page, _):
+        page.locator("#bring").set_input_files(clip)
+        page.wait_for_function(shown)
+    for _ in range(ROUNDS):
+        with opened(browser, url) as (page, _):
+            page.wait_for_function(shown)
+            page.evaluate(DRAWN)
+            page.get_by_role("button", name="Re-cut", exact=True).click()
+            loading.append(page.evaluate(SWEEP, [SWEEP_SECONDS, 2 * CLIP["rate"]]))
+            page.wait_for_timeout(1000 * 2 * SWEEP_SECONDS)
+            loaded.append(page.evaluate(SWEEP, [SWEEP_SECONDS, 2 * CLIP["rate"]]))
+    target = {"target": LEAST_PICTURES, "unit": " /s", "at_least": True}
+    return [
+        Figure("studio, scrubbing, loading", tuple(loading), **target),
+        Figure("studio, scrubbing, loaded", tuple(loaded), **target),
+    ]
 
 
 def fill(url: str, base: Path, count: int = VIDEOS, starred: int = STARRED) -> list[str]:
