@@ -60,6 +60,7 @@ def environment(token: Path) -> dict[str, str]:
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # the head makes elsewhere what ran here
+        "RAY_worker_niceness": "0",  # not 15: whatever else the machine does would slow a worker's ComfyUI
     }
 
 

@@ -107,6 +107,7 @@ async def killed_cancelled_refused(machines: Machines) -> None:
             await farm.submit(job)
         await until(lambda: steps(farm, struck) > 3)
         before = seat.about["process"]
+        assert psutil.Process(before).nice() <= psutil.Process().nice(), "as urgent as a ComfyUI without a farm"
         os.kill(before, signal.SIGKILL)
         await until(lambda: struck.lost, 10)
         assert "its ComfyUI ended while it worked" in struck.lost[0] and not alive(before)
