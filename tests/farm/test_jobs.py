@@ -11,7 +11,7 @@ from atelier.farm import jobs as farm_jobs
 from atelier.farm.jobs import Farm, Lost, NotBegun, Refused
 from atelier.farm.spool import Spool
 from atelier.farm.waiting import AHEAD, Job, Waiting
-from farm_workers import SUCCESS, Machine
+from farm_workers import SUCCESS, Machine, until
 
 OUT_OF_MEMORY = {"exception_type": "torch.OutOfMemoryError", "exception_message": "CUDA out of memory"}
 
@@ -68,7 +68,7 @@ def test_what_is_lost_is_made_elsewhere_and_fails_after_three_attempts(spool):
         assert good.begun or ("3 workers have lost it" in failed and failed.count("burnt.") == 3), failed
         assert all(name in failed for name in ("w1", "w2", "w3"))
         await farm.submit(job("b"))
-        await asyncio.sleep(0.05)
+        await until(lambda: "b" in good.held or "b" in farm.records)
         for name in list(good.held):
             good.held[name] = SUCCESS
         assert await ended(farm, "b") == [""]
@@ -87,7 +87,7 @@ def test_the_graphs_own_fault_fails_at_once_and_the_machines_does_not(spool):
         await farm.submit(job("own"))
         assert await ended(farm, "own") == ["execution_error bad prompt"]
         farm.join(Machine("large"))
-        await asyncio.sleep(0.02)
+        await until(lambda: farm.seats["large"].state == "idle")
         jobs = [job("x"), job("y")]
         for each in jobs:
             await farm.submit(each)
@@ -123,12 +123,12 @@ def test_a_worker_without_comfyui_swallows_no_job(spool):
         farm = Farm(Spool(spool))
         hole = Machine("hole", NotBegun("it had ended before"))
         farm.join(hole)
-        await asyncio.sleep(0.01)
+        await until(lambda: farm.seats["hole"].state == "idle")
         hole.broken = Lost("its ComfyUI does not start")
         jobs = [job(str(number)) for number in range(10)]
         for each in jobs:
             await farm.submit(each)
-        await asyncio.sleep(0.02)
+        await until(lambda: farm.seats["hole"].state == "resting")
         assert farm.seats["hole"].state == "resting" and len(farm.waiting.jobs) == 10
         farm.join(Machine("good"))
         assert await ended(farm, *(each.id for each in jobs)) == [""] * 10
@@ -142,22 +142,22 @@ def test_cancelling_draining_and_leaving(spool):
     async def scenario() -> None:
         farm, one, two = Farm(Spool(spool)), Machine("one", at_once=False), Machine("two")
         farm.join(one)
-        await asyncio.sleep(0.01)
+        await until(lambda: farm.seats["one"].state == "idle")
         for name in ("at work", "waiting", "next"):
             await farm.submit(job(name))
-        await asyncio.sleep(0.01)
+        await until(lambda: one.begun == ["at work"])
         assert farm.withdraw("waiting") and not farm.withdraw("at work")
         assert await ended(farm, "at work") == ["execution_interrupted"]
-        await asyncio.sleep(0.01)
+        await until(lambda: one.begun[-1] == "next")
         assert farm.seats["one"].job == "next"
         farm.drain("one")
         one.held["next"] = SUCCESS
         assert await ended(farm, "next") == [""]
         await farm.submit(job("later"))
-        await asyncio.sleep(0.01)
+        await until(lambda: farm.seats["one"].state == "drained")
         assert farm.seats["one"].state == "drained" and [each.id for each in farm.waiting.jobs] == ["later"]
         farm.resume("one")
-        await asyncio.sleep(0.01)
+        await until(lambda: farm.seats["one"].job == "later")
         assert farm.seats["one"].job == "later"
         farm.join(two)
         farm.leave("one", "its machine has left the farm")
@@ -173,23 +173,23 @@ def test_a_worker_drained_before_it_is_ready_and_resumed_in_the_middle_of_a_job(
         farm.join(one)
         farm.drain("one")  # its ComfyUI has not answered yet
         await farm.submit(job("waiting"))
-        await asyncio.sleep(0.01)
+        await until(lambda: farm.seats["one"].state == "drained")
         assert farm.seats["one"].state == "drained" and one.begun == []
         farm.resume("one")
         await farm.submit(job("next"))
-        await asyncio.sleep(0.01)
+        await until(lambda: one.begun == ["waiting"])
         farm.drain("one")
         farm.resume("one")
         await asyncio.sleep(0.01)
         assert one.begun == ["waiting"], "one job at a time"
         for name in ("waiting", "next"):
+            await until(lambda name=name: name in one.begun)
             one.held[name] = SUCCESS
             assert await ended(farm, name) == [""]
-            await asyncio.sleep(0.01)
         assert one.begun == ["waiting", "next"]
         await farm.submit(job("last"))
         farm.drain("one")  # in the moment in which it got a job
-        await asyncio.sleep(0.01)
+        await until(lambda: one.begun[-1] == "last")
         assert one.begun[-1] == "last"
         await farm.close()
 
@@ -202,14 +202,13 @@ def test_a_head_that_restarts(spool):
     async def scenario() -> None:
         before, machine = Farm(Spool(spool)), Machine("w", at_once=False)
         before.join(machine)
-        await asyncio.sleep(0.01)
+        await until(lambda: before.seats["w"].state == "idle")
         for name in ("done", "running", "waiting", "deleted"):
             await before.submit(job(name))
-            await asyncio.sleep(0.01)
+            await until(lambda name=name: name in [*machine.begun, *(each.id for each in before.waiting.jobs)])
             if name == "done":
                 machine.held[name] = SUCCESS
                 await ended(before, "done")
-        await asyncio.sleep(0.05)
         await before.close()
         assert stat.S_IMODE(spool.stat().st_mode) == 0o700
         assert {stat.S_IMODE(file.stat().st_mode) for file in spool.iterdir()} == {0o600}
@@ -220,7 +219,7 @@ def test_a_head_that_restarts(spool):
         assert after.at_work() == {"running"} and [each.id for each in after.waiting.jobs] == ["waiting"]
         machine.at_once = True
         after.join(machine)
-        await asyncio.sleep(0.01)
+        await until(lambda: after.seats["w"].job == "running")
         machine.held["running"] = SUCCESS
         assert await ended(after, "done", "running", "waiting") == [""] * 3
         assert machine.begun == ["done", "running", "waiting"]
@@ -236,9 +235,9 @@ def test_a_worker_that_lost_its_job_while_the_head_was_away(spool):
     async def scenario() -> None:
         before, machine = Farm(Spool(spool)), Machine("w", at_once=False)
         before.join(machine)
-        await asyncio.sleep(0.01)
+        await until(lambda: before.seats["w"].state == "idle")
         await before.submit(job("a"))
-        await asyncio.sleep(0.05)
+        await until(lambda: machine.begun == ["a"])
         await before.close()
         after = Farm(Spool(spool))
         assert after.recover("a")

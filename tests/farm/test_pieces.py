@@ -29,7 +29,7 @@ from atelier.models.timeline.spans import CUT, SPAN
 from atelier.nodes.farm import SamplePiece
 from comfy.nested_tensor import NestedTensor
 from comfy_execution.utils import CurrentNodeContext
-from farm_workers import SUCCESS, Machine
+from farm_workers import SUCCESS, Machine, until
 from safetensors.torch import save_file
 
 FPS, LENGTH, CUT_AT = 8.0, 6, 3
@@ -94,7 +94,7 @@ def on_farm(tmp_path, monkeypatch, pocket):
         monkeypatch.setattr(on_workers, "_farm", lambda: asyncio.sleep(0, queue))
         for worker in workers:
             queue.farm.join(worker)
-        await asyncio.sleep(0.02)
+        await until(lambda: all(seat.state == "idle" for seat in queue.farm.seats.values()))
         hidden = SimpleNamespace(dynprompt=SimpleNamespace(get_node=GRAPH.get), unique_id="5")
         try:
             with CurrentNodeContext("graph", "5", 0):
@@ -102,8 +102,9 @@ def on_farm(tmp_path, monkeypatch, pocket):
             if then is not None:
                 await then(queue)
             made = (await asyncio.gather(call, return_exceptions=True))[0]
-            await asyncio.sleep(0.05)
-            assert not queue.farm.records and not queue.farm.running and not queue.farm.waiting.jobs
+            farm = queue.farm
+            await until(lambda: not (farm.records or farm.running or farm.waiting.jobs))
+            await until(lambda: not any(worker.held for worker in workers if worker.name in farm.seats))
             assert not on_workers._nodes
             return made, notices
         finally:

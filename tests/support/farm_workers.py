@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from atelier.farm import jobs as farm_jobs
 from atelier.farm.jobs import Lost, State
 from atelier.farm.waiting import Job
 
 SUCCESS = {"outputs": {}, "status": {"status_str": "success", "messages": []}}
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait for a state. Raises TimeoutError if it does not come."""
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.002)
 
 
 class Machine:
