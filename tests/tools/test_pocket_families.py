@@ -46,7 +46,8 @@ def trained(family, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(family.vae, "SEEDS", range(1))
         patch.setattr(family.vae, "CHUNK", 16)
-        patch.setattr(family.vae, "POOL", 16)
+        patch.setattr("pocket.decoders.POOL", 16)
+        patch.setattr("pocket.decoders.CHUNK", 16)
         patch.setattr(family.vae, "BATCH", 1)
         patch.setattr(family.net, "SEEDS", range(1))
         patch.setattr("pocket.latents.CHUNK", 4)

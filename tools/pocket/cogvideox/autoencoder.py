@@ -5,7 +5,6 @@ mean, and the mean of the steps between frames, which tells where things move. O
 16 from which the frames follow best. Nothing of it is trained, so the transformer may train beside the decoder.
 """
 
-import copy
 import math
 import random
 from itertools import pairwise
@@ -15,10 +14,9 @@ import torch
 from diffusers import AutoencoderKLCogVideoX
 from torch import Tensor, nn
 
-from pocket import blocks
+from pocket import blocks, decoders
 from pocket.blocks import cut, join
-from pocket.optim import Muon
-from pocket.training import Run, average, learning_rate, warm_start
+from pocket.training import warm_start
 from pocket.world import clips
 
 FRAMES = 17
@@ -41,7 +39,6 @@ LARGE = 512.0  # a norm over this and its negative divides by the same number ev
 LOG_VARIANCE = -12.0  # of the posterior: nearly a point
 CHUNK = 64  # clips of a seed
 SEEDS = range(1_000_000, 1_000_008)  # which the encoder is solved for
-POOL = 1024  # clips that the decoder trains on
 BATCH, CROP = 4, 4  # of a step: clips, and rows and columns of latents; whole pictures are four times as large
 WHOLE = 0.2  # share of steps on whole pictures
 LATENT_NOISE = 0.1  # at most, of the latents' deviation: makes the decoder robust to the transformer's errors
@@ -138,7 +135,7 @@ def decode(vae: AutoencoderKLCogVideoX, latents: Tensor, batch: int = 16) -> Ten
 # ------------------------------------------------------------------------------------------------ training
 
 
-def cropped(video: Tensor, latents: Tensor, rng: random.Random) -> tuple[Tensor, Tensor]:
+def cropped(video: Tensor, latents: Tensor, rng: random.Random) -> decoders.Examples:
     """The parts of clips and of their latents that are about the thing, CROP x CROP latents each."""
     pixels, codes, side = [], [], CROP * SIDE
     for clip, code in zip(video, latents, strict=True):
@@ -151,19 +148,7 @@ def cropped(video: Tensor, latents: Tensor, rng: random.Random) -> tuple[Tensor,
         codes.append(code[..., top : top + CROP, left : left + CROP])
         top, left = top * SIDE, left * SIDE
         pixels.append(clip[..., top : top + side, left : left + side])
-    return torch.stack(pixels), torch.stack(codes)
-
-
-def loss_of(vae: AutoencoderKLCogVideoX, video: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
-    """Training loss and squared error of clips and their latents, which get a little noise."""
-    strength = LATENT_NOISE * torch.rand(len(latents), 1, 1, 1, 1)
-    error = vae.decode(latents + strength * torch.randn_like(latents)).sample - video
-    return (error.abs() + 4 * error * error).mean(), error.detach().pow(2).mean()
-
-
-def draw_pool() -> Tensor:
-    """The clips that the decoder trains on, in half precision."""
-    return torch.cat([clips(CHUNK, seed).video.half() for seed in range(POOL // CHUNK)])
+    return decoders.Examples(torch.stack(pixels), torch.stack(codes), "_crop")
 
 
 def train(work: Path, minutes: float, release: Path | None = None) -> None:
@@ -171,20 +156,14 @@ def train(work: Path, minutes: float, release: Path | None = None) -> None:
     vae = build(torch.cat([clips(CHUNK, seed).video for seed in SEEDS]))
     factor = warm_start(vae, release)
     vae.encoder.requires_grad_(False)
-    mean = copy.deepcopy(vae.decoder).requires_grad_(False)
-    optimiser = Muon(vae.decoder.parameters(), lr=0.02, adam_lr=2e-3)
-    run = Run(work, "vae", minutes, decoder=vae.decoder, mean=mean, optimiser=optimiser)
-    pool = draw_pool() if minutes else None
-    for step in run:
-        optimiser.scale_lr(factor * learning_rate(run.fraction, step))
-        whole = run.rng.random() < WHOLE
-        video = pool[run.rng.sample(range(len(pool)), 1 if whole else BATCH)].float()
+    pool = decoders.draw_pool() if minutes else None
+
+    def draw(rng: random.Random) -> decoders.Examples:
+        whole = rng.random() < WHOLE
+        video = pool[rng.sample(range(len(pool)), 1 if whole else BATCH)].float()
         latents = encode(vae, video)
-        loss, error = loss_of(vae, *((video, latents) if whole else cropped(video, latents, run.rng)))
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        average(mean, vae.decoder, step, 0.99)
-        run.record(loss=loss.item(), **{"psnr" if whole else "psnr_crop": 10 * math.log10(4 / error.item())})
-    vae.decoder.load_state_dict(mean.state_dict())
+        return decoders.Examples(video, latents) if whole else cropped(video, latents, rng)
+
+    plan = decoders.Plan(LATENT_NOISE, lr=0.02 * factor, adam_lr=2e-3 * factor)
+    decoders.train(work, minutes, vae.decoder, lambda latents: vae.decode(latents).sample, draw, plan)
     vae.eval().save_pretrained(work / "vae")

@@ -5,8 +5,8 @@ blocks of 6 frames x 8 x 8 pixels exactly, and nothing of the encoder is trained
 where a cell is 2 frames x 4 x 4 pixels, learns what the linear code loses: edges.
 """
 
-import copy
 import math
+import random
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,10 +14,9 @@ import torch
 from diffusers import AutoencoderKLMochi
 from torch import Tensor, nn
 
-from pocket import blocks
+from pocket import blocks, decoders
 from pocket.blocks import cut, join
-from pocket.optim import Muon
-from pocket.training import Run, average, learning_rate, warm_start
+from pocket.training import warm_start
 from pocket.world import clips
 
 FRAMES = 19  # 6 n + 1, as Mochi's lengths are
@@ -42,7 +41,6 @@ LOG_VARIANCE = -12.0  # of the posterior: nearly a point
 CHUNK = 64  # clips of a seed
 SEEDS = range(1_000_000, 1_000_008)  # which the code is solved for
 BATCH = 4
-POOL = 1024  # clips that the decoder trains on
 LATENT_NOISE = 0.15  # at most, of the latents' deviation: makes the decoder robust to the transformer's errors
 
 
@@ -163,21 +161,9 @@ def decode(vae: AutoencoderKLMochi, latents: Tensor, batch: int = 16) -> Tensor:
 # ------------------------------------------------------------------------------------------------ training
 
 
-def loss_of(vae: AutoencoderKLMochi, video: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
-    """Training loss and squared error of clips and their latents, which get a little noise."""
-    strength = LATENT_NOISE * torch.rand(len(latents), 1, 1, 1, 1)
-    error = vae.decode(denormalised(vae, latents + strength * torch.randn_like(latents))).sample - video
-    return (error.abs() + 4 * error * error).mean(), error.detach().pow(2).mean()
-
-
 def trained_block(vae: AutoencoderKLMochi) -> nn.Module:
     """The part of the autoencoder that is trained: the decoder's residual block."""
     return vae.decoder.up_blocks[TRAINED].resnets
-
-
-def draw_pool() -> Tensor:
-    """The clips that the decoder trains on, in half precision."""
-    return torch.cat([clips(CHUNK, seed, frames=FRAMES).video.half() for seed in range(POOL // CHUNK)])
 
 
 def train(work: Path, minutes: float = 0, release: Path | None = None) -> None:
@@ -191,20 +177,14 @@ def train(work: Path, minutes: float = 0, release: Path | None = None) -> None:
         warm_start(vae, release)
     vae.requires_grad_(False)
     block = trained_block(vae).requires_grad_()
-    mean = copy.deepcopy(block).requires_grad_(False)
-    optimiser = Muon(block.parameters(), lr=0.005, adam_lr=1e-3)
-    run = Run(work, "vae", minutes, block=block, mean=mean, optimiser=optimiser)
-    pool = draw_pool() if minutes else None
-    for step in run:
-        optimiser.scale_lr(learning_rate(run.fraction, step))
-        video = pool[run.rng.sample(range(len(pool)), BATCH)].float()
-        loss, error = loss_of(vae, video, encode(vae, video))
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        average(mean, block, step, 0.99)
-        run.record(loss=loss.item(), psnr=10 * math.log10(4 / error.item()))
-    block.load_state_dict(mean.state_dict())
+    pool = decoders.draw_pool(frames=FRAMES) if minutes else None
+
+    def draw(rng: random.Random) -> decoders.Examples:
+        video = pool[rng.sample(range(len(pool)), BATCH)].float()
+        return decoders.Examples(video, encode(vae, video))
+
+    plan = decoders.Plan(LATENT_NOISE, lr=0.005, adam_lr=1e-3)
+    decoders.train(work, minutes, block, lambda latents: vae.decode(denormalised(vae, latents)).sample, draw, plan)
     vae.eval().save_pretrained(work / "vae")
 
 
