@@ -9,7 +9,9 @@ import torch
 from atelier.models.families.pyramid_flow.sampler import STAGES, euler
 from pocket import colours, model, score, shared_text, tokenizer
 from pocket.pyramid import autoencoder, transformer
+from pocket.pyramid.autoencoder import solve
 from pocket.world import clips, draw_scenes
+from safetensors.torch import load_file
 
 MODEL = Path(__file__).parents[2] / "models" / "pocket_pyramid"
 
@@ -36,6 +38,22 @@ def test_other_clips_than_it_was_solved_for_are_kept(code):
     latents = autoencoder.encode(vae, video)
     assert score.psnr(video, autoencoder.decode(vae, latents)) > 25
     assert latents.mean().abs() < 0.2 and 0.3 < latents.std() < 1.5
+
+
+def test_only_the_decoders_blocks_are_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(autoencoder, "SEEDS", range(1))
+    monkeypatch.setattr("pocket.decoders.POOL", 16)
+    monkeypatch.setattr("pocket.decoders.CHUNK", 16)
+    monkeypatch.setattr(autoencoder, "solve", lambda found: solve(found, iterations=2))
+    states = []
+    for minutes in (0, 1e-4):
+        autoencoder.train(tmp_path, minutes)
+        states.append(load_file(tmp_path / "causal_video_vae" / "diffusion_pytorch_model.safetensors"))
+    before, after = states
+    changed = {key for key, value in after.items() if not torch.equal(value, before[key])}
+    blocks = tuple(f"decoder.up_blocks.{level}.resnets.0.conv2" for level in autoencoder.TRAINED)
+    assert all(any(key.startswith(block) for key in changed) for block in blocks)
+    assert {key.split(".conv")[0].split(".norm")[0] for key in changed} == {block[: -len(".conv2")] for block in blocks}
 
 
 @pytest.mark.parametrize("stage", STAGES[1:], ids=lambda stage: f"stage{stage.index}")

@@ -1,11 +1,13 @@
-"""The pocket Pyramid's autoencoder: Pyramid Flow's published layout, with weights solved for instead of trained.
+"""The pocket Pyramid's autoencoder: Pyramid Flow's published layout, solved for, and two trained levels of the decoder.
 
 For clips of flat shapes, the best linear code of 8 x 8 x 8 pixels in 16 numbers keeps nearly everything visible. It
 follows from the pixels' second moments alone. In the published layers, those that change the size compute the code, and
-all others pass it on.
+all others pass it on. The decoder's residual blocks, where a cell is 4 frames x 4 x 4 pixels and 2 x 2 x 2, learn what
+the linear code loses: edges.
 """
 
 import math
+import random
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -14,8 +16,9 @@ import torch
 from atelier.models.families.pyramid_flow.causal_vae import STATISTICS, CausalVideoVAE, denormalised, normalised
 from torch import Tensor, nn
 
-from pocket import blocks
+from pocket import blocks, decoders
 from pocket.blocks import Shape, cut, join, spread
+from pocket.training import warm_start
 from pocket.world import clips
 
 NUMBERS, SIDE = 16, 8  # of a block: the numbers of its code, and its frames, rows and columns
@@ -23,12 +26,14 @@ NUMBERS, SIDE = 16, 8  # of a block: the numbers of its code, and its frames, ro
 INWARDS = ((1, 1), (1, 2), (2, 2), (2, 4), (4, 4), (4, 8), (8, 8))
 OUTWARDS = ((8, 8), (8, 4), (4, 4), (4, 2), (2, 2), (2, 1), (1, 1))
 NARROW, WIDTH = 24, 48  # numbers that a block is told in on the way: up to 2 x 2 x 2 pixels, and beyond
-CONFIG = {  # residual blocks only where the width changes
+TRAINED = (1, 2)  # the decoder's levels whose residual blocks are trained, from blocks to pixels
+STEADY = 16.0  # beside it and its negative a norm nearly keeps what numbers tell of each other's size
+CONFIG = {  # residual blocks only where the width changes, and where they are trained
     "encoder_block_out_channels": (NARROW, WIDTH, WIDTH, WIDTH),
     "encoder_layers_per_block": (0, 1, 0, 0),
     "encoder_norm_num_groups": 1,
     "decoder_block_out_channels": (NARROW, NARROW, WIDTH, WIDTH),
-    "decoder_layers_per_block": (0, 0, 1, 0),
+    "decoder_layers_per_block": (0, 1, 1, 0),
     "decoder_norm_num_groups": 1,
 }
 LATENTS = STATISTICS["miniflux"]
@@ -36,6 +41,8 @@ SEEDS = range(1_000_000, 1_000_008)  # of 64 clips each
 LOG_VARIANCE = -12.0  # of the posterior: nearly a point
 LARGE = 1024.0  # a norm with a channel of this and one of its negative divides by the same number everywhere
 EVENNESS = 0.75  # of the latents' deviations: 0 leaves them as the pixels', 1 makes them equal
+BATCH = 4
+LATENT_NOISE = 0.15  # at most, of the latents' deviation: makes the decoder robust to the transformer's errors
 
 
 class Moments(NamedTuple):
@@ -128,13 +135,16 @@ def balanced(code: Code, found: Moments) -> Code:
 # ------------------------------------------------------------------------------------------------ as published layers
 
 
-def basis(columns: Tensor, shape: Shape) -> Tensor:
-    """What the pixels of blocks of a shape are told in, [pixels, numbers]: all that `columns` [1536, 16] ask."""
-    return blocks.basis(columns, (SIDE, SIDE), shape, WIDTH if shape[1] > 2 else NARROW)
+def basis(columns: Tensor, shape: Shape, room: int = 0) -> Tensor:
+    """What the pixels of blocks of a shape are told in, [pixels, numbers]: all that `columns` [1536, 16] ask.
+
+    room: channels to leave for constants where there are WIDTH.
+    """
+    return blocks.basis(columns, (SIDE, SIDE), shape, WIDTH - room if shape[1] > 2 else NARROW)
 
 
 def build(code: Code) -> CausalVideoVAE:
-    """The autoencoder that computes this code."""
+    """The autoencoder that computes this code; the trained blocks are idle yet."""
     vae = CausalVideoVAE(**CONFIG)
     with torch.no_grad():
         for parameter in vae.parameters():
@@ -150,9 +160,10 @@ def place(conv: nn.Conv3d, matrix: Tensor, frame: int = 2, row: int = 1, column:
 
 
 def pass_on(level: nn.Module) -> None:
-    """Makes a level's residual block change the width only."""
+    """Makes a level's residual blocks change the width only."""
     for resnet in level.resnets:
-        nn.init.dirac_(resnet.conv_shortcut.conv.weight)
+        if resnet.conv_shortcut:
+            nn.init.dirac_(resnet.conv_shortcut.conv.weight)
 
 
 def write_encoder(vae: CausalVideoVAE, code: Code) -> None:
@@ -176,7 +187,7 @@ def write_encoder(vae: CausalVideoVAE, code: Code) -> None:
 
 def write_decoder(vae: CausalVideoVAE, code: Code) -> None:
     """From blocks of 8 x 8 x 8 to pixels, halving the sides and the frames of what each layer knows in turn."""
-    decoder, told = vae.decoder, [basis(code.decode, shape) for shape in OUTWARDS]
+    decoder, told = vae.decoder, [basis(code.decode, shape, room=2) for shape in OUTWARDS]
     nn.init.dirac_(vae.post_quant_conv.conv.weight)
     vae.post_quant_conv.conv.bias[:] = -code.offset
     place(decoder.conv_in.conv, torch.eye(NUMBERS))
@@ -187,7 +198,23 @@ def write_decoder(vae: CausalVideoVAE, code: Code) -> None:
         place(level.upsamplers[0].conv.conv, spread(spatial))
         last = level.temporal_upsamplers[0].conv.conv
         place(last, spread(temporal))
+    for number in TRAINED:
+        constants(decoder.up_blocks[number - 1].temporal_upsamplers[0].conv.conv.bias.view(-1, 2), STEADY)
+        fresh_block(decoder.up_blocks[number].resnets[0])
     through_norm(decoder, last.bias.view(-1, 2), 3)
+
+
+def constants(bias: Tensor, value: float) -> None:
+    """Makes the last two channels of these biases of a convolution a value and its negative."""
+    bias[-2], bias[-1] = value, -value
+
+
+def fresh_block(resnet: nn.Module) -> None:
+    """Initial weights for a trained block beside constants. Its output is zero: training starts from the code."""
+    width = len(resnet.norm1.weight)
+    resnet.norm1.weight[: width - 2] = STEADY * math.sqrt(2 / width)  # numbers pass as they are, constants do not
+    resnet.norm2.reset_parameters()
+    resnet.conv1.conv.reset_parameters()
 
 
 def through_norm(half: nn.Module, bias: Tensor, count: int) -> None:
@@ -195,8 +222,7 @@ def through_norm(half: nn.Module, bias: Tensor, count: int) -> None:
 
     The channels are followed by their negatives. bias: of the convolution that makes all these channels.
     """
-    bias[2 * count] = LARGE
-    bias[2 * count + 1] = -LARGE
+    constants(bias[: 2 * count + 2], LARGE)
     half.conv_norm_out.weight[:] = LARGE * math.sqrt(2 / len(half.conv_norm_out.weight))
     place(half.conv_out.conv, torch.cat([torch.eye(count), -torch.eye(count)], dim=1))
 
@@ -214,11 +240,33 @@ def encode(vae: CausalVideoVAE, video: Tensor, batch: int = 16) -> Tensor:
 @torch.no_grad()
 def decode(vae: CausalVideoVAE, latents: Tensor, batch: int = 16) -> Tensor:
     """Latents as the network sees them -> clips [B, 3, T, H, W] in -1..1."""
-    raw = denormalised(latents, LATENTS)
-    return torch.cat([vae.decoder_step()(part, True) for part in raw.split(batch)]).clamp(-1, 1)
+    return torch.cat([decoded(vae, part) for part in latents.split(batch)]).clamp(-1, 1)
+
+
+def decoded(vae: CausalVideoVAE, latents: Tensor) -> Tensor:
+    """As `decode`, at once, neither clamped nor cut off from training."""
+    return vae.decoder_step()(denormalised(latents, LATENTS), True)
+
+
+# ------------------------------------------------------------------------------------------------ training
 
 
 def train(work: Path, minutes: float = 0, release: Path | None = None) -> None:
-    """Saves the autoencoder in `work`/causal_video_vae in float32. It takes seconds and needs no `release`."""
-    video = torch.cat([clips(64, seed).video for seed in SEEDS])
-    build(solve(moments(video))).save_pretrained(work / "causal_video_vae")
+    """Saves the autoencoder in `work`/causal_video_vae in float32: solved for, then `minutes` of its decoder's blocks.
+
+    The encoder stays as it is solved, so the transformer may train before, after and between.
+    """
+    vae = build(solve(moments(torch.cat([clips(64, seed).video for seed in SEEDS]))))
+    if release:
+        warm_start(vae, release)
+    vae.requires_grad_(False)
+    part = nn.ModuleList(vae.decoder.up_blocks[level].resnets for level in TRAINED).requires_grad_()
+    pool = decoders.draw_pool() if minutes else None
+
+    def draw(rng: random.Random) -> decoders.Examples:
+        video = pool[rng.sample(range(len(pool)), BATCH)].float()
+        return decoders.Examples(video, encode(vae, video))
+
+    plan = decoders.Plan(LATENT_NOISE, lr=0.005, adam_lr=1e-3)
+    decoders.train(work, minutes, part, lambda latents: decoded(vae, latents), draw, plan)
+    vae.save_pretrained(work / "causal_video_vae")

@@ -32,7 +32,7 @@ CONFIG = {
     "num_layers": 1,
     "num_single_layers": 3,
     "attention_head_dim": 32,
-    "num_attention_heads": 4,
+    "num_attention_heads": 5,
     "joint_attention_dim": WIDTH,
     "pooled_projection_dim": POOLED,
     "axes_dims_rope": (8, 12, 12),
