@@ -51,10 +51,11 @@ def extend(studio: Studio, number: int, direction: str) -> Made:
     join = length if forward else made + 1  # the first frame after the join; backward, the clip's first is made anew
     old, new = (after[:length], after[length - 1 :]) if forward else (after[join:], after[: join + 1])
     was, now = velocity(before, scene.motion), velocity(new, scene.motion)
-    steps = steps_of(after)
+    steps, real = steps_of(after), steps_of(studio.decoded(studio.encoded(whole)))
     figures = {
         "velocity changes by": abs(now - was) / abs(was),
         "step at the join / median step": steps[join - 1] / statistics.median(steps),
+        "the same step in the real clip / median step": real[join - 1] / statistics.median(real),
         "kept": kept(old, before if forward else before[1:]),
     }
     return Made(figures, (before, after))
