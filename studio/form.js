@@ -470,7 +470,7 @@ export class Form {
   }
 
   clearFaults() {
-    for (const place of document.querySelectorAll(".fault")) this.fault(place.id.replace("-fault", ""), "")
+    for (const place of document.querySelectorAll(".fault[id]")) this.fault(place.id.replace("-fault", ""), "")
   }
 }
 

@@ -299,7 +299,8 @@ function facts(video) {
 
 /** The settings that were used, by the keys of their names. */
 function settings(video) {
-  const took = video.completed_at && video.started_at ? elapsed(video.completed_at - video.started_at) : null
+  const isTimed = video.status === "completed" && video.started_at
+  const took = isTimed ? elapsed(video.completed_at - video.started_at) : null
   return {
     steps: video.num_inference_steps,
     guidance: video.guidance_scale,

@@ -337,6 +337,10 @@ def test_what_goes_wrong_on_the_bench_is_said_and_loses_nothing(studio, http, nu
     studio.press("Generate storyboard")
     fault.get_by_text("but the shot ends at").wait_for()
     studio.page.locator("#notices").get_by_text("storage is full").first.wait_for()
+    write(studio, "\n".join(f"{n / 100:g}s: card {n}" for n in range(200)))
+    studio.advanced(num_inference_steps=1)
+    made = wire_client.wait(http, asked(studio, "Generate storyboard")[0])
+    assert (made["status"], len(made["storyboard"].splitlines())) == ("completed", 200), made
 
 
 @pytest.mark.parametrize("scheme,width", [pytest.param("light", 1280, marks=pytest.mark.slow), ("dark", 360)])
