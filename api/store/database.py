@@ -17,6 +17,9 @@ class Database(Protocol):
     def engine(self, patience: float) -> sql.Engine:
         """Connections to it, which wait up to `patience` seconds to be made. Raises ApiError, OSError."""
 
+    def begin_reading(self, connection: sql.Connection) -> None:
+        """Let each query be a transaction of its own, if that saves time. None fetches its rows in parts."""
+
     def begin_writing(self, connection: sql.Connection, seconds: float, lasting: bool = True) -> None:
         """Begin a transaction that no other writer of this store runs beside, within `seconds`.
 

@@ -11,7 +11,7 @@ import sqlalchemy as sql
 from ..settings import Settings
 from .limits import refuse_too_many, refuse_too_much
 from .tables import ACTIVE, IS_ACTIVE, Row, claims, every, insert, jobs, one, places
-from .transactions import Transactions, noting, reading, writing
+from .transactions import Transactions, noting, reading, streaming, writing
 
 GONE = "server_restarted"
 """Error code of a job whose ComfyUI died. That ComfyUI may overwrite this end if it turns out to be alive."""
@@ -107,7 +107,7 @@ class Jobs(Transactions):
         """Ended jobs that are marked as deleted but not removed yet."""
         return every(connection, sql.select(jobs).where(jobs.c.deleted, jobs.c.status.not_in(ACTIVE)))
 
-    @reading
+    @streaming
     def page(
         self, connection: sql.Connection, after: str | None, limit: int, newest_first: bool
     ) -> tuple[list[Row], bool] | None:

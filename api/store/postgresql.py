@@ -91,6 +91,9 @@ class PostgreSQL:
             message = f"Another ComfyUI, with another folder, uses {self.name}. Stop one, or give each its own."
             raise ApiError(503, "store_in_use", message)
 
+    def begin_reading(self, connection: sql.Connection) -> None:
+        connection.execution_options(isolation_level="AUTOCOMMIT")  # two ways to the server less
+
     def begin_writing(self, connection: sql.Connection, seconds: float, lasting: bool = True) -> None:
         options = {"lock_timeout": max(1, int(seconds * 1000))}  # 0 means for ever
         options |= {} if lasting else {"synchronous_commit": "off"}

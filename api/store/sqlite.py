@@ -39,6 +39,9 @@ class SQLite:
         sql.event.listen(engine, "connect", _prepare)
         return engine
 
+    def begin_reading(self, connection: sql.Connection) -> None:
+        """Nothing to do: a query alone begins none."""
+
     def begin_writing(self, connection: sql.Connection, seconds: float, lasting: bool = True) -> None:
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
         connection.exec_driver_sql("BEGIN IMMEDIATE")

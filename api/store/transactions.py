@@ -24,14 +24,18 @@ READERS = 4
 """Threads that read."""
 
 
-def reading(call: Callable) -> Callable:
+def reading(call: Callable, streams: bool = False) -> Callable:
     """Decorator: run a method with a connection in one of the reading threads, and await it."""
 
     @functools.wraps(call)
     async def method(self: Transactions, *args: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, call, args)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, call, args, streams)
 
     return method
+
+
+streaming = functools.partial(reading, streams=True)
+"""Decorator: as `reading`, for a method that fetches its rows in parts."""
 
 
 def writing(call: Callable, lasting: bool = True) -> Callable:
@@ -71,9 +75,11 @@ class Transactions:
             threads.shutdown()
         self._engine.dispose()
 
-    def _read(self, call: Callable, args: Sequence[Any]) -> Any:
+    def _read(self, call: Callable, args: Sequence[Any], streams: bool) -> Any:
         try:
             with self._engine.connect() as connection:
+                if not streams:
+                    self.database.begin_reading(connection)
                 return call(self, connection, *args)
         except sql.exc.DBAPIError as error:
             raise self.database.problem(error) or error from error
