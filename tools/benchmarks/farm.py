@@ -97,7 +97,7 @@ def _round(client: Client, base: Path, seed: int) -> tuple[float, list[bytes]]:
 
 def _cancel(client: Client, seed: int) -> float:
     """Seconds from the request to cancel a running job until it has ended."""
-    video = client.post("/v1/videos", SHOT | {"num_inference_steps": 2000, "seed": seed})
+    video = client.post("/v1/videos", SHOT | {"num_inference_steps": 900, "seed": seed})
     address, limit = f"/v1/videos/{video['id']}", time.perf_counter() + PATIENCE
     while not client.get(address)["step"]:
         if time.perf_counter() > limit:
