@@ -3,7 +3,7 @@
 const SIDE = 480 // pixels of a kept picture's longer side
 const MOST_BYTES = 160e6 // of all kept pictures; those nearest to what is looked at stay
 const PATIENCE = 8000 // milliseconds for one frame
-const PER_SECOND = 48 // frames that are taken while the clip plays; of sought ones, 14 come in a second
+const PER_SECOND = 60 // frames that the clip plays, as a screen does; of sought ones, 14 come in a second
 const FASTEST = 16 // times the clip's own speed, the most that browsers play
 const AHEAD = 12 // frames that are reached sooner by playing on than by seeking
 const STALLED = 500 // milliseconds without a frame, after which playing has come to its end

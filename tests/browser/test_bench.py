@@ -137,6 +137,15 @@ def test_a_board_with_pictures_is_dragged_written_cut_undone_and_made(studio, ht
     studio.page.locator("#notices").get_by_role("button", name="Undo").last.click()
     assert (studio.value("Enter your prompt"), studio.value("Seed")) == ("other words, too", "")
 
+    content = http.get(f"/videos/{made['id']}/content").content
+    http.delete(f"/videos/{made['id']}")
+    studio.drop("#gallery", "made.mp4", "video/mp4", content)
+    studio.page.locator("#notices").get_by_text("among the videos").wait_for()
+    studio.press("Reuse settings")  # a file has the board's words alone
+    studio.page.locator("#bench-fault").get_by_text("their cards have only words now").wait_for()
+    words = "0s: a red circle moving right\n1.01s cut: a blue square rising"
+    expect(studio.page.get_by_label(TEXT)).to_have_value(words)
+
 
 def test_the_middle_second_is_cut_out_in_five_actions(studio, http, numbered):
     studio.press("Re-cut")
