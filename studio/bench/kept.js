@@ -28,7 +28,11 @@ export const kept = (name) =>
 /** Keep a value. If the browser's storage is full, the page says that it forgets (the event "forgetful"). */
 export const keep = (name, value) =>
   store("readwrite")
-    .then((place) => asked(place.put({ ...value, at: Date.now() }, name)))
+    .then((place) => {
+      const put = asked(place.put({ ...value, at: Date.now() }, name))
+      place.transaction.commit() // now: a page that is left while it is busy would take it back
+      return put
+    })
     .catch(() => document.dispatchEvent(new Event("forgetful")))
 
 /** Remove what has a name with this beginning and was kept long ago. */
