@@ -144,6 +144,8 @@ def _why(text: str, log: Path) -> str:
         return f"the head runs another Ray or Python. {wanted}"
     if "oken" in text and ("invalid" in text.lower() or "unauthenticated" in text.lower()):
         return "the head refused the token. Copy the head's token file to this machine, and name it with --token."
+    if "used by other components" in text:
+        return "Ray takes the farm's port for its own processes, as 10002 to 19999. Name another --farm-port."
     if "Address already in use" in text or "port" in text and "already" in text:
         return f"the farm's port is taken: another farm runs here. Stop it, or name another --farm-port. See {log}."
     lines = [line for line in text.strip().splitlines() if line.strip()]

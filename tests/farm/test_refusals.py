@@ -55,6 +55,10 @@ def test_no_token_no_start(tmp_path):
         ),
         ("InvalidToken: Unauthenticated: invalid auth token", "refused the token"),
         ("OSError: Address already in use", "--farm-port"),
+        (
+            "ValueError: ... a port number 16379 that is used by other components.\nPort information: {}",
+            "own processes",
+        ),
         ("a\nlast words\n", "last words"),
         ("", "no reason"),
     ],
