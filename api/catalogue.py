@@ -7,11 +7,10 @@ import logging
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import PurePosixPath
 from typing import Any
 
 from ..models.library.fit import Memory
-from ..models.library.folders import UPSCALERS, as_listed, slashed
+from ..models.library.folders import UPSCALERS, as_listed, file_name
 from ..models.library.published import Here, catalogue, find, gigabytes, models, offered
 from ..models.loading.describe import describe, spatial_upscaler
 from . import offers, settings
@@ -120,7 +119,7 @@ async def lora(wanted: str) -> str:
 
 
 def _stem(name: str) -> str:
-    return PurePosixPath(slashed(name)).name.removesuffix(".safetensors")
+    return file_name(name).removesuffix(".safetensors")
 
 
 async def _choices() -> list[str]:

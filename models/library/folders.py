@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import folder_paths
 
@@ -70,13 +70,18 @@ def as_listed(name: str, names: Iterable[str]) -> str | None:
     plain = rest if kind in SINGLE else slashed(name)
     meant = [listed for listed in names if slashed(listed) in (plain, *(f"{kind}/{plain}" for kind in SINGLE))]
     if not meant and "/" not in plain and plain.endswith(WEIGHTS):
-        deeper = [listed for listed in names if PurePosixPath(slashed(listed)).name == plain]
+        deeper = [listed for listed in names if file_name(listed) == plain]
         meant = deeper if len(deeper) == 1 else []
     return next(iter(meant), None)
 
 
 def slashed(name: str) -> str:
     return name.replace("\\", "/")
+
+
+def file_name(path: str) -> str:
+    """The last part of a path with either slash."""
+    return slashed(path).rpartition("/")[2]
 
 
 def file_path(kind: str, name: str) -> Path:

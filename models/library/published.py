@@ -12,14 +12,14 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import folder_paths
 
 from .fit import Memory
-from .folders import SINGLE, comfyui_lists, listed, model_choices, slashed
+from .folders import SINGLE, comfyui_lists, file_name, listed, model_choices
 
 OWN = Path(__file__).with_name("published.json")
 MODEL, PARTS = "model", ("text encoder", "vae", "lora", "upscaler")
@@ -53,7 +53,7 @@ class File:
 
     @property
     def name(self) -> str:
-        return PurePosixPath(self.path).name
+        return file_name(self.path)
 
     @property
     def about(self) -> int:
@@ -128,7 +128,7 @@ def models() -> list[Published]:
 
 def find(name: str) -> Published | None:
     """The entry with this id, name, or file name; None if there is none."""
-    wanted = PurePosixPath(slashed(name)).name
+    wanted = file_name(name)
     for entry in catalogue().values():
         if name in (entry.id, entry.name) or wanted in [file.name for file in entry.files]:
             return entry
@@ -209,18 +209,33 @@ def _demand(met: Any, entry: str, fault: str) -> None:
 
 @dataclass(frozen=True)
 class Here:
-    """What is in ComfyUI's folders at one moment: Load Video Model's list, and the file names by kind of folder."""
+    """What is in ComfyUI's folders at one moment: Load Video Model's list, and the file names by kind of folder.
+
+    ComfyUI asks for the list several times for each graph, so it is made in less than a millisecond.
+    """
 
     choices: list[str] = field(default_factory=model_choices)
     names: dict[str, list[str]] = field(default_factory=lambda: {kind: _names(kind) for kind in FOLDERS})
+    known: dict[str, Published] = field(default_factory=lambda: catalogue())
+    _missing: dict[tuple[tuple[str, ...], ...], list[Published]] = field(default_factory=dict)
+
+    @cached_property
+    def _by_file(self) -> dict[str, str]:
+        """The choices by their last part, the first of each."""
+        return {file_name(choice): choice for choice in reversed(self.choices)}
+
+    @cached_property
+    def _served(self) -> dict[str, list[str]]:
+        """The file names that may serve as another, in small letters. umT5 has T5's names, and other words."""
+        lowered = {kind: [name.lower() for name in names] for kind, names in self.names.items()}
+        return {kind: [name for name in names if "umt5" not in name] for kind, names in lowered.items()}
 
     def choice(self, entry: Published) -> str | None:
         """The name of a model in Load Video Model's list; None if its files are not all here."""
         if entry.folder:
             wanted = f"{entry.folder}/{entry.part}" if entry.part else entry.folder
             return wanted if wanted in self.choices else None
-        name = entry.files[0].name
-        return next((one for one in self.choices if PurePosixPath(slashed(one)).name == name), None)
+        return self._by_file.get(entry.files[0].name)
 
     def has(self, entry: Published) -> bool:
         """Whether an entry's own files are here."""
@@ -230,15 +245,16 @@ class Here:
 
     def missing_parts(self, entry: Published) -> list[Published]:
         """The needed parts of which nothing that serves is here: of each the one to fetch."""
-        known = catalogue()
-        needs = [[known[name] for name in names if name in known] for names in entry.needs]
-        return [options[0] for options in needs if options and not any(map(self._serves, options))]
+        if entry.needs not in self._missing:  # which many models share
+            needs = [[self.known[name] for name in names if name in self.known] for names in entry.needs]
+            absent = [options[0] for options in needs if options and not any(map(self._serves, options))]
+            self._missing[entry.needs] = absent
+        return self._missing[entry.needs]
 
     def _serves(self, part: Published) -> bool:
-        """Whether a part, or a file that serves as it, is here. umT5 has T5's names, and other words."""
+        """Whether a part, or a file that serves as it, is here."""
         words = (part.files[0].name, *part.alike)
-        names = [name.lower() for name in self.names[part.files[0].folder] if "umt5" not in name.lower()]
-        return any(word in name for name in names for word in words)
+        return any(word in name for name in self._served[part.files[0].folder] for word in words)
 
     def missing(self, entry: Published) -> list[Published]:
         """What has to be fetched before the entry can be used: itself and its parts, as far as they are not here."""
@@ -246,11 +262,9 @@ class Here:
 
     def offers(self) -> list[str]:
         """What Load Video Model lists below what is here: "NAME, fetch 6.3 GB" for each model that is not."""
-        return [
-            f"{entry.name}{FETCH}{gigabytes(sum(part.bytes for part in self.missing(entry)))}"
-            for entry in models()
-            if not self.has(entry)
-        ]
+        absent = [entry for entry in self.known.values() if entry.kind == MODEL and not self.has(entry)]
+        sizes = [sum(part.bytes for part in (entry, *self.missing_parts(entry))) for entry in absent]
+        return [f"{entry.name}{FETCH}{gigabytes(size)}" for entry, size in zip(absent, sizes, strict=True)]
 
 
 FETCH = ", fetch "
@@ -265,7 +279,7 @@ def offered(choice: str) -> Published | None:
 def _names(kind: str) -> list[str]:
     """The names of the files of a kind, without their subfolders. A network's file may be in either single folder."""
     kinds = SINGLE if kind in SINGLE else (kind,) if kind in folder_paths.folder_names_and_paths else ()
-    return [PurePosixPath(slashed(name)).name for each in kinds for name in _listed(each)]
+    return [file_name(name) for each in kinds for name in _listed(each)]
 
 
 def _listed(kind: str) -> list[str]:
@@ -295,6 +309,6 @@ def own_paths(entry: Published) -> list[Path]:
     found = []
     for file in entry.files:
         for kind in SINGLE if file.folder in SINGLE else (file.folder,):
-            names = [name for name in _listed(kind) if PurePosixPath(slashed(name)).name == file.name]
+            names = [name for name in _listed(kind) if file_name(name) == file.name]
             found += [Path(path) for name in names if (path := folder_paths.get_full_path(kind, name))]
     return found

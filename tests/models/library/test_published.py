@@ -97,3 +97,17 @@ def test_the_owner_adds_entries(tmp_path, monkeypatch):
     (tmp_path / "atelier" / "models.json").write_text(json.dumps({"models": [GOOD, GOOD | FOLDER | {"id": "two"}]}))
     assert {"mine", "two", "ltx-2b-0.9.8-distilled"} <= published.catalogue().keys()
     assert published.find("checkpoints/b.safetensors").id == published.find("Mine").id == "mine"
+
+
+def test_the_list_of_offers_reads_the_catalogue_once(monkeypatch):
+    """ComfyUI asks for it several times for each graph, so its time is every request's."""
+    read, catalogue = [], published.catalogue
+    monkeypatch.setattr(published, "catalogue", lambda: read.append(1) or catalogue())
+    here = published.Here()
+    offers = here.offers()
+    assert len(read) == 1
+    monkeypatch.undo()
+    of_each = [f"{entry.name}{published.FETCH}" for entry in published.models() if not here.has(entry)]
+    assert len(offers) == len(of_each) > 10 and all(map(str.startswith, offers, of_each))
+    total = published.gigabytes(sum(part.bytes for part in here.missing(published.offered(offers[0]))))
+    assert offers[0].endswith(total)
