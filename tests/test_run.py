@@ -101,6 +101,7 @@ def test_an_environment_is_made_once_and_again_when_the_lock_changes(copy):
     assert "Making" not in changed.stdout and "Installing" in changed.stdout
 
 
+@pytest.mark.slow
 def test_an_interrupted_environment_is_mended(copy):
     (copy / ".venv" / "bin").mkdir(parents=True)
     result = run("bench", root=copy, COMFYUI_PATH=str(copy / "nowhere"))

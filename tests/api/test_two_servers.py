@@ -104,6 +104,7 @@ def test_what_the_other_deletes_leaves_the_history_of_the_one_that_made_it(http,
     eventually(lambda: not http.get("/videos").is_error and "a secret" not in json.dumps(server.client.get("/history")))
 
 
+@pytest.mark.slow
 def test_one_that_was_taken_for_dead_corrects_that(http, other, server):
     video = until_running(http, http.post("/videos", json=SLOW | {"seed": 24}).json())
     error = json.dumps({"code": "server_restarted", "message": "wrong"})

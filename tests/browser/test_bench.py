@@ -208,6 +208,7 @@ def named(studio: Studio, button: str, name: str) -> None:
     studio.page.locator(".boards").get_by_text(name, exact=True).wait_for()
 
 
+@pytest.mark.slow
 def test_a_recut_and_a_blend_in_work_are_kept_and_saved(studio, http, numbered):
     press = studio.page.keyboard.press
     studio.press("Re-cut")
@@ -248,6 +249,7 @@ def test_a_recut_and_a_blend_in_work_are_kept_and_saved(studio, http, numbered):
         studio.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
 
 
+@pytest.mark.slow
 def test_a_board_that_two_pages_change_becomes_two_boards(browser, url, studio):
     studio.page.get_by_label("Enter your prompt").fill("one line\nand another")
     studio.press("Storyboard")

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import blueprints
+import front_ends
 import pytest
 
 SERVED = "async () => Object.values(await (await app.api.fetchApi('/global_subgraphs')).json())"
@@ -25,7 +26,7 @@ CONNECT = f"""() => {{
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("view", ["pinned", "newest"], indirect=True)
+@pytest.mark.parametrize("view", front_ends.BOTH, indirect=True)
 def test_a_blueprint_is_found_and_runs(view, request, tmp_path):
     keep = Path(os.environ.get("ATELIER_KEEP") or tmp_path)
     served = [each["name"] for each in view.page.evaluate(SERVED) if each["info"]["node_pack"].endswith("atelier")]

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import editor
+import front_ends
 import published_graphs
 import pytest
 
@@ -33,11 +34,13 @@ NOTICES = {
 }
 
 
-ON_ALL = ("expand_prompt", "storyboard", "text_to_video", "variations")
-"""Graphs that the normal run opens in every front end: those with parts of ours in it, and the plainest one."""
+IN_NODES_2 = ("expand_prompt", "storyboard", "text_to_video", "variations")
+"""Graphs that the normal run opens in Nodes 2.0, too: those with parts of ours in it, and the plainest one."""
+VIEWS = {"pinned": GRAPHS, "newest": (), "newest, Nodes 2.0": IN_NODES_2}
+"""Which graphs the normal run opens in a front end."""
 OPENED = [
-    pytest.param(view, name, marks=() if view == "pinned" or name in ON_ALL else pytest.mark.slow)
-    for view, name in itertools.product(("pinned", "newest", "newest, Nodes 2.0"), GRAPHS)
+    pytest.param(view, name, marks=() if name in VIEWS[view] else pytest.mark.slow)
+    for view, name in itertools.product(VIEWS, GRAPHS)
     if name not in published_graphs.GRAPHS
 ]
 
@@ -108,7 +111,7 @@ def test_a_graph_for_published_files_opens(view, workflow, name):
     view.page.keyboard.press("Escape")  # ComfyUI's dialog about the missing files
 
 
-@pytest.mark.parametrize("view", ["pinned", "newest"], indirect=True)
+@pytest.mark.parametrize("view", front_ends.BOTH, indirect=True)
 def test_help_pages_are_served(view):
     fetch = "async path => { const answer = await fetch(path); return [answer.status, await answer.text()] }"
     assert NODES
@@ -209,7 +212,7 @@ DROP = """async ([url, name]) => {
 }"""
 
 
-@pytest.mark.parametrize("view", ["pinned", "newest"], indirect=True)
+@pytest.mark.parametrize("view", front_ends.BOTH, indirect=True)
 def test_dropping_the_saved_mp4_on_the_canvas_brings_the_graph_back(view, workflow):
     saved = workflow("text_to_video")
     view.open_template("text_to_video")

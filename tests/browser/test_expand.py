@@ -1,5 +1,6 @@
 """Expand Prompt in ComfyUI's front end: its expansion is shown, taken over with a click, changed, and used so."""
 
+import front_ends
 import pytest
 
 VALUE = """(value) => {
@@ -16,7 +17,7 @@ FEW_STEPS = """() => {
 }"""
 
 
-@pytest.mark.parametrize("view", ["pinned", "newest"], indirect=True)
+@pytest.mark.parametrize("view", front_ends.BOTH, indirect=True)
 def test_an_expansion_is_taken_over_changed_and_used(view):
     def run() -> str:
         assert view.run()["kind"] == "execution_success"

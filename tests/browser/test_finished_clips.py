@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import front_ends
 import pytest
 
 # Beside the graph's own: a Decode Video whose outputs lead nowhere, and the clip saved as it is, as GIF and as WebP.
@@ -38,7 +39,7 @@ ALL_SHOWN = f"""([gif, webp]) => {{
 }}"""
 
 
-@pytest.mark.parametrize("view", ["pinned", "newest"], indirect=True)
+@pytest.mark.parametrize("view", front_ends.BOTH, indirect=True)
 def test_the_clip_is_shown_in_the_nodes_that_make_and_save_it(view, tmp_path):
     view.open_template("text_to_video")
     alone, as_it_is, gif, webp = view.page.evaluate(WIRE)

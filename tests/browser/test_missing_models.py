@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import front_ends
 import published_graphs
 import pytest
 
@@ -37,7 +38,7 @@ def test_a_template_names_files_of_the_catalogue(name):
             assert model["url"] == f"https://huggingface.co/{place}"
 
 
-@pytest.mark.parametrize("view", ["pinned", "newest"], indirect=True)
+@pytest.mark.parametrize("view", front_ends.BOTH, indirect=True)
 def test_the_dialog_offers_them(view, request):
     (node,) = loaders("ltx_video")
     view.open_template("ltx_video")

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import adapters
+import front_ends
 import pytest
 from safetensors.torch import load_file
 
@@ -54,7 +55,7 @@ def files(comfyui, request) -> dict[str, str]:
     return {"model": "diffusers/hostile", "lora": "hostile.safetensors"}
 
 
-@pytest.mark.parametrize("view", ["pinned", "newest"], indirect=True)
+@pytest.mark.parametrize("view", front_ends.BOTH, indirect=True)
 def test_words_of_files_and_graphs_are_shown_and_never_run(view, files):
     view.open_template("text_to_video")
     places = view.page.evaluate(WIRE, [files["model"], files["lora"], SCRIPT, f"a red circle {MARKUP}"])
@@ -68,7 +69,7 @@ def test_words_of_files_and_graphs_are_shown_and_never_run(view, files):
     assert view.errors == []
 
 
-@pytest.mark.parametrize("view", ["pinned", "newest"], indirect=True)
+@pytest.mark.parametrize("view", front_ends.BOTH, indirect=True)
 def test_an_error_with_a_files_words_in_it_is_shown_and_never_run(view, files, comfyui, request):
     models = comfyui(request.node.callspec.params["view"]).base / "models"
     state = load_file(next(POCKET.glob("transformer/*.safetensors")))
@@ -93,7 +94,7 @@ ONE_STEP = """() => app.graph._nodes.filter(node => node.type === 'AtelierSample
     .forEach(node => { node.widgets.find(widget => widget.name === 'steps').value = 1 })"""
 
 
-@pytest.mark.parametrize("view", ["pinned", "newest"], indirect=True)
+@pytest.mark.parametrize("view", front_ends.BOTH, indirect=True)
 def test_notices_from_inside_a_subgraph(view):
     view.open_template("expand_prompt")
     view.page.evaluate(ONE_STEP)

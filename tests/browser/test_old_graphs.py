@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 
+import front_ends
 import pytest
 import saved
 from atelier.media.embed import in_png
@@ -63,7 +64,7 @@ def answer(view, yes: bool) -> None:
     view.page.locator("button", has_text="Confirm" if yes else "Cancel").last.click()
 
 
-@pytest.mark.parametrize("view", ["pinned", "newest"], indirect=True)
+@pytest.mark.parametrize("view", front_ends.BOTH, indirect=True)
 def test_an_old_graph_is_dropped_opened_run_and_played(view, keep):
     drop(view, "my shot.json", "application/json", json.dumps(old_graph()).encode())
     view.page.get_by_text(QUESTION).wait_for(timeout=30_000)
@@ -98,7 +99,7 @@ def overlaps(areas: dict[str, list[float]]) -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("view", ["pinned", "newest"], indirect=True)
+@pytest.mark.parametrize("view", front_ends.BOTH, indirect=True)
 def test_a_picture_is_asked_about_too_and_no_leaves_it_to_comfyui(view, png):
     drop(view, "shot.png", "image/png", in_png(png, {"workflow": json.dumps(old_graph())}))
     answer(view, yes=False)

@@ -1,5 +1,6 @@
 """Previews as an artist sees them: the clip plays on the node while it is sampled, in every front end."""
 
+import front_ends
 import pytest
 
 # What stands on the sampler's node, thirty times a second: pictures drawn on the canvas, or those of Nodes 2.0.
@@ -30,7 +31,7 @@ LONG_AND_LAST = """() => {
 }"""
 
 
-@pytest.mark.parametrize("view", ["pinned", "newest", "newest, Nodes 2.0"], indirect=True)
+@pytest.mark.parametrize("view", [*front_ends.BOTH, "newest, Nodes 2.0"], indirect=True)
 @pytest.mark.comfyui("--preview-method", "auto")
 def test_the_clip_plays_on_the_node(view):
     view.open_template("text_to_video")

@@ -104,6 +104,7 @@ def test_names_stars_projects_and_the_way_back(browser, url, family):
         assert identity in page.evaluate("() => location.hash")
 
 
+@pytest.mark.slow
 def test_two_pages_on_one_project_and_a_full_storage_lose_nothing(browser, url, family):
     first, remix, _ = family
     with studio_page.opened(browser, url) as one, studio_page.opened(browser, url) as two:
@@ -126,6 +127,7 @@ def test_two_pages_on_one_project_and_a_full_storage_lose_nothing(browser, url, 
         two.page.locator("#sheet .name").get_by_text("While the server was away").wait_for()
 
 
+@pytest.mark.slow
 def test_a_clip_and_a_board_come_back_from_the_disk(browser, url, family):
     with wire_client.connect(url) as http, studio_page.opened(browser, url) as studio:
         lost = wire_client.wait(http, http.post("/videos", json=wire_client.FAST | {"seed": 99}).json())

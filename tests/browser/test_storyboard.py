@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import front_ends
 import pytest
 
 EXAMPLES = json.loads((Path(__file__).parents[1] / "storyboards.json").read_text(encoding="utf-8"))
@@ -27,9 +28,7 @@ SET = """([type, name, value]) => {
     node.widgets.find(widget => widget.name === name).value = value
 }"""
 
-FRONT_ENDS = pytest.mark.parametrize(
-    "view", ["pinned", pytest.param("newest", marks=pytest.mark.slow), "newest, Nodes 2.0"], indirect=True
-)
+FRONT_ENDS = pytest.mark.parametrize("view", [*front_ends.BOTH, "newest, Nodes 2.0"], indirect=True)
 
 
 @pytest.fixture

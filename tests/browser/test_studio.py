@@ -104,6 +104,7 @@ def test_steps_preview_and_cancel(studio, http):
     assert http.get(f"/videos/{identity}").json()["error"]["code"] == "cancelled"
 
 
+@pytest.mark.slow
 def test_the_finished_part_of_a_clip_plays_while_the_rest_is_made(studio, http):
     studio.page.locator("#model").select_option(PYRAMID)
     identity = studio.generate(steps=100, seed=5)  # it is cancelled below

@@ -173,7 +173,13 @@ def test_an_older_file_stays_when_the_new_one_fails(tmp_path):
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("name", ["mp4 (H.264)", "mkv (FFV1, lossless)", "gif", "png (folder of pictures)"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("mp4 (H.264)", "png (folder of pictures)"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("mkv (FFV1, lossless)", "gif")),
+    ],
+)
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, name):
     """The process may write no file beyond 20 kB: what a full disk is to it."""
     script = (

@@ -166,6 +166,7 @@ def test_video_of_pyramid_flows_image_model(server, models):
     assert "makes single pictures, but this latent has 2 frames" in found and "384p, 768p" in found
 
 
+@pytest.mark.slow
 def test_float16_for_a_model_that_overflows_in_it(server, models):
     tiny_pyramid.folder(models / "diffusers" / "pyramid", "miniflux")
     graph = graphs.text_to_video(model="diffusers/pyramid/diffusion_transformer_384p", steps=1, frames=9)

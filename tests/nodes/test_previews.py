@@ -102,7 +102,10 @@ def opened(message: bytes) -> tuple[dict, Image.Image]:
     return told, Image.open(io.BytesIO(message[8 + (size if told else 0) :]))
 
 
-@pytest.mark.parametrize("metadata", [False, True], ids=["older client", "newer client"])
+@pytest.mark.parametrize(
+    "metadata",
+    [pytest.param(False, id="older client", marks=pytest.mark.slow), pytest.param(True, id="newer client")],
+)
 def test_the_clip_plays_on_the_node_while_it_is_sampled(previewing, metadata):
     steps, pictures = watched(previewing, graphs.text_to_video(steps=STEPS, seed=30 + metadata), metadata=metadata)
     assert steps[-1] == STEPS

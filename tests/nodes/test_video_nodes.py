@@ -367,6 +367,7 @@ def test_a_path_out_of_the_output_folder_is_refused(server, prefix):
     assert not list(server.base.glob("outside*"))
 
 
+@pytest.mark.slow
 def test_without_metadata_no_file_carries_the_graph(tmp_path):
     with running(tmp_path, "private", options=("--disable-metadata",)) as process, Client(process.url) as client:
         graph = graphs.text_to_video(seed=108, steps=1)
