@@ -125,7 +125,7 @@ async def _file(
         raise ApiError(422, "video_failed", f"The video failed: {row['error']['message']}", "id")
     if row["status"] != "completed":
         raise ApiError(404, "video_not_ready", f"The video is {row['status']}, not completed.", "id")
-    made = lambda: VARIANTS[variant](files.job_folder(row["id"]) / row["file"])  # noqa: E731
+    made = partial(VARIANTS[variant], files.job_folder(row["id"]) / row["file"])
     return await _sent(request, row["id"], row["file"], FILES.get(variant, row["file"]), made, headers)
 
 

@@ -22,7 +22,7 @@ CHECKS = (
     *("response_schema_conformance", "use_after_free", "ensure_resource_availability"),
 )
 """Without `negative_data_rejection` (numbers may be text) and `positive_data_acceptance` (an id may not exist)."""
-BUDGETS = [pytest.param(8, 60), pytest.param(400, 2000, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
+BUDGETS = [pytest.param(15, 60), pytest.param(400, 2000, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
 """Seconds of requests generated from the OpenAPI document, and number of damaged forms."""
 
 

@@ -18,10 +18,8 @@ from serving import Server, serving
 from wire_client import coloured_frames, connect, error, wait
 
 TICKER = Path(__file__).parents[1] / "support" / "ticker"
-SILENCE = 1.5
-"""Seconds that the event loop may be blocked, on a machine of the usual speed (see `slowness`).
-
-The largest body that is read at all, 4 MB of escapes, was seen to take up to 0.6 beside other tests."""
+SILENCE = 0.5
+"""Seconds that the event loop may be blocked, on a machine of the usual speed (see `slowness`)."""
 MB = 1 << 20
 FORM, JSON = {"Content-Type": "application/x-www-form-urlencoded"}, {"Content-Type": "application/json"}
 PARTS = {"Content-Type": "multipart/form-data; boundary=x"}
