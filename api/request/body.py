@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-import urllib.parse
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 
 from aiohttp import BodyPartReader, MultipartReader, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
+from yarl import URL
 
 from ..errors import ApiError, bad, summary
 from . import json_text
@@ -160,7 +160,10 @@ def _json(content: bytes) -> Fields:
 
 
 def _form(content: bytes) -> Fields:
-    return nested(urllib.parse.parse_qsl(content.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS))
+    """Fields of an urlencoded form. yarl unquotes 4 MB of escapes in C, where urllib holds the GIL."""
+    if content.count(b"&") >= MAX_FIELDS:
+        raise ValueError(f"it may have up to {MAX_FIELDS} fields")
+    return nested(list(URL.build(query_string=content.decode(), encoded=True).query.items()))
 
 
 async def _multipart(
