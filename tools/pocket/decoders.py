@@ -1,6 +1,7 @@
 """Trains decoders whose encoders are solved for: the loop that CogVideoX, Mochi and Pyramid share."""
 
 import copy
+import functools
 import math
 import random
 from collections.abc import Callable
@@ -37,9 +38,23 @@ class Plan(NamedTuple):
     adam_lr: float
 
 
-def draw_pool(**size: float) -> Tensor:
-    """The clips that the decoder trains on, in half precision; size as for `world.render`."""
-    return torch.cat([clips(CHUNK, seed, **size).video.half() for seed in range(POOL // CHUNK)])
+class Pool:
+    """The clips that a decoder trains on, and their latents: made when the first are drawn, kept in memory."""
+
+    def __init__(self, encode: Callable[[Tensor], Tensor], **size: float) -> None:
+        """encode: clips [B, 3, T, H, W] in -1..1 -> latents. size: as for `world.render`."""
+        self._encode, self._size = encode, size
+
+    def draw(self, rng: random.Random, count: int) -> Examples:
+        """So many different clips."""
+        video, latents = self._made
+        chosen = rng.sample(range(len(video)), count)
+        return Examples(video[chosen].float(), latents[chosen])
+
+    @functools.cached_property
+    def _made(self) -> tuple[Tensor, Tensor]:
+        video = torch.cat([clips(CHUNK, seed, **self._size).video.half() for seed in range(POOL // CHUNK)])
+        return video, torch.cat([self._encode(part.float()) for part in video.split(CHUNK)])
 
 
 def loss_of(decode: Callable[[Tensor], Tensor], examples: Examples, noise: float) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ mean, and the mean of the steps between frames, which tells where things move. O
 
 import math
 import random
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -156,13 +157,12 @@ def train(work: Path, minutes: float, release: Path | None = None) -> None:
     vae = build(torch.cat([clips(CHUNK, seed).video for seed in SEEDS]))
     factor = warm_start(vae, release)
     vae.encoder.requires_grad_(False)
-    pool = decoders.draw_pool() if minutes else None
+    pool = decoders.Pool(partial(encode, vae))
 
     def draw(rng: random.Random) -> decoders.Examples:
         whole = rng.random() < WHOLE
-        video = pool[rng.sample(range(len(pool)), 1 if whole else BATCH)].float()
-        latents = encode(vae, video)
-        return decoders.Examples(video, latents) if whole else cropped(video, latents, rng)
+        examples = pool.draw(rng, 1 if whole else BATCH)
+        return examples if whole else cropped(examples.video, examples.latents, rng)
 
     plan = decoders.Plan(LATENT_NOISE, lr=0.02 * factor, adam_lr=2e-3 * factor)
     decoders.train(work, minutes, vae.decoder, lambda latents: vae.decode(latents).sample, draw, plan)

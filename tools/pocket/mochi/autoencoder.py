@@ -6,7 +6,7 @@ where a cell is 2 frames x 4 x 4 pixels, learns what the linear code loses: edge
 """
 
 import math
-import random
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -177,12 +177,8 @@ def train(work: Path, minutes: float = 0, release: Path | None = None) -> None:
         warm_start(vae, release)
     vae.requires_grad_(False)
     block = trained_block(vae).requires_grad_()
-    pool = decoders.draw_pool(frames=FRAMES) if minutes else None
-
-    def draw(rng: random.Random) -> decoders.Examples:
-        video = pool[rng.sample(range(len(pool)), BATCH)].float()
-        return decoders.Examples(video, encode(vae, video))
-
+    pool = decoders.Pool(partial(encode, vae), frames=FRAMES)
+    draw = partial(pool.draw, count=BATCH)
     plan = decoders.Plan(LATENT_NOISE, lr=0.005, adam_lr=1e-3)
     decoders.train(work, minutes, block, lambda latents: vae.decode(denormalised(vae, latents)).sample, draw, plan)
     vae.eval().save_pretrained(work / "vae")

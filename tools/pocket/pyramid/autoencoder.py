@@ -7,7 +7,7 @@ the linear code loses: edges.
 """
 
 import math
-import random
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -261,12 +261,8 @@ def train(work: Path, minutes: float = 0, release: Path | None = None) -> None:
         warm_start(vae, release)
     vae.requires_grad_(False)
     part = nn.ModuleList(vae.decoder.up_blocks[level].resnets for level in TRAINED).requires_grad_()
-    pool = decoders.draw_pool() if minutes else None
-
-    def draw(rng: random.Random) -> decoders.Examples:
-        video = pool[rng.sample(range(len(pool)), BATCH)].float()
-        return decoders.Examples(video, encode(vae, video))
-
+    pool = decoders.Pool(partial(encode, vae))
+    draw = partial(pool.draw, count=BATCH)
     plan = decoders.Plan(LATENT_NOISE, lr=0.005, adam_lr=1e-3)
     decoders.train(work, minutes, part, lambda latents: decoded(vae, latents), draw, plan)
     vae.save_pretrained(work / "causal_video_vae")
