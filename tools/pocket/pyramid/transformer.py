@@ -25,7 +25,7 @@ from pocket.text_encoder import WIDTH
 from pocket.training import Run, average, learning_rate, warm_start
 
 SEEDS = range(1_000_000, 1_000_048)  # of 64 clips each
-BATCH = 32
+BATCH = 64
 HISTORY_NOISE = 1 / 3  # at most: when sampling, the network's own frames are not a perfect history either
 POOLED = 8  # width of the CLIP that the layout requires, which is all zeros here
 CONFIG = {
