@@ -42,7 +42,7 @@ CHUNK = 64  # clips of a seed
 SEEDS = range(1_000_000, 1_000_008)  # which the encoder is solved for
 BATCH, CROP = 4, 4  # of a step: clips, and rows and columns of latents; whole pictures are four times as large
 WHOLE = 0.2  # share of steps on whole pictures
-LATENT_NOISE = 0.1  # at most, of the latents' deviation: makes the decoder robust to the transformer's errors
+LATENT_NOISE = 0.3  # at most, of the latents' deviation: makes the decoder robust to the transformer's errors
 
 
 def blocks_of(video: Tensor) -> Tensor:
