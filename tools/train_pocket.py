@@ -56,11 +56,11 @@ ARCHITECTURES = {
     "pyramid": Architecture(
         "pocket_pyramid",
         "pocket.pyramid",
-        24,
-        1,
+        100,
+        3,
         {
-            "vae": Stage("autoencoder", "causal_video_vae", 0.0),
-            "transformer": Stage("transformer", "diffusion_transformer_pocket", 40.0),
+            "vae": Stage("autoencoder", "causal_video_vae", 14.0),
+            "transformer": Stage("transformer", "diffusion_transformer_pocket", 80.0),
         },
     ),
     "ltx2": Architecture(
@@ -80,7 +80,7 @@ ARCHITECTURES = {
         "pocket_cogvideox",
         "pocket.cogvideox",
         100,
-        1,
+        3,
         {"vae": Stage("autoencoder", "vae", 60.0), "transformer": Stage("transformer", "transformer", 180.0)},
     ),
     "mochi": Architecture(
@@ -165,6 +165,20 @@ def sheet(arguments: argparse.Namespace) -> None:
     print(target)
 
 
+def compare(arguments: argparse.Namespace) -> None:
+    """Samples one prompt with the model of every system, and writes a picture with a row for each."""
+    from pocket.model import SYSTEMS, load
+    from pocket.sheet import contact_sheet
+
+    clips = []
+    for name in SYSTEMS:
+        model = load(ROOT / "models" / ARCHITECTURES[name].folder)
+        clips.append(model.sample([arguments.prompt], model.recipe["guidance"], model.recipe["steps"])[0])
+    target = arguments.work / "compare.png"
+    contact_sheet(clips, list(SYSTEMS.values()), target, columns=9)
+    print(target)
+
+
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -191,6 +205,7 @@ def parse() -> argparse.Namespace:
     drawing = command(sheet)
     drawing.add_argument("--rows", type=int, default=10)
     drawing.add_argument("--prompt", action="append", help="a prompt instead of the held-out ones; may be repeated")
+    command(compare).add_argument("--prompt", default="a large red circle moving right on a white background")
     chosen = parser.parse_args()
     name = ARCHITECTURES[chosen.architecture].folder
     chosen.work = chosen.work or ROOT / ".training" / name
@@ -204,7 +219,7 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(chosen.threads)
-    if chosen.architecture != "pyramid":
+    if chosen.architecture != "pyramid" and chosen.run is not compare:
         return chosen.run(chosen)
     import pack
 

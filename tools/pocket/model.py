@@ -9,6 +9,8 @@ from torch import Tensor
 
 from pocket.world import Scene
 
+SYSTEMS = {"ltx": "LTX Video", "cogvideox": "CogVideoX", "mochi": "Mochi 1", "pyramid": "Pyramid Flow"}
+"""Architecture -> the system's name, of those that make pictures alone."""
 READERS = {  # class of a folder's pipeline -> module and class that read it here
     "LTXPipeline": ("pocket.sample", "LTX"),
     "LTX2Pipeline": ("pocket.ltx2.sample", "LTX2"),
