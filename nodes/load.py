@@ -48,10 +48,10 @@ class LoadVideoModel(io.ComfyNode):
                     "model",
                     options=[*(here := Here()).choices, *here.offers()],
                     default=POCKET,
-                    tooltip="'pocket', 'pocket mochi', 'pocket pyramid' and 'pocket sound' are tiny built-in models of "
-                    "coloured shapes. 'NAME, fetch 6.3 GB' downloads a published model from Hugging Face when the "
-                    "graph runs. Put your own as folders in models/diffusers, as files in models/checkpoints or "
-                    "models/diffusion_models.",
+                    tooltip="'pocket', 'pocket cogvideox', 'pocket mochi', 'pocket pyramid' and 'pocket sound' are "
+                    "tiny built-in models of coloured shapes. 'NAME, fetch 6.3 GB' downloads a published model from "
+                    "Hugging Face when the graph runs. Put your own as folders in models/diffusers, as files in "
+                    "models/checkpoints or models/diffusion_models.",
                 ),
                 io.Combo.Input(
                     "weight_dtype",

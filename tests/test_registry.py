@@ -70,7 +70,7 @@ def test_it_loads_and_has_all_nodes_models_graphs_and_translations(published, tm
     nodes, models, graphs = json.loads(run.stdout.splitlines()[-1])
     ours = asyncio.run(asyncio.run(atelier.comfy_entrypoint()).get_node_list())
     assert nodes == [node.GET_SCHEMA().node_id for node in ours]
-    assert {f"pocket{name} (built in)" for name in ("", " pyramid", " mochi", " sound")} <= set(models)
+    assert {f"pocket{name} (built in)" for name in ("", " pyramid", " mochi", " sound", " cogvideox")} <= set(models)
     assert Path(graphs).is_relative_to(published) and (Path(graphs) / "generate.json").is_file()
     for room in ("workflows", "web", "studio", "locales", "subgraphs"):
         names = {path.relative_to(ROOT) for path in (ROOT / room).rglob("*") if path.is_file()}

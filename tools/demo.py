@@ -32,6 +32,7 @@ SHORT_NAMES = {
     "pocket-pyramid": "pocket pyramid (built in)",
     "pocket-mochi": "pocket mochi (built in)",
     "pocket-sound": "pocket sound (built in)",
+    "pocket-cogvideox": "pocket cogvideox (built in)",
 }
 
 
@@ -50,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--model",
         help="a published model by name (python run.py models), fetched if you agree, or a model as the loader node "
-        "lists it (default: pocket; pocket-mochi, pocket-pyramid and pocket-sound also ship with the pack)",
+        "lists it (default: pocket; pocket-cogvideox, -mochi, -pyramid and -sound also ship with the pack)",
     )
     options.add_argument("--yes", action="store_true", help="fetch the model without asking")
     options.add_argument("--seed", type=int, metavar="N", help="another seed gives another video")

@@ -15,19 +15,19 @@ import comfyui
 import pack
 from benchmarks.figure import Figure
 from console import Problem, guard, say
+from pocket.model import SYSTEMS
 from shots.measures import TOOLS, Made
 from shots.studio import MODELS, Studio
 
 DOCUMENT = comfyui.ROOT / "docs" / "shots.md"
 MEASURED = comfyui.ROOT / "docs" / "shots.json"
 """What the table is made of: architecture -> "about" the run, and the values of "tools", clip by clip."""
-FAMILIES = {"ltx": "LTX Video", "mochi": "Mochi 1", "pyramid": "Pyramid Flow"}
 
 HEAD = """# Shots, measured
 
 This page shows what the editing nodes do to real clips, measured on the pixels. `python run.py shots` makes it from
 16 clips per row, which neither training nor scoring uses: 64 x 64 at 8 frames per second; 17 frames, for Mochi 19, for
-Pyramid Flow 25. They are rendered by `tools/pocket/world.py`, encoded, edited with the family's
+CogVideoX and Pyramid Flow 25. They are rendered by `tools/pocket/world.py`, encoded, edited with the family's
 [pocket model](pocket_models.md) at its own settings, and decoded. Each has one seed; none is selected.
 
 *Storyboard* makes clips from text alone: 50 boards of two cards and 16 of four, each card a second and a half (for
@@ -42,7 +42,7 @@ brackets is how many clips reach it by themselves.
 NOTES = """
 What stands against the rows that are missed:
 
-- The LTX pocket reads a noise level for each latent frame and was trained with known frames, the other two were not:
+- The LTX pocket reads a noise level for each latent frame and was trained with known frames, the others were not:
   for them, known frames are re-noised before each step. What they make continues the motion, but does not meet the
   known frames' exact place and shape: hence the steps at joins, seams and gaps.
 - The pocket Mochi codes six frames at a time, and a decoded clip takes a larger step between two such blocks than
@@ -105,18 +105,18 @@ def values_of(made: list[Made]) -> dict[str, list[float]]:
 
 def document(measured: dict) -> str:
     """The page from all that was measured."""
-    families = [name for name in FAMILIES if name in measured]
+    families = [name for name in SYSTEMS if name in measured]
     lines = [
-        f"| tool | what | target | {' | '.join(FAMILIES[name] for name in families)} |",
+        f"| tool | what | target | {' | '.join(SYSTEMS[name] for name in families)} |",
         "|---" * (3 + len(families)) + "|",
     ]
     for tool in TOOLS:
         found = {name: figures_of(tool, measured[name]["tools"].get(tool, {})) for name in families}
         for what in dict.fromkeys(figure.name for figures in found.values() for figure in figures):
             lines.append(row(tool, what, [next((f for f in found[name] if f.name == what), None) for name in families]))
-    about = [f"- {FAMILIES[name]}: {measured[name]['about']}" for name in families]
-    for name in (name for name in FAMILIES if name not in measured):
-        about.append(f"- {FAMILIES[name]}: not measured whole yet (`python run.py shots --architecture {name}`)")
+    about = [f"- {SYSTEMS[name]}: {measured[name]['about']}" for name in families]
+    for name in (name for name in SYSTEMS if name not in measured):
+        about.append(f"- {SYSTEMS[name]}: not measured whole yet (`python run.py shots --architecture {name}`)")
     return HEAD + "\n".join(lines) + "\n" + NOTES + "\nThe runs:\n\n" + "\n".join(about) + "\n"
 
 
@@ -160,7 +160,7 @@ def main() -> int:
         comfy.utils.set_progress_bar_enabled(False)
         torch.set_num_threads(1)  # with networks this small, threads would mostly wait for each other
         for architecture in [options.architecture] if options.architecture else MODELS:
-            say(f"{FAMILIES[architecture]}:")
+            say(f"{SYSTEMS[architecture]}:")
             tools = measure(Studio(architecture), architecture, chosen, options)
             if not (options.names or options.clips):
                 keep(architecture, tools)

@@ -18,6 +18,7 @@ BUILT_IN = {  # models that ship with the pack -> their folder in models/
     "pocket pyramid (built in)": "pocket_pyramid/diffusion_transformer_pocket",
     "pocket mochi (built in)": "pocket_mochi",
     "pocket sound (built in)": "pocket_sound",
+    "pocket cogvideox (built in)": "pocket_cogvideox",
 }
 POCKET = next(iter(BUILT_IN))
 SINGLE = ("diffusion_models", "checkpoints")

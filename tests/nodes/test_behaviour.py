@@ -47,8 +47,9 @@ def test_a_pyramid_of_resolutions_frame_by_frame_shows_what_is_asked_for(server)
         assert seen["color"] == color, seen
 
 
-def test_mochis_schedule_and_autoencoder_show_what_is_asked_for(server):
-    clips = shown(server, "pocket mochi (built in)")
+@pytest.mark.parametrize("family", ["mochi", "cogvideox"])
+def test_a_familys_schedule_and_autoencoder_show_what_is_asked_for(server, family):
+    clips = shown(server, f"pocket {family} (built in)")
     assert [seen["color"] for seen, _ in clips] == [color for _, color in clips], clips
     assert [seen["shape"] for seen, _ in clips] == ["circle", "square"], clips
     assert clips[0][0]["motion"] == "left" and clips[0][0]["background"] == "white", clips[0]

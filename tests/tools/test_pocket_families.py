@@ -149,10 +149,10 @@ def load_vae(family: Family, work: Path):
 
 def test_the_card_says_what_was_measured_and_the_text_encoder_is_stored_once():
     models = shared_text.POCKET.parent
-    for folder in ("pocket_mochi", "pocket_sound"):
+    for folder in ("pocket_mochi", "pocket_sound", "pocket_cogvideox"):
         released = json.loads((models / folder / "scores.json").read_text())
         assert table(released) in (models / folder / "README.md").read_text()
-    for folder, number in (("pocket_mochi", ""), ("pocket_pyramid", "_2")):
+    for folder, number in (("pocket_mochi", ""), ("pocket_cogvideox", ""), ("pocket_pyramid", "_2")):
         for name in ("text_encoder", "tokenizer"):
             for path in (shared_text.POCKET / name).iterdir():
                 assert (models / folder / f"{name}{number}" / path.name).read_bytes() == path.read_bytes(), path

@@ -15,12 +15,14 @@ FPS = 8
 """Frames a second of all clips."""
 MODELS = {
     "ltx": ("pocket (built in)", 4, 17),
+    "cogvideox": ("pocket cogvideox (built in)", 8, 25),
     "mochi": ("pocket mochi (built in)", 6, 19),
     "pyramid": ("pocket pyramid (built in)", 8, 25),
 }
-"""Architecture -> the model's name in the list, frames in a latent frame, and frames of a source clip.
+"""Architecture -> the model's name in the list, frames that are edited as one, and frames of a source clip.
 
-A source clip has as many frames as the model makes at once, but three latent frames after the first at least.
+Edited as one is a latent frame, or the two that CogVideoX's autoencoder codes together. A source clip has as many
+frames as the model makes at once, but three times those after the first at least.
 """
 SIDEWAYS = ("left", "right", "up", "down")
 
@@ -28,7 +30,7 @@ SIDEWAYS = ("left", "right", "up", "down")
 class Studio:
     """A built-in model, and the pack's nodes called as ComfyUI would call them.
 
-    `step` is the number of frames in a latent frame, `length` that of a source clip.
+    `step` is the number of frames that are edited as one, `length` that of a source clip.
     """
 
     def __init__(self, architecture: str = "ltx") -> None:
@@ -52,7 +54,7 @@ class Studio:
         return outputs[0] if len(outputs) == 1 else outputs
 
     def whole(self, seconds: float) -> int:
-        """Frames of the whole latent frames that the editing nodes make of a time."""
+        """Frames that the editing nodes make of a time: as many as can be edited."""
         return max(1, round(seconds * FPS / self.step)) * self.step
 
     def encoded(self, frames: Any) -> dict:
