@@ -49,7 +49,7 @@ What stands against the rows that are missed:
   within one: 2.5 times the median for real clips (median of 16), where continued ones take 3.7. Sampling each step
   three times over (RePaint, arXiv 2201.09865) brings that to 3.25, in three times the time, so it is not done.
 - A row that reads a shape or a colour is bounded by how often the model makes it at all: see `shape` and `all` on the
-  models' cards. The pocket Pyramid's shapes are blobs.
+  models' cards.
 - Pyramid Flow has its own sampler, which begins with noise alone: it cannot remix, and *Remix Shot* says so.
 """
 
