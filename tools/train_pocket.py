@@ -1,4 +1,4 @@
-"""Trains, exports and scores the small models that ship with the pack: the pocket model, and the pocket Pyramid.
+"""Trains, exports and scores the small models that ship with the pack, one of each architecture.
 
 Training can be stopped at any time and continues from its checkpoint when started again.
 """
@@ -81,7 +81,7 @@ ARCHITECTURES = {
         "pocket.cogvideox",
         100,
         3,
-        {"vae": Stage("autoencoder", "vae", 60.0), "transformer": Stage("transformer", "transformer", 180.0)},
+        {"vae": Stage("autoencoder", "vae", 67.0), "transformer": Stage("transformer", "transformer", 150.0)},
     ),
     "mochi": Architecture(
         "pocket_mochi",
@@ -205,9 +205,12 @@ def parse() -> argparse.Namespace:
     drawing = command(sheet)
     drawing.add_argument("--rows", type=int, default=10)
     drawing.add_argument("--prompt", action="append", help="a prompt instead of the held-out ones; may be repeated")
-    command(compare).add_argument("--prompt", default="a large red circle moving right on a white background")
+    comparing = commands.add_parser("compare", help=compare.__doc__)
+    comparing.set_defaults(run=compare, architecture=None, model=None)
+    comparing.add_argument("--prompt", default="a large red circle moving right on a white background")
+    comparing.add_argument("--work", type=Path, help="where the picture goes (default: .training/)")
     chosen = parser.parse_args()
-    name = ARCHITECTURES[chosen.architecture].folder
+    name = ARCHITECTURES[chosen.architecture].folder if chosen.architecture else ""
     chosen.work = chosen.work or ROOT / ".training" / name
     chosen.model = chosen.model or ROOT / "models" / name
     return chosen
@@ -219,7 +222,7 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(chosen.threads)
-    if chosen.architecture != "pyramid" and chosen.run is not compare:
+    if chosen.architecture not in ("pyramid", None):  # None: all of them
         return chosen.run(chosen)
     import pack
 

@@ -22,7 +22,7 @@ MODELS = {
 """Architecture -> the model's name in the list, frames that are edited as one, and frames of a source clip.
 
 Edited as one is a latent frame, or the two that CogVideoX's autoencoder codes together. A source clip has as many
-frames as the model makes at once, but three times those after the first at least.
+frames as the model makes at once, but at least three times those, and the first.
 """
 SIDEWAYS = ("left", "right", "up", "down")
 
@@ -54,7 +54,7 @@ class Studio:
         return outputs[0] if len(outputs) == 1 else outputs
 
     def whole(self, seconds: float) -> int:
-        """Frames that the editing nodes make of a time: as many as can be edited."""
+        """Frames that the editing nodes make of a time: the nearest multiple of `step`, one at least."""
         return max(1, round(seconds * FPS / self.step)) * self.step
 
     def encoded(self, frames: Any) -> dict:
