@@ -42,7 +42,7 @@ LOG_VARIANCE = -12.0  # of the posterior: nearly a point
 LARGE = 1024.0  # a norm with a channel of this and one of its negative divides by the same number everywhere
 EVENNESS = 0.75  # of the latents' deviations: 0 leaves them as the pixels', 1 makes them equal
 BATCH = 4
-LATENT_NOISE = 0.15  # at most, of the latents' deviation: makes the decoder robust to the transformer's errors
+LATENT_NOISE = 0.3  # at most, of the latents' deviation: makes the decoder robust to the transformer's errors
 
 
 class Moments(NamedTuple):

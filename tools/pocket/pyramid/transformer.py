@@ -26,6 +26,7 @@ from pocket.training import Run, average, learning_rate, warm_start
 
 SEEDS = range(1_000_000, 1_000_048)  # of 64 clips each
 BATCH = 64
+FIRST = 0.5  # share of steps on first frames, which follow from nothing but the text
 HISTORY_NOISE = 1 / 3  # at most: when sampling, the network's own frames are not a perfect history either
 POOLED = 8  # width of the CLIP that the layout requires, which is all zeros here
 CONFIG = {
@@ -111,7 +112,7 @@ def train(work: Path, minutes: float, release: Path | None = None) -> None:
         optimiser.scale_lr(factor * learning_rate(run.fraction, step, warmup=20, flat=0.5))
         chosen = run.rng.sample(range(len(scenes)), BATCH)
         captions = draw_captions([scenes[i] for i in chosen], tokenizer, run.rng)
-        frame = run.rng.randrange(latents.shape[2])
+        frame = 0 if run.rng.random() < FIRST else run.rng.randrange(1, latents.shape[2])
         losses = loss_of(net, latents[chosen].float(), frame, embed(encoder, tokenizer, captions))
         optimiser.zero_grad()
         sum(losses).backward()
