@@ -187,10 +187,7 @@ def keep(architecture: str, tools: dict) -> None:
 
     about = ", ".join(f"{key} {value}" for key, value in bench.machine().items() if key not in ("machine", "load"))
     measured = json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
-    rounded = {
-        tool: {what: [float(f"{v:.4g}") for v in vs] for what, vs in made.items()} for tool, made in tools.items()
-    }
-    measured[architecture] = {"about": about, "tools": rounded}
+    measured[architecture] = {"about": about, "tools": rounded(tools)}
     MEASURED.write_text(json.dumps(measured, indent=1, sort_keys=True) + "\n")
     DOCUMENT.write_text(document(measured), encoding="utf-8")
     say(f"Written: {DOCUMENT.relative_to(comfyui.ROOT)}")

@@ -87,8 +87,8 @@ ARCHITECTURES = {
         "pocket_mochi",
         "pocket.mochi",
         100,
-        1,
-        {"vae": Stage("autoencoder", "vae", 20.0), "transformer": Stage("transformer", "transformer", 180.0)},
+        3,
+        {"vae": Stage("autoencoder", "vae", 12.0), "transformer": Stage("transformer", "transformer", 80.0)},
     ),
 }
 STAGES = dict.fromkeys(name for architecture in ARCHITECTURES.values() for name in architecture.stages)
