@@ -73,7 +73,7 @@ def loop(studio: Studio, number: int, seam: str) -> Made:
     after = studio.filled(studio.nodes.LoopShot, prompt_of(scene, "motion"), number, **seams)
     steps = steps_of(torch.cat([after, after[:1]]))
     median = statistics.median(steps)
-    begin = moved + 1 + studio.step // 2  # the frame of the clip that the loop begins with
+    begin = moved + 1 + studio.temporal // 2  # the frame of the clip that the loop begins with
     seam_at = 2 * moved + 1 - begin
     figures = {
         "step from last to first / median step": steps[-1] / median,
@@ -155,7 +155,7 @@ def keyframes(studio: Studio, number: int) -> Made:
     there = [kept(made[place], alone[-1]) for place, alone in zip(at, ceiling, strict=True)]
     figures = {f"kept, {name} image": value for name, value in zip(("first", "middle", "last"), there, strict=True)}
     steps = steps_of(made)
-    sides = steps[at[1] - studio.step], steps[at[1]]
+    sides = steps[at[1] - studio.temporal], steps[at[1]]
     figures["largest step into and out of the middle image / median step"] = max(sides) / statistics.median(steps)
     return Made(figures, (frames, made))
 
@@ -188,7 +188,7 @@ def inpaint(studio: Studio, number: int) -> Made:
     shot = studio.call(studio.nodes.InpaintShot, vae=studio.vae, latent=clip, mask=mask, strength=1.0)
     made = studio.decoded(studio.sampled(shot, prompt_of(wanted), number))
     away = torch.nn.functional.interpolate(shot["noise_mask"][0], size=(64, 64), mode="nearest")[0]
-    away = torch.cat([away[:1], away[1:].repeat_interleave(studio.step, dim=0)]).eq(0)
+    away = torch.cat([away[:1], away[1:].repeat_interleave(studio.temporal, dim=0)]).eq(0)
     figures = {
         "the new colour is there (share)": float(analyse(made)["color"] == wanted.color),
         "kept outside the mask": kept(made[away], before[away]),
@@ -243,7 +243,8 @@ def board(studio: Studio, number: int, count: int, cut: bool) -> Made:
     made = studio.decoded(
         studio.call(studio.nodes.SampleVideo, **given, seed=number, steps=0, guidance=0.0, denoise=1.0)
     )
-    parts = [made[at + (0 if cut or not at else studio.step) : end] for at, end in pairwise([*starts, len(made)])]
+    skipped = 0 if cut else studio.temporal  # in which the cards meet
+    parts = [made[at + bool(at) * skipped : end] for at, end in pairwise([*starts, len(made)])]
     right = [float(analyse(part)[name] == getattr(one, name)) for part, one in zip(parts, scenes, strict=True)]
     steps = steps_of(made)
     turns = [steps[at - 1] / statistics.median(steps) for at in starts[1:]]

@@ -14,37 +14,38 @@ SEED = 70_500_000
 FPS = 8
 """Frames a second of all clips."""
 MODELS = {
-    "ltx": ("pocket (built in)", 4, 17),
-    "cogvideox": ("pocket cogvideox (built in)", 8, 25),
-    "mochi": ("pocket mochi (built in)", 6, 19),
-    "pyramid": ("pocket pyramid (built in)", 8, 25),
+    "ltx": "pocket (built in)",
+    "cogvideox": "pocket cogvideox (built in)",
+    "mochi": "pocket mochi (built in)",
+    "pyramid": "pocket pyramid (built in)",
 }
-"""Architecture -> the model's name in the list, frames that are edited as one, and frames of a source clip.
-
-Edited as one is a latent frame, or the two that CogVideoX's autoencoder codes together. A source clip has as many
-frames as the model makes at once, but at least three times those, and the first.
-"""
+"""Architecture -> the model's name in the list."""
 SIDEWAYS = ("left", "right", "up", "down")
 
 
 class Studio:
     """A built-in model, and the pack's nodes called as ComfyUI would call them.
 
-    `step` is the number of frames that are edited as one, `length` that of a source clip.
+    `temporal` is the number of frames of a latent frame, `step` that of frames that are edited as one: a latent frame,
+    or the two that CogVideoX's autoencoder codes together. `length` is the number of frames of a source clip: as many
+    as the model makes at once, but at least three times `step`, and the first.
     """
 
     def __init__(self, architecture: str = "ltx") -> None:
         from atelier import nodes
 
         self.nodes = nodes
-        name, self.step, self.length = MODELS[architecture]
         self.model, self.clip, self.vae = self.call(
             nodes.LoadVideoModel,
-            model=name,
+            model=MODELS[architecture],
             weight_dtype="float32",
             text_encoder="automatic",
             vae="automatic",
         )
+        variant = self.model.model.variant
+        self.temporal = variant.grid.temporal
+        self.step = self.temporal * variant.grid.group
+        self.length = max(variant.recipe.frames, 3 * self.step + 1)
 
     def call(self, node: Any, **inputs: Any) -> Any:
         """A node's outputs; the output itself where there is one."""
