@@ -50,7 +50,7 @@ SHOW_BOARD = """([board, frames]) => {
 
 def place_frames(studio: Studio) -> list[Any]:
     """An image, and a clip that begins with it."""
-    scene, frames = source(0, studio.length)
+    scene, frames = source(0, studio.length, side=studio.side)
     inputs = dict(vae=studio.vae, latent=_empty(studio), images=frames[:1], position="first", time=0.0, strength=1.0)
     placed = studio.call(studio.nodes.PlaceFrames, **inputs)
     return [frames[:1], studio.decoded(studio.sampled(placed, prompt_of(scene), 0))]
@@ -58,7 +58,7 @@ def place_frames(studio: Studio) -> list[Any]:
 
 def join_shot(studio: Studio) -> list[Any]:
     """A clip, the piece that was sampled, and the whole clip."""
-    scene, frames = source(0, studio.length)
+    scene, frames = source(0, studio.length, side=studio.side)
     clip = studio.encoded(frames)
     inputs = dict(latent=clip, direction="forward", seconds=1.0, overlap=1.0)
     piece = studio.sampled(studio.call(studio.nodes.ExtendShot, vae=studio.vae, **inputs), prompt_of(scene), 0)

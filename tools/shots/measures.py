@@ -24,7 +24,7 @@ from shots.studio import (
 )
 
 GROWN = 6
-"""Pixels by which a mask is larger than the shape it is drawn around."""
+"""World units by which a mask is larger than the shape it is drawn around."""
 BOARD_SEED = 70_800_000
 """Boards from here on belong to this table; neither training nor scoring uses them."""
 CARD = 1.5
@@ -42,7 +42,7 @@ class Made:
 
 def extend(studio: Studio, number: int, direction: str) -> Made:
     length, made = studio.length, studio.whole(1.0)
-    scene, whole = source(number, length + made)
+    scene, whole = source(number, length + made, side=studio.side)
     forward = direction == "forward"
     clip = studio.encoded(whole[:length] if forward else whole[-length:])
     before = studio.decoded(clip)
@@ -66,7 +66,7 @@ def loop(studio: Studio, number: int, seam: str) -> Made:
     from atelier.editing.changes import SEAMS
 
     made, moved = studio.whole(SEAMS[seam]), studio.step  # frames; half of what is kept comes behind the seam
-    scene, frames = source(number, made + 2 * moved + 1, (*SIDEWAYS, "grow"))
+    scene, frames = source(number, made + 2 * moved + 1, (*SIDEWAYS, "grow"), side=studio.side)
     clip = studio.encoded(frames)
     before = studio.decoded(clip)
     seams = dict(latent=clip, seam=seam, overlap=1.0)
@@ -90,9 +90,9 @@ def blend(studio: Studio, number: int, curve: str) -> Made:
     import torch
 
     length, span = studio.length, studio.whole(1.5)
-    scene, frames = source(number, length)
+    scene, frames = source(number, length, side=studio.side)
     another = replace(scene, color=other(number, "color", scene.color), shape=other(number, "shape", scene.shape))
-    first, second = studio.encoded(frames), studio.encoded(rendered(another, number, length))
+    first, second = studio.encoded(frames), studio.encoded(rendered(another, number, length, studio.side))
     one, two = studio.decoded(first), studio.decoded(second)
     inputs = dict(first=first, second=second, seconds=1.5, curve=curve, points="0:0, 1:1", overlap=1.0)
     made = studio.filled(studio.nodes.BlendShots, prompt_of(another), number, **inputs)
@@ -120,7 +120,7 @@ def remix(studio: Studio, number: int) -> Made:
 
     if studio.model.model.family.sample is not None:
         return Made({}, ())  # its own sampler begins with noise alone; Remix Shot says so
-    scene, frames = source(number, studio.length)
+    scene, frames = source(number, studio.length, side=studio.side)
     clip, wanted = studio.encoded(frames), replace(scene, color=other(number, "color", scene.color))
     before = studio.decoded(clip)
     distances, made = [], []
@@ -144,7 +144,7 @@ def remix(studio: Studio, number: int) -> Made:
 
 
 def keyframes(studio: Studio, number: int) -> Made:
-    scene, frames = source(number, studio.length)
+    scene, frames = source(number, studio.length, side=studio.side)
     empty = {"samples": studio.encoded(frames)["samples"] * 0, "frame_rate": float(FPS)}
     # The middle image is the last frame of its latent frame, all of which the LTX pocket keeps.
     at = (0, (studio.length - 1) // 2 // studio.step * studio.step, studio.length - 1)
@@ -161,7 +161,7 @@ def keyframes(studio: Studio, number: int) -> Made:
 
 
 def recut(studio: Studio, number: int) -> Made:
-    scene, frames = source(number, studio.length)
+    scene, frames = source(number, studio.length, side=studio.side)
     clip = studio.encoded(frames)
     before = studio.decoded(clip)
     gap, end = 1 + studio.step, 1 + 2 * studio.step  # the first frame of the gap, and the first after it
@@ -179,15 +179,17 @@ def recut(studio: Studio, number: int) -> Made:
 def inpaint(studio: Studio, number: int) -> Made:
     import torch
     from pocket.score import analyse
+    from pocket.world import UNIT
 
-    scene, frames = source(number, studio.length)
+    scene, frames = source(number, studio.length, side=studio.side)
     clip, wanted = studio.encoded(frames), replace(scene, color=other(number, "color", scene.color))
     before = studio.decoded(clip)
     seen = (frames - frames[:, :1, :1]).abs().amax(-1).gt(0.1).float()  # where the shape is, frame by frame
-    mask = torch.nn.functional.max_pool2d(seen[:, None], 2 * GROWN + 1, stride=1, padding=GROWN)[:, 0]
+    grown = round(GROWN * studio.side / UNIT)
+    mask = torch.nn.functional.max_pool2d(seen[:, None], 2 * grown + 1, stride=1, padding=grown)[:, 0]
     shot = studio.call(studio.nodes.InpaintShot, vae=studio.vae, latent=clip, mask=mask, strength=1.0)
     made = studio.decoded(studio.sampled(shot, prompt_of(wanted), number))
-    away = torch.nn.functional.interpolate(shot["noise_mask"][0], size=(64, 64), mode="nearest")[0]
+    away = torch.nn.functional.interpolate(shot["noise_mask"][0], size=mask.shape[1:], mode="nearest")[0]
     away = torch.cat([away[:1], away[1:].repeat_interleave(studio.temporal, dim=0)]).eq(0)
     figures = {
         "the new colour is there (share)": float(analyse(made)["color"] == wanted.color),
@@ -197,7 +199,7 @@ def inpaint(studio: Studio, number: int) -> Made:
 
 
 def variations(studio: Studio, number: int) -> Made:
-    scene, _ = source(number, studio.length)
+    scene, _ = source(number, studio.length, side=studio.side)
     sizes = dict(width=0, height=0, seconds=0.0, frames=0, fps=0.0, batch_size=1)
     empty = studio.call(studio.nodes.EmptyVideoLatent, model=studio.model, **sizes)
     seeds = studio.call(studio.nodes.VariationSeeds, seed=number, count=4)

@@ -29,6 +29,7 @@ class Studio:
     `temporal` is the number of frames of a latent frame, `step` that of frames that are edited as one: a latent frame,
     or the two that CogVideoX's autoencoder codes together. `length` is the number of frames of a source clip: as many
     as the model makes at once, but at least three times `step`, and the first.
+    `side` is a picture's width and height in pixels.
     """
 
     def __init__(self, architecture: str = "ltx") -> None:
@@ -46,6 +47,7 @@ class Studio:
         self.temporal = variant.grid.temporal
         self.step = self.temporal * variant.grid.group
         self.length = max(variant.recipe.frames, 3 * self.step + 1)
+        self.side = variant.recipe.width
 
     def call(self, node: Any, **inputs: Any) -> Any:
         """A node's outputs; the output itself where there is one."""
@@ -89,20 +91,21 @@ def prompt_of(scene: Any, *left_out: str) -> str:
     return f"a {' '.join(told)} on a {scene.background} background"
 
 
-def source(number: int, frames: int, motions: tuple[str, ...] = SIDEWAYS) -> tuple[Any, Any]:
-    """A scene, and its frames [F, H, W, 3] in 0..1."""
+def source(number: int, frames: int, motions: tuple[str, ...] = SIDEWAYS, side: int = 64) -> tuple[Any, Any]:
+    """A scene, and its frames [F, side, side, 3] in 0..1."""
     from pocket.world import draw_scenes
 
     scene = replace(draw_scenes(1, random.Random(SEED + number))[0], motion=motions[number % len(motions)])
-    return scene, rendered(scene, number, frames)
+    return scene, rendered(scene, number, frames, side)
 
 
-def rendered(scene: Any, number: int, frames: int) -> Any:
-    """Frames [F, H, W, 3] in 0..1 of a scene, with the shape wholly in the picture from first to last."""
+def rendered(scene: Any, number: int, frames: int, side: int) -> Any:
+    """Frames [F, side, side, 3] in 0..1 of a scene, with the shape wholly in the picture from first to last."""
     from pocket.world import render
 
     seed = next(seed for seed in itertools.count(1000 * (SEED + number)) if stays_inside(scene, seed, frames))
-    return (render([scene], random.Random(seed), frames=frames)[0].movedim(0, -1) + 1) / 2
+    clip = render([scene], random.Random(seed), frames=frames, width=side, height=side)
+    return (clip[0].movedim(0, -1) + 1) / 2
 
 
 def stays_inside(scene: Any, seed: int, frames: int) -> bool:
