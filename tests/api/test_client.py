@@ -8,6 +8,7 @@ import av
 import openai
 import pytest
 from PIL import Image
+from shipped_pocket import SIDE, SIZE
 
 FAST = {"num_inference_steps": 2, "seed": 7}
 
@@ -23,9 +24,9 @@ def test_create_poll_and_download(client):
     assert video.object == "video" and video.status in ("queued", "in_progress") and video.model == "sora-2"
     done = client.videos.poll(video.id)
     assert done.status == "completed", done.error
-    assert (done.progress, done.size, done.seconds, done.seed) == (100, "64x64", "2", 7)
+    assert (done.progress, done.size, done.seconds, done.seed) == (100, SIZE, "2", 7)
     assert done.completed_at >= done.created_at and done.error is None and done.warnings == []
-    assert shape(client.videos.download_content(done.id).read()) == (17, 64, 64)
+    assert shape(client.videos.download_content(done.id).read()) == (17, SIDE, SIDE)
 
 
 def test_old_code_runs_unchanged(client):
@@ -41,13 +42,14 @@ def test_old_code_runs_unchanged(client):
 def test_variants(client, finished):
     picture = Image.open(io.BytesIO(client.videos.download_content(finished.id, variant="thumbnail").read()))
     sheet = Image.open(io.BytesIO(client.videos.download_content(finished.id, variant="spritesheet").read()))
-    assert (picture.format, picture.size, sheet.format, sheet.size) == ("WEBP", (64, 64), "JPEG", (256, 256))
+    assert (picture.format, picture.size) == ("WEBP", (SIDE, SIDE))
+    assert (sheet.format, sheet.size) == ("JPEG", (4 * SIDE, 4 * SIDE))
 
 
 def test_streamed_download(client, finished):
     with client.videos.with_streaming_response.download_content(finished.id) as answer:
         content = b"".join(answer.iter_bytes())
-    assert shape(content) == (17, 64, 64)
+    assert shape(content) == (17, SIDE, SIDE)
 
 
 def test_remix(client, finished):
@@ -69,7 +71,7 @@ def test_extend(client, finished, clip):
         video = client.videos.extend(prompt="a red circle moving left", video=file, seconds="1", extra_body=FAST)
     done = client.videos.poll(video.id)
     assert done.status == "completed" and done.num_frames == 25 and done.seconds == "3"
-    assert shape(client.videos.download_content(done.id).read()) == (25, 64, 64)
+    assert shape(client.videos.download_content(done.id).read()) == (25, SIDE, SIDE)
 
 
 def test_list_pages(client, finished):

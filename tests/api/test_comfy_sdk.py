@@ -15,6 +15,7 @@ import comfy_server
 import pytest
 import saved_graph
 from atelier.media import read
+from shipped_pocket import SIDE
 
 comfy_sdk = pytest.importorskip("comfy_sdk")
 pytest.importorskip("comfy_api_proxy")
@@ -63,7 +64,7 @@ def test_a_saved_graph_runs(client, server, workflow, tmp_path: Path, name):
     (output,) = job.get_outputs(GRAPHS[name])
     output.to_file(tmp_path / "clip.mp4")
     clip = read.of_file(tmp_path / "clip.mp4")
-    assert (clip.width, clip.height) == (64, 64) and len(clip.times) > 8
+    assert (clip.width, clip.height) == (SIDE, SIDE) and len(clip.times) > 8
 
 
 def test_a_failure_says_what_the_node_said(client, server, workflow):

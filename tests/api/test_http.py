@@ -14,6 +14,7 @@ import pytest
 import tiny
 from atelier.api.graphs.saved_graph import BYPASSED
 from PIL import Image
+from shipped_pocket import SIDE, SIZE
 from wire_client import FAST, SLOW, coloured_frames, data_url, error, png, until_running, wait
 
 
@@ -122,7 +123,7 @@ def test_files_that_nothing_takes_are_named(http, clip):
 def test_a_size_that_is_left_open_or_written_otherwise(http, size):
     asked = FAST | {"size": size, "seconds": "auto", "direction": "", "style": "", "model": "", "seed": ""}
     video = http.post("/videos", json=asked).json()
-    assert (video["size"], video["seconds"], video["model"], video["warnings"]) == ("64x64", "2", "sora-2", [])
+    assert (video["size"], video["seconds"], video["model"], video["warnings"]) == (SIZE, "2", "sora-2", [])
 
 
 @pytest.mark.parametrize(
@@ -318,14 +319,16 @@ def test_models_say_what_they_can(http):
         "pocket (built in)",
     )
     assert model["defaults"] == {
-        **{"size": "64x64", "seconds": 2, "num_frames": 17, "fps": 8, "num_inference_steps": 25, "guidance_scale": 3},
+        **{"size": SIZE, "seconds": 2, "num_frames": 17, "fps": 8, "num_inference_steps": 25, "guidance_scale": 3},
         "negative_prompt": "",
     }
-    assert model["limits"] == {"max_pixels": 4096, "max_seconds": 3.2, "max_frames": 25}
+    assert model["limits"] == {"max_pixels": SIDE**2, "max_seconds": 3.2, "max_frames": 25}
     assert model["features"]["input_reference"] == {"supported": True, "note": None} and "archival" in model["styles"]
     for size in model["sizes"]:
         width, height = map(int, size.split("x"))
-        assert width * height <= 4096 and width % model["multiples"]["side"] == height % model["multiples"]["side"] == 0
+        assert (
+            width * height <= SIDE**2 and width % model["multiples"]["side"] == height % model["multiples"]["side"] == 0
+        )
 
 
 def test_a_file_that_is_no_model_is_listed_with_the_reason(http, server):

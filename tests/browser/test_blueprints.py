@@ -8,6 +8,7 @@ from pathlib import Path
 import blueprints
 import front_ends
 import pytest
+from shipped_pocket import SIDE
 
 SERVED = "async () => Object.values(await (await app.api.fetchApi('/global_subgraphs')).json())"
 TOOL = "app.graph._nodes.find(node => node.isSubgraphNode?.())"
@@ -46,6 +47,6 @@ def test_a_blueprint_is_found_and_runs(view, request, tmp_path):
     ended = view.run()
     assert ended["kind"] == "execution_success", ended
     (video,) = view.play()
-    assert (video["width"], video["height"]) == (64, 64)
+    assert (video["width"], video["height"]) == (SIDE, SIDE)
     view.screenshot(keep / f"blueprint-{request.node.callspec.params['view']}.png")
     assert view.errors == []

@@ -11,15 +11,16 @@ import editor
 import front_ends
 import published_graphs
 import pytest
+from shipped_pocket import SIDE
 
 ROOT = Path(__file__).resolve().parents[2]
 GRAPHS = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
 NODES = sorted(path.stem for path in (ROOT / "web" / "docs").glob("*.md"))
 
 NOTICES = {
-    "AtelierLoadVideoModel": r"Atelier pocket recommends 64 x 64",
-    "AtelierEmptyVideoLatent": r"64 x 64, \d+ frames at \d+ fps",
-    "AtelierEncodeVideo": r"64 x 64, \d+ frames at 8 fps",
+    "AtelierLoadVideoModel": rf"Atelier pocket recommends {SIDE} x {SIDE}",
+    "AtelierEmptyVideoLatent": rf"{SIDE} x {SIDE}, \d+ frames at \d+ fps",
+    "AtelierEncodeVideo": rf"{SIDE} x {SIDE}, \d+ frames at 8 fps",
     "AtelierPlaceFrames": r"frame 1 of \d+ is given",
     "AtelierPlaceKeyframes": r"images begin at frames 1, 6, 14",
     "AtelierExtendShot": r"to make: frames 18 to 25\s25 in all = 3.12 s",
@@ -177,7 +178,7 @@ def shown_in_the_save_node(view, saved: dict, videos: list[dict]) -> None:
     (video,) = videos
     assert f"filename={prefix}_" in video["source"] and f"subfolder={folder}" in video["source"]
     assert video["error"] is None and video["time"] > 0
-    assert (video["width"], video["height"]) == (64, 64)
+    assert (video["width"], video["height"]) == (SIDE, SIDE)
     assert video["area"][2] > 100 and video["area"][3] > 100
     assert inside(video["area"], view.areas()[str(save["id"])])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import front_ends
 import pytest
+from shipped_pocket import SIDE
 
 # Beside the graph's own: a Decode Video whose outputs lead nowhere, and the clip saved as it is, as GIF and as WebP.
 WIRE = """() => {
@@ -52,7 +53,7 @@ def test_the_clip_is_shown_in_the_nodes_that_make_and_save_it(view, tmp_path):
     }
     assert [len(sources) for sources in shown.values()] == [1, 1], (videos, areas)
     assert "type=temp" in shown[alone][0] and "type=output" in shown[as_it_is][0]
-    assert all(video["error"] is None and video["width"] == 64 for video in videos)
+    assert all(video["error"] is None and video["width"] == SIDE for video in videos)
     pictures = view.page.evaluate(PICTURES)
     assert ".gif" in pictures[gif][0]
     assert ".webp" in (pictures[webp] or [""])[0] or ".webp" in str(videos)

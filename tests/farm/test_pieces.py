@@ -31,6 +31,7 @@ from comfy.nested_tensor import NestedTensor
 from comfy_execution.utils import CurrentNodeContext
 from farm_workers import SUCCESS, Machine, until
 from safetensors.torch import save_file
+from shipped_pocket import CHANNELS
 
 FPS, LENGTH, CUT_AT = 8.0, 6, 3
 """Frames a second; latent frames of the clip; the one behind its cut."""
@@ -68,7 +69,7 @@ def pocket():
 def given(pocket) -> dict:
     """What Sample Video samples: two scenes."""
     model, clip = pocket
-    grid, latent = model.model.variant.grid, sampling.empty_latent((1, 32, LENGTH, 4, 4), FPS)
+    grid, latent = model.model.variant.grid, sampling.empty_latent((1, CHANNELS, LENGTH, 4, 4), FPS)
     ends = (0.0, grid.frames(CUT_AT) / FPS, grid.frames(LENGTH) / FPS)
     positive = []
     for number, words in enumerate(("a red circle moving left", "a blue square moving up")):

@@ -20,6 +20,7 @@ import torch
 from benchmarks.layout import in_sat_layout
 from client import GraphRejected, JobFailed, JobInterrupted
 from safetensors.torch import load_file, save_file
+from shipped_pocket import SPATIAL
 
 POCKET = Path(__file__).parents[2] / "models" / "pocket"
 
@@ -211,7 +212,8 @@ def test_vae_of_another_model(server, models):
 
 
 @pytest.mark.parametrize(
-    "width,height,frames,expected", [(70, 90, 12, (13, 96, 64)), (1, 1, 1, (1, 16, 16)), (64, 64, 2, (1, 64, 64))]
+    "width,height,frames,expected",
+    [(70, 90, 12, (13, 96, 64)), (1, 1, 1, (1, SPATIAL, SPATIAL)), (64, 64, 2, (1, 64, 64))],
 )
 def test_illegal_sizes_move_to_the_nearest_legal(server, width, height, frames, expected):
     graph = graphs.text_to_video(width=width, height=height, frames=frames)

@@ -12,6 +12,7 @@ from atelier.api.graphs import saved_graph
 from client import JobFailed, JobInterrupted
 from graphs import node
 from serving import remove_new
+from shipped_pocket import SIDE
 
 RULES = "rules (built in)"
 
@@ -37,7 +38,7 @@ def test_saved_graph_runs_as_it_is(server, workflow):
     graph = workflow("expand_prompt")
     prompt = saved_graph.to_api(graph, server.client.object_info(saved_graph.node_types(graph)))
     outputs = server.client.run(prompt)
-    assert graphs.frames(server.client, {"save": outputs["6"]}).shape == (17, 64, 64, 3)
+    assert graphs.frames(server.client, {"save": outputs["6"]}).shape == (17, SIDE, SIDE, 3)
     assert outputs["8"]["text"][0].endswith("background")
 
 
@@ -66,7 +67,7 @@ def test_a_text_model_writes_and_a_video_follows(server, llm, make):
     graph["text"]["inputs"]["prompt"] = ["expand", 0]
     outputs = server.client.run(graph)
     assert outputs["expand"]["text"] == [tiny_writer.SENTENCE]
-    assert graphs.frames(server.client, {"save": outputs["save"]}).shape == (17, 64, 64, 3)
+    assert graphs.frames(server.client, {"save": outputs["save"]}).shape == (17, SIDE, SIDE, 3)
 
 
 def test_a_model_of_few_words_is_served_by_the_rules(server, llm):

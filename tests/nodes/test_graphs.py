@@ -12,6 +12,7 @@ import tiny
 import torch
 from atelier.api.graphs import saved_graph
 from safetensors.torch import load, save_file
+from shipped_pocket import SIDE
 
 ROOT = Path(__file__).resolve().parents[2]
 SAVED = {
@@ -58,7 +59,7 @@ def test_saved_graph_runs_as_it_is(server, workflow, name, frames):
     for each in prompt.values():
         if each["class_type"] == "AtelierSampleVideo":
             each["inputs"]["steps"] = 4
-    assert graphs.frames(server.client, server.client.run(prompt)).shape == (frames, 64, 64, 3)
+    assert graphs.frames(server.client, server.client.run(prompt)).shape == (frames, SIDE, SIDE, 3)
 
 
 @pytest.mark.parametrize("name", published_graphs.GRAPHS)
@@ -130,7 +131,7 @@ def test_ksampler_and_vae_decode(server):
     graph["sample"] = node("KSampler", **inputs, **settings)
     graph["frames"] = node("VAEDecode", vae=["load", 2], samples=["sample", 0])
     graph["decode"] = node("CreateVideo", images=["frames", 0], fps=8.0)
-    assert graphs.frames(server.client, server.client.run(graph)).shape == (17, 64, 64, 3)
+    assert graphs.frames(server.client, server.client.run(graph)).shape == (17, SIDE, SIDE, 3)
 
 
 def test_tiled_decode_is_close_to_whole(server):
@@ -187,7 +188,7 @@ def test_a_file_replaced_under_its_name_is_loaded_again(server, models):
 
 def test_batch_gives_different_clips_one_after_the_other(server):
     made = graphs.frames(server.client, server.client.run(graphs.text_to_video(batch_size=2, frames=9)))
-    assert made.shape == (18, 64, 64, 3) and not torch.equal(made[:9], made[9:])
+    assert made.shape == (18, SIDE, SIDE, 3) and not torch.equal(made[:9], made[9:])
 
 
 def test_frame_rate_travels_from_the_empty_latent_to_the_video(server):

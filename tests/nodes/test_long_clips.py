@@ -17,6 +17,7 @@ from client import Client, JobFailed
 from comfy_server import running
 from graphs import node
 from safetensors.torch import save_file
+from shipped_pocket import CHANNELS, SPATIAL
 
 FRAMES = 2000
 """At least; every family's next length."""
@@ -60,7 +61,7 @@ class OneGo:
 NODE_CLASS_MAPPINGS = {"OneGo": OneGo}
 """
 MODELS = {
-    "LTX Video": ("pocket (built in)", (32, 4, 64)),
+    "LTX Video": ("pocket (built in)", (CHANNELS, 4, 4 * SPATIAL)),
     "CogVideoX": ("diffusers/cogvideox", (16, 4, 16)),
     "Mochi": ("diffusers/mochi", (12, 6, 16)),
     "Pyramid Flow": ("diffusers/pyramid/diffusion_transformer_384p", (16, 8, 16)),
@@ -78,7 +79,7 @@ def limited(tmp_path_factory):
     tiny_mochi.folder(base / "models" / "diffusers" / "mochi")
     tiny_pyramid.folder(base / "models" / "diffusers" / "pyramid", "miniflux")
     for channels, temporal, side in {sizes for _, sizes in MODELS.values()}:
-        small = side // (16 if channels == 32 else 8)
+        small = side // (SPATIAL if channels == CHANNELS else 8)
         for length, frames in {"short": 9, "long": latent_frames(temporal)}.items():
             latent = torch.randn((1, channels, frames, small, small), generator=torch.manual_seed(0))
             tensors = {"latent_tensor": latent, "latent_format_version_0": torch.tensor([])}

@@ -9,6 +9,7 @@ import torch
 from client import GraphRejected, JobFailed
 from graphs import node
 from safetensors.torch import load
+from shipped_pocket import CHANNELS, SIDE
 
 
 def edited(kind: str, changes: dict | None = None, steps: int = 2, **inputs) -> graphs.Prompt:
@@ -121,8 +122,8 @@ def test_remix_strengths_are_shares_of_noise(server):
 def test_inpainting_keeps_what_is_not_masked(server):
     graph = edited("ExtendShot", direction="forward", **EXTEND)
     graph |= {
-        "black": node("SolidMask", value=0.0, width=64, height=64),
-        "white": node("SolidMask", value=1.0, width=20, height=64),
+        "black": node("SolidMask", value=0.0, width=SIDE, height=SIDE),
+        "white": node("SolidMask", value=1.0, width=SIDE * 5 // 16, height=SIDE),
         "mask": node("MaskComposite", destination=["black", 0], source=["white", 0], x=0, y=0, operation="add"),
     }
     graph["shot"] = node("AtelierInpaintShot", vae=["load", 2], latent=["sample", 0], mask=["mask", 0], strength=1.0)
@@ -191,7 +192,7 @@ def test_another_family_is_edited_the_same_way(server, kind, inputs):
 def test_a_batch_is_extended_clip_by_clip(server):
     graph = edited("ExtendShot", dict(batch_size=2), direction="forward", **EXTEND)
     clips, longer = latents(server, graph, "sample", "join")
-    assert longer.shape[:3] == (2, 32, 7) and torch.equal(longer[:, :, :5], clips)
+    assert longer.shape[:3] == (2, CHANNELS, 7) and torch.equal(longer[:, :, :5], clips)
 
 
 def said(server, prompt: graphs.Prompt) -> str:
@@ -215,7 +216,7 @@ def test_a_mask_of_another_size_and_length_is_taken_and_said(server):
     given = dict(vae=["load", 2], latent=["sample", 0], mask=["mask", 0], strength=1.0)
     graph["shot"] = node("AtelierInpaintShot", **given)
     words = said(server, graph)
-    assert "mask 96 x 48 scaled to 64 x 64" in words and "3 masks stretched over 17 frames" in words
+    assert f"mask 96 x 48 scaled to {SIDE} x {SIDE}" in words and "3 masks stretched over 17 frames" in words
 
 
 def complaint(server, prompt: graphs.Prompt) -> str:

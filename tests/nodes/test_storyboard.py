@@ -9,6 +9,7 @@ from atelier.api.graphs import saved_graph
 from client import GraphRejected, JobFailed, JobInterrupted
 from graphs import node
 from safetensors.torch import load
+from shipped_pocket import SIDE
 
 TURN = "0s: a red circle moving left\n1.2s cut: a blue square moving right"
 
@@ -83,7 +84,7 @@ def test_an_image_is_at_its_card(server):
     graph = board("0s: a red circle\n1s [image 1]: a blue square", images=["picture", 0])
     graph["picture"] = node("EmptyImage", width=64, height=64, batch_size=1, color=0xFF0000)
     made = graphs.frames(server.client, server.client.run(graph))
-    assert made.shape == (17, 64, 64, 3)
+    assert made.shape == (17, SIDE, SIDE, 3)
     held = made[9:13].mean(dim=(0, 1, 2))  # the latent frame that begins nearest to one second
     assert held[0] - held[1:].max() > 0.4
 
@@ -140,6 +141,6 @@ def test_prompt_relay_in_the_saved_graph(server, workflow):
         return graphs.frames(server.client, server.client.run(prompt))
 
     relayed = run("prompt relay")
-    assert relayed.shape == (25, 64, 64, 3) and (relayed - run("windows")).abs().mean() > 0.001
+    assert relayed.shape == (25, SIDE, SIDE, 3) and (relayed - run("windows")).abs().mean() > 0.001
     red = run("prompt relay", board="0s: a blue square\n1.5s [image 1]: a blue square")[13:17].mean(dim=(0, 1, 2))
     assert red[0] - red[1:].max() > 0.4

@@ -16,6 +16,7 @@ from client import Client, GraphRejected, JobFailed, JobInterrupted
 from comfy_server import running
 from graphs import node
 from PIL import Image
+from shipped_pocket import SIDE
 
 
 def run(server, graph: dict, workflow: dict | None = None) -> dict:
@@ -324,7 +325,7 @@ def newest(server) -> Path:
 
 def test_saved_as_it_is(server):
     graph, outputs = saving(server)
-    assert graphs.frames(server.client, outputs).shape == (17, 64, 64, 3)
+    assert graphs.frames(server.client, outputs).shape == (17, SIDE, SIDE, 3)
     with opened(server, outputs) as container:
         assert json.loads(container.metadata["prompt"]) == graph
 

@@ -16,6 +16,7 @@ from atelier.models.loading import load
 from atelier.models.loading.identify import open_model
 from atelier.models.weights.checkpoint import open_checkpoint
 from pocket.world import draw_scenes, render
+from shipped_pocket import CHANNELS
 
 POCKET = Path(__file__).parents[3] / "models" / "pocket"
 
@@ -35,7 +36,7 @@ def test_they_fit_clips_that_the_fit_never_saw():
     made = left_over(fitted_colours(vae.encode, vae_grid(vae)), latents, clips)
     own = open_checkpoint(POCKET).recipe["preview"]
     assert left_over(Colours(**own), latents, clips) < made < 0.15
-    assert left_over(false_colours(32), latents, clips) > 1
+    assert left_over(false_colours(CHANNELS), latents, clips) > 1
 
 
 def test_the_charts_are_colourful_and_move():

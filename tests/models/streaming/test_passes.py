@@ -31,6 +31,7 @@ from atelier.models.streaming import passes
 from atelier.models.streaming.spool import Spool
 from benchmarks.decode import LATENT_FRAMES, PICTURES, autoencoders, peak_of, piecewise
 from diffusers import AutoencoderKLLTX2Video
+from shipped_pocket import CHANNELS, SPATIAL
 
 LTX = {f"LTX {version}": version for version in tiny.VERSIONS}
 
@@ -271,7 +272,7 @@ def limit(vae, largest: int, monkeypatch, half: str = "decoder") -> None:
 
 def test_out_of_memory_goes_on_in_tiles_and_says_so(pocket, picture, monkeypatch, caplog):
     whole = decode(pocket, picture)
-    limit(pocket, 20, monkeypatch)
+    limit(pocket, 320 // SPATIAL, monkeypatch)
     made = decode(pocket, picture)
     assert "continuing in tiles of 256 x 256 pixels" in caplog.text
     assert 10 * torch.log10(1 / (whole - made).pow(2).mean()) > 35
@@ -296,10 +297,11 @@ from atelier.models.loading import load
 from atelier.models.loading.identify import open_model
 logging.basicConfig(stream=sys.stdout, format="%(message)s", force=True)
 vae = load.load_vae(open_model(Path(sys.argv[1])))
-decode(vae, torch.zeros(1, 32, 3, 16, 16))
+channels, side = map(int, sys.argv[3:])
+decode(vae, torch.zeros(1, channels, 3, 256 // side, 256 // side))
 held = next(line for line in open("/proc/self/status") if line.startswith("VmSize"))
 resource.setrlimit(resource.RLIMIT_AS, (int(held.split()[1]) * 1024 + int(sys.argv[2]) * 2**20,) * 2)
-print(sum(len(chunk) for chunk in decode_stream(vae, torch.zeros(1, 32, 3, 40, 40))), "frames")
+print(sum(len(chunk) for chunk in decode_stream(vae, torch.zeros(1, channels, 3, 640 // side, 640 // side))), "frames")
 """
 
 
@@ -308,14 +310,14 @@ print(sum(len(chunk) for chunk in decode_stream(vae, torch.zeros(1, 32, 3, 40, 4
 def test_out_of_memory_of_the_machine_itself():
     """A picture of 640 x 640 in a process that may have so many MiB beyond what 256 x 256 took."""
     folder, support = folders.model_path(folders.POCKET), Path(__file__).parents[2]
-    command = [sys.executable, "-c", LIMITED, str(folder), "256"]
+    command = [sys.executable, "-c", LIMITED, str(folder), "256", str(CHANNELS), str(SPATIAL)]
     exact = os.environ | {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(2**20)}
     run = subprocess.run(command, cwd=support, capture_output=True, text=True, env=exact)
     assert "continuing in tiles of" in run.stdout and "9 frames" in run.stdout, run.stdout + run.stderr
 
 
 def test_out_of_memory_in_the_smallest_tiles_is_an_error(pocket, picture, monkeypatch):
-    limit(pocket, 4, monkeypatch)
+    limit(pocket, 64 // SPATIAL, monkeypatch)
     with pytest.raises(memory.OOM_EXCEPTION):
         decode(pocket, picture)
 
@@ -329,18 +331,18 @@ def test_little_free_memory_means_tiles_from_the_start(pocket, picture, monkeypa
 
 
 def test_stream_of_frames_is_the_decoded_clip(pocket):
-    latents = torch.randn(2, 32, 20, 2, 2, generator=torch.Generator().manual_seed(3))
+    latents = torch.randn(2, CHANNELS, 20, 2, 2, generator=torch.Generator().manual_seed(3))
     chunks = list(decode_stream(pocket, latents))
     assert len(chunks) > 8 and max(len(chunk) for chunk in chunks) < 40
     frames = torch.cat(chunks)
-    assert frames.shape == (2 * 77, 32, 32, 3) and 0 <= frames.min() and frames.max() <= 1
+    assert frames.shape == (2 * 77, 2 * SPATIAL, 2 * SPATIAL, 3) and 0 <= frames.min() and frames.max() <= 1
     assert relative(frames, pocket.decode(latents).flatten(0, 1)) <= 1e-6
-    again = encode_stream(pocket, lambda: frames[:77].split(4), (32, 32), 77)
+    again = encode_stream(pocket, lambda: frames[:77].split(4), (2 * SPATIAL,) * 2, 77)
     assert relative(again, pocket.encode(frames[:77])) <= 1e-6
 
 
 def test_cancel_between_two_pieces(pocket):
-    stream = decode_stream(pocket, torch.zeros(1, 32, 30, 4, 4))
+    stream = decode_stream(pocket, torch.zeros(1, CHANNELS, 30, 4, 4))
     next(stream)
     memory.interrupt_current_processing()
     with pytest.raises(memory.InterruptProcessingException):

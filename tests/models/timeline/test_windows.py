@@ -20,6 +20,7 @@ from atelier.models.timeline.latent import CUTS
 from atelier.models.timeline.spans import CUT, ONLY, SPAN
 from atelier.models.timeline.windows import Turn, Window, prompt_changes, windows
 from benchmarks.allocated import Allocated
+from shipped_pocket import CHANNELS
 
 START = [Turn(0, True)]
 FPS, STEPS, CARD = 8.0, 2, 3
@@ -88,7 +89,7 @@ def cards(pocket, *words: str, cut: bool = False) -> list:
 
 
 def empty(count: int) -> dict:
-    return empty_latent((1, 32, count, 4, 4), FPS)
+    return empty_latent((1, CHANNELS, count, 4, 4), FPS)
 
 
 def sampled(pocket, positive: list, latent: dict, *, sampler="euler", sigmas=None, callback=None) -> torch.Tensor:
@@ -120,7 +121,7 @@ def test_each_part_is_made_with_its_own_words(pocket, cut):
 
 
 def test_what_is_known_stays_and_the_part_before_leads_there(pocket):
-    positive, known = cards(pocket, ONE, TWO), torch.randn(1, 32, 1, 4, 4, generator=torch.manual_seed(1))
+    positive, known = cards(pocket, ONE, TWO), torch.randn(1, CHANNELS, 1, 4, 4, generator=torch.manual_seed(1))
     free = sampled(pocket, positive, empty(2 * CARD))
     made = sampled(pocket, positive, placing.place(empty(2 * CARD), known, CARD, 1.0))
     assert torch.allclose(made[:, :, CARD : CARD + 1], known, atol=1e-6)
@@ -130,7 +131,7 @@ def test_what_is_known_stays_and_the_part_before_leads_there(pocket):
 
 
 def test_a_clip_that_is_known_already_is_left_alone(pocket):
-    known = torch.randn(1, 32, 2 * CARD, 4, 4, generator=torch.manual_seed(1))
+    known = torch.randn(1, CHANNELS, 2 * CARD, 4, 4, generator=torch.manual_seed(1))
     made = sampled(pocket, cards(pocket, ONE, TWO), placing.place(empty(2 * CARD), known, 0, 1.0))
     assert torch.allclose(made, known, atol=1e-6)
 
@@ -174,7 +175,7 @@ def test_samplers_that_add_noise_add_other_noise_in_each_window(pocket):
 def test_scenes_sampled_apart_are_those_of_the_whole_clip(pocket, sampler):
     """Three scenes, the first of two cards, with a known frame behind a cut; also where a sampler adds noise."""
     positive = cards(pocket, ONE, TWO) + cards(pocket, ONE, TWO, THREE, ONE, cut=True)[2:]
-    known = torch.randn(1, 32, 1, 4, 4, generator=torch.manual_seed(1))
+    known = torch.randn(1, CHANNELS, 1, 4, 4, generator=torch.manual_seed(1))
     latent, levels = placing.place(empty(4 * CARD), known, 2 * CARD, 1.0), torch.linspace(1, 0, STEPS + 1)
     texts = with_frame_rate(positive, latent), with_frame_rate(encode_text(pocket[1], "")[0], latent)
     parts = scenes(pocket[0], latent, *texts, levels)
