@@ -59,8 +59,8 @@ ARCHITECTURES = {
         100,
         3,
         {
-            "vae": Stage("autoencoder", "causal_video_vae", 14.0),
-            "transformer": Stage("transformer", "diffusion_transformer_pocket", 80.0),
+            "vae": Stage("autoencoder", "causal_video_vae", 34.0),
+            "transformer": Stage("transformer", "diffusion_transformer_pocket", 190.0),
         },
     ),
     "ltx2": Architecture(

@@ -41,17 +41,16 @@ def test_left_goes_left_and_right_goes_right(seen):
     assert motions == ["left", "right"]
 
 
-def test_a_pyramid_of_resolutions_frame_by_frame_shows_what_is_asked_for(server):
-    """The same graph with Pyramid Flow's own sampler: only the loader's value differs."""
-    for seen, color in shown(server, "pocket pyramid (built in)"):
-        assert seen["color"] == color, seen
+@pytest.mark.parametrize("family,shapes", [("mochi", 2), ("cogvideox", 2), ("pyramid", 1)])
+def test_a_familys_schedule_and_autoencoder_show_what_is_asked_for(server, family, shapes):
+    """The same graph for all, with Pyramid Flow's own sampler as well: only the loader's value differs.
 
-
-@pytest.mark.parametrize("family", ["mochi", "cogvideox"])
-def test_a_familys_schedule_and_autoencoder_show_what_is_asked_for(server, family):
+    shapes: how many of the two are right; pocket Pyramid's are in nine clips of ten.
+    """
     clips = shown(server, f"pocket {family} (built in)")
     assert [seen["color"] for seen, _ in clips] == [color for _, color in clips], clips
-    assert [seen["shape"] for seen, _ in clips] == ["circle", "square"], clips
+    wanted = zip(clips, ("circle", "square"), strict=True)
+    assert sum(seen["shape"] == shape for (seen, _), shape in wanted) >= shapes, clips
     assert clips[0][0]["motion"] == "left" and clips[0][0]["background"] == "white", clips[0]
 
 

@@ -21,7 +21,7 @@ RECIPE = {
     "frames": 17,
     "fps": 8,
     "steps": 10,
-    "guidance": 3.0,
+    "guidance": 2.0,
     "negative_prompt": "",
     "text": {"style": ""},  # it was trained on none of the words that Pyramid Flow's authors add
 }
