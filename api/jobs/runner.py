@@ -266,15 +266,18 @@ class Runner:
     async def _wait_again(self, job_id: str) -> None:
         """Record that a job that had begun waits again: the farm has lost its worker."""
         if row := await self._store.row(job_id):
-            await self._tell_losses(row)
-            await self._store.wait_again(job_id)
+            await self._store.wait_again(job_id, [*row["warnings"], *self._untold_losses(row)])
         self._progress.pop(job_id, None)
+
+    def _untold_losses(self, row: Row) -> list[str]:
+        """A warning of each lost attempt at a job that has not been told yet."""
+        losses = enumerate(self._queue.losses(prompt_id(row["id"])), start=1)
+        texts = [f"Attempt {number} was lost, and the video is begun again. {reason}" for number, reason in losses]
+        return [text for text in texts if text not in row["warnings"]]
 
     async def _tell_losses(self, row: Row) -> None:
         """Warn of each lost attempt at a job, once. After one, its progress begins at 0 again."""
-        losses = enumerate(self._queue.losses(prompt_id(row["id"])), start=1)
-        texts = [f"Attempt {number} was lost, and the video is begun again. {reason}" for number, reason in losses]
-        if new := [text for text in texts if text not in row["warnings"]]:
+        if new := self._untold_losses(row):
             await self._store.change(row["id"], warnings=[*row["warnings"], *new])
             self._progress.pop(row["id"], None)
 

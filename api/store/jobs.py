@@ -62,10 +62,12 @@ class Jobs(Transactions):
             connection.execute(sql.update(jobs).where(jobs.c.id == job_id).values(**now))
 
     @noting
-    def wait_again(self, connection: sql.Connection, job_id: str) -> None:
-        """Record that a job that had begun is in the queue again."""
-        begun = sql.and_(jobs.c.id == job_id, jobs.c.status == "in_progress")
+    def wait_again(self, connection: sql.Connection, job_id: str, warnings: list[str]) -> None:
+        """Record that a job that had begun is in the queue again, and its warnings, which say why."""
+        this = jobs.c.id == job_id
+        begun = sql.and_(this, jobs.c.status == "in_progress")
         connection.execute(sql.update(jobs).where(begun).values(status="queued", started_at=None))
+        connection.execute(sql.update(jobs).where(this).values(warnings=warnings))
 
     @writing
     def end(self, connection: sql.Connection, job_id: str, owner: bool, **values: Any) -> bool:
