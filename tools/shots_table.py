@@ -183,7 +183,7 @@ def measure(studio: Studio, architecture: str, chosen: dict, options: argparse.N
         tools[tool] = values_of(made)
         for figure in figures_of(tool, tools[tool]):
             say(f"{tool}: {figure.line()}")
-        if options.pictures:
+        if options.pictures and any(each.clips for each in made):
             name = tool.replace(", ", "-").replace(" ", "-").lower()
             look(options.pictures / architecture / f"{name}.png", made[:6])
     return tools
