@@ -42,9 +42,9 @@ brackets is how many clips reach it by themselves.
 NOTES = """
 What stands against the rows that are missed:
 
-- The LTX pocket reads a noise level for each latent frame and was trained with known frames, the others were not:
-  for them, known frames are re-noised before each step. What they make continues the motion, but does not meet the
-  known frames' exact place and shape: hence the steps at joins, seams and gaps.
+- The LTX pocket reads a noise level for each latent frame and was trained with known frames; those of CogVideoX and
+  Mochi 1 were not: for them, known frames are re-noised before each step. What they make continues the motion, but
+  does not meet the known frames' exact place and shape: hence the steps at joins, seams and gaps.
 - The pocket Mochi codes six frames at a time, and a decoded clip takes a larger step between two such blocks than
   within one: 2.5 times the median for real clips (median of 16), where continued ones take 3.7. Sampling each step
   three times over (RePaint, arXiv 2201.09865) brings that to 3.25, in three times the time, so it is not done.
