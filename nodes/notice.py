@@ -10,13 +10,14 @@ from server import PromptServer
 from ..models.bridge.notice import plain
 
 
-def show(node: type[io.ComfyNode], text: str) -> None:
+def show(node: type[io.ComfyNode], text: str, above: str = "") -> None:
     """Show `text` under the running node, whose schema must have Hidden.unique_id, and write it to ComfyUI's log.
 
-    Keep lines to about 45 characters: the browser breaks longer ones, inside words too.
+    Keep lines to about 45 characters: the browser breaks longer ones, inside words too. It replaces what the node has
+    shown before; `above` is what of that stays, and is not logged again.
     """
     logging.info("Atelier: %s: %s", node.SCHEMA.display_name, text.replace("\n", " "))
-    show_only(node, text)
+    show_only(node, "\n\n".join(filter(None, [above, text])))
 
 
 def show_only(node: type[io.ComfyNode], text: str) -> None:

@@ -131,8 +131,9 @@ class SampleVideo(io.ComfyNode):
     ) -> io.NodeOutput:
         sigmas = schedule(model, steps, denoise, latent)
         tight = memory_warning(model, latent["samples"].shape)
-        for warning in [*warnings(model, latent, positive, guidance), *([tight] if tight else [])]:
-            show(cls, warning)
+        said = "\n\n".join(filter(None, [*warnings(model, latent, positive, guidance), tight]))
+        if said:
+            show(cls, said)
         given = {
             **{"latent": latent, "seed": seed, "sigmas": sigmas, "guidance": guidance},
             **{"positive": with_frame_rate(positive, latent), "negative": with_frame_rate(negative, latent)},
@@ -141,4 +142,4 @@ class SampleVideo(io.ComfyNode):
             return io.NodeOutput(sample(model, **given))
         from ..api.graphs import on_workers  # not when ComfyUI starts
 
-        return io.NodeOutput(await on_workers.sample(model, given, cls.hidden, partial(show, cls)))
+        return io.NodeOutput(await on_workers.sample(model, given, cls.hidden, partial(show, cls, above=said)))

@@ -61,8 +61,8 @@ What stands against the rows that are missed:
 - Pyramid Flow makes one latent frame of 8 frames after the other, from those before it alone. What is kept behind a
   hole does not reach what is made in front of it: hence the steps there, and what its decoder mixes into the first
   kept frames. Forward, the pocket takes 2.0 times the median step where a real clip takes 1.8. It makes whole frames,
-  so *Inpaint Shot* keeps nothing of a frame that it changes in part: its help page and ComfyUI's log say so. Its own
-  sampler begins with noise alone: it cannot remix, and *Remix Shot* says so.
+  so *Inpaint Shot* keeps nothing of a frame that it changes in part: its help page and the sampler's node say so. Its
+  own sampler begins with noise alone: it cannot remix, and *Remix Shot* says so.
 - The pocket Pyramid was trained on clips of three latent frames that begin with a single frame. A card that flows
   from another begins behind a history that it has never seen, and fades; behind a cut it does not. Longer clips, and
   those that turn, would be trained on next.

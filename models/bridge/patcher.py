@@ -20,7 +20,7 @@ from .video_model import VideoModel
 from .weights import QuantisedLinear, uncast
 from .wrappers.guides import with_guides_apart, with_guides_appended
 from .wrappers.keyframes import with_keyframes_beside
-from .wrappers.known_frames import with_clip_in_one_go, with_enforced_mask, with_whole_tokens
+from .wrappers.known_frames import with_clip_in_one_go, with_enforced_mask, with_unmet_told, with_whole_tokens
 from .wrappers.own_sampler import with_own_sampler
 from .wrappers.previews import with_preview
 from .wrappers.prompt_windows import with_windows
@@ -46,6 +46,7 @@ def _patched(kind: type, model: VideoModel, device: Any, offload: Any) -> comfy.
     patcher = _taking_loras(kind)(model, load_device=device, offload_device=offload)
     kinds = comfy.patcher_extension.WrappersMP
     for wrapper in (
+        with_unmet_told,
         with_streams,
         with_keyframes_beside,
         with_guides_apart,

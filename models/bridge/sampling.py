@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import comfy.model_management as memory
@@ -18,6 +19,8 @@ from ..timeline.keyframes import apart, over, with_keyframes
 from ..timeline.latent import KEYFRAMES, frame_rate_of, mask_of, sound_of, sound_rate_of, streams_of, video_of
 from ..timeline.spans import ONLY
 from .job import check_finite
+from .machine import LINE
+from .unmet import TOLD, unmet
 from .vae import two_streams
 from .video_model import CONTROL, GUIDES, IN_CONTEXT, READS_PADDING, REFERENCE, reads_padding, video_model
 from .wrappers.guidance import scale_is_set, with_published_guidance
@@ -74,10 +77,21 @@ def carried(model: comfy.model_patcher.ModelPatcher, latent: dict, samples: Any)
 
 
 def warnings(model: comfy.model_patcher.ModelPatcher, latent: dict, positive: list, guidance: float = 0.0) -> list[str]:
-    """Warnings to show before sampling: what this variant was not trained for, and a guidance that has no effect."""
+    """Warnings to show before sampling, in short lines.
+
+    They name a guidance that has no effect, what this variant cannot follow of the mask, and what it was not trained
+    for.
+    """
     if guidance and scale_is_set(model):
         overridden = f"guidance {guidance:g} is not used:\nVideo Guidance sets it"
         return [overridden, *warnings(model, latent, positive)]
+    entries = [options for _, options in with_frame_rate(positive, latent)]
+    found = [textwrap.fill(each, LINE) for each in unmet(video_model(model).variant, latent, entries)]
+    return [*found, *_untrained(model, latent, positive)]
+
+
+def _untrained(model: comfy.model_patcher.ModelPatcher, latent: dict, positive: list) -> list[str]:
+    """A warning about the first thing that the variant was not trained for."""
     variant = video_model(model).variant
     mask, known_frames = mask_of(latent), variant.known_frames
     if any(reads_padding(variant, options) for _, options in positive):
@@ -120,7 +134,8 @@ def sample(
     """Sample a LATENT over `sigmas` with the variant's sampler -> a new LATENT.
 
     ComfyUI's progress, preview and interrupt apply. guidance: the scale of classifier-free guidance; 0 stands for the
-    guidance that the authors publish, per noise level if theirs varies.
+    guidance that the authors publish, per noise level if theirs varies. What the variant cannot follow of the mask is
+    not said: `warnings` has it.
     """
     given = {"seed": seed, "sigmas": sigmas, "guidance": guidance}
     return carried(model, latent, sampled(model, latent, positive, negative, **given))
@@ -140,8 +155,7 @@ def sampled(
     """The samples that `sample` makes. only: the latent frames (begin, end) of whole scenes; the others stay unfinished
     (`bridge.scenes`)."""
     variant, latent = video_model(model).variant, with_keyframes(latent, latent.get(KEYFRAMES, ()))
-    if only is not None:
-        positive = with_options(positive, {ONLY: only})
+    positive = with_options(positive, {TOLD: True, **({} if only is None else {ONLY: only})})
     if not guidance:
         model, guidance = with_published_guidance(model), variant.recipe.guidance
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])

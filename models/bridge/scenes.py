@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import comfy.model_patcher
 import torch
 
+from ..contract.family import Variant
 from ..timeline.latent import picture_of, sound_of, video_of, with_streams
 from ..timeline.sound import frames_before, place_at
 from ..timeline.spans import SPAN
@@ -33,7 +34,11 @@ def scenes(
     changed = sound_of(latent["samples"]) is not None and sigmas[0] < 1
     if sigmas[-1] or changed or not any(SPAN in options for options in entries):
         return [(0, count)]
-    variant = video_model(model).variant
+    return between_cuts(video_model(model).variant, entries, count)
+
+
+def between_cuts(variant: Variant, entries: Sequence[Mapping[str, Any]], count: int) -> list[Scene]:
+    """The scenes between the cuts of conditioning, given as its options, over a clip of `count` latent frames."""
     rate = conditioned_frame_rate(entries, variant)
     turns = prompt_changes(entries, [variant.grid.moment(frame, rate) for frame in range(count)])
     return list(pairwise([*(turn.frame for turn in turns if turn.cut), count]))

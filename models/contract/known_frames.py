@@ -52,6 +52,13 @@ class KnownFrames:
         """The part of the mask [B, C, T, H, W] that the sampler must enforce. The network itself keeps the rest."""
         return mask
 
+    def unmet(self, mask: torch.Tensor) -> list[str]:
+        """What the model cannot follow of the mask [B, 1 or C, T, H, W] of one scene, 1 = generate, 0 = keep.
+
+        Each is a sentence whose subject, the variant's name, is left out. []: it follows all of it.
+        """
+        return []
+
     def append(self, guides: Sequence[Guide], grid: Grid, clip: torch.Tensor) -> Appended:
         """The tokens that a network reads behind those of a clip [B, C, T, h, w], for guides, if it is `guided`."""
         raise NotImplementedError

@@ -124,7 +124,8 @@ def _enlarged(family: Family, variant: Variant) -> dict[str, Any]:
 
 
 def _known(variant: Variant, mask: list[int]) -> dict[str, Any]:
-    """The ability to sample a shot with this mask. The note follows the same rule as Sample Video's warning."""
+    """The ability to sample a shot with this mask. The note follows the same rule as Sample Video's warning
+    of what a variant was not trained on."""
     known_frames, holes = variant.known_frames, torch.tensor(mask, dtype=torch.float32).view(1, 1, -1, 1, 1)
     has_note = known_frames.about and known_frames.enforced(holes) is not None
     return {"possible": True, "note": f"{variant.name} was {' '.join(known_frames.about.split())}" if has_note else ""}

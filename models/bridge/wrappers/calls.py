@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -93,6 +93,6 @@ def around_steps(wrapper: Callable[[SamplerSteps], torch.Tensor]) -> Callable[..
     return called
 
 
-def conditioned_frame_rate(entries: list[dict[str, Any]], variant: Variant) -> float:
+def conditioned_frame_rate(entries: Sequence[Mapping[str, Any]], variant: Variant) -> float:
     """The frame rate in the conditioning, else the one that the model's authors recommend."""
     return next((entry["frame_rate"] for entry in entries if "frame_rate" in entry), variant.recipe.fps)

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import logging
+import textwrap
 
 import comfy.model_sampling
 import torch
 
 from ...timeline.latent import mask_of
+from ..machine import LINE
+from ..notice import tell_running_node
+from ..unmet import TOLD, unmet
 from ..video_model import IN_ONE_GO, VideoModel
 from .calls import SamplerRun, SamplerSteps, around_run, around_steps
+
+
+@around_run
+def with_unmet_told(run: SamplerRun) -> torch.Tensor:
+    """Say under the running node, and in the log, what the model cannot follow of the mask, unless it has been TOLD."""
+    entries = [entry for group in run.guider.conds.values() for entry in group]
+    if run.mask is not None and run.noise.ndim == 5 and not any(entry.get(TOLD) for entry in entries):
+        found = unmet(run.model.variant, {"samples": run.latent, "noise_mask": run.mask}, entries)
+        if found:
+            tell_running_node("\n".join(textwrap.fill(f"Atelier: {each}", LINE) for each in found))
+    return run.proceed()
 
 
 @around_run

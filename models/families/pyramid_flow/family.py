@@ -15,11 +15,11 @@ import torch
 
 from ...contract.family import Family, Recipe, Text, Variant
 from ...contract.grid import Shape
-from ...contract.known_frames import KnownFrames
 from ...weights.checkpoint import Checkpoint
 from ...weights.key_names import blocks_of
 from .autoencoder import GRID, build_autoencoder
 from .causal_vae import STATISTICS, LatentStatistics
+from .known_frames import History
 from .layouts import network_state
 from .network import MinifluxNetwork, SD3Network, build_network
 from .schedule import stage_sigmas
@@ -67,7 +67,7 @@ def recognise(kind: type, checkpoint: Checkpoint) -> Variant | None:
     name = f"Pyramid Flow {kind.label} {size}"
     frames = checkpoint.recipe.get("frames")
     scheduler = {"trained_frames": GRID.latent_shape(8, 8, frames)[2] if frames else TRAINED_FRAMES[size]}
-    return Variant(name, GRID, RECIPES[size], config, text, KnownFrames(about=""), scheduler)
+    return Variant(name, GRID, RECIPES[size], config, text, History(), scheduler)
 
 
 def _network_config(shapes: dict[str, Shape]) -> dict[str, Any]:

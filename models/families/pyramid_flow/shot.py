@@ -11,6 +11,7 @@ import torch
 from ...contract.family import Variant
 from . import sampler
 from .autoencoder import GRID
+from .known_frames import frames_to_make
 from .network import OPTION, StageContext
 
 
@@ -38,9 +39,9 @@ def sample_shot(
     """Fill the holes of a shot: latents [B, C, T, h, w] from noise of that shape, frame by frame.
 
     prepare(frame, guidance, options) -> the guided network with the frame's prompts and with `options` in its
-    transformer_options. known, mask: as in LATENT, mask [B, 1 or C, T, h, w] or None. A frame is kept, as history for
-    those after it, if its mask is nearer to 0 (keep) than to 1 (generate) everywhere. Raises ValueError if the image
-    model gets more than one frame.
+    transformer_options. known, mask: as in LATENT, mask [B, 1 or C, T, h, w] or None. `frames_to_make` tells which
+    frames are kept, as history for those after them; what it cannot follow of a mask is not said here, but by
+    `History.unmet`. Raises ValueError if the image model gets more than one frame.
     """
     _check_length(variant, noise.shape[2])
     if mask is None and known.any():
@@ -57,7 +58,7 @@ def sample_shot(
         len(sampler.STAGES),
     )
     chosen = settings(steps, guidance)
-    make = None if mask is None else _frames_to_make(variant, mask)
+    make = None if mask is None else frames_to_make(mask)
 
     def prepare_stage(frame: int, history: list[torch.Tensor], shape: torch.Size) -> sampler.Velocity:
         return prepare(frame, chosen.guidance_of(frame), {OPTION: StageContext(history)})
@@ -65,22 +66,6 @@ def sample_shot(
     # Not the seed of the shot's noise, which would repeat the first values of that noise.
     block_noise = sampler.seeded_block_noise(seed ^ 1)
     return sampler.sample(prepare_stage, noise, chosen, block_noise, known, make, callback)
-
-
-def _frames_to_make(variant: Variant, mask: torch.Tensor) -> list[bool]:
-    """Per latent frame, whether to generate it. Warns if the mask [B, 1 or C, T, h, w] cannot be followed exactly."""
-    make = [bool(frame.max() > 0.5) for frame in mask.unbind(2)]
-    if any(frame.min() <= 0.5 for frame, made in zip(mask.unbind(2), make, strict=True) if made):
-        logging.warning(
-            "Atelier: %s makes whole frames: frames that the mask keeps only in part are replaced.", variant.name
-        )
-    if True in make and False in make[make.index(True) :]:
-        logging.warning(
-            "Atelier: %s looks back only: frames before a kept one do not lead up to it. Keep the first frames, or "
-            "use LTX Video for last frames and frames in between.",
-            variant.name,
-        )
-    return make
 
 
 def _check_length(variant: Variant, frames: int) -> None:

@@ -7,10 +7,14 @@ import json
 import nodes
 import pytest
 import torch
+from atelier.models.bridge import sampling
+from atelier.models.bridge.machine import LINE
 from atelier.models.bridge.patcher import make_model
 from atelier.models.bridge.weights import load_weights
+from atelier.models.bridge.wrappers import known_frames
 from atelier.models.families.pyramid_flow import family as pyramid_flow
 from atelier.models.families.pyramid_flow import shot
+from atelier.models.families.pyramid_flow.known_frames import BACKWARD
 from atelier.models.timeline import placing
 from atelier.models.timeline.spans import CUT, SPAN
 from atelier.models.weights.checkpoint import open_checkpoint
@@ -130,6 +134,45 @@ def test_the_clips_own_frame_rate_says_when_prompts_change(model, record, rate, 
     texts = [[text, {**options, SPAN: span}] for (text, options), span in zip(plain + negative, SPANS, strict=True)]
     alone, made = (sampled(model, record, latent, positive, negative) for positive in (plain, texts))
     assert [frame for frame in range(3) if not torch.equal(made[:, :, frame], alone[:, :, frame])] == turned
+
+
+def kept_last(record) -> dict:
+    """A shot of four latent frames, the last of which is known."""
+    empty = {"samples": torch.zeros(1, 16, 4, 8, 16), "frame_rate": 24.0}
+    return placing.place(empty, record["latents"][:, :, :1], start=3, strength=1.0)
+
+
+def test_what_of_a_mask_is_unmet_is_among_the_warnings_of_sample_video(model, record):
+    texts, name = conditioning(record, "prompt"), model.model.variant.name
+    (warning,) = sampling.warnings(model, kept_last(record), texts)
+    assert " ".join(warning.split()) == f"{name} {BACKWARD}" and max(map(len, warning.splitlines())) <= LINE
+    latent = kept_last(record)
+    latent["noise_mask"][..., :8] = 0
+    assert [BACKWARD in " ".join(each.split()) for each in sampling.warnings(model, latent, texts)] == [False, True]
+    latent.pop("noise_mask")
+    assert sampling.warnings(model, latent, texts) == []
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_nothing_needs_to_lead_up_to_a_cut(model, record, cut):
+    """The known frame is the first of the scene behind a cut at 17/24 s, and its last."""
+    texts = conditioning(record, "prompt", **{SPAN: (0.0, 0.8)})
+    texts += conditioning(record, "negative", **{SPAN: (0.8, 9.0), CUT: cut})
+    assert bool(sampling.warnings(model, kept_last(record), texts)) == (not cut)
+
+
+def test_what_of_a_mask_is_unmet_is_said_once_under_any_sampler(model, record, monkeypatch, caplog):
+    """KSampler says it while it samples, once for all windows; behind Sample Video, the run is silent."""
+    said = []
+    monkeypatch.setattr(known_frames, "tell_running_node", said.append)
+    texts = conditioning(record, "prompt", **{SPAN: (0.0, 0.3)})
+    texts += conditioning(record, "negative", **{SPAN: (0.3, 9.0), CUT: True})
+    sampled(model, record, kept_last(record), positive=texts, steps=1)
+    (text,) = said
+    assert text.startswith("Atelier: ") and BACKWARD in " ".join(text.split())
+    given = dict(seed=SEED, sigmas=torch.tensor([1.0, 0.0]), guidance=GUIDANCE)
+    sampling.sample(model, kept_last(record), texts, conditioning(record, "negative"), **given)
+    assert len(said) == 1 and "looks back only" not in caplog.text
 
 
 @pytest.mark.parametrize("node", ["EasyCacheNode", "LazyCacheNode"])

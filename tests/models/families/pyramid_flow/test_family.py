@@ -11,6 +11,7 @@ import torch
 from atelier.models.families.pyramid_flow import autoencoder, shot
 from atelier.models.families.pyramid_flow import family as pyramid_flow
 from atelier.models.families.pyramid_flow.causal_vae import STATISTICS, normalised
+from atelier.models.families.pyramid_flow.known_frames import BACKWARD, WHOLE
 from atelier.models.families.pyramid_flow.network import OPTION, StageContext
 from atelier.models.families.pyramid_flow.shot import sample_shot
 from atelier.models.families.pyramid_flow.transformer import PyramidDiffusionMMDiT
@@ -163,23 +164,26 @@ def test_frames_stay_by_their_mask():
 
 
 @pytest.mark.parametrize(
-    "kept,said",
-    [([0, 1], None), ([], None), ([2], "looks back only"), ([0, 2], "looks back only")],
-    ids=["beginning", "nothing", "end", "both ends"],
+    "kept,unmet",
+    [([0, 1], []), ([], []), ([0, 1, 2, 3], []), ([2], [BACKWARD]), ([0, 2], [BACKWARD])],
+    ids=["beginning", "nothing", "everything", "end", "both ends"],
 )
-def test_kept_frames_that_nothing_leads_to_are_said(kept, said, caplog):
+def test_kept_frames_that_nothing_leads_to_are_unmet(kept, unmet, caplog):
+    """The node says so (test_comfy.py), so the sampler itself does not."""
     mask = torch.ones(1, 1, 4, 8, 8)
     mask[:, :, kept] = 0
     made = run(variant(), frames=4, known=torch.ones(1, 16, 4, 8, 8), mask=mask)
-    assert (made[:, :, kept] == 1).all()
-    assert ("looks back only" in caplog.text) == (said is not None)
+    assert (made[:, :, kept] == 1).all() and not caplog.records
+    assert variant().known_frames.unmet(mask) == unmet
 
 
-def test_a_part_of_a_frame_cannot_be_kept(caplog):
+def test_a_part_of_a_frame_cannot_be_kept():
     mask = torch.ones(1, 1, 3, 8, 8)
     mask[..., :4] = 0
     made = run(variant(), known=torch.ones(1, 16, 3, 8, 8), mask=mask)
-    assert "makes whole frames" in caplog.text and not (made[..., :4] == 1).any()
+    assert variant().known_frames.unmet(mask) == [WHOLE] and not (made[..., :4] == 1).any()
+    mask[:, :, 2] = 0
+    assert variant().known_frames.unmet(mask) == [WHOLE, BACKWARD]
 
 
 def test_seeds_differ_and_repeat():
