@@ -131,7 +131,7 @@ def _notes(waveform: torch.Tensor, samples_per_second: int, repairs: Repairs, la
         notes.append(f"its {waveform.shape[1]} channels are mixed to two")
     if samples_per_second < TRAINED_RATE:
         limit = samples_per_second / 2000
-        notes.append(f"it has {samples_per_second} samples a second,\nso nothing above {limit:g} kHz")
+        notes.append(f"it has {samples_per_second} samples a second, so nothing above {limit:g} kHz")
     return tuple(notes)
 
 

@@ -75,7 +75,7 @@ def as_published(variant: Variant | None, adain: float, tone_map: float) -> tupl
     published = variant.second_pass or SecondPass(())
     note = f"AdaIN {published.adain:g}, tone map {published.tone_map:g}, as published"
     if variant.second_pass is None:
-        note = f"{variant.name} was published\nwithout a second pass: AdaIN 1, no tone map"
+        note = f"{variant.name} was published without a second pass: AdaIN 1, no tone map"
     adain, tone_map = (published.adain if adain < 0 else adain), (published.tone_map if tone_map < 0 else tone_map)
     return adain, tone_map, [note]
 

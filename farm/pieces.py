@@ -36,7 +36,7 @@ def upstream(node_of: Callable[[str], Json], name: str) -> Json:
     try:
         return json.loads(json.dumps(found))
     except (TypeError, ValueError):
-        raise NotMade("a node before it was made while the graph runs,\nwith values that cannot be sent") from None
+        raise NotMade("a node before it was made while the graph runs, with values that cannot be sent") from None
 
 
 def is_link(value: Any) -> bool:

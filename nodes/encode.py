@@ -15,9 +15,9 @@ from .notice import show
 from .video import clip_of, noted, rate_of
 
 NO_RATE = (
-    f"images carry no frame rate: {DEFAULT_FPS:g} fps is assumed.\nIf theirs differs, set fps (VHS: Video Info's "
-    f"fps),\nor the video plays at the wrong speed. To a model\nfor 8 fps, {DEFAULT_FPS:g} fps is slow motion: give it "
-    "every\nthird frame and fps 8"
+    f"images carry no frame rate: {DEFAULT_FPS:g} fps is assumed. If theirs differs, set fps (VHS: Video Info's "
+    f"fps), or the video plays at the wrong speed. To a model for 8 fps, {DEFAULT_FPS:g} fps is slow motion: give it "
+    "every third frame and fps 8"
 )
 """The notice for images with fps 0."""
 
@@ -96,7 +96,7 @@ def summary(clip: read.Clip, encoded: Encoded) -> str:
     if count != encoded.given:
         notes.append(f"the first {count} of {encoded.given} frames: the most the model can take")
     if clip.sound(0.0, clip.length) and sound_of(encoded.latent["samples"]) is None:
-        notes.append("this model has no sound: connect it from\nGet Video Components to Decode Video")
+        notes.append("this model has no sound: connect it from Get Video Components to Decode Video")
     seconds = float(count / encoded.rate)
     line = f"{width} x {height}, {count} frames at {float(encoded.rate):.4g} fps = {seconds:.2f} s"
     return noted(line, (*notes, *clip.notes))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
-
 from comfy_api.latest import io
 
 from ..models.library import folders
@@ -11,9 +9,6 @@ from ..prompts.expand import chosen, expand, expanders
 from ..prompts.rules import AUTOMATIC
 from .inputs import check, found_by
 from .notice import show
-
-LINE = 45
-"""Characters in a line of a notice. The browser breaks longer lines, inside words too."""
 
 
 class ExpandPrompt(io.ComfyNode):
@@ -84,7 +79,7 @@ class ExpandPrompt(io.ComfyNode):
     def execute(cls, prompt: str, expander: str, seed: int, expanded: str, model=None) -> io.NodeOutput:
         result = expand(prompt, expander, seed, expanded, model)
         notice = result.text, result.remark or f"Expanded by {result.expander}."
-        show(cls, "\n\n".join(textwrap.fill(text, LINE) for text in notice))
+        show(cls, "\n\n".join(notice))
         return io.NodeOutput(
             result.text, ui={"text": [result.text], "expander": [result.expander], "remark": [result.remark]}
         )

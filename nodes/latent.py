@@ -135,8 +135,8 @@ class PlaceFrames(io.ComfyNode):
         given = f"frame {first} of {total} is" if first == last else f"frames {first} to {last} of {total} are"
         seconds = (grid.frames(time_frames) - 1) / frame_rate_of(latent)  # the time of the last frame
         late = position == "at time" and round(time, 2) > round(seconds, 2)
-        note = f"\n({time:g} s is after the end, {seconds:.2f} s:\nplaced there)" if late else ""
-        show(cls, f"{given} given,\nthe sampler makes the rest{note}")
+        note = f"\n({time:g} s is after the end, {seconds:.2f} s: placed there)" if late else ""
+        show(cls, f"{given} given, the sampler makes the rest{note}")
         return io.NodeOutput(placed)
 
 
@@ -183,5 +183,5 @@ class PlaceKeyframes(io.ComfyNode):
         total = grid.frames(picture_of(latent).shape[2])
         listed = ", ".join(map(str, given))
         frames = "frame" if len(given) == 1 else "frames"
-        show(cls, f"images begin at {frames} {listed}\nof {total}")
+        show(cls, f"images begin at {frames} {listed} of {total}")
         return io.NodeOutput(latent)

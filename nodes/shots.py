@@ -155,7 +155,7 @@ class BlendShots(io.ComfyNode):
         opening = pieces.opening_of(vae) if reads_keyframes(vae) else None
         blend = changes.blended(first, second, influence, grid, opening)
         rates = [frame_rate_of(clip) for clip in (first, second)]
-        note = "" if rates[0] == rates[1] else f"(the second clip, made for {rates[1]:g} fps,\nplays at {rates[0]:g})"
+        note = "" if rates[0] == rates[1] else f"(the second clip, made for {rates[1]:g} fps, plays at {rates[0]:g})"
         return shown(cls, blend, vae, overlap, note)
 
 

@@ -45,5 +45,5 @@ class PlaceSound(io.ComfyNode):
     @classmethod
     def execute(cls, vae, latent: dict, audio: dict, time: float, strength: float) -> io.NodeOutput:
         placed, begin, end, notes = place_sound(vae, latent, audio["waveform"], audio["sample_rate"], time, strength)
-        show(cls, noted(f"sound from {begin:.2f} to {end:.2f} s is given,\nthe sampler makes the rest", notes))
+        show(cls, noted(f"sound from {begin:.2f} to {end:.2f} s is given, the sampler makes the rest", notes))
         return io.NodeOutput(placed)

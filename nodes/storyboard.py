@@ -99,12 +99,12 @@ def notes(cards: list[storyboard.Card], scenes: Scenes) -> str:
     """The node's notice: the number of cards, those too short to show, and those too long for the text encoder."""
     lines = [f"{len(cards)} cards in {scenes.length:.2f} s, {sum(card.cut for card in cards)} of them after a cut"]
     if cards[0].time:
-        lines.append(f"the first card, at {cards[0].time:g} s,\nholds from the start")
+        lines.append(f"the first card, at {cards[0].time:g} s, holds from the start")
     unseen = [card.line for card, (begin, end) in zip(cards, pairwise(scenes.begins), strict=True) if begin == end]
     if unseen:
-        lines.append(f"not shown, because the next comes too soon:\nline {lines_named(unseen)}")
+        lines.append(f"not shown, because the next comes too soon: line {lines_named(unseen)}")
     if scenes.unread:
-        lines.append(f"too long for the model, the end is cut off:\nline {lines_named(scenes.unread)}")
+        lines.append(f"too long for the model, the end is cut off: line {lines_named(scenes.unread)}")
     return "\n".join(lines)
 
 

@@ -104,7 +104,7 @@ async def _farm() -> FarmQueue:
     except ApiError as error:
         raise NotMade(str(error)) from None
     if not isinstance(queue, FarmQueue):
-        raise NotMade("the farm in the settings is used\nafter a restart")
+        raise NotMade("the farm in the settings is used after a restart")
     return queue
 
 

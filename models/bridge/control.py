@@ -68,10 +68,10 @@ def control_notes(
     shot = tuple(side * grid.spatial for side in latent["samples"].shape[:2:-1])
     if abs(size[0] * shot[1] / (size[1] * shot[0]) - 1) > CROPPED:
         sides = "sides are" if size[0] * shot[1] > size[1] * shot[0] else "top and bottom are"
-        notes.append(f"the control clip is {size[0]} x {size[1]},\nthe shot {shot[0]} x {shot[1]}: its {sides} cut off")
+        notes.append(f"the control clip is {size[0]} x {size[1]}, the shot {shot[0]} x {shot[1]}: its {sides} cut off")
     if len(images) != frames:
         used = f"the first {frames} are used" if len(images) > frames else "the last one is repeated"
-        notes.append(f"the control clip has {len(images)} frames,\nthe shot {frames}: {used}")
+        notes.append(f"the control clip has {len(images)} frames, the shot {frames}: {used}")
     if CONTROL in control and strength < 1:
-        notes.append("strength changes nothing here:\nit is for IC-LoRAs of LTX Video and LTX-2")
+        notes.append("strength changes nothing here: it is for IC-LoRAs of LTX Video and LTX-2")
     return notes

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import comfy.model_management as memory
 import comfy.model_patcher
 import psutil
@@ -12,9 +10,6 @@ from ..contract.grid import Shape
 from ..contract.memory import step_bytes
 from ..library.fit import Machine, Memory, advice
 from .video_model import video_model
-
-LINE = 44
-"""Letters in a line of a node's notice."""
 
 
 def machine() -> Machine:
@@ -26,7 +21,7 @@ def machine() -> Machine:
 
 
 def memory_warning(model: comfy.model_patcher.ModelPatcher, latent_shape: Shape | None = None) -> str:
-    """A warning in short lines if a MODEL does not fit this machine, with what helps; "" if it fits.
+    """A warning if a MODEL does not fit this machine, with what helps; "" if it fits.
 
     latent_shape: of the latents to sample, [B, C, T, h, w]; None: those of the recommended size. The weights count as
     they are stored. Decoding is not counted: it goes to tiles when memory is short.
@@ -39,4 +34,4 @@ def memory_warning(model: comfy.model_patcher.ModelPatcher, latent_shape: Shape 
     size = f"{shape[-1] * grid.spatial} x {shape[-2] * grid.spatial} x {grid.frames(shape[2])}"
     bits = 8 * network / max(1, numbers)
     step = step_bytes(variant, shape, memory.dtype_size(model.model.get_dtype()))
-    return "\n".join(textwrap.wrap(advice(Memory(network, step), machine(), size, bits), LINE))
+    return advice(Memory(network, step), machine(), size, bits)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -92,7 +91,7 @@ class TakesLoRAs:
         return patches
 
     def _say(self, text: str) -> None:
-        tell_running_node("Atelier: " + "\n".join(textwrap.wrap(text, 50)))
+        tell_running_node(f"Atelier: {text}")
 
 
 @functools.cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any
 
 import comfy.model_management as memory
@@ -19,7 +18,6 @@ from ..timeline.keyframes import apart, over, with_keyframes
 from ..timeline.latent import KEYFRAMES, frame_rate_of, mask_of, sound_of, sound_rate_of, streams_of, video_of
 from ..timeline.spans import ONLY
 from .job import check_finite
-from .machine import LINE
 from .unmet import TOLD, unmet
 from .vae import two_streams
 from .video_model import CONTROL, GUIDES, IN_CONTEXT, READS_PADDING, REFERENCE, reads_padding, video_model
@@ -77,16 +75,16 @@ def carried(model: comfy.model_patcher.ModelPatcher, latent: dict, samples: Any)
 
 
 def warnings(model: comfy.model_patcher.ModelPatcher, latent: dict, positive: list, guidance: float = 0.0) -> list[str]:
-    """Warnings to show before sampling, in short lines.
+    """Warnings to show before sampling.
 
     They name a guidance that has no effect, what this variant cannot follow of the mask, and what it was not trained
     for.
     """
     if guidance and scale_is_set(model):
-        overridden = f"guidance {guidance:g} is not used:\nVideo Guidance sets it"
+        overridden = f"guidance {guidance:g} is not used: Video Guidance sets it"
         return [overridden, *warnings(model, latent, positive)]
     entries = [options for _, options in with_frame_rate(positive, latent)]
-    found = [textwrap.fill(each, LINE) for each in unmet(video_model(model).variant, latent, entries)]
+    found = unmet(video_model(model).variant, latent, entries)
     return [*found, *_untrained(model, latent, positive)]
 
 
@@ -97,15 +95,15 @@ def _untrained(model: comfy.model_patcher.ModelPatcher, latent: dict, positive: 
     if any(reads_padding(variant, options) for _, options in positive):
         return [READS_PADDING.format(variant.name)]
     if any(REFERENCE in options for _, options in positive) and model.get_attachment(IN_CONTEXT) is None:
-        return ["a control clip without an IC-LoRA: the shot\nis only led by it. Load one with Load Video LoRA"]
+        return ["a control clip without an IC-LoRA: the shot is only led by it. Load one with Load Video LoRA"]
     if known_frames.controlled and not any(CONTROL in options for _, options in positive):
-        return [f"no control clip: {variant.name} was\ntrained to follow one (Control Video)"]
+        return [f"no control clip: {variant.name} was trained to follow one (Control Video)"]
     if known_frames.about and mask.lt(1).any() and known_frames.enforced(mask) is not None:
-        return [f"{variant.name} was\n{known_frames.about}"]
+        return [f"{variant.name} was {known_frames.about}"]
     rate, ranges = frame_rate_of(latent), variant.frame_rates
     if ranges and not any(least <= rate <= most for least, most in ranges):
         trained = " and ".join(f"{least:g}" if least == most else f"{least:g} to {most:g}" for least, most in ranges)
-        return [f"{variant.name} was trained at {trained}\nframes a second, not {rate:g}: picture and sound may drift"]
+        return [f"{variant.name} was trained at {trained} frames a second, not {rate:g}: picture and sound may drift"]
     return _of_another_length(variant, latent)
 
 
@@ -118,7 +116,7 @@ def _of_another_length(variant: Variant, latent: dict) -> list[str]:
     seconds, length = frames / frame_rate_of(latent), sound.shape[2] / rate
     if abs(seconds - length) <= 2 / rate:
         return []
-    return [f"its sound is {length:.2f} s long, its picture {seconds:.2f}:\nthey were trained to be of one length"]
+    return [f"its sound is {length:.2f} s long, its picture {seconds:.2f}: they were trained to be of one length"]
 
 
 def sample(

@@ -42,8 +42,8 @@ NOT_CONTROLLED = (
     "Control Video."
 )
 READS_PADDING = (
-    "the prompt came without a mask of its padding:\n{} reads that as words. Encode it with\nthe CLIP of Load Video "
-    "Model, or set the type\nof CLIPLoader to this model's"
+    "the prompt came without a mask of its padding: {} reads that as words. Encode it with the CLIP of Load Video "
+    "Model, or set the type of CLIPLoader to this model's"
 )
 
 

@@ -75,7 +75,7 @@ def _line(name: str, values: Sequence[float]) -> str:
 
 def _blocks_line(groups: Sequence[tuple[int, ...]]) -> str:
     words = "; ".join(", ".join(map(str, group)) for group in groups)
-    return f"STG without the attention of blocks\n{words}" if words else ""
+    return f"STG without the attention of blocks {words}" if words else ""
 
 
 ISOLATED = {"a2v_cross_attn": False, "v2a_cross_attn": False}

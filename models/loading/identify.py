@@ -73,7 +73,7 @@ def _recognised(family: Family, checkpoint: Checkpoint) -> Variant | None:
     if variant is None or not foreign:
         return variant
     entries = ", ".join(f"{name} {str(value)[:40]}" for name, value in foreign.items())
-    note = f"its scheduler_config.json is another model's\n({entries}):\nthe published schedule is used"
+    note = f"its scheduler_config.json is another model's ({entries}): the published schedule is used"
     variant = family.recognise(replace(checkpoint, scheduler={}))
     return replace(variant, notes=(*variant.notes, note))
 

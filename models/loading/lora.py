@@ -116,13 +116,13 @@ def _needs(file: str, metadata: dict[str, str], placed: dict[str, Placed], shape
         inputs, own = 0 if down is None else down[0].numel(), math.prod(shapes[name][1:])
         if inputs > own and inputs % own == 0:
             return (
-                f"a control LoRA: its {module.source} reads {inputs // own} times\nas many channels as this model "
-                "has. It needs\na control clip beside the noise, which is not given\nhere: it does little. A Fun "
+                f"a control LoRA: its {module.source} reads {inputs // own} times as many channels as this model "
+                "has. It needs a control clip beside the noise, which is not given here: it does little. A Fun "
                 "Control model takes one"
             )
     if reference_scale(file, metadata):
         return (
-            "an IC-LoRA: it follows a reference clip\nbeside the shot (depth, pose, edges). Connect one\nwith Control "
+            "an IC-LoRA: it follows a reference clip beside the shot (depth, pose, edges). Connect one with Control "
             "Video, and this MODEL to its 'model'"
         )
     return ""

@@ -123,7 +123,7 @@ READERS: dict[str, tuple[Callable[[str], object], tuple[str, ...]]] = {
     "style": (lambda text: styles.styled(text, text, text), ("",)),
     "a LoRA's key": (lora, ("", "a.lora_A", "lora_unet_", "a.matrix_A.", "transformer.", "a.oft_")),
     "a LoRA's alphas": (alphas, ("", "^", "(a+)+", "(?:a|a)*", "[", "a{9}")),
-    "notice": (notice.plain, ("", "<", "[[a|", "__LNK")),
+    "notice": (notice.for_node, ("", "<", "[[a|", "__LNK")),
     "mark": (lambda text: marks._marks({"title": text}), ("", "{", "{a", "{bypass without ", "{ ")),
     "model's name": (lambda text: settings.Settings().local(text), ("", "sora-2-", "-2025-10-")),
     "an error's words": (errors.without_paths, ("", "/", "C:\\", "/home/")),

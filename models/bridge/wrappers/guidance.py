@@ -119,18 +119,18 @@ def published(patcher: comfy.model_patcher.ModelPatcher, second: bool = False) -
     guidance, recipe, again = model.variant.guidance, model.variant.recipe, model.variant.second_pass
     if second:
         if again is None:
-            return None, ["it was published without a second pass:\nnothing is changed"]
+            return None, ["it was published without a second pass: nothing is changed"]
         if model.variant.sound is not None:
-            return None, ["set guidance of Sample Video to 1:\nnothing is changed"]
+            return None, ["set guidance of Sample Video to 1: nothing is changed"]
         guidance = again.guidance or Guidance((GuidanceLevel(1.0, cfg=1.0),))
     if isinstance(guidance, StreamGuidance):
-        return None, ["Sample Video applies its authors' recipe\nwhere its guidance is 0: nothing is changed"]
+        return None, ["Sample Video applies its authors' recipe where its guidance is 0: nothing is changed"]
     if guidance is None:
         scale = f"one guidance, {recipe.guidance:g}" if recipe.guidance != 1 else "no guidance"
-        return None, [f"its authors publish {scale},\nwithout STG: nothing is changed"]
+        return None, [f"its authors publish {scale}, without STG: nothing is changed"]
     most = max((block for level in guidance.levels for block in level.skipped), default=0)
     if most >= _blocks(model):
-        return guidance.without_stg(), [f"without STG: it names block {most},\nthis model has {_blocks(model)} blocks"]
+        return guidance.without_stg(), [f"without STG: it names block {most}, this model has {_blocks(model)} blocks"]
     return guidance, []
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import textwrap
 
 import comfy.model_sampling
 import torch
 
 from ...timeline.latent import mask_of
-from ..machine import LINE
 from ..notice import tell_running_node
 from ..unmet import TOLD, unmet
 from ..video_model import IN_ONE_GO, VideoModel
@@ -23,7 +21,7 @@ def with_unmet_told(run: SamplerRun) -> torch.Tensor:
     if run.mask is not None and run.noise.ndim == 5 and not any(entry.get(TOLD) for entry in entries):
         found = unmet(run.model.variant, {"samples": run.latent, "noise_mask": run.mask}, entries)
         if found:
-            tell_running_node("\n".join(textwrap.fill(f"Atelier: {each}", LINE) for each in found))
+            tell_running_node("\n".join(f"Atelier: {each}" for each in found))
     return run.proceed()
 
 

@@ -57,7 +57,7 @@ LAST_ALPHA = 4.8973451890853435e-08
 
 HEADS_2B = 30
 ASSUMED_CONTROL = (
-    "its file does not name its extra input:\nFun Control is assumed. If it takes an image,\nput 'img2vid' into its "
+    "its file does not name its extra input: Fun Control is assumed. If it takes an image, put 'img2vid' into its "
     "file's name"
 )
 

@@ -47,7 +47,7 @@ class Ends(Concatenated):
     """
 
     encoded: str = LAST
-    about: str = "trained with a known first and last frame:\nothers are re-noised"
+    about: str = "trained with a known first and last frame: others are re-noised"
 
     def channels(
         self, latent: torch.Tensor, mask: torch.Tensor | None, clip: torch.Tensor | None = None
@@ -119,7 +119,7 @@ class Controlled(KnownFrames):
     """
 
     controlled: bool = True
-    about: str = "trained to follow a control clip (Control Video):\nknown frames are re-noised"
+    about: str = "trained to follow a control clip (Control Video): known frames are re-noised"
 
     def channels(
         self, latent: torch.Tensor, mask: torch.Tensor | None, clip: torch.Tensor | None = None

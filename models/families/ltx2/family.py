@@ -52,7 +52,7 @@ GUIDANCE = {
 # The shift is fixed at 4096 tokens, as in Lightricks' code; diffusers' pipeline takes the clip's own count.
 MU, TERMINAL = 2.05, 0.1
 DISTILLED_SIGMAS = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875)
-LICENCE = "LTX-2 Community License: free below\n10 million dollars of yearly revenue,\nwith restrictions of use"
+LICENCE = "LTX-2 Community License: free below 10 million dollars of yearly revenue, with restrictions of use"
 
 
 def recognise(checkpoint: Checkpoint) -> Variant | None:

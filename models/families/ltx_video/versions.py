@@ -106,15 +106,13 @@ def version_of(checkpoint: Checkpoint, large: bool, vae: str) -> Version:
     told = late is not None or bool(number or sigmas)
     if late is None:
         late = number not in EARLY
-        notes += [] if number else ["its file does not tell the version:\n0.9.5 or later is assumed"]
+        notes += [] if number else ["its file does not tell the version: 0.9.5 or later is assumed"]
     if vae and _is_late_by_schedule(checkpoint) not in (None, late):
         other = "0.9.1 or earlier" if late else "0.9.5 or later"
-        notes.append(
-            f"its VAE is {vae}'s, its scheduler_config.json that of\n{other}: one of them is another version's"
-        )
+        notes.append(f"its VAE is {vae}'s, its scheduler_config.json that of {other}: one of them is another version's")
     known = LATE if late else EARLY
     if number and number not in known:
-        notes.append(f"its file is named {number}, and is\n{'0.9.5 or later' if late else '0.9.1 or earlier'}")
+        notes.append(f"its file is named {number}, and is {'0.9.5 or later' if late else '0.9.1 or earlier'}")
     number = vae if vae in EARLY and not late else number if number in known else ""
     if not late:
         return Version(number, large, RECIPE_EARLY, 128, False, False, guidance=GUIDANCE_2B, notes=tuple(notes))

@@ -229,7 +229,7 @@ def test_a_guidance_that_has_no_effect_is_said(model):
         prompts(ltx.model.variant),
     )
     assert warnings(guided(ltx, guidance="2"), latent, positive, 7.0) == [
-        "guidance 7 is not used:\nVideo Guidance sets it"
+        "guidance 7 is not used: Video Guidance sets it"
     ]
     assert warnings(guided(ltx, guidance="2"), latent, positive, 0.0) == []
     assert warnings(guided(ltx, rescale="1"), latent, positive, 7.0) == []
@@ -246,17 +246,17 @@ def test_what_is_published_and_what_of_it_this_network_lacks(model, monkeypatch)
     ltx = model("ltx")
     guidance, (remark,) = published(ltx)  # 2 blocks of 28
     assert [level.cfg for level in guidance.levels] == [3] and not guidance.levels[0].stg
-    assert remark == "without STG: it names block 19,\nthis model has 2 blocks"
+    assert remark == "without STG: it names block 19, this model has 2 blocks"
     monkeypatch.setattr(
         ltx.model.diffusion_model, "transformer_blocks", torch.nn.ModuleList([torch.nn.Identity()] * 48)
     )
     assert published(ltx) == (GUIDANCE_2B, [])
-    assert GUIDANCE_2B.summary() == ["guidance 3", "STG 1", "rescale 0.7", "STG without the attention of blocks\n19"]
+    assert GUIDANCE_2B.summary() == ["guidance 3", "STG 1", "rescale 0.7", "STG without the attention of blocks 19"]
     assert GUIDANCE_13B.summary() == [
         "guidance 1, 1, 6, 8, 6, 1, 1",
         "STG 0, 0, 4, 4, 4, 2, 1",
         "rescale 0, 0, 0.5, 0.5, 0, 0, 0",
-        "STG without the attention of blocks\n22, 35, 39; 28; 28; 28; 28",
+        "STG without the attention of blocks 22, 35, 39; 28; 28; 28; 28",
         "from sigma 1, 0.996, 0.9933, 0.985, 0.9767, 0.9008, 0.618",
         "CFG-Zero*",
     ]
@@ -272,7 +272,7 @@ def test_the_second_pass_has_a_recipe_of_its_own(model, monkeypatch):
     assert nothing is None and "without a second pass" in remark
     monkeypatch.setattr(wrapper, "_blocks", lambda model: 48)
     for again, lines in (
-        (SECOND_PASS_13B, ["guidance 1", "STG 1", "STG without the attention of blocks\n27", "CFG-Zero*"]),
+        (SECOND_PASS_13B, ["guidance 1", "STG 1", "STG without the attention of blocks 27", "CFG-Zero*"]),
         (SECOND_PASS_DISTILLED, ["guidance 1"]),
     ):
         monkeypatch.setattr(ltx.model, "variant", replace(ltx.model.variant, second_pass=again))

@@ -69,7 +69,7 @@ def test_own_values_by_step():
         "guidance 1, 6",
         "STG 4",
         "rescale 0.5",
-        "STG without the attention of blocks\n1; 2, 3",
+        "STG without the attention of blocks 1; 2, 3",
         "CFG-Zero*",
         "the first 1 steps predict zeros",
     ]

@@ -44,7 +44,7 @@ def broken(seconds: float) -> torch.Tensor:
         (tone(1.0), 16_000, 0.6, 3, "its last 0.89 s are cut off"),
         (tone(SECONDS, channels=1), 16_000, 0.0, 18, ""),
         (tone(SECONDS, channels=6), 16_000, 0.0, 18, "its 6 channels are mixed to two"),
-        (tone(SECONDS, 8_000), 8_000, 0.0, 18, "8000 samples a second,\nso nothing above 4 kHz"),
+        (tone(SECONDS, 8_000), 8_000, 0.0, 18, "8000 samples a second, so nothing above 4 kHz"),
         (tone(SECONDS, 44_100), 44_100, 0.0, 18, ""),
         (torch.zeros(1, 2, 16_000), 16_000, 0.0, 18, "it is silent"),
         (broken(SECONDS), 16_000, 0.0, 18, r"invalid samples in its sound \(NaN, infinite\), now silent: 101"),
