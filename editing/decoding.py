@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..models.bridge.vae import decode_sound, decode_stream, vae_grid
+from ..models.bridge.vae import decode_sound, decode_stream, encode, frames_of, vae_grid
 from ..models.contract.grid import Grid
 from ..models.timeline.latent import (
     CUTS,
@@ -20,6 +20,7 @@ from ..models.timeline.latent import (
     sound_of,
     sound_rate_of,
 )
+from ..models.timeline.openings import openings_of
 from ..models.timeline.sound import Stretch, edited
 from .placed_sound import as_long, with_placed
 
@@ -74,13 +75,18 @@ def scenes_apart(vae: comfy.sd.VAE, samples: torch.Tensor, cuts: Sequence[int]) 
     if not cuts:
         yield from decode_stream(vae, samples)
         return
-    for clip in samples.split(1):
-        for scene, shown in scenes(clip, cuts, vae_grid(vae)):
+    openings = openings_of(samples)
+    for number, clip in enumerate(samples.split(1)):
+        for start, scene, shown in scenes(clip, cuts, vae_grid(vae)):
+            if shown.start:
+                opening = openings[start][number, None] if start in openings else before(vae, scene)
+                scene = torch.cat([opening.to(scene), scene[:, :, 1:]], dim=2)
             yield from _between(decode_stream(vae, scene), shown.start, shown.stop)
 
 
-def scenes(clip: torch.Tensor, cuts: Sequence[int], grid: Grid) -> Iterator[tuple[torch.Tensor, range]]:
-    """The scenes of a clip [B, C, T, h, w], each as a clip for the decoder, and the range of its frames to show.
+def scenes(clip: torch.Tensor, cuts: Sequence[int], grid: Grid) -> Iterator[tuple[int, torch.Tensor, range]]:
+    """The scenes of a clip [B, C, T, h, w]: their first latent frames, themselves as clips for the decoder, and the
+    ranges of these clips' frames to show.
 
     The first latent frame of a clip stands for a single frame, so a later scene gets its first latent frame twice.
     """
@@ -89,7 +95,22 @@ def scenes(clip: torch.Tensor, cuts: Sequence[int], grid: Grid) -> Iterator[tupl
         scene, lead = clip[:, :, start:end], int(start > 0)
         count = lead + end - start
         padded = [scene[:, :, :1]] * lead + [scene] + [scene[:, :, -1:]] * (-(count - 1) % grid.group)
-        yield torch.cat(padded, dim=2), range(lead, grid.frames(count))
+        yield start, torch.cat(padded, dim=2), range(lead, grid.frames(count))
+
+
+def before(vae: comfy.sd.VAE, scene: torch.Tensor) -> torch.Tensor:
+    """What to put before a later scene whose opening is not known: its first frame, encoded as a picture.
+
+    scene: with its first latent frame twice. A decoder reads a clip's first latent frame as a single frame. What it
+    makes of one that stands for several is not what comes before, and the next frame suffers. With the picture it is
+    nearer to what was encoded, by the median of ten real clips from each family's pocket model: .1 dB for LTX, .3 for
+    CogVideoX, .4 for Mochi, 1.1 for Pyramid Flow. If the VAE has no encoder, the first latent frame remains.
+    """
+    first = frames_of(vae, scene[:, :, : 1 + vae_grid(vae).group])[:, 1:2]
+    try:
+        return encode(vae, first)
+    except ValueError:
+        return scene[:, :, :1]
 
 
 def _between(chunks: Iterator[torch.Tensor], first: int, end: int) -> Iterator[torch.Tensor]:

@@ -9,6 +9,8 @@ from comfy_api.latest import io, ui
 
 from ..farm import parcel
 from ..models.bridge.sampling import sampled
+from ..models.timeline.latent import video_of
+from ..models.timeline.openings import openings_of
 
 
 class SamplePiece(io.ComfyNode):
@@ -33,5 +35,6 @@ class SamplePiece(io.ComfyNode):
     def execute(cls, model: list, values: list[str], index: list[int]) -> io.NodeOutput:
         file = Path(folder_paths.get_annotated_filepath(values[0]))
         samples = sampled(model[min(index[0], len(model) - 1)], **parcel.read(file))  # the last one is repeated
-        parcel.write(Path(folder_paths.get_output_directory()) / parcel.FOLDER / file.name, samples)
+        made = samples, openings_of(video_of(samples))
+        parcel.write(Path(folder_paths.get_output_directory()) / parcel.FOLDER / file.name, made)
         return io.NodeOutput(ui={"files": [ui.SavedResult(file.name, parcel.FOLDER, io.FolderType.output)]})

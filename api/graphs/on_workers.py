@@ -26,6 +26,7 @@ from ...farm.jobs import State
 from ...farm.pieces import NotMade, is_link, upstream
 from ...models.bridge import sampling
 from ...models.bridge.scenes import joined, scenes
+from ...models.timeline.openings import with_openings
 from .. import settings, state
 from ..errors import ApiError
 from .farm_queue import FarmQueue, path_of
@@ -125,7 +126,7 @@ async def _made(farm: FarmQueue, place: Place, values: Json, heard: Callable[[St
     try:
         parcel.write(sent, values)
         await _in_server(farm.make(name, place.graph_of(file), place.graph, heard))
-        return parcel.read(came)
+        return with_openings(*parcel.read(came))
     except (parcel.Unsendable, OSError) as error:
         raise NotMade(str(error)) from None
     finally:

@@ -11,6 +11,7 @@ import torch
 
 from ..contract.family import Variant
 from ..timeline.latent import picture_of, sound_of, video_of, with_streams
+from ..timeline.openings import openings_of, with_openings
 from ..timeline.sound import frames_before, place_at
 from ..timeline.spans import SPAN
 from ..timeline.windows import prompt_changes
@@ -53,7 +54,7 @@ def joined(
         return first
     video = torch.cat([video_of(samples)[:, :, begin:end] for (begin, end), samples in parts], dim=2)
     if sound_of(first) is None:
-        return video
+        return with_openings(video, {at: opening for _, each in parts for at, opening in openings_of(each).items()})
     rate = conditioned_frame_rate([options for _, options in (*positive, *negative)], variant)
     length = sound_of(first).shape[2]
 

@@ -27,7 +27,7 @@ class Window:
     """Latent frames `start` to `end` of a clip, sampled together; the network reads `begin` to `until`, ends exclusive.
 
     Frames from `begin` to `start` and from `end` to `until` are finished. opening: extra frames in front, sampled and
-    then discarded. Only the first latent frame of a clip stands for a single frame of video, so a scene that begins
+    not shown. Only the first latent frame of a clip stands for a single frame of video, so a scene that begins
     later gets such a frame in front.
     """
 

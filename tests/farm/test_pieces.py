@@ -25,6 +25,7 @@ from atelier.models.contract.guides import Guide
 from atelier.models.library import folders
 from atelier.models.loading import load as loading
 from atelier.models.loading.identify import open_model
+from atelier.models.timeline.openings import openings_of
 from atelier.models.timeline.spans import CUT, SPAN
 from atelier.nodes.farm import SamplePiece
 from comfy.nested_tensor import NestedTensor
@@ -157,6 +158,8 @@ def test_two_workers_make_the_latents_of_one_machine(pocket, given, on_farm):
     workers = [Worker(name, pocket[0]) for name in ("w1", "w2")]
     (made, notices), whole = on_farm(given, *workers), sampling.sample(pocket[0], **given)
     assert torch.equal(made["samples"], whole["samples"]) and made["frame_rate"] == FPS
+    openings = [openings_of(each["samples"]) for each in (made, whole)]
+    assert [list(each) for each in openings] == [[CUT_AT]] * 2 and torch.equal(*(each[CUT_AT] for each in openings))
     assert sum(len(worker.begun) for worker in workers) == 2 and notices == ["on the farm: 2 of 2 pieces"]
     assert list(workers[0].graphs[0]) == ["2", "1", on_workers.PIECE]
 

@@ -47,6 +47,8 @@ def with_guides_apart(run: SamplerRun) -> torch.Tensor:
     _put(run, joined([*taken, *own]))
 
     def behind(clip: torch.Tensor) -> torch.Tensor:
+        if not taken:  # the same tensor, by which the clip's openings are found
+            return clip
         return torch.cat([clip, *(part.latents.to(clip) for part in taken)], dim=2)
 
     def report(step: int, denoised: torch.Tensor, x: torch.Tensor, steps: int) -> None:

@@ -10,6 +10,7 @@ import torch
 from ...contract.grid import Grid
 from ...contract.guides import Appended
 from ...timeline.latent import mask_of
+from ...timeline.openings import with_openings
 from ...timeline.relay import RELAY
 from ...timeline.spans import ONLY, SPAN, active_at
 from ...timeline.windows import Window, prompt_changes, windows
@@ -31,7 +32,7 @@ Entries = list[dict[str, Any]]
 def with_windows(run: SamplerRun) -> torch.Tensor:
     """Sample a clip in windows if its prompts have spans. In each window, the finished frames are known frames.
 
-    If no prompt has a span, the clip is sampled at once.
+    If no prompt has a span, the clip is sampled at once. What is before a later scene goes with the clip (`openings`).
     """
     guider, conds, model = run.guider, run.guider.conds, run.model
     entries = [entry for group in conds.values() for entry in group]
@@ -42,7 +43,7 @@ def with_windows(run: SamplerRun) -> torch.Tensor:
     holes = mask_of({"samples": run.latent, **known}).to(clip)
     plan = _plan(model, entries, rate, holes, finishes=not run.sigmas[-1])
     numbers = _asked_for(plan, entries)
-    sound = WindowedSound.of(run, model, rate)
+    sound, openings = WindowedSound.of(run, model, rate), {}
     for turn, number in enumerate(numbers):
         window = plan[number]
         guider.conds = {name: _conditioning_of(group, model, rate, window) for name, group in conds.items()}
@@ -59,9 +60,11 @@ def with_windows(run: SamplerRun) -> torch.Tensor:
         here = slice(window.start, window.end)
         clip[:, :, here] = sampled[:, :, window.lead :][:, :, : window.end - window.start].to(clip)
         holes[:, :, here] = 0
+        if window.opening:
+            openings[window.start] = sampled[:, :, : window.opening].to(clip)
         if sound is not None:
             sound.finish(window)
-    return clip
+    return with_openings(clip, openings)
 
 
 def _plan(model: VideoModel, entries: Entries, rate: float, holes: torch.Tensor, finishes: bool) -> list[Window]:

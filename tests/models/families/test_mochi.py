@@ -7,6 +7,7 @@ import reference
 import tiny
 import tiny_mochi
 import torch
+from atelier.editing.decoding import scenes_apart
 from atelier.models.bridge.sampling import sample, warnings, with_options
 from atelier.models.bridge.text_encoder import encode_text
 from atelier.models.bridge.vae import decode
@@ -149,6 +150,9 @@ def test_autoencoder_from_its_two_original_files(tmp_path):
     vae = load.load_vae(open_model(model), lambda: [decoder])
     with pytest.raises(CheckpointError, match="only the decoder"):
         vae.encode(clip)
+    latents = torch.randn(1, 12, 3, 6, 8, generator=torch.Generator().manual_seed(4))
+    cut = torch.cat(list(scenes_apart(vae, latents, [1])))
+    assert torch.equal(cut[1:], decode(vae, latents[:, :, [1, 1, 2]])[1:]), "no picture before a later scene"
 
 
 def test_file_that_holds_everything(tmp_path):

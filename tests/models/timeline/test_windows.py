@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import comfy.sample
 import comfy.samplers
 import pytest
@@ -10,17 +12,19 @@ from atelier.editing import decoding
 from atelier.models.bridge.sampling import empty_latent, with_frame_rate, with_options
 from atelier.models.bridge.scenes import joined, scenes
 from atelier.models.bridge.text_encoder import encode_text
-from atelier.models.bridge.vae import decode
+from atelier.models.bridge.vae import decode, encode
 from atelier.models.contract.grid import Grid
 from atelier.models.library import folders
 from atelier.models.loading import load as checkpoint
 from atelier.models.loading.identify import open_model
 from atelier.models.timeline import placing
 from atelier.models.timeline.latent import CUTS
+from atelier.models.timeline.openings import openings_of
 from atelier.models.timeline.spans import CUT, ONLY, SPAN
 from atelier.models.timeline.windows import Turn, Window, prompt_changes, windows
 from benchmarks.allocated import Allocated
-from shipped_pocket import CHANNELS
+from pocket.world import draw_scenes, render
+from shipped_pocket import CHANNELS, SIDE
 
 START = [Turn(0, True)]
 FPS, STEPS, CARD = 8.0, 2, 3
@@ -186,7 +190,10 @@ def test_scenes_sampled_apart_are_those_of_the_whole_clip(pocket, sampler):
         asked = with_options(positive, {ONLY: only})
         apart.append((only, sampled(pocket, asked, latent, sampler=sampler, callback=callback)))
     whole = sampled(pocket, positive, latent, sampler=sampler)
-    assert torch.equal(joined(pocket[0], *texts, apart), whole)
+    together = joined(pocket[0], *texts, apart)
+    assert torch.equal(together, whole)
+    assert list(openings_of(together)) == list(openings_of(whole)) == [2 * CARD, 3 * CARD]
+    assert all(torch.equal(opening, openings_of(whole)[at]) for at, opening in openings_of(together).items())
     assert steps == [(0, 4), (1, 4), (2, 4), (3, 4), (0, 2), (1, 2), (0, 2), (1, 2)], "of its own windows alone"
     assert not torch.equal(apart[0][1], whole)
     for flowing in (cards(pocket, ONE, TWO), encode_text(pocket[1], ONE)[0]):
@@ -228,10 +235,39 @@ def test_scenes_are_decoded_each_by_itself(pocket):
     assert torch.equal(made[frames:], begun_otherwise[frames:])
 
 
+def test_a_later_scene_is_decoded_behind_the_opening_that_was_made_with_it(pocket):
+    """Through one of ComfyUI's samplers; another clip made of it has no opening."""
+    positive, latent = cards(pocket, ONE, TWO, cut=True), empty(2 * CARD)
+    latent = {**latent, "samples": latent["samples"].repeat(2, 1, 1, 1, 1)}
+    made = sampled(pocket, positive, latent)
+    (start, opening), *others = openings_of(made).items()
+    assert (start, others) == (CARD, []) and opening.shape == made[:, :, :1].shape
+    shown = torch.cat(list(decoding.scenes_apart(pocket[2], made, [CARD]))).unflatten(0, (2, -1))
+    own = decode(pocket[2], torch.cat([opening, made[:, :, CARD:]], dim=2)).unflatten(0, (2, -1))[:, 1:]
+    assert torch.allclose(shown[:, -own.shape[1] :], own, atol=1e-5)
+    assert not openings_of(made.clone())
+
+
+def test_the_first_frame_of_a_later_scene_is_nearer_to_the_uncut_one(pocket):
+    """Real clips, each cut where nothing changes: their frames at that place, against the whole clip's."""
+    rng = random.Random(3)
+    clips = (render(draw_scenes(6, rng), rng, width=SIDE, height=SIDE) + 1).movedim(1, -1) / 2
+    latents, place = encode(pocket[2], clips), pocket[0].model.variant.grid.frames(2)
+
+    def at(frames: list[torch.Tensor], place: int) -> torch.Tensor:
+        return torch.cat(frames).unflatten(0, (len(clips), -1))[:, place]
+
+    whole = at([decode(pocket[2], latents)], place)
+    apart = at(list(decoding.scenes_apart(pocket[2], latents, [2])), place)
+    doubled = at([decode(pocket[2], latents[:, :, [2, 2, 3, 4]])], 1)
+    assert 0 < (apart - whole).pow(2).mean() < (doubled - whole).pow(2).mean()
+
+
 @pytest.mark.parametrize("group", [1, 2])
 def test_every_scene_is_a_clip_that_the_decoder_takes(group):
     grid, clip = Grid(channels=1, temporal=4, spatial=8, group=group), torch.arange(9.0).view(1, 1, 9, 1, 1)
     found = list(decoding.scenes(clip, [4, 7], grid))
-    assert sum(len(shown) for _, shown in found) == grid.frames(9)
-    assert all((part.shape[2] - 1) % group == 0 for part, _ in found)
-    assert [part.flatten().tolist()[:2] for part, _ in found] == [[0, 1], [4, 4], [7, 7]]
+    assert [start for start, *_ in found] == [0, 4, 7]
+    assert sum(len(shown) for *_, shown in found) == grid.frames(9)
+    assert all((part.shape[2] - 1) % group == 0 for _, part, _ in found)
+    assert [part.flatten().tolist()[:2] for _, part, _ in found] == [[0, 1], [4, 4], [7, 7]]
