@@ -22,6 +22,7 @@ from ..models.timeline.latent import (
 )
 from ..models.timeline.openings import openings_of
 from ..models.timeline.sound import Stretch, edited
+from ..models.weights.errors import CheckpointError
 from .placed_sound import as_long, with_placed
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def before(vae: comfy.sd.VAE, scene: torch.Tensor) -> torch.Tensor:
     first = frames_of(vae, scene[:, :, : 1 + vae_grid(vae).group])[:, 1:2]
     try:
         return encode(vae, first)
-    except ValueError:
+    except CheckpointError:
         return scene[:, :, :1]
 
 
