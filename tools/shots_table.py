@@ -26,9 +26,10 @@ MEASURED = comfyui.ROOT / "docs" / "shots.json"
 HEAD = """# Shots, measured
 
 This page shows what the editing nodes do to real clips, measured on the pixels. `python run.py shots` makes it from
-16 clips per row, which neither training nor scoring uses: 64 x 64 at 8 frames per second; 17 frames, for Mochi 19, for
-CogVideoX and Pyramid Flow 25. They are rendered by `tools/pocket/world.py`, encoded, edited with the family's
-[pocket model](pocket_models.md) at its own settings, and decoded. Each has one seed; none is selected.
+16 clips per row, which neither training nor scoring uses, at 8 frames per second: for LTX Video 17 frames of
+128 x 128, for Mochi 1 19 of 64 x 64, for CogVideoX and Pyramid Flow 25 of 64 x 64. They are rendered by
+`tools/pocket/world.py`, encoded, edited with the family's [pocket model](pocket_models.md) at its own settings, and
+decoded. Each has one seed; none is selected.
 
 *Storyboard* makes clips from text alone: 50 boards of two cards and 16 of four, each card a second and a half (for
 Pyramid Flow two). In every other board the motion changes from card to card, in the rest the colour. Each card's frames

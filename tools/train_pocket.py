@@ -17,11 +17,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Stage(NamedTuple):
-    """A part of a model: the module that trains it, its folder in the model, and its training minutes on two cores."""
+    """A part of a model: the module that trains it, its folder in the model, and its training minutes on two cores.
+
+    apart: it is trained only if it is asked for by name, as the other stages read its released weights.
+    """
 
     module: str
     folder: str
     minutes: float
+    apart: bool = False
 
 
 class Architecture(NamedTuple):
@@ -48,9 +52,9 @@ ARCHITECTURES = {
         100,
         3,
         {
-            "vae": Stage("autoencoder", "vae", 26.0),
-            "text_encoder": Stage("text_encoder", "text_encoder", 6.0),
-            "transformer": Stage("transformer", "transformer", 64.0),
+            "vae": Stage("autoencoder", "vae", 50.0),
+            "text_encoder": Stage("text_encoder", "text_encoder", 6.0, apart=True),
+            "transformer": Stage("transformer", "transformer", 219.0),
         },
     ),
     "pyramid": Architecture(
@@ -97,7 +101,8 @@ STAGES = dict.fromkeys(name for architecture in ARCHITECTURES.values() for name 
 def train(arguments: argparse.Namespace) -> None:
     """Trains the chosen stages, one after the other."""
     architecture = ARCHITECTURES[arguments.architecture]
-    for name in architecture.stages if arguments.stage == "all" else [arguments.stage]:
+    usual = [name for name, stage in architecture.stages.items() if not stage.apart]
+    for name in usual if arguments.stage == "all" else [arguments.stage]:
         if name not in architecture.stages:
             raise SystemExit(f"{arguments.architecture} has no stage '{name}', only: {', '.join(architecture.stages)}.")
         stage = architecture.stages[name]

@@ -67,18 +67,18 @@ def test_held_out_prompts_follow_from_the_seed_and_hold_new_combinations():
     assert [world.is_withheld(scene) for scene in scenes] == withheld and sum(withheld) == 15
 
 
-def test_the_batched_sampler_is_ltx_pipeline():
+def test_the_batched_sampler_is_ltx_condition_pipeline():
     loaded = model.load(MODEL)
     pipeline, recipe = loaded.pipeline, loaded.recipe
     pipeline.set_progress_bar_config(disable=True)
     prompts = ["a red circle moving left", "A big blue square slowly rises, white background."]
     ours = loaded.sample(prompts, 3.0, 4, seed=11)
     reference = pipeline(
-        prompts[1],
-        width=64,
-        height=64,
-        num_frames=17,
-        frame_rate=8,
+        prompt=prompts[1],
+        width=recipe["width"],
+        height=recipe["height"],
+        num_frames=recipe["frames"],
+        frame_rate=recipe["fps"],
         num_inference_steps=4,
         guidance_scale=3.0,
         negative_prompt=recipe["negative_prompt"],

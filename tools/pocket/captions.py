@@ -57,11 +57,17 @@ VERBS = {  # verb forms that need no direction
         ("becoming bigger", "becomes bigger"),
     ),
 }
+PLAIN = {"still": "that is still", "grow": "growing", **{way: f"moving {way}" for way in DIRECTIONS}}
 ADVERBS = ("slowly", "gently", "smoothly", "quickly", "steadily")
 PLACES = ("on {}", "on a {} background", "on a {} background", "against a {} background", "with a {} background")
 PLACE_TAGS = ("{} background", "{} background", "the background is {}", "{} backdrop", "background: {}")
 LEADS = ("a video of", "an animation of", "a clip of", "footage of", "an animation showing", "video of", "clip of")
 TAGS = ("high quality", "4k", "flat colours", "cartoon style", "simple shapes", "minimal", "2d animation", "hd")
+OUTLINED = ("outlined {}", "{} with an outline", "{} with a border")
+BESIDE = ("and {}", "next to {}", "beside {}", "with {}")
+PANS = ("the camera pans {}", "camera pans {}", "camera panning {}", "panning {}", "the camera moves {}")
+SIZE_KNOWN = 0.75  # share of captions for training that say the size: it is what is learnt last
+SHORT = 0.25  # share of captions for training that say colour, shape and motion, as most people type them first
 STRAY = (
     "nice beautiful simple flat clean bright smooth shiny cute pretty very best scene shows showing there with then "
     "motion graphics vector style minimalist camera static looping loop seamless colorful picture film frame single "
@@ -86,8 +92,20 @@ def noun_phrase(scene: Scene, said: Collection[str], rng: random.Random) -> str:
     if "color" in said:
         words.append(rng.choice(COLOR_WORDS.get(scene.color, (scene.color,))))
     words.append(rng.choice(NOUNS[scene.shape] if "shape" in said else ANY_SHAPE))
+    if scene.outlined:
+        words = rng.choice(OUTLINED).format(" ".join(words)).split()
     article = rng.choice(("an" if words[0][0] in "aeiou" else "a",) * 5 + ("the", "one", ""))
     return " ".join([article, *words]).strip()
+
+
+def beside(scene: Scene, rng: random.Random) -> str:
+    """For example "next to a blue square"; nothing if there is no second shape."""
+    if not scene.other:
+        return ""
+    noun = (
+        f"{rng.choice(COLOR_WORDS.get(scene.other.color, (scene.other.color,)))} {rng.choice(NOUNS[scene.other.shape])}"
+    )
+    return rng.choice(BESIDE).format(f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}")
 
 
 def motion_phrase(motion: str, finite: bool, rng: random.Random) -> str:
@@ -108,6 +126,9 @@ def caption(scene: Scene, rng: random.Random, said: Collection[str] = tuple(ATTR
     """One wording of the scene that mentions exactly the attributes in `said`."""
     noun = noun_phrase(scene, said, rng)
     motion = motion_phrase(scene.motion, rng.random() < 0.3, rng) if "motion" in said else ""
+    if scene.pan:
+        motion = rng.choice(PANS).format(rng.choice(DIRECTIONS[scene.pan][:3]))
+    motion = " ".join(filter(None, (motion, beside(scene, rng))))
     name = rng.choice(("grey", "gray")) if scene.background == "grey" else scene.background
     place = tag = ""
     if "background" in said:
@@ -143,6 +164,20 @@ def free_caption(scene: Scene, said: Collection[str], rng: random.Random) -> str
             words.insert(rng.randint(0, len(words)), rng.choice(STRAY))
         text = " ".join(words)
     return text
+
+
+def training_caption(scene: Scene, rng: random.Random, grown: bool = False) -> str:
+    """A caption for a clip that a transformer trains on. grown: the shape is not of the scene's size any more."""
+    said = said_attributes(rng) | ({"size"} if rng.random() < SIZE_KNOWN else set())
+    if rng.random() < SHORT:
+        said = {"color", "shape", "motion"}
+    said -= {"size"} if grown else set()
+    return free_caption(scene, said, rng)
+
+
+def short_caption(scene: Scene) -> str:
+    """What most people type first, for example "a red circle moving left": colour, shape and motion, in plain words."""
+    return f"{'an' if scene.color[0] in 'aeiou' else 'a'} {scene.color} {scene.shape} {PLAIN[scene.motion]}"
 
 
 def vocabulary() -> dict:

@@ -21,7 +21,7 @@ def small(videos: Tensor, size: torch.Size) -> Tensor:
 
 def latents_and_colours(model: Model, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Latent pixels of rendered clips: channels followed by a 1 [N, C + 1], and colours [N, 3]."""
-    videos = clips(count, seed).video
+    videos = clips(count, seed, **{name: model.recipe[name] for name in ("width", "height")}).video
     latents = model.encode(videos)
     seen = latents.movedim(1, -1).flatten(0, -2)
     wanted = small(videos, latents.shape).movedim(1, -1).flatten(0, -2)
@@ -31,7 +31,7 @@ def latents_and_colours(model: Model, count: int, seed: int) -> tuple[Tensor, Te
 def fit(model: Model) -> dict[str, list]:
     """Factors [channels][3] and bias [3], by least squares."""
     solved = torch.linalg.lstsq(*latents_and_colours(model, CLIPS, SEED)).solution
-    rows = [[round(value, 3) for value in row] for row in solved.tolist()]
+    rows = [[round(value, 5) for value in row] for row in solved.tolist()]
     return {"factors": rows[:-1], "bias": rows[-1]}
 
 

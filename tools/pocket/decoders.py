@@ -1,4 +1,4 @@
-"""Trains decoders whose encoders are solved for: the loop that CogVideoX, Mochi and Pyramid share."""
+"""Trains decoders whose encoders are solved for: the loop that all families share."""
 
 import copy
 import functools

@@ -12,7 +12,7 @@ from pocket.world import Scene
 SYSTEMS = {"ltx": "LTX Video", "cogvideox": "CogVideoX", "mochi": "Mochi 1", "pyramid": "Pyramid Flow"}
 """Architecture -> the system's name, of those that make pictures alone."""
 READERS = {  # class of a folder's pipeline -> module and class that read it here
-    "LTXPipeline": ("pocket.sample", "LTX"),
+    "LTXConditionPipeline": ("pocket.sample", "LTX"),
     "LTX2Pipeline": ("pocket.ltx2.sample", "LTX2"),
     "MochiPipeline": ("pocket.mochi.sample", "Mochi"),
     "CogVideoXPipeline": ("pocket.cogvideox.sample", "CogVideoX"),

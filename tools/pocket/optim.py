@@ -33,7 +33,8 @@ def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Muon with learning rate `lr` for weights of two and more dimensions, Adam with `adam_lr` for the rest.
 
-    adam_only: parameters for Adam whatever their shape (first and last layers train better with it).
+    adam_only: parameters for Adam whatever their shape (first and last layers train better with it). every: matrices
+    move once in so many steps, along the momentum of them all: orthogonalising can cost as much as a forward pass.
     """
 
     def __init__(
@@ -44,7 +45,9 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         weight_decay: float = 0.0,
         adam_only: Collection[Tensor] = (),
+        every: int = 1,
     ) -> None:
+        self._every, self._steps = every, 0
         excluded = {id(p) for p in adam_only}
         matrices, others = [], []
         for p in parameters:
@@ -64,6 +67,7 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
         """One update of all parameters that have a gradient."""
+        self._steps += 1
         for group in self.param_groups:
             (self._muon if group["muon"] else self._adam)(group)
 
@@ -78,6 +82,8 @@ class Muon(torch.optim.Optimizer):
                 momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
                 momentum.lerp_(p.grad, 1 - group["momentum"])
                 updates.append(p.grad.lerp(momentum, group["momentum"]).reshape(rows, columns))
+            if self._steps % self._every:
+                continue
             step = -group["lr"] * max(1, rows / columns) ** 0.5
             for p, update in zip(parameters, orthogonalise(torch.stack(updates)), strict=True):
                 p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.view(p.shape), alpha=step)

@@ -1,36 +1,37 @@
-"""Samples the pocket model for the score: many prompts at once.
+"""Samples the pocket LTX for the score: many prompts at once, with the arithmetic of LTXConditionPipeline.
 
-The arithmetic is that of LTXPipeline and LTXImageToVideoPipeline: clip i of a batch equals the pipeline's clip for the
-same prompt with a generator seeded `seed + i`.
+Clip i of a batch equals the pipeline's clip for the same prompt with a generator seeded `seed + i`.
 """
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from diffusers import LTXPipeline
+from diffusers import LTXConditionPipeline
+from diffusers.pipelines.ltx.pipeline_ltx_condition import linear_quadratic_schedule
 from torch import Tensor
 
-from pocket.autoencoder import decode, encode
+from pocket.autoencoder import SIDE, SPATIAL, decode, encode
 from pocket.renoised import guided
-from pocket.text_encoder import embed
-from pocket.transformer import pack, unpack, velocity
+from pocket.shared_text import embed
+from pocket.transformer import begins, pack, places, unpack, velocity
+from pocket.world import LATENT_FRAME
 
 
 @dataclass(frozen=True)
 class LTX:
     """A model folder as a float32 pipeline, and its recipe."""
 
-    pipeline: LTXPipeline
+    pipeline: LTXConditionPipeline
     recipe: dict[str, Any]
     sizes: ClassVar = {
         "25 frames": {"frames": 25},
         "12 fps": {"fps": 12},
-        "96x64": {"width": 96},
-        "64x96": {"height": 96},
+        "192x128": {"width": 192},
+        "128x192": {"height": 192},
     }
     longest: ClassVar = 25
     begun: ClassVar = 9
@@ -38,7 +39,7 @@ class LTX:
     @classmethod
     def load(cls, folder: Path) -> "LTX":
         """The model in a folder. Raises OSError if a part is missing."""
-        pipeline = LTXPipeline.from_pretrained(folder, dtype=torch.float32)
+        pipeline = LTXConditionPipeline.from_pretrained(folder, dtype=torch.float32)
         return cls(pipeline, json.loads((folder / "recipe.json").read_text()))
 
     def encode(self, video: Tensor) -> Tensor:
@@ -56,15 +57,15 @@ class LTX:
 
 @torch.no_grad()
 def sample(
-    pipeline: LTXPipeline,
+    pipeline: LTXConditionPipeline,
     prompts: list[str],
     guidance: float,
     steps: int,
     seed: int = 0,
     frames: int = 17,
     fps: float = 8,
-    width: int = 64,
-    height: int = 64,
+    width: int = SIDE,
+    height: int = SIDE,
     known: Tensor | None = None,
     batch: int = 32,
 ) -> Tensor:
@@ -72,8 +73,7 @@ def sample(
 
     known: normalised latents [B, C, K, h, w] of the first K latent frames, which stay unchanged.
     """
-    space, time = pipeline.vae.spatial_compression_ratio, pipeline.vae.temporal_compression_ratio
-    shape = ((frames - 1) // time + 1, height // space, width // space)
+    shape = ((frames - 1) // LATENT_FRAME + 1, height // SPATIAL, width // SPATIAL)
     parts = []
     for start in range(0, len(prompts), batch):
         chosen = slice(start, start + batch)
@@ -83,15 +83,16 @@ def sample(
     return torch.cat(parts)
 
 
+@torch.no_grad()
 def sample_latents(
-    pipeline: LTXPipeline,
+    pipeline: LTXConditionPipeline,
     prompts: list[str],
     guidance: float,
     steps: int,
     seed: int,
     shape: tuple[int, int, int],
     fps: float,
-    known: Tensor | None,
+    known: Tensor | None = None,
 ) -> Tensor:
     """One batch of prompts -> normalised latents [B, C, *shape]."""
     size = (pipeline.transformer.config.in_channels, *shape)
@@ -104,10 +105,9 @@ def sample_latents(
         unknown = torch.ones(x.shape[1])
         unknown[: given.shape[1]] = 0
     text = embed(pipeline.text_encoder, pipeline.tokenizer, [""] * len(prompts) + prompts)
-    pipeline.scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps))
-    sigmas = pipeline.scheduler.sigmas
-    for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):
+    where = places(begins(torch.arange(shape[0]))[None], shape[1:], fps).expand(2 * len(prompts), -1, -1)
+    for sigma, following in pairwise([*linear_quadratic_schedule(steps).tolist(), 0.0]):
         levels = (sigma * unknown).expand(2 * len(prompts), -1)
-        both = velocity(pipeline.transformer, pipeline.vae, torch.cat([x, x]), levels, text, shape, fps)
+        both = velocity(pipeline.transformer, torch.cat([x, x]), levels, text, where)
         x = x + (following - sigma) * guided(both, guidance) * unknown[:, None]
     return unpack(x, shape)

@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from pocket.captions import caption
+from pocket.captions import caption, short_caption
 from pocket.model import Model, Sounding, load
 from pocket.world import (
     ATTRIBUTES,
@@ -37,6 +38,7 @@ WITHHELD_SHARE = 0.3  # share of scored prompts with combinations that were with
 LARGE_FROM = 10.95  # radius of the circle of equal area, in world units
 ROUNDING, ROUNDING_DB = 0.03, 0.3
 Scores = dict[str, dict[str, float]]
+SAID_SHORT = ("color", "shape", "motion")
 FIGURES = (*ATTRIBUTES, "left_right", "whole", "all", "all_withheld")
 
 
@@ -184,10 +186,15 @@ def psnr(a: Tensor, b: Tensor) -> float:
     return float((10 * torch.log10(4 / error)).mean())
 
 
+def sides(model: Model) -> dict[str, int]:
+    """The model's usual width and height, as options of `render`."""
+    return {name: model.recipe[name] for name in ("width", "height")}
+
+
 def reconstruction(model: Model, count: int = 100) -> Scores:
     """The figures of freshly rendered clips, and of the same clips after the autoencoder, the upper bound."""
     scenes, _, withheld = held_out(count)
-    real = render(scenes, random.Random(HELD_OUT + 1), frames=model.recipe["frames"])
+    real = render(scenes, random.Random(HELD_OUT + 1), frames=model.recipe["frames"], **sides(model))
     decoded = model.decode(model.encode(real))
     rows = {
         "real clips": figures(real, scenes, withheld),
@@ -233,22 +240,32 @@ def text_to_video(
     return with_tone(shown, model, waves, scenes * len(seeds))
 
 
+def short_prompts(model: Model, guidance: float, steps: int) -> dict[str, float]:
+    """Figures for every colour, shape and motion, in prompts that say nothing of size and background."""
+    named = (dict(zip(SAID_SHORT, values, strict=True)) for values in product(*(ATTRIBUTES[n] for n in SAID_SHORT)))
+    scenes = [Scene(**names, size="small", background="black") for names in named]
+    videos, _ = sampled(model, [short_caption(scene) for scene in scenes], guidance, steps, HELD_OUT)
+    verdicts = [judge(video, scene) for video, scene in zip(videos, scenes, strict=True)]
+    right = {name: mean([verdict[name] for verdict in verdicts]) for name in (*SAID_SHORT, "whole")}
+    return right | {"all": mean([min(verdict[name] for name in right) for verdict in verdicts])}
+
+
 def turning(model: Model, guidance: float, steps: int, count: int = 32) -> dict[str, float]:
     """Figures for real clips that are continued after `model.begun` frames with a prompt for another motion."""
     rng = random.Random(HELD_OUT + 4)
     before = draw_scenes(count, rng)
     scenes = [replace(scene, motion=rng.choice([m for m in MOTIONS if m != scene.motion])) for scene in before]
-    begun = render(before, rng, frames=model.begun)
+    begun = render(before, rng, frames=model.begun, **sides(model))
     prompts = [caption(scene, rng) for scene in scenes]
     videos = model.sample(prompts, guidance, steps, HELD_OUT, frames=model.longest, known=model.encode(begun))
     result = figures(videos[:, :, model.begun :], scenes, [False] * count)
     return {name: result[name] for name in ("color", "shape", "motion", "background", "whole")}
 
 
-def centred(scene: Scene) -> Tensor:
-    """A picture [1, 3, 1, 64, 64] in -1..1 of the scene's shape in the centre, which does not reveal the motion."""
-    middle, radius = torch.full((1,), UNIT / 2), torch.full((1,), sum(SIZES[scene.size]) / 2)
-    mask = coverage(scene.shape, middle, middle, radius, UNIT, UNIT)
+def centred(scene: Scene, side: int) -> Tensor:
+    """A picture [1, 3, 1, side, side] in -1..1 of the scene's shape in the centre, which does not reveal the motion."""
+    middle, radius = torch.full((1,), side / 2), torch.full((1,), sum(SIZES[scene.size]) / 2 * side / UNIT)
+    mask = coverage(scene.shape, middle, middle, radius, side, side)
     ground = BACKGROUNDS[scene.background]
     return ((ground + (torch.tensor(COLORS[scene.color])[:, None, None, None] - ground) * mask) * 2 - 1)[None]
 
@@ -257,7 +274,7 @@ def image_to_video(model: Model, guidance: float, steps: int, images: int = 12) 
     """Figures for centred pictures with four direction prompts each: motion, and how well the picture is kept."""
     rng = random.Random(HELD_OUT + 2)
     base = draw_scenes(images, rng)
-    first = torch.cat([centred(scene) for scene in base]).repeat_interleave(4, dim=0)
+    first = torch.cat([centred(scene, model.recipe["height"]) for scene in base]).repeat_interleave(4, dim=0)
     scenes = [replace(scene, motion=motion) for scene in base for motion in ("left", "right", "up", "down")]
     prompts = [caption(scene, rng) for scene in scenes]
     videos, waves = sampled(model, prompts, guidance, steps, HELD_OUT, known=model.encode(first))
@@ -270,7 +287,7 @@ def sound_of_image(model: Sounding, guidance: float, steps: int, images: int = 4
     """Whether the sound has the pitch of a picture whose colour the prompt does not tell."""
     rng = random.Random(HELD_OUT + 5)
     scenes = draw_scenes(images, rng)
-    first = torch.cat([centred(scene) for scene in scenes])
+    first = torch.cat([centred(scene, model.recipe["height"]) for scene in scenes])
     prompts = [caption(scene, rng, ("shape", "motion")) for scene in scenes]
     waves = model.sample_both(prompts, guidance, steps, HELD_OUT, known=model.encode(first)).sound
     return {"tone": tone(model, waves, scenes)}
@@ -280,7 +297,7 @@ def extension(model: Model, guidance: float, steps: int, count: int = 32) -> dic
     """Figures for the new frames of real clips that are continued after `model.begun` frames."""
     rng = random.Random(HELD_OUT + 3)
     scenes = draw_scenes(count, rng)
-    begun = render(scenes, rng, frames=25)[:, :, : model.begun]
+    begun = render(scenes, rng, frames=25, **sides(model))[:, :, : model.begun]
     prompts = [caption(scene, rng) for scene in scenes]
     options = {"frames": model.longest, "known": model.encode(begun)}
     if isinstance(model, Sounding):
@@ -300,6 +317,7 @@ def score_folder(folder: str | Path, prompts: int = 100, seeds: Sequence[int] = 
     return reconstruction(model, prompts) | {
         "sampled": text_to_video(*setting, prompts, seeds),
         **{f"sampled, {name}": text_to_video(*setting, prompts // 2, **size) for name, size in model.sizes.items()},
+        "short prompts": short_prompts(*setting),
         "image to video": image_to_video(*setting),
         **({"picture to sound": sound_of_image(*setting)} if isinstance(model, Sounding) else {}),
         "continued": extension(*setting),

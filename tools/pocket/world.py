@@ -1,7 +1,8 @@
-"""The pocket model's training data: one coloured shape that moves over a plain background.
+"""The pocket models' training data: a coloured shape that moves over a plain background.
 
 A scene is a set of named attributes, from which clips are rendered; a seed determines everything. A frame's shorter
-side is 64 units; speeds are per second, so that a clip at another frame rate shows the same motion.
+side is 64 units; speeds are per second, so that a clip at another frame rate shows the same motion. In richer scenes
+the shape has an outline, a second one stands beside it, or the camera pans.
 """
 
 import math
@@ -49,25 +50,46 @@ SPEED = (6.0, 8.0)  # units per second: 12 to 16 over the standard clip of two s
 GROWTH = 1.20  # radius factor per second: 1.44 over the standard clip
 SQUARE_HALF_SIDE = 0.89  # of the radius; the area of the circle, nearly
 TRIANGLE_CIRCUMRADIUS = 1.42  # of the radius; a little less area, so that it fits where a circle fits
+OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
+OUTLINE = 1.2  # thickness of an outline in world units
+OTHER_RADIUS = 6.5  # of a second shape, in world units
 WIDE_STARTS = 0.25  # share of clips that may start anywhere; the others start near the centre whatever the motion
+
+
+class Other(NamedTuple):
+    """A second, small shape, which stands still in a corner."""
+
+    color: str
+    shape: str
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What a caption can say about a clip: one name out of each entry of `ATTRIBUTES`."""
+    """What a caption can say about a clip: one name out of each entry of `ATTRIBUTES`, and more in richer scenes.
+
+    outlined: the shape has an outline, black or, on black, white. other: a second shape. pan: where the camera moves,
+    one of `OPPOSITE`; everything else moves the other way.
+    """
 
     color: str
     shape: str
     size: str
     motion: str
     background: str
+    outlined: bool = False
+    other: Other | None = None
+    pan: str = ""
 
 
 class Turn(NamedTuple):
-    """A change to another scene within a clip: its first frame, and the new scene."""
+    """A change to another scene within a clip: its first frame, and the new scene.
+
+    back: the frame at which the first scene returns; 0 if it does not.
+    """
 
     frame: int
     scene: Scene
+    back: int = 0
 
 
 class Clips(NamedTuple):
@@ -134,8 +156,8 @@ def coverage(shape: str, x: Tensor, y: Tensor, radius: Tensor, height: int, widt
 
 def path(
     parts: list[Scene], rng: random.Random, fps: float, span: tuple[float, float]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Centre x, centre y and radius, each [T] in world units, of a shape that follows each frame's scene.
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Centre x, centre y, radius, each [T], and the camera's way [2, T], in world units, of each frame's scene.
 
     span: the frame's (width, height).
     """
@@ -143,8 +165,10 @@ def path(
     radius = rng.uniform(*SIZES[parts[0].size]) * GROWTH ** (
         since * torch.tensor([float(part.motion == "grow") for part in parts])
     ).cumsum(0)
-    directions = torch.tensor([MOTIONS[part.motion] for part in parts])
-    travel = rng.uniform(*SPEED) * (directions * since[:, None]).cumsum(0)
+    pans = torch.tensor([MOTIONS[part.pan or "still"] for part in parts])
+    directions = torch.tensor([MOTIONS[part.motion] for part in parts]) - pans
+    speed = rng.uniform(*SPEED)
+    travel = speed * (directions * since[:, None]).cumsum(0)
     longest = SPEED[1] * float(since.sum())
     wide = rng.random() < WIDE_STARTS
     margin = max(reach(part.shape) for part in parts) * float(radius[-1]) + 1
@@ -158,7 +182,30 @@ def path(
         if low > high - 4:  # too little room: about the middle of what there is
             low, high = (low + high) / 2 - 2, (low + high) / 2 + 2
         centre.append(rng.uniform(low, high) + moved)
-    return centre[0], centre[1], radius
+    return centre[0], centre[1], radius, speed * (pans * since[:, None]).cumsum(0).T
+
+
+def tint(color: str, rng: random.Random) -> Tensor:
+    """A shade [3, 1, 1, 1] of a colour."""
+    shade = torch.tensor([value + rng.uniform(-0.03, 0.03) for value in COLORS[color]])
+    return shade.clamp(0, 1)[:, None, None, None]
+
+
+def paint(scene: Scene, at: Sequence[Tensor], size: tuple[int, int], ground: Tensor, color: Tensor) -> Tensor:
+    """The shape over `ground` [3, T, H, W] in 0..1; at: x, y and radius [T] in pixels; size: (height, width)."""
+    x, y, radius = at
+    if scene.outlined:
+        edge = float(scene.background == "black")
+        thick = OUTLINE * min(size) / UNIT / reach(scene.shape)
+        ground = ground + (edge - ground) * coverage(scene.shape, x, y, radius + thick, *size)
+    return ground + (color - ground) * coverage(scene.shape, x, y, radius, *size)
+
+
+def corner(track: Sequence[Tensor], span: tuple[float, float]) -> tuple[float, float]:
+    """The middle of a second shape, in world units, in the corner that is farthest from the first's way."""
+    inset = OTHER_RADIUS * reach("triangle") + 1
+    places = [(x, y) for x in (inset, span[0] - inset) for y in (inset, span[1] - inset)]
+    return max(places, key=lambda at: float(((track[0] - at[0]) ** 2 + (track[1] - at[1]) ** 2).min()))
 
 
 def render(
@@ -171,26 +218,71 @@ def render(
     turns: Sequence[Turn | None] = (),
 ) -> Tensor:
     """Clips of the scenes, [B, 3, frames, height, width] in -1..1; start, size, speed and tint are drawn from rng."""
-    scale = min(width, height) / UNIT
+    scale, size = min(width, height) / UNIT, (height, width)
     clips = []
     for scene, turn in zip_longest(scenes, turns):
-        first = turn.frame if turn else frames
-        parts = [scene] * first + [turn.scene for _ in range(frames - first)]
+        first, last = (turn.frame, turn.back or frames) if turn else (frames, frames)
+        parts = [scene] * first + [turn.scene for _ in range(last - first)] + [scene] * (frames - last)
         track = path(parts, rng, fps, (width / scale, height / scale))
-        ground = BACKGROUNDS[scene.background] + rng.uniform(-0.02, 0.02)
-        tints, shown = {}, []
-        for part, chosen in ((scene, slice(first)), (parts[-1], slice(first, frames))):
-            mask = coverage(part.shape, *(values[chosen] * scale for values in track), height, width)
+        ground = torch.full((3, frames, *size), BACKGROUNDS[scene.background] + rng.uniform(-0.02, 0.02))
+        tints, shown = {scene.color: tint(scene.color, rng)}, []
+        if scene.other:
+            x, y = corner(track, (width / scale, height / scale))
+            at = [x - track[3][0], y - track[3][1], torch.full((frames,), OTHER_RADIUS)]
+            alone = replace(scene, shape=scene.other.shape, outlined=False)
+            ground = paint(alone, [value * scale for value in at], size, ground, tint(scene.other.color, rng))
+        for chosen in (slice(first), slice(first, last), slice(last, frames)):
+            if not parts[chosen]:
+                continue
+            part = parts[chosen][0]
             if part.color not in tints:
-                tints[part.color] = torch.tensor([value + rng.uniform(-0.03, 0.03) for value in COLORS[part.color]])
-            shown.append(ground + (tints[part.color].clamp(0, 1)[:, None, None, None] - ground) * mask)
+                tints[part.color] = tint(part.color, rng)
+            at = [values[chosen] * scale for values in track[:3]]
+            shown.append(paint(part, at, size, ground[:, chosen], tints[part.color]))
         clips.append(torch.cat(shown, 1))
     return torch.stack(clips) * 2 - 1
 
 
-def clips(count: int, seed: int, withheld: bool | None = False, turning: float = 0.0, **size: float) -> Clips:
-    """`count` random clips of a seed, the share `turning` of which turn; `size` is passed on to `render`."""
+def enriched(scene: Scene, rng: random.Random) -> Scene:
+    """The scene with a second shape, an outline, or a panning camera about a shape that stands still."""
+    kind = rng.choice(("other", "outlined", "pan"))
+    if kind == "other":
+        return replace(scene, other=Other(rng.choice([c for c in COLORS if c != scene.color]), rng.choice(SHAPES)))
+    if kind == "outlined":
+        return replace(scene, outlined=True)
+    return replace(scene, motion="still", pan=rng.choice(tuple(OPPOSITE)))
+
+
+def swing(scene: Scene, rng: random.Random, frames: int) -> Turn | None:
+    """The way back of a shape that moves, comes back at its own speed, and moves on; None if it moves nowhere."""
+    if scene.motion not in OPPOSITE:
+        return None
+    latent = (frames - 1) // LATENT_FRAME
+    first = rng.randint(1, latent - 2)
+    back = rng.randint(first + 1, latent - 1)
+    turned = replace(scene, motion=OPPOSITE[scene.motion])
+    return Turn(1 + LATENT_FRAME * first, turned, 1 + LATENT_FRAME * back)
+
+
+def clips(
+    count: int,
+    seed: int,
+    withheld: bool | None = False,
+    turning: float = 0.0,
+    swinging: bool = False,
+    rich: float = 0.0,
+    **size: float,
+) -> Clips:
+    """`count` random clips of a seed; `size` is passed on to `render`.
+
+    turning, rich: the shares that turn, and that show more than one shape. swinging: all that move come back and go on.
+    """
     rng = random.Random(seed)
-    scenes = draw_scenes(count, rng, withheld)
-    turns = [draw_turn(scene, rng, size.get("frames", 17)) if rng.random() < turning else None for scene in scenes]
+    scenes, frames = draw_scenes(count, rng, withheld), size.get("frames", 17)
+    if rich:
+        scenes = [enriched(scene, rng) if rng.random() < rich else scene for scene in scenes]
+    if swinging:
+        turns = [swing(scene, rng, frames) for scene in scenes]
+    else:
+        turns = [draw_turn(scene, rng, frames) if rng.random() < turning else None for scene in scenes]
     return Clips(render(scenes, rng, turns=turns, **size), scenes, turns)

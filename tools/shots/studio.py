@@ -112,7 +112,7 @@ def stays_inside(scene: Any, seed: int, frames: int) -> bool:
     """Whether this seed's shape never touches the picture's edge, as in all clips of the training."""
     from pocket.world import UNIT, path, reach
 
-    x, y, radius = path([scene] * frames, random.Random(seed), FPS, (UNIT, UNIT))
+    x, y, radius, _ = path([scene] * frames, random.Random(seed), FPS, (UNIT, UNIT))
     room = reach(scene.shape) * radius + 1
     return all(bool((at > room).all() and (UNIT - at > room).all()) for at in (x, y))
 
