@@ -30,7 +30,7 @@ class LocalModel(BaseModel):
 
 
 POCKET = LocalModel(
-    model="pocket (built in)", size="64x64", seconds=2, max_pixels=64 * 64, max_seconds=3.2, max_frames=25
+    model="pocket (built in)", size="128x128", seconds=2, max_pixels=128 * 128, max_seconds=3.2, max_frames=25
 )
 BUILT_IN = {"sora-2": POCKET, "sora-2-pro": POCKET}
 

@@ -14,7 +14,7 @@ import pytest
 import tiny
 from atelier.api.graphs.saved_graph import BYPASSED
 from PIL import Image
-from shipped_pocket import SIDE, SIZE
+from shipped_pocket import GUIDANCE, SIDE, SIZE
 from wire_client import FAST, SLOW, coloured_frames, data_url, error, png, until_running, wait
 
 
@@ -319,7 +319,8 @@ def test_models_say_what_they_can(http):
         "pocket (built in)",
     )
     assert model["defaults"] == {
-        **{"size": SIZE, "seconds": 2, "num_frames": 17, "fps": 8, "num_inference_steps": 25, "guidance_scale": 3},
+        **{"size": SIZE, "seconds": 2, "num_frames": 17, "fps": 8, "num_inference_steps": 25},
+        "guidance_scale": GUIDANCE,
         "negative_prompt": "",
     }
     assert model["limits"] == {"max_pixels": SIDE**2, "max_seconds": 3.2, "max_frames": 25}

@@ -177,7 +177,7 @@ def test_float16_for_a_model_that_overflows_in_it(server, models):
 
 
 def test_control_clip_for_a_model_that_follows_none(server):
-    graph = graphs.text_to_video()
+    graph = graphs.text_to_video(model="pocket mochi (built in)")
     graph["poses"] = graphs.node("EmptyImage", width=64, height=64, batch_size=17, color=0)
     inputs = dict(vae=["load", 2], latent=["empty", 0], images=["poses", 0])
     graph["control"] = graphs.node("AtelierControlVideo", positive=["text", 0], negative=["text", 1], **inputs)

@@ -164,8 +164,10 @@ def test_encoding_and_denoising_a_little_keeps_the_clip(server):
 
 
 @pytest.mark.parametrize("position,where", [("first", 0), ("last", -1)])
-def test_placed_image_is_there_at_its_time(server, position, where):
-    graph = graphs.text_to_video(steps=4)
+def test_placed_image_is_there_at_its_time(server, models, position, where):
+    """In the latents of an early LTX Video; later ones read it beside the shot, as the pocket does."""
+    tiny.folder(models / "diffusers" / "early", "0.9.0")
+    graph = graphs.text_to_video(model="diffusers/early", width=64, height=64, frames=33, steps=4)
     graph["image"] = node("EmptyImage", width=100, height=80, batch_size=1, color=0xF5F5F5)
     inputs = dict(vae=["load", 2], latent=["empty", 0], images=["image", 0])
     graph["place"] = node("AtelierPlaceFrames", **inputs, position=position, time=0.0, strength=1.0)

@@ -132,8 +132,8 @@ def test_inpainting_keeps_what_is_not_masked(server):
     assert not torch.allclose(made[..., :2], clip[..., :2], atol=0.1)
 
 
-def keyframes(times: str, strengths: str = "1", count: int = 3) -> graphs.Prompt:
-    graph = graphs.text_to_video(steps=2)
+def keyframes(times: str, strengths: str = "1", count: int = 3, **model) -> graphs.Prompt:
+    graph = graphs.text_to_video(steps=2, **model)
     graph["image"] = node("EmptyImage", width=100, height=80, batch_size=count, color=0xF5F5F5)
     given = dict(vae=["load", 2], latent=["empty", 0], images=["image", 0], times=times, strengths=strengths)
     graph["shot"] = node("AtelierPlaceKeyframes", **given)
@@ -142,7 +142,10 @@ def keyframes(times: str, strengths: str = "1", count: int = 3) -> graphs.Prompt
 
 
 def test_keyframes_are_there_at_their_times(server):
-    placed, made = latents(server, keyframes("first, 1.0, last"), "shot", "sample")
+    """In the latents of an early LTX Video; later ones read them beside the shot, as the pocket does."""
+    tiny.folder(server.base / "models" / "diffusers" / "early", "0.9.0")
+    model = dict(model="diffusers/early", width=64, height=64, frames=33, fps=16)
+    placed, made = latents(server, keyframes("first, 1.0, last", **model), "shot", "sample")
     for where in (0, 2, 4):
         assert placed[:, :, where].abs().mean() > 0.1
         assert torch.allclose(made[:, :, where], placed[:, :, where], atol=1e-5)
@@ -227,7 +230,7 @@ def complaint(server, prompt: graphs.Prompt) -> str:
 
 def test_clips_of_other_sizes_are_not_blended(server):
     graph = blend(second=["wide", 0])
-    graph["image"] = node("EmptyImage", width=96, height=64, batch_size=17, color=0)
+    graph["image"] = node("EmptyImage", width=SIDE * 3 // 2, height=SIDE, batch_size=17, color=0)
     graph["wide"] = node("VAEEncode", pixels=["image", 0], vae=["load", 2])
     message = complaint(server, graph)
     assert "4 x 4" in message and "6 x 4" in message and "size of the first" in message

@@ -146,7 +146,7 @@ def test_a_clip_comes_back_from_its_latent(server):
     "changes,shape",
     [
         (dict(), (45, 64, 96)),
-        (dict(width=50), (45, 32, 48)),
+        (dict(width=50), (45, 32, 64)),
         (dict(width=64, height=64, fit="pad"), (45, 64, 64)),
         (dict(fps=12), (21, 64, 96)),
         (dict(start=0.5, length=0.8), (17, 64, 96)),

@@ -16,7 +16,7 @@ from atelier.models.loading import load
 from atelier.models.loading.identify import open_model
 from atelier.models.weights.checkpoint import open_checkpoint
 from pocket.world import draw_scenes, render
-from shipped_pocket import CHANNELS
+from shipped_pocket import CHANNELS, SIDE
 
 POCKET = Path(__file__).parents[3] / "models" / "pocket"
 
@@ -31,7 +31,7 @@ def left_over(colours: Colours, latents: torch.Tensor, clips: torch.Tensor) -> f
 def test_they_fit_clips_that_the_fit_never_saw():
     """On the trained autoencoder that ships, they are nearly as good as factors fitted to its own kind of clips."""
     vae, rng = load.load_vae(open_model(POCKET)), random.Random(5)
-    clips = (render(draw_scenes(6, rng), rng) + 1).movedim(1, -1) / 2
+    clips = (render(draw_scenes(6, rng), rng, width=SIDE, height=SIDE) + 1).movedim(1, -1) / 2
     latents = encode(vae, clips)
     made = left_over(fitted_colours(vae.encode, vae_grid(vae)), latents, clips)
     own = open_checkpoint(POCKET).recipe["preview"]

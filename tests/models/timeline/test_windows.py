@@ -211,7 +211,7 @@ def peak(pocket, positive: list, count: int) -> int:
 
 
 def test_memory_does_not_grow_with_the_board(pocket):
-    few, many, cards_of_many = 2 * CARD, 16 * CARD, cards(pocket, *[ONE, TWO] * 8)
+    few, many, cards_of_many = 2 * CARD, 24 * CARD, cards(pocket, *[ONE, TWO] * 12)
     clip = 4 * empty(many)["samples"].numel()  # bytes
     sampled(pocket, cards_of_many[:2], empty(few))  # what is made once
     small, large = peak(pocket, cards_of_many[:2], few), peak(pocket, cards_of_many, many)
@@ -224,7 +224,7 @@ def test_memory_does_not_grow_with_the_board(pocket):
 
 
 def test_scenes_are_decoded_each_by_itself(pocket):
-    one, two, other = torch.randn(3, 32, CARD, 4, 4, generator=torch.manual_seed(2)).split(1)
+    one, two, other = torch.randn(3, CHANNELS, CARD, 4, 4, generator=torch.manual_seed(2)).split(1)
     made, begun_otherwise = (
         torch.cat(list(decoding.frames(pocket[2], {"samples": torch.cat([first, two], dim=2), CUTS: [CARD, 99]})))
         for first in (one, other)
