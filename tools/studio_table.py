@@ -70,6 +70,12 @@ A row for each video, its frames from first to last. *Source* are the two that t
 ![The videos of every row](images/studio_rows.webp)
 """
 
+AGAINST = {
+    "Re-cut: a part with a prompt of its own": "The pocket model gives a part between two kept ones their colour, "
+    "whatever its prompt says: no clip of its training changes its colour and back. Behind kept frames alone it takes "
+    "a new one (*Storyboard* in [shots.md](shots.md)).",
+}
+"""What stands against rows, if they are missed."""
 LACKING = {
     "Sizes from 480 x 480 to 1920 x 1080": "The page offers 360p to 1080p in five aspects. The pocket model makes no "
     "more pixels than its own size has, so the table has the aspects alone.",
@@ -229,6 +235,8 @@ def lines_of(row: Done) -> Iterator[str]:
 
 def document(outcome: Outcome, machine: str) -> str:
     rows = "\n".join(line for row in outcome.rows for line in lines_of(row))
+    against = [row.name for row in outcome.rows if row.missed and row.name in AGAINST]
+    rows += "".join(f"\n\n*{name}*: {AGAINST[name]}" for name in against)
     lacking = "\n".join(f"- **{name}.** {why}" for name, why in LACKING.items())
     return HEAD.format(machine=machine, most=MOST, tasks=tasks_of(outcome), rows=rows, lacking=lacking)
 

@@ -41,6 +41,15 @@ def test_the_document_has_rows_actions_and_misses():
     assert "1. **Loop** (2): press *Loop*; press *Loop Video*. **Missed**: seam" in text
 
 
+def test_a_missed_row_says_what_stands_against_it():
+    name, why = next(iter(studio_table.AGAINST.items()))
+    assert name in {row.name for row in ROWS}
+    for value in (1.0, 0.0):
+        row = studio_table.Done(name, [], [figure("share", value, 0.8, "", True)])
+        text = studio_table.document(studio_table.Outcome([row], []), "Run of today.")
+        assert (f"*{name}*: {why}" in text) == (value == 0.0)
+
+
 def test_an_interrupted_run_goes_on(tmp_path):
     results = studio_table.Results(tmp_path)
     done = studio_table.Done(ROWS[0].name, ["press *Loop*"], [figure("seam", 2.0, 1.5, " s")])
