@@ -204,8 +204,9 @@ def keep(architecture: str, tools: dict) -> None:
     about = ", ".join(f"{key} {value}" for key, value in bench.machine().items() if key not in ("machine", "load"))
     measured = json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
     measured[architecture] = {"about": about, "tools": rounded(tools)}
-    MEASURED.write_text(json.dumps(measured, indent=1, sort_keys=True) + "\n")
-    DOCUMENT.write_text(document(measured), encoding="utf-8")
+    text = json.dumps(measured, indent=1, sort_keys=True)
+    MEASURED.write_text(text + "\n")
+    DOCUMENT.write_text(document(json.loads(text)), encoding="utf-8")  # in the file's order
     say(f"Written: {DOCUMENT.relative_to(comfyui.ROOT)}")
 
 

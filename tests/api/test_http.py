@@ -119,7 +119,7 @@ def test_files_that_nothing_takes_are_named(http, clip):
     ]
 
 
-@pytest.mark.parametrize("size", ["", "auto", "64X64", "64*64"])
+@pytest.mark.parametrize("size", ["", "auto", f"{SIDE}X{SIDE}", f"{SIDE}*{SIDE}"])
 def test_a_size_that_is_left_open_or_written_otherwise(http, size):
     asked = FAST | {"size": size, "seconds": "auto", "direction": "", "style": "", "model": "", "seed": ""}
     video = http.post("/videos", json=asked).json()

@@ -21,6 +21,7 @@ from comfy_server import free_port, running
 from PIL import Image, ImageSequence
 from playwright.sync_api import expect
 from pocket.ltx2.sound import PITCHES
+from shipped_pocket import SIDE
 from studio_page import Studio, serious
 
 PREVIEWS = ("--preview-method", "auto")
@@ -324,7 +325,7 @@ def test_the_reason_why_something_cannot_be(studio):
     for name in ("360p", "1080p"):
         choice = studio.page.get_by_role("radio", name=re.compile(name))
         assert choice.is_disabled()
-        assert "4,096 pixels" in studio.page.locator(f"#{choice.get_attribute('aria-describedby')}").inner_text()
+        assert f"{SIDE**2:,} pixels" in studio.page.locator(f"#{choice.get_attribute('aria-describedby')}").inner_text()
     assert float(studio.page.locator("#seconds").get_attribute("max")) <= 3.2
 
 

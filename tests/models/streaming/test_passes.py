@@ -282,7 +282,7 @@ def test_out_of_memory_goes_on_in_tiles_and_says_so(pocket, picture, monkeypatch
 def test_out_of_memory_while_encoding_begins_again_in_tiles(pocket, picture, monkeypatch, caplog):
     frames = decode(pocket, picture)
     whole = pocket.encode(frames)
-    limit(pocket, 80, monkeypatch, "encoder")
+    limit(pocket, 320 // pocket.first_stage_model.autoencoder.vae.config.patch_size, monkeypatch, "encoder")
     made = encode_stream(pocket, lambda: frames.split(2), (512, 512), len(frames))
     assert "continuing in tiles of 256 x 256 pixels" in caplog.text
     assert relative(made, whole) < 0.2
@@ -326,8 +326,8 @@ def test_little_free_memory_means_tiles_from_the_start(pocket, picture, monkeypa
     first_stage = pocket.first_stage_model
     size, values = (512, 512), first_stage.autoencoder.decode_values
     assert first_stage.tile(values, size, torch.device("cpu"), torch.float32) is None
-    monkeypatch.setattr(memory, "get_free_memory", lambda *_: values * 4 * 320 * 320)
-    assert first_stage.tile(values, size, torch.device("cpu"), torch.float32) == 320
+    monkeypatch.setattr(memory, "get_free_memory", lambda *_: values * 4 * 384 * 384)
+    assert first_stage.tile(values, size, torch.device("cpu"), torch.float32) == 384
 
 
 def test_stream_of_frames_is_the_decoded_clip(pocket):
