@@ -51,10 +51,11 @@ def main() -> int:
         pack.load()
         from atelier.models.contract.vocabulary import completed
         from atelier.models.library import folders
-        from pocket.sample import sample
-        from pocket.score import judge, load
+        from pocket.model import load
+        from pocket.score import judge
 
-        pipeline, recipe = load(comfyui.ROOT / "models" / "pocket")
+        pocket = load(comfyui.ROOT / "models" / "pocket")
+        recipe = pocket.recipe
         words = folders.vocabulary(folders.POCKET)
         scenes, plain, said = prompts(given.prompts)
         long = [completed(prompt, number, words) for number, prompt in enumerate(plain)]
@@ -63,7 +64,7 @@ def main() -> int:
         for kind, texts in (("as they are", plain), ("expanded", long)):
             verdicts = []
             for seed in range(given.seeds):
-                videos = sample(pipeline, texts, recipe["guidance"], recipe["steps"], SEED + 1000 * seed)
+                videos = pocket.sample(texts, recipe["guidance"], recipe["steps"], SEED + 1000 * seed)
                 verdicts += [judge(video, scene) for video, scene in zip(videos, scenes, strict=True)]
             print(row(kind, verdicts, said * given.seeds), flush=True)
     return 0

@@ -164,8 +164,10 @@ def test_a_farms_worker_hands_on_what_is_there_of_a_clip(previewing, tmp_path, m
 
 def test_another_packs_previews_are_not_disturbed(previewing):
     graph = graphs.text_to_video(steps=STEPS, seed=33)
-    steps, pictures = watched(previewing, graph, metadata=True, other_pack=True)
-    assert steps[-1] == STEPS and not [told for _, told, _ in pictures if told["node_id"] == "sample"]
+    graph["keep"] = graphs.node("SaveLatent", samples=["sample", 0], filename_prefix="quiet")
+    del graph["decode"], graph["save"]  # Decode Video has a player of its own
+    steps, pictures = watched(previewing, graph, other_pack=True)
+    assert steps[-1] == STEPS and pictures == []
 
 
 @pytest.mark.parametrize("model", ["pocket (built in)", PYRAMID])

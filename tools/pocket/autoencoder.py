@@ -14,6 +14,7 @@ from diffusers import AutoencoderKLLTXVideo
 from torch import Tensor, nn
 
 from pocket import decoders
+from pocket.principal import principal
 from pocket.training import warm_start
 from pocket.world import LATENT_FRAME, clips
 
@@ -95,10 +96,7 @@ def write_means(encoder: nn.Module) -> None:
 def write_code(vae: AutoencoderKLLTXVideo, features: Tensor, means: Tensor) -> None:
     """The principal numbers of what the encoder's last layer sees [N, 256], and the way back to the means [N, 192]."""
     middle = features.mean(0)
-    value, vector = torch.linalg.eigh((features - middle).T @ (features - middle) / len(features))
-    value, vector = value.flip(0)[:NUMBERS], vector.flip(1)[:, :NUMBERS]
-    scale = value.pow(-EVENNESS / 2)
-    scale = scale / (value.sqrt() * scale).square().mean().sqrt()
+    vector, scale = principal((features - middle).T @ (features - middle) / len(features), NUMBERS, EVENNESS)
     code = scale[:, None] * vector.T
     last = vae.encoder.conv_out.conv
     nn.init.zeros_(last.weight)

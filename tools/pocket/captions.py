@@ -84,6 +84,10 @@ def said_attributes(rng: random.Random) -> set[str]:
     return {name for name in ATTRIBUTES if rng.random() >= LEAVE_OUT[name]}
 
 
+def article_of(words: str) -> str:
+    return "an" if words[0] in "aeiou" else "a"
+
+
 def noun_phrase(scene: Scene, said: Collection[str], rng: random.Random) -> str:
     """For example "a small red circle"."""
     words = []
@@ -94,7 +98,7 @@ def noun_phrase(scene: Scene, said: Collection[str], rng: random.Random) -> str:
     words.append(rng.choice(NOUNS[scene.shape] if "shape" in said else ANY_SHAPE))
     if scene.outlined:
         words = rng.choice(OUTLINED).format(" ".join(words)).split()
-    article = rng.choice(("an" if words[0][0] in "aeiou" else "a",) * 5 + ("the", "one", ""))
+    article = rng.choice((article_of(words[0]),) * 5 + ("the", "one", ""))
     return " ".join([article, *words]).strip()
 
 
@@ -102,10 +106,9 @@ def beside(scene: Scene, rng: random.Random) -> str:
     """For example "next to a blue square"; nothing if there is no second shape."""
     if not scene.other:
         return ""
-    noun = (
-        f"{rng.choice(COLOR_WORDS.get(scene.other.color, (scene.other.color,)))} {rng.choice(NOUNS[scene.other.shape])}"
-    )
-    return rng.choice(BESIDE).format(f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}")
+    color = rng.choice(COLOR_WORDS.get(scene.other.color, (scene.other.color,)))
+    noun = f"{color} {rng.choice(NOUNS[scene.other.shape])}"
+    return rng.choice(BESIDE).format(f"{article_of(noun)} {noun}")
 
 
 def motion_phrase(motion: str, finite: bool, rng: random.Random) -> str:
@@ -177,7 +180,7 @@ def training_caption(scene: Scene, rng: random.Random, grown: bool = False) -> s
 
 def short_caption(scene: Scene) -> str:
     """What most people type first, for example "a red circle moving left": colour, shape and motion, in plain words."""
-    return f"{'an' if scene.color[0] in 'aeiou' else 'a'} {scene.color} {scene.shape} {PLAIN[scene.motion]}"
+    return f"{article_of(scene.color)} {scene.color} {scene.shape} {PLAIN[scene.motion]}"
 
 
 def vocabulary() -> dict:

@@ -27,7 +27,6 @@ from pocket.world import LATENT_FRAME, Scene, Turn, clips
 
 HEADS, HEAD, BLOCKS = 7, 32, 6
 BATCH = 32
-NO_CAPTION = 0.1  # share of clips trained without text, for guidance
 INSIDE, BESIDE = 0.3, 0.2  # shares of steps with given latent frames, and with pictures beside the clip
 BESIDE_MOST = 2  # pictures of a clip
 PLAIN = 0.3  # share of the clips with pictures beside them of which one is a plain colour or a gradient
@@ -146,7 +145,7 @@ def begins(latent_frames: Tensor) -> Tensor:
     return (1 + LATENT_FRAME * (latent_frames - 1)).clamp(min=0)
 
 
-def latent_frame_of(frames: Tensor) -> Tensor:
+def latent_frame_of(frames: Tensor | int) -> Tensor | int:
     """The latent frame that a frame of the clip is in."""
     return -(-frames // LATENT_FRAME)
 
@@ -266,7 +265,7 @@ def draw_clip(scene: Scene, turn: Turn | None, frames: int, rng: random.Random) 
     part = torch.ones(frames)
     if not turn or turn.back:
         return scene, part, None
-    at, second = 1 + turn.frame // LATENT_FRAME, rng.random() < 0.6
+    at, second = latent_frame_of(turn.frame), rng.random() < 0.6
     part[slice(at) if second else slice(at, None)] = 0
     return (turn.scene if second else scene), part, at
 
@@ -274,7 +273,7 @@ def draw_clip(scene: Scene, turn: Turn | None, frames: int, rng: random.Random) 
 def ends_of(turn: Turn, frames: int) -> Tensor:
     """The latent frames [frames] before and behind a swing's way back."""
     known = torch.ones(frames)
-    known[1 + turn.frame // LATENT_FRAME : 1 + turn.back // LATENT_FRAME] = 0
+    known[latent_frame_of(turn.frame) : latent_frame_of(turn.back)] = 0
     return known
 
 
@@ -291,7 +290,8 @@ def draw_batch(cached: list[Latents], rng: random.Random, foreign: Plain | None 
     for i in indices:
         scene, part, at = draw_clip(chosen.scenes[i], chosen.turns[i], frames, rng)
         grown = scene.motion == "grow" or (at and chosen.scenes[i].motion == "grow")
-        captions.append("" if rng.random() < NO_CAPTION else training_caption(scene, rng, bool(grown and at)))
+        nothing = rng.random() < shared_text.NO_CAPTION
+        captions.append("" if nothing else training_caption(scene, rng, bool(grown and at)))
         described.append(part)
         if swinging:
             known.append(ends_of(chosen.turns[i], frames))
@@ -302,12 +302,17 @@ def draw_batch(cached: list[Latents], rng: random.Random, foreign: Plain | None 
     )
     if swinging or not INSIDE <= kind < INSIDE + BESIDE:
         return batch
+    return with_pictures_beside(batch, chosen.pictures[indices].float(), rng, foreign)
+
+
+def with_pictures_beside(batch: Batch, pictures: Tensor, rng: random.Random, foreign: Plain | None) -> Batch:
+    """The batch with one or two of its clips' pictures [B, C, T, h, w] beside each."""
+    frames = pictures.shape[2]
     number = rng.randint(1, BESIDE_MOST)
-    at = torch.tensor([draw_places(frames, number, rng) for _ in indices])
-    pictures = chosen.pictures[indices].float()
+    at = torch.tensor([draw_places(frames, number, rng) for _ in pictures])
     beside = torch.stack([picture[:, where] for picture, where in zip(pictures, at, strict=True)])
     batch = replace(batch, beside=beside, at=LATENT_FRAME * at)
-    if foreign and chosen.bucket.width == chosen.bucket.height:
+    if foreign and foreign.pictures.shape[2:] == pictures.shape[3:]:
         put_foreign(batch, foreign, rng)
     return batch
 
@@ -318,7 +323,7 @@ def put_foreign(batch: Batch, foreign: Plain, rng: random.Random) -> None:
         if rng.random() >= PLAIN:
             continue
         drawn, which = rng.randrange(len(foreign.pictures)), rng.randrange(len(at))
-        latent = int(at[which]) // LATENT_FRAME
+        latent = latent_frame_of(int(at[which]))
         beside[:, which] = foreign.pictures[drawn]
         clip[:, latent] = foreign.stills[drawn] if latent else foreign.pictures[drawn]
         at[which] -= rng.randrange(LATENT_FRAME) if latent else 0

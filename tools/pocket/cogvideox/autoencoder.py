@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pocket import blocks, decoders
 from pocket.blocks import cut, join
+from pocket.principal import principal
 from pocket.training import warm_start
 from pocket.world import clips
 
@@ -69,10 +70,7 @@ def solve(video: Tensor) -> tuple[Tensor, Tensor]:
     second = seen.T @ seen / len(seen)
     ridge = 1e-6 * torch.eye(len(second)) * second.trace() / len(second)
     way_back = torch.linalg.solve(second + ridge, seen.T @ pixels / len(seen))
-    value, vector = torch.linalg.eigh(way_back.T @ second @ way_back)
-    value, vector = value.flip(0)[:NUMBERS], vector.flip(1)[:, :NUMBERS]
-    scale = value.pow(-EVENNESS / 2)
-    scale = scale / (value.sqrt() * scale).square().mean().sqrt()
+    vector, scale = principal(way_back.T @ second @ way_back, NUMBERS, EVENNESS)
     columns = (way_back @ vector * scale).float()
     return columns, -(middle @ columns)
 

@@ -17,6 +17,7 @@ from diffusers.pipelines.ltx2 import LTX2TextConnectors
 from torch import Tensor, nn
 from transformers import Gemma3ForConditionalGeneration
 
+from pocket import shared_text
 from pocket.autoencoder import encode as encode_video
 from pocket.captions import free_caption, said_attributes
 from pocket.latents import cached_latents
@@ -33,7 +34,6 @@ LENGTHS = {  # frames of clips -> the share of steps that train on them, and the
     25: (0.25, range(1_010_000, 1_010_008)),
 }
 BATCH = 16
-NO_CAPTION = 0.1  # share of clips trained without text, for guidance
 NUMBERS = USED * LATENT_BINS  # of a sound token's, those that its decoder reads
 KNOWN_FRAMES, KNOWN_PICTURE, KNOWN_SOUND = 0.25, 0.1, 0.2  # shares of steps
 Conditions = tuple[Tensor, Tensor]
@@ -186,7 +186,7 @@ def draw_batch(latents: Tensor, scenes: list[Scene], voices: Voices, rng: random
     heard = pack_sound(torch.stack([voices.of(scenes[i]) for i in chosen]))
     captions = []
     for i in chosen:
-        nothing = rng.random() < NO_CAPTION
+        nothing = rng.random() < shared_text.NO_CAPTION
         captions.append("" if nothing else free_caption(scenes[i], said_attributes(rng), rng))
     seen, before, kind = torch.zeros(BATCH, shape[0]), torch.zeros(BATCH, heard.shape[1]), rng.random()
     if kind < KNOWN_FRAMES:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from pocket import blocks, decoders
 from pocket.blocks import cut, join
+from pocket.principal import principal
 from pocket.training import warm_start
 from pocket.world import clips
 
@@ -49,20 +50,17 @@ def blocks_of(video: Tensor) -> Tensor:
     return cut(torch.cat([video[:, :, :1].expand(-1, -1, BLOCK[0] - 1, -1, -1), video], 2), BLOCK)
 
 
-def principal(video: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def best_code(video: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The best linear code of the blocks of clips: encode [12, pixels], decode [pixels, 12], and its mean [12]."""
     vectors = blocks_of(video)
     middle = vectors.mean(0)
-    value, vector = torch.linalg.eigh((vectors - middle).T @ (vectors - middle) / len(vectors))
-    value, vector = value.flip(0)[:NUMBERS], vector.flip(1)[:, :NUMBERS]
-    scale = value.pow(-EVENNESS / 2)
-    scale = scale / (value.sqrt() * scale).square().mean().sqrt()
+    vector, scale = principal((vectors - middle).T @ (vectors - middle) / len(vectors), NUMBERS, EVENNESS)
     return scale[:, None] * vector.T, vector / scale, scale * (vector.T @ middle)
 
 
 def build(video: Tensor) -> AutoencoderKLMochi:
     """The autoencoder that computes the principal components of these clips' blocks, its trained block still idle."""
-    encode, decode, middle = principal(video)
+    encode, decode, middle = best_code(video)
     vae = AutoencoderKLMochi(**CONFIG, latents_mean=middle.tolist(), latents_std=[1.0] * NUMBERS)
     with torch.no_grad():
         for parameter in vae.parameters():
